@@ -1,0 +1,207 @@
+#pragma once
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+// From three pure functions to a differentiable operator.
+//
+// An operation is a type
+//     struct Op {
+//       static constexpr const char* name;                        // of its node in the autograd graph
+//       static constexpr bool saves_inputs, saves_outputs;        // what its derivatives read
+//       struct Options {                                          // everything that is not a differentiable tensor
+//         void save(Dictionary&) const;
+//         static Options load(const Dictionary&);
+//       };
+//       static variable_list forward(const variable_list& inputs, const Options&);
+//       static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&);
+//       static variable_list jvp(const variable_list& tangents, const Saved&, const Options&);
+//     };
+// `forward` runs below autograd. `vjp` and `jvp` are differentiable tensor code; undefined tensors stand for zeros, in what
+// they get and in what they return.
+//
+// Ordinary reverse mode goes through a `torch::autograd::Function`. That refuses torch.func transforms and forward-mode
+// tangents by design; for these the same three functions are recorded by hand, in the steps of PyTorch's own generated
+// kernels. Everything that changes between PyTorch versions about nodes is in this file.
+namespace spectralgrad::autograd {
+
+using at::Tensor;
+using torch::autograd::variable_list;
+using Dictionary = ska::flat_hash_map<std::string, at::IValue>;
+
+/// What the derivatives of an operation read; a list is empty unless the operation saves it.
+struct Saved {
+  variable_list inputs;
+  variable_list outputs;
+};
+
+/// Calls `f` below the autograd dispatch keys.
+template <typename F>
+auto below_autograd(F&& f) {
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return std::forward<F>(f)();
+}
+
+/// Whether a torch.func transform is running: its layers put this key into the thread's set.
+inline bool transform_is_active() {
+  return c10::impl::tls_local_dispatch_key_set().included_.has(c10::DispatchKey::FuncTorchDynamicLayerBackMode);
+}
+
+inline bool has_tangent(const Tensor& x) {
+  return torch::autograd::isFwGradDefined(x);
+}
+
+inline bool has_tangent(const variable_list& list) {
+  return std::any_of(list.begin(), list.end(), [](const Tensor& x) { return has_tangent(x); });
+}
+
+inline bool requires_grad(const variable_list& list) {
+  return at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad(list);
+}
+
+template <typename Op>
+class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> {
+ public:
+  // Saved values go through the context alone, so compiled autograd may trace the backward.
+  static constexpr bool is_traceable = true;
+
+  static variable_list forward(
+      torch::autograd::AutogradContext* context,
+      at::TensorList inputs,
+      const typename Op::Options& options) {
+    const auto list = inputs.vec();
+    auto outputs = below_autograd([&] { return Op::forward(list, options); });
+    context->set_materialize_grads(false);
+    options.save(context->saved_data);
+    variable_list saved;
+    if constexpr (Op::saves_inputs) {
+      saved = list;
+    }
+    if constexpr (Op::saves_outputs) {
+      saved.insert(saved.end(), outputs.begin(), outputs.end());
+    }
+    context->saved_data["inputs"] = Op::saves_inputs ? static_cast<int64_t>(list.size()) : int64_t{0};
+    context->save_for_backward(std::move(saved));
+    return outputs;
+  }
+
+  static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
+    const auto saved = context->get_saved_variables();
+    const auto split = saved.begin() + context->saved_data.at("inputs").toInt();
+    auto result = Op::vjp(
+        cotangents, {{saved.begin(), split}, {split, saved.end()}}, Op::Options::load(context->saved_data));
+    result.emplace_back(); // the options
+    return result;
+  }
+};
+
+template <typename Op>
+struct RecordedNode : public torch::autograd::Node {
+  explicit RecordedNode(typename Op::Options options) : options_(std::move(options)) {}
+
+  void save(const variable_list& inputs, const variable_list& outputs) {
+    const auto append = [this](const variable_list& list, bool is_output) {
+      for (const auto& x : list) {
+        saved_.emplace_back(x, is_output);
+      }
+    };
+    if constexpr (Op::saves_inputs) {
+      append(inputs, false);
+      input_count_ = inputs.size();
+    }
+    if constexpr (Op::saves_outputs) {
+      append(outputs, true);
+    }
+  }
+
+  variable_list apply(variable_list&& cotangents) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Saved saved;
+    for (size_t i = 0; i < saved_.size(); ++i) {
+      auto& list = i < input_count_ ? saved.inputs : saved.outputs;
+      list.push_back(saved_[i].unpack(i < input_count_ ? nullptr : getptr()));
+    }
+    return Op::vjp(cotangents, saved, options_);
+  }
+
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& x : saved_) {
+      x.reset_data();
+    }
+  }
+
+  std::string name() const override {
+    return std::string(Op::name) + "Backward";
+  }
+
+ private:
+  typename Op::Options options_;
+  std::vector<torch::autograd::SavedVariable> saved_;
+  size_t input_count_ = 0;
+};
+
+template <typename Op>
+void set_tangents(const variable_list& outputs, const variable_list& inputs, const typename Op::Options& options) {
+  variable_list tangents;
+  Saved primals;
+  for (const auto& x : inputs) {
+    tangents.push_back(x.defined() ? x._fw_grad(/*level=*/0) : Tensor());
+    if (Op::saves_inputs) {
+      primals.inputs.push_back(x.defined() ? x._fw_primal(/*level=*/0) : Tensor());
+    }
+  }
+  if (Op::saves_outputs) {
+    primals.outputs = outputs;
+  }
+  const auto output_tangents = Op::jvp(tangents, primals, options);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (output_tangents[i].defined() && outputs[i].defined()) {
+      outputs[i]._set_fw_grad(output_tangents[i], /*level=*/0, /*is_inplace_op=*/false);
+    }
+  }
+}
+
+template <typename Op>
+variable_list record(const variable_list& inputs, const typename Op::Options& options) {
+  c10::intrusive_ptr<RecordedNode<Op>> node;
+  if (requires_grad(inputs)) {
+    node = c10::make_intrusive<RecordedNode<Op>>(options);
+    node->set_next_edges(torch::autograd::collect_next_edges(inputs));
+  }
+  auto outputs = below_autograd([&] { return Op::forward(inputs, options); });
+  if (node) {
+    torch::autograd::set_history(outputs, node);
+  }
+  if (has_tangent(inputs)) {
+    set_tangents<Op>(outputs, inputs, options);
+  }
+  // Only now: what is saved before it has its tangent makes forward-over-reverse wrong.
+  if (node) {
+    node->save(inputs, outputs);
+  }
+  return outputs;
+}
+
+/// The kernel of an operation under the Autograd dispatch key.
+template <typename Op>
+variable_list differentiable(const variable_list& inputs, const typename Op::Options& options) {
+  if (transform_is_active() || has_tangent(inputs)) {
+    return record<Op>(inputs, options);
+  }
+  if (requires_grad(inputs)) {
+    return OrdinaryFunction<Op>::apply(at::TensorList(inputs), options);
+  }
+  return below_autograd([&] { return Op::forward(inputs, options); });
+}
+
+} // namespace spectralgrad::autograd

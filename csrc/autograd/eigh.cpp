@@ -1,0 +1,54 @@
+#include "autograd/eigh.h"
+
+#include "derivatives/eigh.h"
+#include "ops/arguments.h"
+
+#include <spectralgrad/eigh.h>
+
+#include <torch/library.h>
+
+namespace spectralgrad::autograd {
+
+void Eigh::Options::save(Dictionary& dictionary) const {
+  // UPLO is not needed: the gradient is Hermitian, whichever triangle was read.
+  dictionary["rule"] = rule.name();
+  dictionary["parameters"] = rule.parameters();
+}
+
+Eigh::Options Eigh::Options::load(const Dictionary& dictionary) {
+  return {"", Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector())};
+}
+
+variable_list Eigh::forward(const variable_list& inputs, const Options& options) {
+  auto [eigenvalues, eigenvectors] = spectralgrad::eigh(inputs[0], options.UPLO, options.rule);
+  return {std::move(eigenvalues), std::move(eigenvectors)};
+}
+
+variable_list Eigh::vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+  return {derivatives::eigh_vjp(cotangents[0], cotangents[1], saved.outputs[0], saved.outputs[1], options.rule)};
+}
+
+variable_list Eigh::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+  auto [eigenvalues, eigenvectors] =
+      derivatives::eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
+  return {std::move(eigenvalues), std::move(eigenvectors)};
+}
+
+namespace {
+
+std::tuple<Tensor, Tensor> eigh_autograd(
+    const Tensor& A,
+    std::string_view UPLO,
+    ops::RuleName rule,
+    ops::RuleParameters parameters) {
+  auto outputs = differentiable<Eigh>({A}, {std::string(UPLO), ops::resolve_rule(rule, parameters)});
+  return {std::move(outputs[0]), std::move(outputs[1])};
+}
+
+} // namespace
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigh", eigh_autograd);
+}
+
+} // namespace spectralgrad::autograd

@@ -1,0 +1,59 @@
+#include "derivatives/eigh.h"
+
+#include "derivatives/constant.h"
+#include "derivatives/gaps.h"
+#include "derivatives/judge_cotangents.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/diag_embed.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/real.h>
+
+namespace spectralgrad::derivatives {
+namespace {
+
+using at::Tensor;
+
+Tensor hermitian_part(const Tensor& M) {
+  return (M + M.mH()) * 0.5;
+}
+
+Tensor skew_hermitian_part(const Tensor& M) {
+  return (M - M.mH()) * 0.5;
+}
+
+} // namespace
+
+Tensor eigh_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  if (!eigenvectors_cotangent.defined()) {
+    if (!eigenvalues_cotangent.defined()) {
+      return {};
+    }
+    const auto judged = judge_cotangents(eigenvalues_cotangent, {}, {}, eigenvalues);
+    return hermitian_part(at::matmul(eigenvectors * judged.unsqueeze(-2), eigenvectors.mH()));
+  }
+  const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
+  const auto products = at::matmul(constant(eigenvectors).abs().mT(), constant(eigenvectors_cotangent).abs());
+  const auto magnitude = products + products.mT();
+  const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, eigenvalues);
+  const auto divided = divide_cotangent_by_gaps(skew_hermitian_part(W), magnitude, eigenvalues, rule);
+  const auto inner = divided + at::diag_embed(diagonal);
+  return hermitian_part(at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()));
+}
+
+std::pair<Tensor, Tensor> eigh_jvp(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
+  return {
+      at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divide_tangent_by_gaps(X, eigenvalues, rule))};
+}
+
+} // namespace spectralgrad::derivatives

@@ -1,0 +1,124 @@
+#include "derivatives/gaps.h"
+
+#include "derivatives/constant.h"
+#include "derivatives/tolerances.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/clamp_min.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+namespace spectralgrad::derivatives {
+namespace {
+
+using at::Tensor;
+
+struct Gaps {
+  Tensor scale; // (*, 1, 1), constant, > 0
+  Tensor relative; // (*, n, n), d/scale
+  Tensor diagonal; // (n, n), bool
+  double width; // half-width in units of the scale, or of the eigenvalues where not `relative_width`
+  bool relative_width;
+
+  Gaps(const Tensor& eigenvalues, const Rule& rule)
+      : width(rule.width().value_or(0)), relative_width(rule.relative() || width == 0) {
+    const auto n = eigenvalues.sym_size(-1);
+    // keepdim on the last two dimensions; amax has no identity for n = 0, where nothing is divided.
+    const auto largest = constant(eigenvalues).abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
+    // In units of the larger of max|lambda| and an absolute width nothing overflows, whatever the two are.
+    const auto unit = relative_width ? largest : at::clamp_min(largest, width);
+    scale = at::where(unit == 0, at::ones_like(unit), unit);
+    relative = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)) / scale;
+    diagonal = at::eye_symint(n, eigenvalues.options().dtype(at::kBool));
+  }
+
+  Tensor closer_than(double eps_units) const {
+    return constant(relative).abs() <= eps_units * tolerances::eps(relative.scalar_type());
+  }
+};
+
+/// d/(d^2 + eta^2), in units of 1/scale. Divided through by the larger of |d| and eta: no square over- or underflows.
+Tensor lorentzian(const Tensor& x, const Tensor& half_width) {
+  const auto larger = at::maximum(constant(x).abs(), half_width);
+  const auto unit = at::where(larger == 0, at::ones_like(larger), larger);
+  const auto denominator = x * (x / unit) + half_width * (half_width / unit);
+  return (x / unit) / at::where(larger == 0, at::ones_like(larger), denominator);
+}
+
+/// `x` with the entries in `mask` made constants.
+Tensor freeze(const Tensor& x, const Tensor& mask) {
+  return is_differentiated(x) ? at::where(mask, constant(x), x) : x;
+}
+
+/// 1/d in units of 1/scale, and 0 in `mask`; no 0/0 is formed, so that none is differentiated.
+Tensor reciprocal_outside(const Tensor& x, const Tensor& mask) {
+  const auto safe = at::where(mask, at::ones_like(x), x);
+  return at::where(mask, at::zeros_like(x), safe.reciprocal());
+}
+
+/// F, by the gaps alone, in units of 1/scale; pairs in `frozen` are not differentiated. Zero on the diagonal.
+Tensor inverse_gaps(const Gaps& gaps, const Rule& rule, const Tensor& frozen) {
+  const auto x = freeze(gaps.relative, frozen);
+  // A width in units of eps for the rules that gate, of the scale or of the eigenvalues for the others.
+  const auto half_width = [&] {
+    const auto one = at::ones_like(gaps.scale);
+    return gaps.relative_width ? one * gaps.width : gaps.width / gaps.scale;
+  };
+  switch (rule.kind()) {
+    case Rule::Kind::gated:
+    case Rule::Kind::split: {
+      const auto units = rule.kind() == Rule::Kind::split ? tolerances::gate_width : gaps.width;
+      return lorentzian(x, at::ones_like(gaps.scale) * (units * tolerances::eps(x.scalar_type())));
+    }
+    case Rule::Kind::lorentzian:
+      return lorentzian(x, half_width());
+    case Rule::Kind::cutoff:
+      return reciprocal_outside(x, gaps.diagonal.logical_or(constant(x).abs() <= half_width()));
+    case Rule::Kind::bare:
+      break;
+  }
+  return reciprocal_outside(x, gaps.diagonal);
+}
+
+} // namespace
+
+Tensor divide_cotangent_by_gaps(
+    const Tensor& S,
+    const Tensor& magnitude,
+    const Tensor& eigenvalues,
+    const Rule& rule) {
+  if (eigenvalues.sym_size(-1) == 0) {
+    return at::zeros_like(S);
+  }
+  const Gaps gaps(eigenvalues, rule);
+  const auto off_diagonal = at::where(gaps.diagonal, at::zeros({}, S.options()), S);
+  if (!rule.gates()) {
+    return inverse_gaps(gaps, rule, gaps.diagonal) * off_diagonal / gaps.scale;
+  }
+  const auto noise = (rule.noise() * tolerances::eps(S.scalar_type())) * constant(magnitude);
+  const auto gated = at::where(constant(off_diagonal).abs() > noise, off_diagonal, at::zeros({}, S.options()));
+  const auto close = gaps.closer_than(tolerances::close_gap);
+  const auto F = inverse_gaps(gaps, rule, close);
+  if (!is_differentiated(S)) {
+    return F * gated / gaps.scale;
+  }
+  // Straight through: the value of `gated`, the derivative of S.
+  const auto straight_through = off_diagonal - constant(off_diagonal - gated);
+  return F * at::where(close, gated, straight_through) / gaps.scale;
+}
+
+Tensor divide_tangent_by_gaps(const Tensor& X, const Tensor& eigenvalues, const Rule& rule) {
+  if (eigenvalues.sym_size(-1) == 0) {
+    return at::zeros_like(X);
+  }
+  const Gaps gaps(eigenvalues, rule);
+  const auto dropped = rule.gates() ? gaps.closer_than(tolerances::close_gap) : gaps.diagonal;
+  const auto kept = at::where(dropped, at::zeros({}, X.options()), X);
+  return inverse_gaps(gaps, rule, dropped) * kept / gaps.scale;
+}
+
+} // namespace spectralgrad::derivatives

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cmath>
+#include <limits>
+
+// Every default tolerance of the library, with its reason. All are multiples of powers of eps, the unit round-off gap
+// of the real dtype, so that they follow the dtype; none is in the units of the data, so that they follow its scale.
+namespace spectralgrad::tolerances {
+
+inline double eps(c10::ScalarType dtype) {
+  return c10::toRealValueType(dtype) == c10::ScalarType::Double ? std::numeric_limits<double>::epsilon()
+                                                                : std::numeric_limits<float>::epsilon();
+}
+
+/// Noise gate, in units of eps*N: skew(V^H gV) carries rounding of at most 0.9 eps*N (measured up to n = 256), so an
+/// entry that passes at 4 is signal to better than a quarter, and one that is dropped costs no more than its noise.
+inline constexpr double gate_noise = 4.0;
+
+/// Half-width of the gate's Lorentzian, in units of eps*max|lambda|: the backward error of a computed eigenvalue.
+/// n*eps*max|lambda| measurably hurts float32.
+inline constexpr double gate_width = 2.0;
+
+/// Gaps up to this many eps*max|lambda| are rounding noise: their eigenvectors are an arbitrary basis. Forward mode has
+/// nothing else to tell noise from signal, and derivatives of F are not formed there (F' = 1/eta^2 swallows the rest).
+inline constexpr double close_gap = 16.0;
+
+/// Gaps up to this many eps*max|lambda| count as one eigenvalue when a loss is judged for depending on the basis inside
+/// an eigenspace; narrower than `close_gap`, so that a warning is never about a pair that could be resolved.
+inline constexpr double same_eigenvalue = 8.0;
+
+/// Above this fraction of N a dependence on phases or on the basis inside an eigenspace is the loss's own. Measured:
+/// well-posed losses stay below 1e-14 (float64) and 3e-6 (float32), ill-posed ones above 3e-3; sqrt(eps) separates both.
+inline double gauge(c10::ScalarType dtype) {
+  return std::sqrt(eps(dtype));
+}
+
+/// Splitting errs by about width + eps/width in first derivatives and width + eps/width^2 in second ones: these widths
+/// make the two parts equal.
+inline double split_width(c10::ScalarType dtype, int order) {
+  return order == 2 ? std::cbrt(eps(dtype)) : std::sqrt(eps(dtype));
+}
+
+} // namespace spectralgrad::tolerances

@@ -1,0 +1,9 @@
+#pragma once
+
+// Differentiable spectral decompositions that stay right where eigenvalues meet.
+#include <spectralgrad/checks.h>
+#include <spectralgrad/eigh.h>
+#include <spectralgrad/eigvalsh.h>
+#include <spectralgrad/install.h>
+#include <spectralgrad/rule.h>
+#include <spectralgrad/version.h>

@@ -1,0 +1,165 @@
+#include "ops/arguments.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/native/Resize.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/view_as_real.h>
+#include <c10/util/Exception.h>
+
+#include <cmath>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+bool is_upper(std::string_view UPLO) {
+  return UPLO == "U" || UPLO == "u";
+}
+
+/// The first entry of the triangle of a row-major matrix that is not finite, as row * n + column; -1 if there is none.
+/// `parts` is 2 for complex numbers, whose imaginary diagonal is taken to be zero and never read.
+template <typename T>
+int64_t first_not_finite(const T* matrix, int64_t n, bool upper, int64_t parts) {
+  for (int64_t row = 0; row < n; ++row) {
+    const auto end = upper ? n : row + 1;
+    for (int64_t column = upper ? row : 0; column < end; ++column) {
+      const auto* entry = matrix + (row * n + column) * parts;
+      if (!std::isfinite(entry[0]) || (parts == 2 && row != column && !std::isfinite(entry[1]))) {
+        return row * n + column;
+      }
+    }
+  }
+  return -1;
+}
+
+/// Per matrix of a CPU batch what `first_not_finite` says; int64.
+Tensor positions_not_finite(const Tensor& A, std::string_view UPLO) {
+  const auto n = A.size(-1);
+  const auto plain = A.resolve_conj().resolve_neg().contiguous();
+  const int64_t parts = A.is_complex() ? 2 : 1;
+  auto positions = at::empty(A.sizes().slice(0, A.dim() - 2), A.options().dtype(at::kLong));
+  auto* result = positions.mutable_data_ptr<int64_t>();
+  const auto scan = [&](const auto* data) {
+    constexpr int64_t entries_per_task = 1 << 15;
+    at::parallel_for(0, positions.numel(), entries_per_task / (n * n + 1) + 1, [&](int64_t begin, int64_t end) {
+      for (auto i = begin; i < end; ++i) {
+        result[i] = first_not_finite(data + i * n * n * parts, n, is_upper(UPLO), parts);
+      }
+    });
+  };
+  if (c10::toRealValueType(A.scalar_type()) == at::kDouble) {
+    scan(static_cast<const double*>(plain.const_data_ptr()));
+  } else {
+    scan(static_cast<const float*>(plain.const_data_ptr()));
+  }
+  return positions;
+}
+
+} // namespace
+
+void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO) {
+  TORCH_CHECK(
+      A.dim() >= 2,
+      "spectralgrad.",
+      function,
+      ": The input tensor A must have at least 2 dimensions, but it has ",
+      A.dim());
+  TORCH_CHECK(
+      A.sym_size(-1) == A.sym_size(-2),
+      "spectralgrad.",
+      function,
+      ": A must be batches of square matrices, but they are ",
+      A.sym_size(-2),
+      " by ",
+      A.sym_size(-1),
+      " matrices");
+  const auto dtype = A.scalar_type();
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kComplexFloat || dtype == at::kComplexDouble,
+      "\"spectralgrad.",
+      function,
+      "\" not implemented for '",
+      c10::toString(dtype),
+      "': Expected A to be float32, float64, complex64 or complex128");
+  TORCH_CHECK(
+      UPLO == "L" || UPLO == "U" || UPLO == "l" || UPLO == "u",
+      "spectralgrad.",
+      function,
+      ": Expected UPLO argument to be 'L' or 'U', but got ",
+      UPLO);
+}
+
+Tensor is_not_finite(const Tensor& A, std::string_view UPLO) {
+  if (A.device().is_cpu()) {
+    return positions_not_finite(A, UPLO) >= 0;
+  }
+  const auto triangle = is_upper(UPLO) ? A.triu() : A.tril();
+  return at::isfinite(triangle).logical_not().any(-1).any(-1);
+}
+
+void check_finite(const char* function, const Tensor& A, std::string_view UPLO) {
+  if (!A.device().is_cpu() && !is_not_finite(A, UPLO).any().item<bool>()) {
+    return;
+  }
+  const auto positions = positions_not_finite(A.cpu(), UPLO);
+  const auto* position = positions.const_data_ptr<int64_t>();
+  const auto n = A.size(-1);
+  for (int64_t i = 0; i < positions.numel(); ++i) {
+    if (position[i] < 0) {
+      continue;
+    }
+    const auto row = position[i] / n;
+    const auto column = position[i] % n;
+    const auto entry = A.reshape({-1, n, n})[i][row][column];
+    TORCH_CHECK_LINALG(
+        false,
+        "spectralgrad.",
+        function,
+        ": ",
+        A.dim() > 2 ? c10::str("(Batch element ", i, "): ") : "",
+        "Expected the ",
+        is_upper(UPLO) ? "upper" : "lower",
+        " triangle of A to be finite, but the entry (",
+        row,
+        ", ",
+        column,
+        ") is ",
+        entry.item());
+  }
+}
+
+void write_out(const Tensor& result, const Tensor& out) {
+  TORCH_CHECK(
+      out.scalar_type() == result.scalar_type(),
+      "Expected out tensor to have dtype ",
+      result.dtype(),
+      ", but got ",
+      out.dtype(),
+      " instead");
+  TORCH_CHECK(
+      out.device() == result.device(),
+      "Expected out tensor to have device ",
+      result.device(),
+      ", but got ",
+      out.device(),
+      " instead");
+  at::native::resize_output(out, result.sizes());
+  out.copy_(result);
+}
+
+void check_out_not_differentiated(const char* function, at::TensorList tensors) {
+  for (const auto& x : tensors) {
+    TORCH_CHECK(
+        !(at::GradMode::is_enabled() && x.requires_grad()) && !x._fw_grad(/*level=*/0).defined(),
+        "spectralgrad.",
+        function,
+        "(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires "
+        "grad.");
+  }
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <spectralgrad/rule.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// What operations on Hermitian matrices share about their arguments.
+namespace spectralgrad::ops {
+
+/// Raises unless `A` is (*, n, n) of a supported dtype and `UPLO` is a triangle; in torch.linalg's words and types.
+void check_hermitian_arguments(const char* function, const at::Tensor& A, std::string_view UPLO);
+
+/// For each matrix of the batch (*), whether the triangle that is read holds a NaN or an Inf; bool.
+at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
+
+/// Raises `c10::LinAlgError` naming an entry where the triangle that is read holds a NaN or an Inf.
+void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO);
+
+/// Copies a result into a tensor given as out=, with torch's checks of dtype and device and its way of resizing.
+void write_out(const at::Tensor& result, const at::Tensor& out);
+
+/// Raises in torch's words where an out= variant would have to be differentiated.
+void check_out_not_differentiated(const char* function, at::TensorList tensors);
+
+/// A rule as two arguments of an operator's schema, `str? rule, float[] parameters`: names rather than objects, so that
+/// graphs that contain the operator can be printed, exported and stored. No name means the default in force.
+using RuleName = std::optional<std::string_view>;
+using RuleParameters = c10::ArrayRef<double>;
+
+inline Rule resolve_rule(const RuleName& name, RuleParameters parameters) {
+  return name ? Rule::parse(*name, parameters) : default_rule();
+}
+
+/// The two arguments of a rule, owned.
+struct EncodedRule {
+  explicit EncodedRule(const Rule& rule) : name(rule.name()), parameters(rule.parameters()) {}
+  std::string name;
+  std::vector<double> parameters;
+};
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,99 @@
+#include <spectralgrad/eigh.h>
+
+#include "ops/arguments.h"
+#include "ops/hermitian_decomposition.h"
+#include "ops/split.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_strided.h>
+#include <torch/library.h>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+using ops::RuleName;
+using ops::RuleParameters;
+
+std::tuple<Tensor, Tensor> eigh_kernel(
+    const Tensor& A,
+    std::string_view UPLO,
+    RuleName rule,
+    RuleParameters parameters) {
+  ops::check_hermitian_arguments("eigh", A, UPLO);
+  const auto resolved = ops::resolve_rule(rule, parameters);
+  auto [eigenvalues, eigenvectors] = ops::hermitian_decomposition("eigh", A, UPLO, /*compute_eigenvectors=*/true);
+  return {ops::split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
+}
+
+std::tuple<Tensor, Tensor> eigh_meta(
+    const Tensor& A,
+    std::string_view UPLO,
+    RuleName rule,
+    RuleParameters parameters) {
+  ops::check_hermitian_arguments("eigh", A, UPLO);
+  ops::resolve_rule(rule, parameters);
+  return ops::hermitian_decomposition_meta(A);
+}
+
+std::tuple<Tensor&, Tensor&> eigh_out_kernel(
+    const Tensor& A,
+    std::string_view UPLO,
+    RuleName rule,
+    RuleParameters parameters,
+    Tensor& eigenvalues,
+    Tensor& eigenvectors) {
+  ops::check_out_not_differentiated("eigh", {A, eigenvalues, eigenvectors});
+  const auto result = eigh_kernel(A, UPLO, rule, parameters);
+  ops::write_out(std::get<0>(result), eigenvalues);
+  ops::write_out(std::get<1>(result), eigenvectors);
+  return {eigenvalues, eigenvectors};
+}
+
+} // namespace
+
+std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh", "")
+          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, RuleName, RuleParameters)>();
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return op.call(A, UPLO, encoded.name, encoded.parameters);
+}
+
+std::tuple<Tensor&, Tensor&> eigh_out(
+    Tensor& eigenvalues,
+    Tensor& eigenvectors,
+    const Tensor& A,
+    std::string_view UPLO,
+    const std::optional<Rule>& rule) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh", "out")
+                             .typed<std::tuple<Tensor&, Tensor&>(
+                                 const Tensor&, std::string_view, RuleName, RuleParameters, Tensor&, Tensor&)>();
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "eigh(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[]) "
+      "-> (Tensor eigenvalues, Tensor eigenvectors)");
+  library.def(
+      "eigh.out(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[], "
+      "Tensor(a!) eigenvalues, Tensor(b!) eigenvectors) -> (Tensor(a!) eigenvalues, Tensor(b!) eigenvectors)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("eigh", eigh_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
+  library.impl("eigh.out", eigh_out_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("eigh", eigh_meta);
+}
+
+} // namespace spectralgrad

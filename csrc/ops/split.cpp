@@ -1,0 +1,82 @@
+#include "ops/split.h"
+
+#include "derivatives/tolerances.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace spectralgrad::ops {
+namespace {
+
+/// Adjacent eigenvalues that are to be equally spaced about their mean.
+struct Pool {
+  int64_t size;
+  double mean_eigenvalue;
+  double mean_index;
+
+  double level(double width) const {
+    return mean_eigenvalue - mean_index * width;
+  }
+};
+
+Pool merge(const Pool& a, const Pool& b) {
+  const auto size = a.size + b.size;
+  const auto share = static_cast<double>(b.size) / static_cast<double>(size);
+  return {
+      size,
+      a.mean_eigenvalue + share * (b.mean_eigenvalue - a.mean_eigenvalue),
+      a.mean_index + share * (b.mean_index - a.mean_index)};
+}
+
+template <typename T>
+void split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Pool>& pools) {
+  const double largest = std::max(std::abs(double(eigenvalues[0])), std::abs(double(eigenvalues[n - 1])));
+  const double width = largest == 0 ? relative_width : relative_width * largest;
+  pools.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    pools.push_back({1, double(eigenvalues[i]), double(i)});
+    while (pools.size() > 1 && pools[pools.size() - 2].level(width) > pools.back().level(width)) {
+      const auto last = pools.back();
+      pools.pop_back();
+      pools.back() = merge(pools.back(), last);
+    }
+  }
+  int64_t i = 0;
+  for (const auto& pool : pools) {
+    for (int64_t k = 0; k < pool.size; ++k, ++i) {
+      if (pool.size > 1) {
+        eigenvalues[i] = static_cast<T>(pool.mean_eigenvalue + (double(i) - pool.mean_index) * width);
+      }
+    }
+  }
+}
+
+} // namespace
+
+at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
+  if (rule.kind() != Rule::Kind::split || eigenvalues.numel() == 0) {
+    return eigenvalues;
+  }
+  const auto n = eigenvalues.size(-1);
+  const auto dtype = eigenvalues.scalar_type();
+  const double width = rule.width().value_or(tolerances::split_width(dtype, rule.order()));
+  // n numbers per matrix: not worth a kernel of another device.
+  auto result = eigenvalues.to(at::kCPU, dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  AT_DISPATCH_FLOATING_TYPES(dtype, "split_eigenvalues", [&] {
+    auto* data = result.mutable_data_ptr<scalar_t>();
+    constexpr int64_t eigenvalues_per_task = 1 << 14;
+    at::parallel_for(0, result.numel() / n, eigenvalues_per_task / n + 1, [&](int64_t begin, int64_t end) {
+      std::vector<Pool> pools;
+      for (auto i = begin; i < end; ++i) {
+        split_one(data + i * n, n, width, pools);
+      }
+    });
+  });
+  return result.to(eigenvalues.device());
+}
+
+} // namespace spectralgrad::ops

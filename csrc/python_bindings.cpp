@@ -1,0 +1,90 @@
+// Why pybind11 beside operators: tensors go through the dispatcher alone, where every transform sees them. What is here has
+// no place in a schema: rules as values, what is in force in a thread, Python's own exception classes, the build.
+#include <spectralgrad/spectralgrad.h>
+
+#include "derivatives/tolerances.h"
+
+#include <pybind11/operators.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <stdexcept>
+
+namespace py = pybind11;
+using spectralgrad::Checks;
+using spectralgrad::Rule;
+
+namespace {
+
+/// Raises and warns with the package's own classes, from whichever thread autograd runs in.
+class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
+ public:
+  PythonGaugeReporter(py::object error, py::object warning) : error_(std::move(error)), warning_(std::move(warning)) {}
+
+  void warn(const std::string& message) const override {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_WarnEx(warning_.ptr(), message.c_str(), /*stack_level=*/1) < 0) {
+      throw py::error_already_set();
+    }
+  }
+
+  [[noreturn]] void raise(const std::string& message) const override {
+    const py::gil_scoped_acquire gil;
+    PyErr_SetString(error_.ptr(), message.c_str());
+    throw py::error_already_set();
+  }
+
+ private:
+  py::object error_;
+  py::object warning_;
+};
+
+} // namespace
+
+PYBIND11_MODULE(_C, module) {
+  py::register_exception_translator([](std::exception_ptr exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const c10::ValueError& error) {
+      PyErr_SetString(PyExc_ValueError, error.what_without_backtrace());
+    }
+  });
+
+  module.attr("version") = SPECTRALGRAD_VERSION;
+  module.attr("built_against_torch") = TORCH_VERSION;
+  module.attr("cxx_compiler") = SPECTRALGRAD_CXX_COMPILER;
+
+  py::class_<Rule>(module, "Rule")
+      .def_static(
+          "parse",
+          [](const std::string& name, const std::vector<double>& parameters) { return Rule::parse(name, parameters); },
+          py::arg("name"),
+          py::arg("parameters"))
+      .def_property_readonly("name", &Rule::name)
+      .def_property_readonly("parameters", &Rule::parameters)
+      .def(py::self == py::self) // NOLINT(misc-redundant-expression)
+      .def("__repr__", &Rule::to_string);
+
+  module.def("default_rule", &spectralgrad::default_rule);
+  module.def("set_default_rule", &spectralgrad::set_default_rule);
+  module.def("exchange_thread_rule", &spectralgrad::exchange_thread_rule);
+
+  py::enum_<Checks>(module, "Checks")
+      .value("ignore", Checks::ignore)
+      .value("warn", Checks::warn)
+      .value("raise", Checks::raise);
+  module.def("checks", &spectralgrad::checks);
+  module.def("set_checks", &spectralgrad::set_checks);
+  module.def("exchange_thread_checks", &spectralgrad::exchange_thread_checks);
+  module.def("set_gauge_classes", [](py::object error, py::object warning) {
+    // Lives as long as the process: backward may run in threads that outlast the interpreter's modules.
+    spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warning)));
+  });
+
+  module.def("install", &spectralgrad::install);
+  module.def("uninstall", &spectralgrad::uninstall);
+  module.def("installed", &spectralgrad::installed);
+}

@@ -1,0 +1,49 @@
+"""Differentiable spectral decompositions for PyTorch that stay right where eigenvalues meet."""
+
+import torch
+
+from . import _build_info
+from ._torch_version import check as _check_torch_version
+
+_check_torch_version(_build_info.built_against_torch, torch.__version__)
+
+from . import _C  # noqa: E402
+from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
+from ._ops.eigh import eigh  # noqa: E402
+from ._ops.eigvalsh import eigvalsh  # noqa: E402
+from ._rules import (  # noqa: E402
+    Bare,
+    Cutoff,
+    Gated,
+    Lorentzian,
+    Rule,
+    Split,
+    default_rule,
+    set_default_rule,
+    use_rule,
+)
+from ._standing_in import install, installed, stand_in, uninstall  # noqa: E402
+
+__version__: str = _C.version
+
+__all__ = [
+    "Bare",
+    "Cutoff",
+    "Gated",
+    "GaugeError",
+    "GaugeWarning",
+    "Lorentzian",
+    "Rule",
+    "Split",
+    "checks",
+    "default_rule",
+    "eigh",
+    "eigvalsh",
+    "install",
+    "installed",
+    "set_checks",
+    "set_default_rule",
+    "stand_in",
+    "uninstall",
+    "use_rule",
+]

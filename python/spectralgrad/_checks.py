@@ -1,0 +1,69 @@
+"""What is done about losses that have no gradient and matrices that have no decomposition."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Literal
+
+from . import _C
+
+Level = Literal["ignore", "warn", "raise"]
+
+
+class GaugeError(RuntimeError):
+    """The loss depends on a choice that the decomposition leaves open: a phase, a basis inside an eigenspace."""
+
+
+class GaugeWarning(UserWarning):
+    """Part of a gradient is not defined, or is lost, where eigenvalues are equal."""
+
+
+_C.set_gauge_classes(GaugeError, GaugeWarning)
+
+
+def _level(function: str, level: str) -> _C.Checks:
+    try:
+        return _C.Checks.__members__[level]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f'spectralgrad.{function}: Expected level to be "ignore", "warn" or "raise", but got {level!r}'
+        ) from None
+
+
+def set_checks(level: Level) -> None:
+    """Sets what is checked, for the whole process; see `checks` for the levels."""
+    _C.set_checks(_level("set_checks", level))
+
+
+class checks:
+    """Within the block, and in this thread, `level` decides what is checked; blocks nest.
+
+    - ``"ignore"``: nothing is looked at. A matrix with a NaN or an Inf gives NaN for itself; the rest of its batch is
+      what it would be without it.
+    - ``"warn"``, the default: such a matrix raises ``torch.linalg.LinAlgError``, and a complex loss that depends on the
+      phases of the eigenvectors raises `GaugeError`, as with torch.linalg. A loss that depends on the basis inside an
+      eigenspace, or whose gradient is lost there, warns with `GaugeWarning`.
+    - ``"raise"``: what warns raises `GaugeError` too.
+
+    The level counts where the work is done: for a gradient, around ``backward()``. Autograd runs the backward of CUDA
+    tensors in threads of its own, where only `set_checks` is seen.
+
+    Example::
+
+        >>> A = torch.tensor([[torch.nan, 0.0], [0.0, 1.0]])
+        >>> with sg.checks("ignore"):
+        ...     sg.eigvalsh(A)
+        tensor([nan, nan])
+    """
+
+    def __init__(self, level: Level) -> None:
+        self._level = _level("checks", level)
+        self._outer: list[_C.Checks | None] = []
+
+    def __enter__(self) -> None:
+        self._outer.append(_C.exchange_thread_checks(self._level))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _C.exchange_thread_checks(self._outer.pop())

@@ -1,0 +1,1 @@
+"""One module per operation: its Python face and how it is batched."""

@@ -1,0 +1,31 @@
+"""Batching rules for torch.func.vmap: every operator here takes batches, so a mapped dimension becomes a leading one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _leading(x: Any, dim: int | None, size: int) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    return x.unsqueeze(0).expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+
+
+def register_batching(name: str) -> None:
+    """For the operator `spectralgrad::name`, whose tensors, given and returned, all carry the batch."""
+    operator: Callable[..., Any] = getattr(torch.ops.spectralgrad, name)
+
+    def batched(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        outputs = operator(*(_leading(x, dim, info.batch_size) for x, dim in zip(args, in_dims, strict=True)), **kwargs)
+        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+
+    torch.library.register_vmap(f"spectralgrad::{name}", batched)
+
+
+# What derivatives call between tensor operations; see csrc/derivatives.
+register_batching("constant")
+register_batching("judge_cotangents")

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .._rules import Rule, _operator_arguments
+from ._batching import register_batching
+
+register_batching("eigvalsh")
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tensor | None = None) -> Tensor:
+    """Eigenvalues of symmetric or Hermitian matrices: the first half of `eigh`, whose arguments and errors it shares.
+
+    Stands in for `torch.linalg.eigvalsh`. Eigenvectors are computed only where a derivative is asked for; the gradient is
+    V diag(gλ) Vᴴ.
+
+    Args:
+        A: ``(*, n, n)``; see `eigh`.
+        UPLO: ``"L"`` or ``"U"``, the triangle that is read.
+        rule: matters to second derivatives, and to the values with `Split`.
+        out: a tensor to write to; not differentiable.
+
+    Returns:
+        λ ``(*, n)``, real, ascending, in the units of `A`.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.eigvalsh(A).square().sum().backward()
+        >>> A.grad
+        tensor([[2., 0.],
+                [0., 2.]], dtype=torch.float64)
+    """
+    name, parameters = _operator_arguments("eigvalsh", rule)
+    if out is not None:
+        result = torch.ops.spectralgrad.eigvalsh.out(A, UPLO, rule=name, parameters=parameters, eigenvalues=out)
+    else:
+        result = torch.ops.spectralgrad.eigvalsh.default(A, UPLO, rule=name, parameters=parameters)
+    return cast("Tensor", result)

@@ -1,0 +1,220 @@
+"""Rules: how 1/(λj - λi) is formed in the derivatives of an eigenvalue decomposition, and which rule is in force."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar
+
+import torch
+
+from . import _C
+
+
+class Rule:
+    """An immutable, comparable, printable value; see the subclasses. Widths are half-widths."""
+
+    _name: ClassVar[str]
+
+    def _parameters(self) -> list[float]:
+        """The numbers that travel with the rule's name through the dispatcher (`Rule::parameters` in C++)."""
+        raise NotImplementedError
+
+    def _validate(self) -> None:
+        # C++ has the checks and their words. Inside a compiled region it is asked when the operator runs.
+        if not torch.compiler.is_compiling():
+            self._encoded()
+
+    def _encoded(self) -> _C.Rule:
+        return _C.Rule.parse(self._name, self._parameters())
+
+
+@dataclass(frozen=True)
+class Gated(Rule):
+    """The default: a Lorentzian of half-width `width`·eps·max|λ|, for the entries that exceed their rounding noise.
+
+    An entry of the cotangent is kept where it is larger than `noise` times eps times the magnitude it was summed from.
+    What is dropped costs no more than the noise that it would have carried, so losses that do not see inside a cluster
+    (projectors onto whole eigenspaces, separated eigenvectors) are right to a few eps at every gap, zero included.
+    Scale-free; nothing to tune.
+    """
+
+    noise: float = 4.0
+    width: float = 2.0
+
+    _name: ClassVar[str] = "gated"
+
+    def __post_init__(self) -> None:
+        self._validate()
+
+    def _parameters(self) -> list[float]:
+        return [self.noise, self.width]
+
+
+@dataclass(frozen=True)
+class Lorentzian(Rule):
+    """d/(d² + width²): 1/d broadened to a half-width, in the units of the eigenvalues or `relative` to max|λ|.
+
+    Its relative bias is exactly width²/(d² + width²).
+    """
+
+    width: float
+    relative: bool = False
+
+    _name: ClassVar[str] = "lorentzian"
+
+    def __post_init__(self) -> None:
+        self._validate()
+
+    @classmethod
+    def from_epsilon(cls, epsilon: float) -> Lorentzian:
+        """The d/(d² + epsilon) of the literature; `epsilon` in squared units of the eigenvalues."""
+        if not (math.isfinite(epsilon) and epsilon >= 0):
+            raise ValueError(
+                f"spectralgrad.Lorentzian.from_epsilon: Expected epsilon to be a finite number >= 0, but got {epsilon}"
+            )
+        return cls(math.sqrt(epsilon))
+
+    def _parameters(self) -> list[float]:
+        return [self.width, float(self.relative)]
+
+
+@dataclass(frozen=True)
+class Split(Rule):
+    """Eigenvalues closer than `width`·max|λ| are moved apart in the returned values too, then the gated rule applies.
+
+    The rule for code that builds f(A) out of eigh and cannot be changed: the part of its gradient that is a limit 0/0
+    becomes visible. First derivatives err by about width + eps/width, second ones by width + eps/width²; the default
+    width is eps^(1/2), or eps^(1/3) with ``order=2``, for second derivatives. Eigenvalues inside a cluster of m move by
+    at most (m - 1)/2 widths and keep their sum, the others do not move.
+    """
+
+    width: float | None = None
+    order: int = 1
+
+    _name: ClassVar[str] = "split"
+
+    def __post_init__(self) -> None:
+        self._validate()
+
+    def _parameters(self) -> list[float]:
+        return [float(self.order)] if self.width is None else [float(self.order), self.width]
+
+
+@dataclass(frozen=True)
+class Cutoff(Rule):
+    """Pairs closer than `width` are dropped, the others get 1/d."""
+
+    width: float
+    relative: bool = False
+
+    _name: ClassVar[str] = "cutoff"
+
+    def __post_init__(self) -> None:
+        self._validate()
+
+    def _parameters(self) -> list[float]:
+        return [self.width, float(self.relative)]
+
+
+@dataclass(frozen=True)
+class Bare(Rule):
+    """1/d as torch.linalg has it: NaN where two eigenvalues are equal."""
+
+    _name: ClassVar[str] = "bare"
+
+    def _parameters(self) -> list[float]:
+        return []
+
+
+_RULES: dict[str, type[Rule]] = {rule._name: rule for rule in (Gated, Lorentzian, Split, Cutoff, Bare)}
+
+
+def _decode(rule: _C.Rule) -> Rule:
+    parameters = list(rule.parameters)
+    if rule.name in ("lorentzian", "cutoff"):
+        return _RULES[rule.name](parameters[0], bool(parameters[1]))  # type: ignore[call-arg]
+    if rule.name == "split":
+        return Split(parameters[1] if len(parameters) == 2 else None, int(parameters[0]))
+    return _RULES[rule.name](*parameters)
+
+
+class _ThreadRules(threading.local):
+    rule: Rule | None = None
+
+
+# What C++ has in force is the truth. These copies are what torch.compile can read, and guard a compiled region on.
+_thread = _ThreadRules()
+_process_default: Rule = Gated()
+
+
+def _check_rule(function: str, rule: object) -> None:
+    if not isinstance(rule, Rule):
+        raise TypeError(
+            f"spectralgrad.{function}: Expected rule to be a Rule such as spectralgrad.Gated(), but got {rule!r}"
+        )
+
+
+def _operator_arguments(function: str, rule: Rule | None) -> tuple[str | None, list[float]]:
+    """`rule` as the two arguments that operators take; no name means the default that C++ has in force."""
+    if rule is None:
+        if not torch.compiler.is_compiling():
+            return None, []
+        rule = _process_default if _thread.rule is None else _thread.rule
+    _check_rule(function, rule)
+    return rule._name, rule._parameters()
+
+
+def default_rule() -> Rule:
+    """The rule that operations use when they are given none: of the innermost `use_rule`, else the process's default."""
+    return _decode(_C.default_rule())
+
+
+def set_default_rule(rule: Rule) -> None:
+    """Sets the rule of the whole process for operations that are given none.
+
+    Example::
+
+        >>> sg.set_default_rule(sg.Split())
+        >>> sg.default_rule()
+        Split(width=None, order=1)
+        >>> sg.set_default_rule(sg.Gated())
+    """
+    global _process_default
+    _check_rule("set_default_rule", rule)
+    _C.set_default_rule(rule._encoded())
+    _process_default = rule
+
+
+class use_rule:
+    """Within the block, and in this thread, `rule` is the default; blocks nest.
+
+    Example::
+
+        >>> with sg.use_rule(sg.Lorentzian(1e-6)):
+        ...     print(sg.default_rule())
+        Lorentzian(width=1e-06, relative=False)
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        _check_rule("use_rule", rule)
+        self._rule = rule
+        self._outer: list[Rule | None] = []
+
+    def __enter__(self) -> Rule:
+        self._outer.append(_thread.rule)
+        self._put(self._rule)
+        return self._rule
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put(self._outer.pop())
+
+    @staticmethod
+    def _put(rule: Rule | None) -> None:
+        _thread.rule = rule
+        if not torch.compiler.is_compiling():
+            _C.exchange_thread_rule(None if rule is None else rule._encoded())

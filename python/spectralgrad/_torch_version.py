@@ -1,0 +1,23 @@
+"""PyTorch's C++ interface for autograd holds within a minor version: a build serves that one only."""
+
+import re
+
+
+def _minor_version(version: str) -> str:
+    match = re.match(r"\d+\.\d+", version)
+    return match.group() if match else version
+
+
+def check(built_against: str, running: str) -> None:
+    """Raise ImportError, in a sentence, where the extension was built against another minor version of PyTorch.
+
+    Called before the extension is loaded: the dynamic loader would only name a missing C++ symbol.
+    """
+    built_minor = _minor_version(built_against)
+    if built_minor == _minor_version(running):
+        return
+    raise ImportError(
+        f"spectralgrad was built against PyTorch {built_against}, but PyTorch {running} is running, and a build serves one "
+        f"minor version only: build spectralgrad again in this environment (pip install --no-build-isolation "
+        f"--force-reinstall --no-deps, from its source), or install torch=={built_minor}.*"
+    )

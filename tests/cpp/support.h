@@ -1,0 +1,70 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/forward_grad.h>
+
+#include <regex>
+#include <string>
+
+namespace spectralgrad::testing {
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+inline bool matches(const std::string& text, const std::string& pattern) {
+  return std::regex_search(text, std::regex(pattern));
+}
+
+/// A call that must raise `Error` with a message that matches a regular expression.
+#define EXPECT_RAISES(statement, Error, pattern)                    \
+  try {                                                             \
+    statement;                                                      \
+    ADD_FAILURE() << "expected " #Error;                            \
+  } catch (const Error& error) {                                    \
+    EXPECT_PRED2(                                                   \
+        ::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
+  }
+
+/// What torch.autograd.forward_ad.dual_level is in Python.
+class DualLevel {
+ public:
+  DualLevel() : level_(torch::autograd::ForwardADLevel::get_next_idx()) {}
+  ~DualLevel() {
+    torch::autograd::ForwardADLevel::release_idx(level_);
+  }
+  DualLevel(const DualLevel&) = delete;
+  DualLevel& operator=(const DualLevel&) = delete;
+  DualLevel(DualLevel&&) = delete;
+  DualLevel& operator=(DualLevel&&) = delete;
+
+ private:
+  uint64_t level_;
+};
+
+inline at::Tensor hermitian_part(const at::Tensor& M) {
+  return (M + M.mH()) / 2;
+}
+
+inline at::Tensor random_hermitian(c10::IntArrayRef shape, at::ScalarType dtype = at::kDouble) {
+  return hermitian_part(at::randn(shape, dtype));
+}
+
+/// Q diag(eigenvalues) Q^H for a random unitary Q.
+inline at::Tensor with_spectrum(const at::Tensor& eigenvalues, at::ScalarType dtype = at::kDouble) {
+  const auto n = eigenvalues.size(-1);
+  const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, dtype)));
+  return hermitian_part(at::matmul(Q * eigenvalues.to(dtype), Q.mH()));
+}
+
+inline at::Tensor gradient(const at::Tensor& loss, const at::Tensor& A) {
+  return torch::autograd::grad({loss}, {A})[0];
+}
+
+inline double relative_error(const at::Tensor& value, const at::Tensor& reference) {
+  return ((value - reference).norm() / reference.norm()).item<double>();
+}
+
+} // namespace spectralgrad::testing
