@@ -2,6 +2,7 @@
 
 #include "derivatives/eigh.h"
 #include "ops/arguments.h"
+#include "ops/eigh_vjp.h"
 
 #include <spectralgrad/eigh.h>
 
@@ -25,7 +26,7 @@ variable_list Eigh::forward(const variable_list& inputs, const Options& options)
 }
 
 variable_list Eigh::vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
-  return {derivatives::eigh_vjp(cotangents[0], cotangents[1], saved.outputs[0], saved.outputs[1], options.rule)};
+  return {ops::eigh_vjp(cotangents[0], cotangents[1], saved.outputs[0], saved.outputs[1], options.rule)};
 }
 
 variable_list Eigh::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {

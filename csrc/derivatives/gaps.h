@@ -1,8 +1,14 @@
 #pragma once
 
+#include "derivatives/tolerances.h"
+
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+#include <cmath>
 
 // The only place that divides by a gap.
 //
@@ -34,5 +40,48 @@ at::Tensor divide_cotangent_by_gaps(
 /// Forward mode: F o X for X = V^H dA V (*, n, n). Nothing in X tells noise from signal, so a rule that gates drops the
 /// pairs whose gap is rounding.
 at::Tensor divide_tangent_by_gaps(const at::Tensor& X, const at::Tensor& eigenvalues, const Rule& rule);
+
+/// The same for one matrix at a time, for kernels: F_ij of n >= 1 eigenvalues.
+template <typename T>
+class InverseGaps {
+ public:
+  InverseGaps(const T* eigenvalues, int64_t n, const Rule& rule) : eigenvalues_(eigenvalues), kind_(rule.kind()) {
+    const T largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
+    const auto width = static_cast<T>(rule.width().value_or(0));
+    const bool relative = rule.relative() || width == 0;
+    const T unit = relative ? largest : std::max(largest, width);
+    scale_ = unit == 0 ? T(1) : unit;
+    const auto eps = static_cast<T>(tolerances::eps(c10::CppTypeToScalarType<T>::value));
+    switch (kind_) {
+      case Rule::Kind::gated:
+        half_width_ = width * eps;
+        break;
+      case Rule::Kind::split:
+        half_width_ = static_cast<T>(tolerances::gate_width) * eps;
+        break;
+      default:
+        half_width_ = relative ? width : width / scale_;
+    }
+  }
+
+  /// For i < j; F_ji = -F_ij.
+  T operator()(int64_t i, int64_t j) const {
+    if (kind_ == Rule::Kind::bare) {
+      return 1 / (eigenvalues_[j] - eigenvalues_[i]);
+    }
+    const T x = (eigenvalues_[j] - eigenvalues_[i]) / scale_;
+    if (kind_ == Rule::Kind::cutoff) {
+      return std::abs(x) <= half_width_ ? T(0) : 1 / x / scale_;
+    }
+    const T unit = std::max(std::abs(x), half_width_);
+    return unit == 0 ? T(0) : (x / unit) / (x * (x / unit) + half_width_ * (half_width_ / unit)) / scale_;
+  }
+
+ private:
+  const T* eigenvalues_;
+  Rule::Kind kind_;
+  T scale_;
+  T half_width_;
+};
 
 } // namespace spectralgrad::derivatives

@@ -77,10 +77,10 @@ std::tuple<Tensor&, Tensor&> eigh_out(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "eigh(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[]) "
+      "eigh(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[]) "
       "-> (Tensor eigenvalues, Tensor eigenvectors)");
   library.def(
-      "eigh.out(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[], "
+      "eigh.out(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[], *, "
       "Tensor(a!) eigenvalues, Tensor(b!) eigenvectors) -> (Tensor(a!) eigenvalues, Tensor(b!) eigenvectors)");
 }
 

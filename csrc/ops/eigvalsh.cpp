@@ -57,9 +57,9 @@ Tensor& eigvalsh_out(Tensor& eigenvalues, const Tensor& A, std::string_view UPLO
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
-  library.def("eigvalsh(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[]) -> Tensor eigenvalues");
+  library.def("eigvalsh(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[]) -> Tensor eigenvalues");
   library.def(
-      "eigvalsh.out(Tensor A, str UPLO=\"L\", *, str? rule=None, float[] parameters=[], Tensor(a!) eigenvalues) "
+      "eigvalsh.out(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[], *, Tensor(a!) eigenvalues) "
       "-> Tensor(a!) eigenvalues");
 }
 

@@ -157,11 +157,11 @@ def _check_rule(function: str, rule: object) -> None:
         )
 
 
-def _operator_arguments(function: str, rule: Rule | None) -> tuple[str | None, list[float]]:
-    """`rule` as the two arguments that operators take; no name means the default that C++ has in force."""
+def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[float]] | tuple[()]:
+    """`rule` as the two arguments that operators take; none at all mean the default that C++ has in force."""
     if rule is None:
         if not torch.compiler.is_compiling():
-            return None, []
+            return ()
         rule = _process_default if _thread.rule is None else _thread.rule
     _check_rule(function, rule)
     return rule._name, rule._parameters()

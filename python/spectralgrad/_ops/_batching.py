@@ -29,3 +29,4 @@ def register_batching(name: str) -> None:
 # What derivatives call between tensor operations; see csrc/derivatives.
 register_batching("constant")
 register_batching("judge_cotangents")
+register_batching("eigh_vjp")

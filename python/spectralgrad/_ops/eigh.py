@@ -56,12 +56,11 @@ def eigh(
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
-    name, parameters = _operator_arguments("eigh", rule)
+    rule_arguments = _operator_arguments("eigh", rule)
     if out is not None:
         eigenvalues, eigenvectors = out
         pair = torch.ops.spectralgrad.eigh.out(
-            A, UPLO, rule=name, parameters=parameters, eigenvalues=eigenvalues, eigenvectors=eigenvectors
+            A, UPLO, *rule_arguments, eigenvalues=eigenvalues, eigenvectors=eigenvectors
         )
         return cast("Result", torch.return_types.linalg_eigh_out(pair))  # type: ignore[attr-defined]
-    pair = torch.ops.spectralgrad.eigh.default(A, UPLO, rule=name, parameters=parameters)
-    return cast("Result", torch.return_types.linalg_eigh(pair))
+    return cast("Result", torch.return_types.linalg_eigh(torch.ops.spectralgrad.eigh.default(A, UPLO, *rule_arguments)))

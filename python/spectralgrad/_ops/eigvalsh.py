@@ -34,9 +34,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tenso
         tensor([[2., 0.],
                 [0., 2.]], dtype=torch.float64)
     """
-    name, parameters = _operator_arguments("eigvalsh", rule)
+    rule_arguments = _operator_arguments("eigvalsh", rule)
     if out is not None:
-        result = torch.ops.spectralgrad.eigvalsh.out(A, UPLO, rule=name, parameters=parameters, eigenvalues=out)
-    else:
-        result = torch.ops.spectralgrad.eigvalsh.default(A, UPLO, rule=name, parameters=parameters)
-    return cast("Tensor", result)
+        return cast("Tensor", torch.ops.spectralgrad.eigvalsh.out(A, UPLO, *rule_arguments, eigenvalues=out))
+    return cast("Tensor", torch.ops.spectralgrad.eigvalsh.default(A, UPLO, *rule_arguments))

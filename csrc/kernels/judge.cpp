@@ -1,0 +1,47 @@
+#include "kernels/judge.h"
+
+#include <c10/util/StringUtil.h>
+
+#include <string>
+
+namespace spectralgrad::kernels {
+namespace {
+
+std::string describe(const Verdict& verdict) {
+  const auto where = c10::str(
+      " (eigenvalues ", verdict.first, " and ", verdict.second, " of matrix ", verdict.matrix, " of the batch are equal)");
+  switch (verdict.finding) {
+    case Finding::phases:
+      return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
+             "The specified loss function depends on this quantity, so it is ill-defined.";
+    case Finding::basis:
+      return "spectralgrad.eigh: The loss depends on the choice of eigenvectors inside an eigenspace, so it has no "
+             "gradient there" +
+          where + ". Only functions of the whole eigenspace, such as its projector, are well defined.";
+    case Finding::lost_limit:
+      return "spectralgrad.eigh: The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
+          ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing; "
+          "rule=spectralgrad.Split() recovers it.";
+    case Finding::not_differentiable:
+      return "spectralgrad.eigh: The loss treats equal eigenvalues differently" + where +
+          ", where they are not differentiable: only directional derivatives exist.";
+    case Finding::none:
+      break;
+  }
+  return {};
+}
+
+} // namespace
+
+void act_on(const Verdict& verdict) {
+  const auto level = checks();
+  if (verdict.finding == Finding::none || level == Checks::ignore) {
+    return;
+  }
+  if (verdict.finding == Finding::phases || level == Checks::raise) {
+    gauge_reporter().raise(describe(verdict));
+  }
+  gauge_reporter().warn(describe(verdict));
+}
+
+} // namespace spectralgrad::kernels

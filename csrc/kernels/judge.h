@@ -1,0 +1,111 @@
+#pragma once
+
+#include "derivatives/tolerances.h"
+
+#include <spectralgrad/checks.h>
+
+#include <c10/core/ScalarType.h>
+#include <c10/util/complex.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+// Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
+// is said in derivatives/judge_cotangents.h.
+namespace spectralgrad::kernels {
+
+/// The gravest first.
+enum class Finding { phases, basis, lost_limit, not_differentiable, none };
+
+struct Verdict {
+  Finding finding = Finding::none;
+  int64_t matrix = 0; // of the batch
+  int64_t first = 0; // the two eigenvalues concerned
+  int64_t second = 0;
+
+  bool graver_than(const Verdict& other) const {
+    return finding < other.finding || (finding == other.finding && matrix < other.matrix);
+  }
+};
+
+/// Raises or warns as `checks()` says.
+void act_on(const Verdict& verdict);
+
+template <typename T>
+struct RealOf {
+  using type = T;
+};
+template <typename T>
+struct RealOf<c10::complex<T>> {
+  using type = T;
+};
+
+template <typename T>
+T conjugate(T x) {
+  return x;
+}
+template <typename T>
+c10::complex<T> conjugate(c10::complex<T> z) {
+  return std::conj(z);
+}
+
+template <typename T>
+T imaginary_part(T) {
+  return 0;
+}
+template <typename T>
+T imaginary_part(c10::complex<T> z) {
+  return z.imag();
+}
+
+/// `W` row-major n x n or null, `magnitude(i, j)` the N_ij it was summed from, `eigenvalues_cotangent` n or null; n >= 1.
+template <typename scalar_t, typename Magnitude>
+Verdict judge(
+    int64_t n,
+    const typename RealOf<scalar_t>::type* eigenvalues,
+    const typename RealOf<scalar_t>::type* eigenvalues_cotangent,
+    const scalar_t* W,
+    const Magnitude& magnitude) {
+  using real_t = typename RealOf<scalar_t>::type;
+  constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
+  if (W != nullptr && !std::is_same_v<scalar_t, real_t>) {
+    for (int64_t i = 0; i < n; ++i) {
+      if (std::abs(imaginary_part(W[i * n + i])) > tolerance * magnitude(i, i)) {
+        return {Finding::phases, 0, i, i};
+      }
+    }
+  }
+  const auto differ = [&](real_t a, real_t b) {
+    return std::abs(a - b) > tolerance * std::max(std::abs(a), std::abs(b));
+  };
+  const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
+  const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
+  Verdict verdict;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
+      const bool unequal = eigenvalues_cotangent != nullptr && differ(eigenvalues_cotangent[i], eigenvalues_cotangent[j]);
+      bool hermitian_part_matters = false;
+      if (W != nullptr) {
+        const auto upper = W[i * n + j];
+        const auto lower = conjugate(W[j * n + i]);
+        const auto noise = 2 * tolerance * magnitude(i, j);
+        if (std::abs(upper - lower) > noise) {
+          return {Finding::basis, 0, i, j};
+        }
+        hermitian_part_matters = std::abs(upper + lower) > noise;
+      }
+      if (unequal) {
+        const Verdict found{
+            hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
+        if (found.finding < verdict.finding) {
+          verdict = found;
+        }
+      }
+    }
+  }
+  return verdict;
+}
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,122 @@
+#include "ops/eigh_vjp.h"
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/constant.h"
+#include "derivatives/eigh.h"
+#include "kernels/eigh_vjp.h"
+#include "ops/arguments.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+const auto& eigh_vjp_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
+          .typed<Tensor(
+              const OptionalTensor&, const OptionalTensor&, const Tensor&, const Tensor&, std::string_view, RuleParameters)>();
+  return op;
+}
+
+Tensor tensor_or_undefined(const OptionalTensor& x) {
+  return x.value_or(Tensor());
+}
+
+OptionalTensor optional(const Tensor& x) {
+  return x.defined() ? OptionalTensor(x) : std::nullopt;
+}
+
+template <auto function>
+Tensor eigh_vjp_with(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view rule,
+    RuleParameters parameters) {
+  return function(
+      tensor_or_undefined(eigenvalues_cotangent),
+      tensor_or_undefined(eigenvectors_cotangent),
+      eigenvalues,
+      eigenvectors,
+      Rule::parse(rule, parameters));
+}
+
+Tensor eigh_vjp_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor&,
+    const Tensor& eigenvectors,
+    std::string_view,
+    RuleParameters) {
+  return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
+}
+
+Tensor eigh_vjp_autograd(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view rule,
+    RuleParameters parameters) {
+  const auto differentiated = [](const OptionalTensor& x) { return x && derivatives::is_differentiated(*x); };
+  if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
+      differentiated(eigenvectors)) {
+    return eigh_vjp_with<derivatives::eigh_vjp>(
+        eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
+  }
+  return autograd::below_autograd([&] {
+    return eigh_vjp_op().call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
+  });
+}
+
+} // namespace
+
+Tensor eigh_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
+    return {};
+  }
+  return eigh_vjp_op().call(
+      optional(eigenvalues_cotangent),
+      optional(eigenvectors_cotangent),
+      eigenvalues,
+      eigenvectors,
+      rule.name(),
+      rule.parameters());
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, Tensor eigenvectors, "
+      "str rule, float[] parameters) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("eigh_vjp", eigh_vjp_with<derivatives::eigh_vjp>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("eigh_vjp", eigh_vjp_with<kernels::eigh_vjp>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("eigh_vjp", eigh_vjp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigh_vjp", eigh_vjp_autograd);
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,77 @@
+#include "support.h"
+
+#include <spectralgrad/spectralgrad.h>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+// The kernel and the tensor code are two writings of one formula: they must not drift apart.
+namespace spectralgrad::testing {
+namespace {
+
+using at::Tensor;
+
+using OptionalTensor = std::optional<Tensor>;
+
+Tensor eigh_vjp(const OptionalTensor& gL, const OptionalTensor& gV, const Tensor& L, const Tensor& V, const Rule& rule) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
+          .typed<Tensor(
+              const OptionalTensor&,
+              const OptionalTensor&,
+              const Tensor&,
+              const Tensor&,
+              std::string_view,
+              c10::ArrayRef<double>)>();
+  return op.call(gL, gV, L, V, rule.name(), rule.parameters());
+}
+
+class EighVjp : public ::testing::TestWithParam<at::ScalarType> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Dtypes,
+    EighVjp,
+    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
+    [](const auto& info) { return c10::toString(info.param); });
+
+TEST_P(EighVjp, KernelEqualsTensorCode) {
+  at::manual_seed(0);
+  const ChecksGuard guard(Checks::ignore);
+  const auto dtype = GetParam();
+  const auto tolerance = c10::toRealValueType(dtype) == at::kDouble ? 1e-13 : 1e-4;
+  const auto spectra = at::tensor({1., 1., 1., 2., 3., -1., 0., 1e-3, 1e-3, 5., 0., 0., 0., 0., 0.}, at::kDouble).view({3, 5});
+  for (const auto& rule :
+       {Rule::gated(),
+        Rule::gated(0, 1e3),
+        Rule::split(),
+        Rule::lorentzian(1e-3),
+        Rule::lorentzian(10),
+        Rule::lorentzian(1e-3, true),
+        Rule::cutoff(1e-2),
+        Rule::cutoff(1e-2, true)}) {
+    const auto eigenvalues = spectra.to(c10::toRealValueType(dtype));
+    const auto V = std::get<0>(at::linalg_qr(at::randn({3, 5, 5}, dtype)));
+    const auto gV = at::randn({3, 5, 5}, dtype);
+    const auto gL = at::randn({3, 5}, c10::toRealValueType(dtype));
+    for (const auto& [values_cotangent, vectors_cotangent] :
+         std::vector<std::pair<OptionalTensor, OptionalTensor>>{{gL, gV}, {{}, gV}, {gL, {}}}) {
+      const auto kernel = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, V, rule);
+      // Where a further derivative may follow, the operator is tensor code.
+      const auto leaf = V.clone().requires_grad_();
+      const auto reference = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, leaf, rule).detach();
+      for (int64_t i = 0; i < 3; ++i) {
+        EXPECT_LE((kernel[i] - reference[i]).norm().item<double>(), tolerance * reference[i].norm().item<double>())
+            << rule << " matrix " << i;
+      }
+    }
+  }
+}
+
+TEST(EighVjpBare, IsNanWhereTorchIs) {
+  auto A = at::eye(3, at::kDouble).requires_grad_();
+  const auto G = gradient(std::get<1>(eigh(A, "L", Rule::bare())).sum(), A);
+  EXPECT_TRUE(G.isnan().all().item<bool>());
+}
+
+} // namespace
+} // namespace spectralgrad::testing
