@@ -12,6 +12,8 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <limits>
+
 namespace spectralgrad::derivatives {
 namespace {
 
@@ -100,7 +102,10 @@ Tensor divide_cotangent_by_gaps(
     return inverse_gaps(gaps, rule, gaps.diagonal) * off_diagonal / gaps.scale;
   }
   const auto noise = (rule.noise() * tolerances::eps(S.scalar_type())) * constant(magnitude);
-  const auto gated = at::where(constant(off_diagonal).abs() > noise, off_diagonal, at::zeros({}, S.options()));
+  const auto size = constant(off_diagonal).abs();
+  // NaN and Inf are never noise.
+  const auto is_noise = (size <= noise).logical_and(size < std::numeric_limits<double>::infinity());
+  const auto gated = at::where(is_noise, at::zeros({}, S.options()), off_diagonal);
   const auto close = gaps.closer_than(tolerances::close_gap);
   const auto F = inverse_gaps(gaps, rule, close);
   if (!is_differentiated(S)) {

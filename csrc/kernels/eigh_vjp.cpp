@@ -74,15 +74,16 @@ void divide_in_place(
   }
   // The bound is on exact sums; this is beyond its rounding.
   constexpr real_t slack = real_t(1.01);
-  const auto keeps = [&](const scalar_t& S, int64_t i, int64_t j) {
+  // NaN and Inf are never noise.
+  const auto is_noise = [&](const scalar_t& S, int64_t i, int64_t j) {
     const auto size = std::abs(S);
-    return size > slack * noise * (norms[i] + norms[j]) || size > noise * magnitude(i, j);
+    return size <= slack * noise * (norms[i] + norms[j]) && size <= noise * magnitude(i, j) && std::isfinite(size);
   };
   for (int64_t i = 0; i < n; ++i) {
     W[i * n + i] = eigenvalues_cotangent == nullptr ? real_t(0) : eigenvalues_cotangent[i];
     for (int64_t j = i + 1; j < n; ++j) {
       const scalar_t S = (W[i * n + j] - conjugate(W[j * n + i])) * real_t(0.5);
-      const scalar_t divided = rule.gates() && !keeps(S, i, j) ? scalar_t(0) : S * inverse_gaps(i, j);
+      const scalar_t divided = rule.gates() && is_noise(S, i, j) ? scalar_t(0) : S * inverse_gaps(i, j);
       W[i * n + j] = divided;
       W[j * n + i] = conjugate(divided);
     }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 // Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
 // is said in derivatives/judge_cotangents.h.
@@ -77,15 +78,18 @@ Verdict judge(
       }
     }
   }
-  const auto differ = [&](real_t a, real_t b) {
-    return std::abs(a - b) > tolerance * std::max(std::abs(a), std::abs(b));
-  };
+  // Against the largest: where a symmetric function is stationary, its derivatives are rounding, no two alike.
+  real_t largest_cotangent = 0;
+  for (int64_t i = 0; eigenvalues_cotangent != nullptr && i < n; ++i) {
+    largest_cotangent = std::max(largest_cotangent, std::abs(eigenvalues_cotangent[i]));
+  }
   const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
   const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
   Verdict verdict;
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
-      const bool unequal = eigenvalues_cotangent != nullptr && differ(eigenvalues_cotangent[i], eigenvalues_cotangent[j]);
+      const bool unequal = eigenvalues_cotangent != nullptr &&
+          std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent;
       bool hermitian_part_matters = false;
       if (W != nullptr) {
         const auto upper = W[i * n + j];

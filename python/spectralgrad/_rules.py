@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 from types import TracebackType
 from typing import ClassVar
 
 import torch
 
 from . import _C
+
+
+_FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative": (bool, "a bool")}
 
 
 class Rule:
@@ -22,10 +26,16 @@ class Rule:
         """The numbers that travel with the rule's name through the dispatcher (`Rule::parameters` in C++)."""
         raise NotImplementedError
 
-    def _validate(self) -> None:
-        # C++ has the checks and their words. Inside a compiled region it is asked when the operator runs.
-        if not torch.compiler.is_compiling():
-            self._encoded()
+    def __post_init__(self) -> None:
+        # Ranges are C++'s to check. Inside a compiled region, where it cannot be asked, the operator asks when it runs.
+        if torch.compiler.is_compiling():
+            return
+        for field in fields(self):  # type: ignore[arg-type]
+            kind, words = _FIELD_KINDS.get(field.name, (Real, "a number"))
+            value = getattr(self, field.name)
+            if not (isinstance(value, kind) or (value is None and field.default is None)):
+                raise TypeError(f"spectralgrad.{type(self).__name__}: Expected {field.name} to be {words}, but got {value!r}")
+        self._encoded()
 
     def _encoded(self) -> _C.Rule:
         return _C.Rule.parse(self._name, self._parameters())
@@ -46,9 +56,6 @@ class Gated(Rule):
 
     _name: ClassVar[str] = "gated"
 
-    def __post_init__(self) -> None:
-        self._validate()
-
     def _parameters(self) -> list[float]:
         return [self.noise, self.width]
 
@@ -64,9 +71,6 @@ class Lorentzian(Rule):
     relative: bool = False
 
     _name: ClassVar[str] = "lorentzian"
-
-    def __post_init__(self) -> None:
-        self._validate()
 
     @classmethod
     def from_epsilon(cls, epsilon: float) -> Lorentzian:
@@ -96,9 +100,6 @@ class Split(Rule):
 
     _name: ClassVar[str] = "split"
 
-    def __post_init__(self) -> None:
-        self._validate()
-
     def _parameters(self) -> list[float]:
         return [float(self.order)] if self.width is None else [float(self.order), self.width]
 
@@ -111,9 +112,6 @@ class Cutoff(Rule):
     relative: bool = False
 
     _name: ClassVar[str] = "cutoff"
-
-    def __post_init__(self) -> None:
-        self._validate()
 
     def _parameters(self) -> list[float]:
         return [self.width, float(self.relative)]

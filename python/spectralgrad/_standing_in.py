@@ -38,7 +38,11 @@ class _Mode(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         ours = _STAND_INS.get(func)
-        return func(*args, **kwargs) if ours is None else ours(*args, **kwargs, rule=self._rule)
+        if ours is None:
+            return func(*args, **kwargs)
+        if "input" in kwargs:  # torch.linalg's other name for it
+            kwargs["A"] = kwargs.pop("input")
+        return ours(*args, **kwargs, rule=self._rule)
 
 
 class stand_in:

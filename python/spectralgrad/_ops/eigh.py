@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._rules import Rule, _operator_arguments
+from ._arguments import check_out, check_types, warn_of_resizing
 from ._batching import register_batching
 
 if TYPE_CHECKING:
@@ -56,9 +57,13 @@ def eigh(
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
+    check_types("eigh", A, UPLO)
     rule_arguments = _operator_arguments("eigh", rule)
     if out is not None:
+        check_out("eigh", out, "eigenvalues", "eigenvectors")
         eigenvalues, eigenvectors = out
+        warn_of_resizing("eigh", eigenvalues, A.shape[:-1])
+        warn_of_resizing("eigh", eigenvectors, A.shape)
         pair = torch.ops.spectralgrad.eigh.out(
             A, UPLO, *rule_arguments, eigenvalues=eigenvalues, eigenvectors=eigenvectors
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._rules import Rule, _operator_arguments
+from ._arguments import check_out, check_types, warn_of_resizing
 from ._batching import register_batching
 
 register_batching("eigvalsh")
@@ -34,7 +35,10 @@ def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tenso
         tensor([[2., 0.],
                 [0., 2.]], dtype=torch.float64)
     """
+    check_types("eigvalsh", A, UPLO)
     rule_arguments = _operator_arguments("eigvalsh", rule)
     if out is not None:
+        check_out("eigvalsh", (out,), "eigenvalues")
+        warn_of_resizing("eigvalsh", out, A.shape[:-1])
         return cast("Tensor", torch.ops.spectralgrad.eigvalsh.out(A, UPLO, *rule_arguments, eigenvalues=out))
     return cast("Tensor", torch.ops.spectralgrad.eigvalsh.default(A, UPLO, *rule_arguments))

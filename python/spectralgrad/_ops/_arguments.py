@@ -1,0 +1,35 @@
+"""What the Python faces of operations check before the dispatcher, whose words are about schemas."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import Tensor
+
+
+def check_types(function: str, A: Any, UPLO: Any) -> None:
+    if not isinstance(A, Tensor):
+        raise TypeError(f"spectralgrad.{function}: Expected A to be a Tensor, but got {type(A).__name__}")
+    if not isinstance(UPLO, str):
+        raise TypeError(f"spectralgrad.{function}: Expected UPLO to be a str, but got {type(UPLO).__name__}")
+
+
+def check_out(function: str, out: Any, *names: str) -> None:
+    """Raises unless `out` is a tuple of as many tensors as there are names."""
+    if not (isinstance(out, tuple) and len(out) == len(names) and all(isinstance(x, Tensor) for x in out)):
+        got = f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(
+            f"spectralgrad.{function}: Expected out to be a tuple of {len(names)} Tensors ({', '.join(names)}), but got {got}"
+        )
+
+
+def warn_of_resizing(function: str, out: Tensor, shape: tuple[int, ...]) -> None:
+    # C++ resizes as torch does, but what it warns of from inside an operator does not reach Python's filters.
+    if out.numel() != 0 and tuple(out.shape) != shape:
+        warnings.warn(
+            f"spectralgrad.{function}: An output with one or more elements was resized since it had shape "
+            f"{list(out.shape)}, which does not match the required output shape {list(shape)}",
+            UserWarning,
+            stacklevel=3,
+        )
