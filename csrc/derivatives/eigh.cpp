@@ -3,6 +3,7 @@
 #include "derivatives/constant.h"
 #include "derivatives/gaps.h"
 #include "derivatives/judge_cotangents.h"
+#include "derivatives/second_order.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
@@ -27,9 +28,10 @@ Tensor skew_hermitian_part(const Tensor& M) {
 Tensor eigh_vjp(
     const Tensor& eigenvalues_cotangent,
     const Tensor& eigenvectors_cotangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
+    const Tensor& saved_eigenvalues,
+    const Tensor& saved_eigenvectors,
     const Rule& rule) {
+  const auto [eigenvalues, eigenvectors] = watch_second_order(saved_eigenvalues, saved_eigenvectors);
   if (!eigenvectors_cotangent.defined()) {
     if (!eigenvalues_cotangent.defined()) {
       return {};
@@ -48,9 +50,10 @@ Tensor eigh_vjp(
 
 std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
+    const Tensor& saved_eigenvalues,
+    const Tensor& saved_eigenvectors,
     const Rule& rule) {
+  const auto [eigenvalues, eigenvectors] = watch_second_order(saved_eigenvalues, saved_eigenvectors);
   const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
   return {
       at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divide_tangent_by_gaps(X, eigenvalues, rule))};

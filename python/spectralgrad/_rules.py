@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import TracebackType
@@ -17,14 +18,14 @@ from . import _C
 _FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative": (bool, "a bool")}
 
 
-class Rule:
+class Rule(ABC):
     """An immutable, comparable, printable value; see the subclasses. Widths are half-widths."""
 
     _name: ClassVar[str]
 
+    @abstractmethod
     def _parameters(self) -> list[float]:
         """The numbers that travel with the rule's name through the dispatcher (`Rule::parameters` in C++)."""
-        raise NotImplementedError
 
     def __post_init__(self) -> None:
         # Ranges are C++'s to check. Inside a compiled region, where it cannot be asked, the operator asks when it runs.

@@ -90,12 +90,17 @@ class stand_in:
         return inside
 
 
+def _forget_kernels() -> None:
+    # The Python operator that compilers call remembers which kernel a dispatch key led to.
+    torch.ops.aten._linalg_eigh.default._dispatch_cache.clear()
+
+
 def install(rule: Rule | None = None) -> None:
     """Puts our derivatives under torch.linalg's ``eigh`` and ``eigvalsh`` for the whole process.
 
-    Done in the dispatcher, so that calls from C++, from compiled code and from other torch functions (matrix norms,
-    ``pinv(hermitian=True)``, …) take them too. Values without derivatives stay torch's own, to the bit. Installing again
-    replaces the rule.
+    Done in the dispatcher, so that calls from C++, TorchScript and other torch functions take them too, and code that is
+    compiled from now on; what has been compiled before keeps the derivatives it was compiled with. Values without
+    derivatives stay torch's own, to the bit. Installing again replaces the rule.
 
     Args:
         rule: by default the rule in force when an operation is called. `Split` moves eigenvalues only where a
@@ -104,11 +109,13 @@ def install(rule: Rule | None = None) -> None:
     if rule is not None:
         _check_rule("install", rule)
     _C.install(None if rule is None else rule._encoded())
+    _forget_kernels()
 
 
 def uninstall() -> None:
     """Gives torch its own derivatives back. Harmless where nothing is installed."""
     _C.uninstall()
+    _forget_kernels()
 
 
 def installed() -> bool:

@@ -17,7 +17,7 @@ def check(built_against: str, running: str) -> None:
     if built_minor == _minor_version(running):
         return
     raise ImportError(
-        f"spectralgrad was built against PyTorch {built_against}, but PyTorch {running} is running, and a build serves one "
-        f"minor version only: build spectralgrad again in this environment (pip install --no-build-isolation "
-        f"--force-reinstall --no-deps, from its source), or install torch=={built_minor}.*"
+        f"spectralgrad was built against PyTorch {built_against}, but PyTorch {running} is running, and a build serves "
+        f"one minor version only: build spectralgrad again in this environment (from its source, with pip install "
+        f"--no-build-isolation --force-reinstall --no-deps .), or install torch=={built_minor}.*"
     )

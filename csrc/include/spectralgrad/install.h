@@ -8,7 +8,7 @@
 namespace spectralgrad {
 
 /// Puts this library's derivatives under `aten::_linalg_eigh` for the whole process: `torch.linalg.eigh` and `eigvalsh`,
-/// called from Python, C++, compiled code or other torch functions, then differentiate by `rule` (by the default rule in
+/// called from Python, C++, TorchScript or other torch functions, then differentiate by `rule` (by the default rule in
 /// force when called, if none is given). Values without derivatives stay torch's own. Installing again replaces the rule.
 SPECTRALGRAD_API void install(const std::optional<Rule>& rule = std::nullopt);
 

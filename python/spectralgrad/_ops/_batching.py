@@ -30,3 +30,5 @@ def register_batching(name: str) -> None:
 register_batching("constant")
 register_batching("judge_cotangents")
 register_batching("eigh_vjp")
+register_batching("watch_second_order")
+register_batching("warn_of_second_order")

@@ -1,0 +1,2 @@
+# Written by setup.py.
+built_against_torch: str

@@ -1,0 +1,79 @@
+"""Fixtures of all tests: a device, and a watch over the state of the process."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+
+import spectralgrad as sg
+
+# pytest's importlib mode puts no folder on the path; the tests share problems.py and reference.py.
+sys.path.insert(0, str(Path(__file__).parent))
+
+# The same examples on every run and machine: a failure in CI is one on the desk.
+hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, max_examples=40, database=None)
+hypothesis.settings.load_profile("stable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # No test may warn about a loss unless it says so with pytest.warns: well-posed losses must be silent.
+    config.addinivalue_line("filterwarnings", "error::spectralgrad.GaugeWarning")
+
+
+def _global_state() -> dict[str, Any]:
+    return {
+        "default rule": sg.default_rule(),
+        "checks": sg._C.checks(),
+        "installed": sg.installed(),
+        "default dtype": torch.get_default_dtype(),
+        "grad mode": torch.is_grad_enabled(),
+        "torch's seed": torch.initial_seed(),
+        "random's state": random.getstate(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Seeds torch before each test, and fails one that leaves the process other than it found it."""
+    torch.manual_seed(0)
+    before = _global_state()
+    yield
+    after = _global_state()
+    sg.uninstall()
+    sg.set_checks("warn")
+    sg.set_default_rule(sg.Gated())
+    sg._C.exchange_thread_checks(None)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    leaked = [name for name in before if before[name] != after[name]]
+    assert not leaked, f"{request.node.name} changed {', '.join(leaked)} and did not change it back"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.cuda,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+            ],
+        ),
+    ],
+)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def degenerate() -> torch.Tensor:
+    """Two twofold eigenvalues: torch's gradient of anything through its eigenvectors is NaN."""
+    return torch.diag(torch.tensor([1.0, 1.0, 2.0, 2.0], dtype=torch.float64))

@@ -1,0 +1,133 @@
+"""Matrices and losses that the tests share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import networkx
+import numpy as np
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+
+REAL = [torch.float64, torch.float32]
+COMPLEX = [torch.complex128, torch.complex64]
+DOUBLE = [torch.float64, torch.complex128]
+ALL = REAL + COMPLEX
+
+GAPS = [*(10.0**-k for k in range(2, 16)), 0.0]
+# What float32 cannot tell apart is tried once.
+DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap in (1e-15, 0)]
+CLUSTER = slice(2, 6)  # where `clustered` has its four near eigenvalues
+
+
+@contextlib.contextmanager
+def checks_in_all_threads(level: Any) -> Iterator[None]:
+    """`sg.checks` where the backward may be a CUDA one, in a thread of autograd's own."""
+    sg.set_checks(level)
+    try:
+        yield
+    finally:
+        sg.set_checks("warn")
+
+
+def eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
+
+
+def by_precision(dtype: torch.dtype, double: float, single: float) -> float:
+    return double if dtype in DOUBLE else single
+
+
+def normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape)
+    return torch.tensor(x + 1j * rng.standard_normal(shape) if dtype.is_complex else x).to(dtype)
+
+
+def hermitian_part(M: Tensor) -> Tensor:
+    return (M + M.mH) / 2
+
+
+def random_hermitian(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
+    return hermitian_part(normal(*shape, dtype=dtype, seed=seed))
+
+
+def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
+    """A Hermitian matrix of (up to the rounding of `dtype`) these eigenvalues and random eigenvectors."""
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=wide, seed=seed)).Q
+    return hermitian_part(Q * torch.as_tensor(spectrum, dtype=torch.float64) @ Q.mH).to(dtype)
+
+
+def clustered(gap: float, dtype: torch.dtype, seed: int, *, positive: bool = False) -> Tensor:
+    """n = 8 with four eigenvalues `gap` apart, at `CLUSTER`."""
+    lower = [0.2, 0.5] if positive else [-2.0, -1.0]
+    return with_spectrum([*lower, *(1 + k * gap for k in range(4)), 2.5, 4.0], dtype, seed)
+
+
+def distinct(n: int, dtype: torch.dtype, seed: int) -> Tensor:
+    """Eigenvalues 1 ± 0.25 apart."""
+    spread = np.random.default_rng(seed).uniform(-0.12, 0.12, n)
+    return with_spectrum(np.arange(n) - n / 2 + 0.3 + spread, dtype, seed)
+
+
+def huckel(graph: networkx.Graph) -> Tensor:
+    """Hückel's Hamiltonian in units of the (negative) hopping: bonding orbitals come first."""
+    return torch.tensor(-networkx.to_numpy_array(graph))
+
+
+def benzene() -> networkx.Graph:
+    return networkx.cycle_graph(6)
+
+
+def buckminsterfullerene() -> networkx.Graph:
+    """The icosahedron truncated: an atom at each end of each edge, bonded along the edge and around the vertex."""
+    icosahedron = networkx.icosahedral_graph()
+    atoms = [(u, v) for u in icosahedron for v in icosahedron[u]]
+    bonds = [((u, v), (v, u)) for u, v in icosahedron.edges]
+    bonds += [((u, v), (u, w)) for u, v in atoms for w in icosahedron[u] if icosahedron.has_edge(v, w)]
+    graph = networkx.Graph()
+    graph.add_nodes_from(atoms)
+    graph.add_edges_from(bonds)
+    return graph
+
+
+def projector(V: Tensor, columns: slice = CLUSTER) -> Tensor:
+    return V[..., columns] @ V[..., columns].mH
+
+
+def expectation(M: Tensor, X: Tensor) -> Tensor:
+    """Re tr(M X)."""
+    return (M.mT * X).sum().real
+
+
+def apply_function(f: Callable[[Tensor], Tensor], L: Tensor, V: Tensor) -> Tensor:
+    """V f(λ) Vᴴ as people write it."""
+    return (V * f(L).unsqueeze(-2)) @ V.mH
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def gradient(loss: Loss, A: Tensor, eigh: Callable[..., Any] = sg.eigh, **options: Any) -> Tensor:
+    """Of loss(eigenvalues, eigenvectors) in A."""
+    A = A.detach().clone().requires_grad_()
+    return torch.autograd.grad(loss(*eigh(A, **options)), A)[0]
+
+
+def projector_loss(M: Tensor, columns: slice = CLUSTER) -> Loss:
+    return lambda L, V: expectation(M, projector(V, columns))
+
+
+def invariant_loss(M: Tensor) -> Loss:
+    """Sees every eigenvalue and every eigenvector, each up to its phase; for distinct spectra."""
+
+    def loss(L: Tensor, V: Tensor) -> Tensor:
+        weights = torch.arange(1, L.shape[-1] + 1, dtype=L.dtype, device=L.device)
+        return (L.sin() * weights).sum() + ((V.conj() * (M @ V)).sum(-2).real * weights.sqrt()).sum()
+
+    return loss

@@ -1,0 +1,318 @@
+"""stand_in: in a block, in one thread. install: in the dispatcher, for the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from problems import ALL, distinct, eps, gradient, invariant_loss, projector_loss, random_hermitian, with_spectrum
+from reference import frechet, projector, relative_error
+
+
+def invariants(L: Tensor, V: Tensor) -> Tensor:
+    """Well-posed everywhere; its gradient is the identity, and NaN by torch's formula where eigenvalues are equal."""
+    return L.sum() + V.abs().square().sum()
+
+
+def torchs_gradient(A: Tensor) -> Tensor:
+    return gradient(invariants, A, lambda X: torch.linalg.eigh(X))
+
+
+def is_ours(A: Tensor) -> bool:
+    G = torchs_gradient(A)
+    assert bool(G.isnan().any()) or torch.equal(G, torch.eye(len(A), dtype=A.dtype))
+    return not bool(G.isnan().any())
+
+
+@pytest.fixture
+def uninstalled() -> Iterator[None]:
+    yield
+    sg.uninstall()
+
+
+# --- stand_in --------------------------------------------------------------------------------------------------------
+
+
+def test_stand_in(degenerate: Tensor) -> None:
+    assert not is_ours(degenerate)
+    with sg.stand_in() as nothing:
+        assert nothing is None
+        assert is_ours(degenerate)
+    assert not is_ours(degenerate)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+def test_stand_in_is_eigh_to_the_bit(dtype: torch.dtype, device: str) -> None:
+    A = torch.stack([distinct(4, dtype, seed) for seed in range(2)]).to(device)
+    loss = invariant_loss(random_hermitian(4, 4, dtype=dtype, seed=1).to(device))
+    expected = gradient(loss, A, UPLO="U")
+    with sg.stand_in():
+        assert torch.equal(gradient(loss, A, lambda X: torch.linalg.eigh(X, UPLO="U")), expected)
+        assert torch.equal(gradient(loss, A, lambda X: torch.linalg.eigh(X, "U")), expected)
+        result = torch.linalg.eigh(A)
+        assert isinstance(result, torch.return_types.linalg_eigh)
+        assert torch.equal(result.eigenvalues, sg.eigh(A).eigenvalues)
+        assert torch.equal(torch.linalg.eigvalsh(A, UPLO="U"), sg.eigvalsh(A, "U"))
+
+
+def test_stand_in_passes_out() -> None:
+    A = distinct(3, torch.float64, 0)
+    out = torch.empty(3, dtype=A.dtype), torch.empty(3, 3, dtype=A.dtype)
+    values = torch.empty(3, dtype=A.dtype)
+    with sg.stand_in(sg.Split(0.5)):
+        torch.linalg.eigh(A, out=out)
+        torch.linalg.eigvalsh(A, out=values)
+    assert torch.equal(out[0], sg.eigh(A, rule=sg.Split(0.5)).eigenvalues)
+    assert torch.equal(out[1], sg.eigh(A).eigenvectors)
+    torch.testing.assert_close(values, out[0], rtol=0, atol=1e-14)
+
+
+def test_stand_in_with_a_rule_and_nested() -> None:
+    A = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+    def F() -> float:
+        X = A.clone().requires_grad_()
+        _, V = torch.linalg.eigh(X)
+        return float(torch.autograd.grad(V, X, torch.tensor([[0, 2], [0, 0]], dtype=A.dtype))[0][0, 1])
+
+    with sg.stand_in(sg.Lorentzian(1.0)):
+        assert F() == 0.5
+        with sg.stand_in(sg.Cutoff(2.0)):
+            assert F() == 0
+        with sg.use_rule(sg.Cutoff(2.0)):
+            assert F() == 0.5
+        with sg.stand_in(), sg.use_rule(sg.Lorentzian(2.0)):
+            assert F() == pytest.approx(0.2)
+        assert F() == 0.5
+
+
+def test_stand_in_ends_with_an_exception(degenerate: Tensor) -> None:
+    with pytest.raises(ZeroDivisionError), sg.stand_in():
+        raise ZeroDivisionError
+    assert not is_ours(degenerate)
+
+
+def test_stand_in_can_be_entered_again(degenerate: Tensor) -> None:
+    again = sg.stand_in()
+    for _ in range(2):
+        with again, again:
+            assert is_ours(degenerate)
+        assert not is_ours(degenerate)
+
+
+def test_stand_in_as_a_decorator(degenerate: Tensor) -> None:
+    @sg.stand_in()
+    def plain(A: Tensor) -> bool:
+        """Its docstring."""
+        return is_ours(A)
+
+    @sg.stand_in(rule=sg.Bare())
+    def bare(A: Tensor) -> bool:
+        return is_ours(A)
+
+    assert plain(degenerate)
+    assert not bare(degenerate)
+    assert not is_ours(degenerate)
+    assert (plain.__name__, plain.__doc__) == ("plain", "Its docstring.")
+
+
+def test_stand_in_is_of_one_thread(degenerate: Tensor) -> None:
+    seen: list[bool] = []
+    with sg.stand_in():
+        thread = threading.Thread(target=lambda: seen.append(is_ours(degenerate)))
+        thread.start()
+        thread.join()
+        assert is_ours(degenerate)
+    assert seen == [False]
+
+
+def test_stand_in_leaves_other_functions_alone() -> None:
+    A = torch.tensor([[0.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
+    with sg.stand_in():
+        torch.testing.assert_close(
+            torch.linalg.eigvals(A).real.sort().values, torch.tensor([-(2**0.5), 2**0.5]).double()
+        )
+        assert torch.equal(torch.linalg.inv(A) @ A, torch.eye(2, dtype=A.dtype))
+
+
+@pytest.mark.parametrize("rule", ["gated", sg.Gated, 1, lambda: None], ids=["str", "class", "int", "function"])
+@pytest.mark.parametrize("f", [sg.stand_in, sg.install])
+def test_rule_of_another_type(f: Callable[[Any], Any], rule: Any) -> None:
+    with pytest.raises(
+        TypeError, match=rf"spectralgrad\.{f.__name__}: Expected rule to be a Rule such as .*, but got "
+    ):
+        f(rule)
+    assert not sg.installed()
+
+
+# --- install ---------------------------------------------------------------------------------------------------------
+
+
+def through_script() -> Callable[[Tensor], Any]:
+    """TorchScript calls torch's C++ from C++: no Python mode sees it."""
+
+    def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.linalg.eigh(A)
+
+    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
+        return torch.jit.script(eigh)
+
+
+WAYS: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
+    "torch.linalg.eigh": lambda: lambda A: torch.linalg.eigh(A),
+    "operator": lambda: lambda A: torch.ops.aten.linalg_eigh.default(A),
+    "inner operator": lambda: lambda A: torch.ops.aten._linalg_eigh.default(A, "L", True),
+    "C++": through_script,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.usefixtures("uninstalled")
+def test_install_reaches_every_way_to_eigh(way: Callable[[], Callable[[Tensor], Any]], degenerate: Tensor) -> None:
+    eigh = way()
+    with sg.stand_in():  # which sees calls from Python alone
+        assert bool(gradient(invariants, degenerate, eigh).isnan().any()) == (way is not WAYS["torch.linalg.eigh"])
+    for _ in range(2):
+        assert not sg.installed()
+        assert bool(gradient(invariants, degenerate, eigh).isnan().all())
+        sg.install()
+        assert sg.installed()
+        assert torch.equal(gradient(invariants, degenerate, eigh), torch.eye(4, dtype=torch.float64))
+        sg.uninstall()
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.usefixtures("uninstalled")
+def test_installed_gradients_are_right(dtype: torch.dtype, device: str) -> None:
+    A = with_spectrum([-1, 1, 1, 1, 4], dtype, 0)
+    M = random_hermitian(5, 5, dtype=dtype, seed=1)
+    sg.install()
+    G = gradient(projector_loss(M.to(device), slice(1, 4)), A.to(device), torch.linalg.eigh)
+    assert relative_error(G, frechet(A, M, projector(1, 4))) <= (1e-13 if eps(dtype) < 1e-10 else 1e-5)
+    X = A.to(device).requires_grad_()
+    (G,) = torch.autograd.grad(torch.linalg.eigvalsh(X).sum(), X)
+    torch.testing.assert_close(G, torch.eye(5, dtype=dtype, device=device), rtol=0, atol=10 * eps(dtype))
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.usefixtures("uninstalled")
+def test_install_leaves_values_and_errors_to_torch(dtype: torch.dtype, device: str) -> None:
+    A = torch.stack([distinct(5, dtype, seed) for seed in range(3)]).to(device)
+    before = [*torch.linalg.eigh(A), torch.linalg.eigvalsh(A), torch.linalg.pinv(A, hermitian=True)]
+    sg.install(sg.Split(0.5))
+    after = [*torch.linalg.eigh(A), torch.linalg.eigvalsh(A), torch.linalg.pinv(A, hermitian=True)]
+    out = torch.empty(0, dtype=dtype.to_real(), device=device), torch.empty(0, dtype=dtype, device=device)
+    torch.linalg.eigh(A, out=out)
+    for x, y in zip([*after, *out], [*before, *before[:2]], strict=True):
+        assert torch.equal(x, y)
+    with pytest.raises(RuntimeError, match=r"linalg\.eigh: A must be batches of square matrices"):
+        torch.linalg.eigh(torch.ones(2, 3))
+
+
+@pytest.mark.usefixtures("uninstalled")
+def test_uninstall_gives_torch_back_to_the_bit(degenerate: Tensor) -> None:
+    loss = invariant_loss(random_hermitian(4, 4, dtype=torch.float64, seed=1))
+    A = distinct(4, torch.float64, 0)
+
+    def probes() -> list[Tensor]:
+        X = A.clone().requires_grad_()
+        _, tangent = torch.func.jvp(lambda Y: torch.linalg.eigh(Y).eigenvectors, (A,), (torch.eye(4).double(),))
+        return [gradient(loss, A, torch.linalg.eigh), torchs_gradient(degenerate), torch.linalg.eigvalsh(X), tangent]
+
+    before = probes()
+    sg.install()
+    sg.uninstall()
+    for x, y in zip(probes(), before, strict=True):
+        assert torch.equal(x.nan_to_num(7), y.nan_to_num(7))
+        assert torch.equal(x.isnan(), y.isnan())
+    assert before[1].isnan().all()
+    assert type(torch.linalg.eigh(A.requires_grad_()).eigenvalues.grad_fn).__name__ == "LinalgEighBackward0"
+
+
+@pytest.mark.usefixtures("uninstalled")
+def test_install_and_uninstall_twice_are_harmless(degenerate: Tensor) -> None:
+    sg.uninstall()
+    sg.uninstall()
+    assert not sg.installed()
+    sg.install()
+    sg.install()
+    assert sg.installed()
+    assert is_ours(degenerate)
+    sg.uninstall()
+    assert not sg.installed()
+    assert not is_ours(degenerate)
+
+
+@pytest.mark.usefixtures("uninstalled")
+def test_install_with_a_rule(degenerate: Tensor) -> None:
+    sg.install(sg.Bare())
+    assert not is_ours(degenerate)
+    sg.install()
+    assert is_ours(degenerate)
+    with sg.use_rule(sg.Bare()):
+        assert not is_ours(degenerate)
+    sg.install(sg.Split(0.5))
+    # A width of half of max|λ| = 2: the four, at 1, 1, 2, 2, are one pool about 1.5.
+    moved = torch.linalg.eigvalsh(degenerate.clone().requires_grad_())
+    torch.testing.assert_close(moved.detach(), torch.tensor([0.0, 1, 2, 3], dtype=torch.float64), rtol=0, atol=1e-14)
+    assert torch.equal(torch.linalg.eigvalsh(degenerate), torch.tensor([1.0, 1, 2, 2], dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("uninstalled")
+def test_install_is_of_every_thread(degenerate: Tensor) -> None:
+    seen: list[bool] = []
+    sg.install()
+    thread = threading.Thread(target=lambda: seen.append(is_ours(degenerate)))
+    thread.start()
+    thread.join()
+    assert seen == [True]
+
+
+def test_install_reaches_compiled_code(degenerate: Tensor, uninstalled: None) -> None:
+    """Also where the process has compiled eigh before. What is compiled already keeps its formula."""
+
+    def compiled() -> Tensor:
+        torch._dynamo.reset()
+        return gradient(invariants, degenerate, torch.compile(torch.linalg.eigh, backend="aot_eager", fullgraph=True))
+
+    try:
+        assert bool(compiled().isnan().all())
+        sg.install()
+        assert torch.equal(compiled(), torch.eye(4, dtype=torch.float64))
+        sg.uninstall()
+        assert bool(compiled().isnan().all())
+    finally:
+        torch._dynamo.reset()
+
+
+TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]] = {
+    "grad": lambda f, A: torch.func.grad(f)(A),
+    "jacrev": lambda f, A: torch.func.jacrev(f)(A),
+    "jacfwd": lambda f, A: torch.func.jacfwd(f)(A),
+    "vmap of grad": lambda f, A: torch.func.vmap(torch.func.grad(f))(A.expand(2, *A.shape))[1],
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("how", ["stand_in", "install"])
+@pytest.mark.usefixtures("uninstalled")
+def test_standing_in_under_transforms(how: str, transform: Callable[..., Tensor], degenerate: Tensor) -> None:
+    M = random_hermitian(4, 4, dtype=torch.float64, seed=1)
+
+    def f(A: Tensor) -> Tensor:
+        return projector_loss(M, slice(0, 2))(*torch.linalg.eigh(A))
+
+    expected = frechet(degenerate, M, projector(0, 2))
+    if how == "install":
+        sg.install()
+        G = transform(f, degenerate)
+    else:
+        with sg.stand_in():
+            G = transform(f, degenerate)
+    assert relative_error((G + G.mT) / 2, expected) <= 1e-13
