@@ -97,8 +97,8 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
   static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
     const auto saved = context->get_saved_variables();
     const auto split = saved.begin() + context->saved_data.at("inputs").toInt();
-    auto result = Op::vjp(
-        cotangents, {{saved.begin(), split}, {split, saved.end()}}, Op::Options::load(context->saved_data));
+    auto result =
+        Op::vjp(cotangents, {{saved.begin(), split}, {split, saved.end()}}, Op::Options::load(context->saved_data));
     result.emplace_back(); // the options
     return result;
   }

@@ -13,11 +13,7 @@ namespace spectralgrad::autograd {
 namespace {
 
 // The derivative needs the eigenvectors: where one is asked for, this is the first half of `eigh`.
-Tensor eigvalsh_autograd(
-    const Tensor& A,
-    std::string_view UPLO,
-    ops::RuleName rule,
-    ops::RuleParameters parameters) {
+Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName rule, ops::RuleParameters parameters) {
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (requires_grad({A}) || has_tangent(A)) {
     ops::check_hermitian_arguments("eigvalsh", A, UPLO);

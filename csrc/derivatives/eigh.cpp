@@ -55,8 +55,7 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Rule& rule) {
   const auto [eigenvalues, eigenvectors] = watch_second_order(saved_eigenvalues, saved_eigenvectors);
   const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
-  return {
-      at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divide_tangent_by_gaps(X, eigenvalues, rule))};
+  return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divide_tangent_by_gaps(X, eigenvalues, rule))};
 }
 
 } // namespace spectralgrad::derivatives

@@ -10,6 +10,7 @@
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <limits>
@@ -88,11 +89,7 @@ Tensor inverse_gaps(const Gaps& gaps, const Rule& rule, const Tensor& frozen) {
 
 } // namespace
 
-Tensor divide_cotangent_by_gaps(
-    const Tensor& S,
-    const Tensor& magnitude,
-    const Tensor& eigenvalues,
-    const Rule& rule) {
+Tensor divide_cotangent_by_gaps(const Tensor& S, const Tensor& magnitude, const Tensor& eigenvalues, const Rule& rule) {
   if (eigenvalues.sym_size(-1) == 0) {
     return at::zeros_like(S);
   }

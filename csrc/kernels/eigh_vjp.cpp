@@ -32,7 +32,8 @@ class Magnitude {
   real_t operator()(int64_t i, int64_t j) const {
     real_t sum = 0;
     for (int64_t k = 0; k < n_; ++k) {
-      sum += std::abs(V_[i * n_ + k]) * std::abs(gV_[j * n_ + k]) + std::abs(V_[j * n_ + k]) * std::abs(gV_[i * n_ + k]);
+      sum += std::abs(V_[i * n_ + k]) * std::abs(gV_[j * n_ + k]) +
+          std::abs(V_[j * n_ + k]) * std::abs(gV_[i * n_ + k]);
     }
     return sum;
   }
@@ -73,7 +74,7 @@ void divide_in_place(
     }
   }
   // The bound is on exact sums; this is beyond its rounding.
-  constexpr real_t slack = real_t(1.01);
+  constexpr auto slack = real_t(1.01);
   // NaN and Inf are never noise.
   const auto is_noise = [&](const scalar_t& S, int64_t i, int64_t j) {
     const auto size = std::abs(S);
@@ -152,9 +153,11 @@ Tensor eigh_vjp(
         for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
           for (auto matrix = begin; matrix < end; ++matrix) {
             const auto verdict = judge<scalar_t>(
-                n, row<real_t>(values, matrix, n), row<real_t>(values_cotangent, matrix, n), nullptr, [](auto, auto) {
-                  return real_t(0);
-                });
+                n,
+                row<real_t>(values, matrix, n),
+                row<real_t>(values_cotangent, matrix, n),
+                nullptr,
+                [](auto, auto) { return real_t(0); });
             note(verdict, matrix);
           }
         });
@@ -172,7 +175,9 @@ Tensor eigh_vjp(
           const auto* lambda = row<real_t>(values, matrix, n);
           const auto* lambda_cotangent = row<real_t>(values_cotangent, matrix, n);
           const Magnitude<scalar_t> magnitude(
-              V.const_data_ptr<scalar_t>() + matrix * n * n, gV.const_data_ptr<scalar_t>() + matrix * n * n, n);
+              V.const_data_ptr<scalar_t>() + matrix * n * n,
+              gV.const_data_ptr<scalar_t>() + matrix * n * n,
+              n);
           if (judged) {
             note(judge<scalar_t>(n, lambda, lambda_cotangent, W, magnitude), matrix);
           }

@@ -9,7 +9,13 @@ namespace {
 
 std::string describe(const Verdict& verdict) {
   const auto where = c10::str(
-      " (eigenvalues ", verdict.first, " and ", verdict.second, " of matrix ", verdict.matrix, " of the batch are equal)");
+      " (eigenvalues ",
+      verdict.first,
+      " and ",
+      verdict.second,
+      " of matrix ",
+      verdict.matrix,
+      " of the batch are equal)");
   switch (verdict.finding) {
     case Finding::phases:
       return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
@@ -19,7 +25,8 @@ std::string describe(const Verdict& verdict) {
              "gradient there" +
           where + ". Only functions of the whole eigenspace, such as its projector, are well defined.";
     case Finding::lost_limit:
-      return "spectralgrad.eigh: The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
+      return "spectralgrad.eigh: The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" +
+          where +
           ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing; "
           "rule=spectralgrad.Split() recovers it.";
     case Finding::not_differentiable:

@@ -101,8 +101,7 @@ Verdict judge(
         hermitian_part_matters = std::abs(upper + lower) > noise;
       }
       if (unequal) {
-        const Verdict found{
-            hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
+        const Verdict found{hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
         if (found.finding < verdict.finding) {
           verdict = found;
         }

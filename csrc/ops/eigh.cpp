@@ -26,11 +26,7 @@ std::tuple<Tensor, Tensor> eigh_kernel(
   return {ops::split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
 }
 
-std::tuple<Tensor, Tensor> eigh_meta(
-    const Tensor& A,
-    std::string_view UPLO,
-    RuleName rule,
-    RuleParameters parameters) {
+std::tuple<Tensor, Tensor> eigh_meta(const Tensor& A, std::string_view UPLO, RuleName rule, RuleParameters parameters) {
   ops::check_hermitian_arguments("eigh", A, UPLO);
   ops::resolve_rule(rule, parameters);
   return ops::hermitian_decomposition_meta(A);
@@ -67,10 +63,12 @@ std::tuple<Tensor&, Tensor&> eigh_out(
     const Tensor& A,
     std::string_view UPLO,
     const std::optional<Rule>& rule) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh", "out")
-                             .typed<std::tuple<Tensor&, Tensor&>(
-                                 const Tensor&, std::string_view, RuleName, RuleParameters, Tensor&, Tensor&)>();
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh", "out")
+          .typed<std::tuple<
+              Tensor&,
+              Tensor&>(const Tensor&, std::string_view, RuleName, RuleParameters, Tensor&, Tensor&)>();
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
   return op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
 }

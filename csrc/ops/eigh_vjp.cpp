@@ -17,11 +17,15 @@ using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
 const auto& eigh_vjp_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
-          .typed<Tensor(
-              const OptionalTensor&, const OptionalTensor&, const Tensor&, const Tensor&, std::string_view, RuleParameters)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
+                             .typed<Tensor(
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 std::string_view,
+                                 RuleParameters)>();
   return op;
 }
 
@@ -66,14 +70,22 @@ Tensor eigh_vjp_autograd(
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters) {
-  const auto differentiated = [](const OptionalTensor& x) { return x && derivatives::is_differentiated(*x); };
+  const auto differentiated = [](const OptionalTensor& x) {
+    return x && derivatives::is_differentiated(*x);
+  };
   if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
       differentiated(eigenvectors)) {
     return eigh_vjp_with<derivatives::eigh_vjp>(
-        eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
+        eigenvalues_cotangent,
+        eigenvectors_cotangent,
+        eigenvalues,
+        eigenvectors,
+        rule,
+        parameters);
   }
   return autograd::below_autograd([&] {
-    return eigh_vjp_op().call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
+    return eigh_vjp_op()
+        .call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
   });
 }
 

@@ -5,8 +5,8 @@
 
 #include <spectralgrad/checks.h>
 
-#include <ATen/TensorOperators.h>
 #include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -85,8 +85,7 @@ Tensor judge_autograd(
     const OptionalTensor& W,
     const OptionalTensor& magnitude,
     const Tensor& eigenvalues) {
-  return autograd::below_autograd(
-      [&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues); });
+  return autograd::below_autograd([&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues); });
 }
 
 OptionalTensor optional(const Tensor& x) {

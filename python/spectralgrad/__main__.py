@@ -11,7 +11,8 @@ def main() -> int:
     parser.add_argument("--version", action="version", version=f"spectralgrad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     compare_parser = commands.add_parser(
-        "compare", help="why gradients of eigenvalue decompositions differ between frameworks, with numbers and pictures"
+        "compare",
+        help="why gradients of eigenvalue decompositions differ between frameworks, with numbers and pictures",
     )
     compare.add_arguments(compare_parser)
     compare_parser.set_defaults(run=compare.run)

@@ -14,7 +14,6 @@ import torch
 
 from . import _C
 
-
 _FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative": (bool, "a bool")}
 
 
@@ -35,7 +34,9 @@ class Rule(ABC):
             kind, words = _FIELD_KINDS.get(field.name, (Real, "a number"))
             value = getattr(self, field.name)
             if not (isinstance(value, kind) or (value is None and field.default is None)):
-                raise TypeError(f"spectralgrad.{type(self).__name__}: Expected {field.name} to be {words}, but got {value!r}")
+                raise TypeError(
+                    f"spectralgrad.{type(self).__name__}: Expected {field.name} to be {words}, but got {value!r}"
+                )
         self._encoded()
 
     def _encoded(self) -> _C.Rule:
@@ -167,7 +168,7 @@ def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[flo
 
 
 def default_rule() -> Rule:
-    """The rule that operations use when they are given none: of the innermost `use_rule`, else the process's default."""
+    """The rule that operations use when given none: of the innermost `use_rule`, else the process's default."""
     return _decode(_C.default_rule())
 
 

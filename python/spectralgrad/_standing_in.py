@@ -98,7 +98,7 @@ def _forget_kernels() -> None:
 def install(rule: Rule | None = None) -> None:
     """Puts our derivatives under torch.linalg's ``eigh`` and ``eigvalsh`` for the whole process.
 
-    Done in the dispatcher, so that calls from C++, TorchScript and other torch functions take them too, and code that is
+    Done in the dispatcher, so that calls from C++, TorchScript and other torch functions take them too, and code
     compiled from now on; what has been compiled before keeps the derivatives it was compiled with. Values without
     derivatives stay torch's own, to the bit. Installing again replaces the rule.
 

@@ -19,13 +19,12 @@ inline bool matches(const std::string& text, const std::string& pattern) {
 }
 
 /// A call that must raise `Error` with a message that matches a regular expression.
-#define EXPECT_RAISES(statement, Error, pattern)                    \
-  try {                                                             \
-    statement;                                                      \
-    ADD_FAILURE() << "expected " #Error;                            \
-  } catch (const Error& error) {                                    \
-    EXPECT_PRED2(                                                   \
-        ::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
+#define EXPECT_RAISES(statement, Error, pattern)                                             \
+  try {                                                                                      \
+    statement;                                                                               \
+    ADD_FAILURE() << "expected " #Error;                                                     \
+  } catch (const Error& error) {                                                             \
+    EXPECT_PRED2(::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
   }
 
 /// What torch.autograd.forward_ad.dual_level is in Python.

@@ -66,7 +66,9 @@ TEST_P(EighDtypes, GradientOfAnExactProjectorOfAFourfoldLevel) {
   // The reference from a decomposition of the same matrix in double precision: its projector is well conditioned.
   const auto wide = c10::isComplexType(dtype()) ? at::kComplexDouble : at::kDouble;
   const auto [eigenvalues, V] = at::linalg_eigh(A.detach().to(wide));
-  EXPECT_LE(relative_error(G.to(wide), projector_gradient(eigenvalues, V, M.to(wide), 4)), eps() < 1e-10 ? 1e-13 : 1e-5);
+  EXPECT_LE(
+      relative_error(G.to(wide), projector_gradient(eigenvalues, V, M.to(wide), 4)),
+      eps() < 1e-10 ? 1e-13 : 1e-5);
 }
 
 TEST_P(EighDtypes, GradientIsExactlyHermitian) {
@@ -219,7 +221,9 @@ TEST(Eigh, BadInputGetsASentence) {
       c10::Error,
       "spectralgrad.eigh: A must be batches of square matrices, but they are 2 by 3 matrices");
   EXPECT_RAISES(
-      eigh(at::ones({3})), c10::Error, "spectralgrad.eigh: The input tensor A must have at least 2 dimensions, but it has 1");
+      eigh(at::ones({3})),
+      c10::Error,
+      "spectralgrad.eigh: The input tensor A must have at least 2 dimensions, but it has 1");
   EXPECT_RAISES(
       eigh(at::ones({3, 3}, at::kLong)),
       c10::NotImplementedError,

@@ -12,17 +12,21 @@ using at::Tensor;
 
 using OptionalTensor = std::optional<Tensor>;
 
-Tensor eigh_vjp(const OptionalTensor& gL, const OptionalTensor& gV, const Tensor& L, const Tensor& V, const Rule& rule) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
-          .typed<Tensor(
-              const OptionalTensor&,
-              const OptionalTensor&,
-              const Tensor&,
-              const Tensor&,
-              std::string_view,
-              c10::ArrayRef<double>)>();
+Tensor eigh_vjp(
+    const OptionalTensor& gL,
+    const OptionalTensor& gV,
+    const Tensor& L,
+    const Tensor& V,
+    const Rule& rule) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
+                             .typed<Tensor(
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 std::string_view,
+                                 c10::ArrayRef<double>)>();
   return op.call(gL, gV, L, V, rule.name(), rule.parameters());
 }
 
@@ -39,7 +43,8 @@ TEST_P(EighVjp, KernelEqualsTensorCode) {
   const ChecksGuard guard(Checks::ignore);
   const auto dtype = GetParam();
   const auto tolerance = c10::toRealValueType(dtype) == at::kDouble ? 1e-13 : 1e-4;
-  const auto spectra = at::tensor({1., 1., 1., 2., 3., -1., 0., 1e-3, 1e-3, 5., 0., 0., 0., 0., 0.}, at::kDouble).view({3, 5});
+  const auto spectra =
+      at::tensor({1., 1., 1., 2., 3., -1., 0., 1e-3, 1e-3, 5., 0., 0., 0., 0., 0.}, at::kDouble).view({3, 5});
   for (const auto& rule :
        {Rule::gated(),
         Rule::gated(0, 1e3),

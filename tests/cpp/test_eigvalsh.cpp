@@ -35,9 +35,14 @@ TEST(Eigvalsh, WritesToATensorThatExists) {
 TEST(Eigvalsh, BadInputGetsASentence) {
   auto not_square = at::ones({2, 3}).requires_grad_();
   EXPECT_RAISES(eigvalsh(not_square), c10::Error, "spectralgrad.eigvalsh: A must be batches of square matrices");
-  EXPECT_RAISES(eigvalsh(at::eye(2), "Q"), c10::Error, "spectralgrad.eigvalsh: Expected UPLO argument to be 'L' or 'U'");
   EXPECT_RAISES(
-      eigvalsh(at::ones({2, 2}, at::kInt)), c10::NotImplementedError, "\"spectralgrad.eigvalsh\" not implemented for 'Int'");
+      eigvalsh(at::eye(2), "Q"),
+      c10::Error,
+      "spectralgrad.eigvalsh: Expected UPLO argument to be 'L' or 'U'");
+  EXPECT_RAISES(
+      eigvalsh(at::ones({2, 2}, at::kInt)),
+      c10::NotImplementedError,
+      "\"spectralgrad.eigvalsh\" not implemented for 'Int'");
 }
 
 } // namespace

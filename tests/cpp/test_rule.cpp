@@ -60,9 +60,10 @@ TEST(Rule, BadParametersGetASentence) {
   EXPECT_RAISES(Rule::split({}, 3), c10::ValueError, "spectralgrad.Split: Expected order to be 1 or 2, but got 3");
   EXPECT_RAISES(Rule::gated(std::nan("")), c10::ValueError, "spectralgrad.Gated: Expected noise to be a finite number");
   EXPECT_RAISES(
-      Rule::lorentzian_from_epsilon(-1e-12), c10::ValueError, "spectralgrad.Lorentzian.from_epsilon: Expected epsilon");
-  EXPECT_RAISES(
-      Rule::parse("gauss"), c10::ValueError, "Expected rule to be one of \"gated\", .*, but got \"gauss\"");
+      Rule::lorentzian_from_epsilon(-1e-12),
+      c10::ValueError,
+      "spectralgrad.Lorentzian.from_epsilon: Expected epsilon");
+  EXPECT_RAISES(Rule::parse("gauss"), c10::ValueError, "Expected rule to be one of \"gated\", .*, but got \"gauss\"");
   EXPECT_RAISES(Rule::parse("bare", {1.}), c10::ValueError, "to come with 0 to 0 parameters, but got 1");
 }
 

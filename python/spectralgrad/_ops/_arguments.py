@@ -20,7 +20,8 @@ def check_out(function: str, out: Any, *names: str) -> None:
     if not (isinstance(out, tuple) and len(out) == len(names) and all(isinstance(x, Tensor) for x in out)):
         got = f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
         raise TypeError(
-            f"spectralgrad.{function}: Expected out to be a tuple of {len(names)} Tensors ({', '.join(names)}), but got {got}"
+            f"spectralgrad.{function}: Expected out to be a tuple of {len(names)} Tensors ({', '.join(names)}), "
+            f"but got {got}"
         )
 
 

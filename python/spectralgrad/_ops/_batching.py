@@ -1,4 +1,4 @@
-"""Batching rules for torch.func.vmap: every operator here takes batches, so a mapped dimension becomes a leading one."""
+"""Batching for torch.func.vmap: every operator here takes batches, so a mapped dimension becomes a leading one."""
 
 from __future__ import annotations
 

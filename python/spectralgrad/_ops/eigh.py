@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -9,16 +9,23 @@ from .._rules import Rule, _operator_arguments
 from ._arguments import check_out, check_types, warn_of_resizing
 from ._batching import register_batching
 
-if TYPE_CHECKING:
-    from torch.return_types import linalg_eigh as Result
+
+class EighResult(NamedTuple):
+    """What type checkers see of torch.return_types.linalg_eigh, which torch makes as it runs."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+_return_types: Any = torch.return_types
 
 register_batching("eigh")
 
 
 def eigh(
     A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: tuple[Tensor, Tensor] | None = None
-) -> Result:
-    """Eigenvalue decomposition A = V diag(λ) Vᴴ of symmetric or Hermitian matrices, differentiable where eigenvalues meet.
+) -> EighResult:
+    """Eigenvalue decomposition A = V diag(λ) Vᴴ of Hermitian matrices, differentiable where eigenvalues meet.
 
     Stands in for `torch.linalg.eigh`, argument by argument; works with every transform of torch.func, with forward-mode
     AD and torch.compile.
@@ -26,8 +33,8 @@ def eigh(
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the triangle named by `UPLO` is read.
         UPLO: ``"L"`` or ``"U"``.
-        rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. With `Split` the eigenvalues are moved
-            apart where they are closer than its width.
+        rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. With `Split` the eigenvalues are
+            moved apart where they are closer than its width.
         out: a tuple of two tensors to write to; not differentiable.
 
     Returns:
@@ -40,13 +47,13 @@ def eigh(
         torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or LAPACK did not converge.
         spectralgrad.GaugeError: in the backward of a complex loss that depends on the phases of the eigenvectors.
 
-    .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss that
-        depends on that choice has no gradient. A loss of the kind tr(M f(A)) has one, but where eigenvalues are equal no
-        backward of eigh can see all of it: use ``rule=Split()`` there. A second derivative through a repeated eigenvalue
-        needs ``rule=Split(order=2)``.
+    .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss
+        that depends on that choice has no gradient. A loss of the kind tr(M f(A)) has one, but where eigenvalues are
+        equal no backward of eigh can see all of it: use ``rule=Split()`` there. A second derivative through a repeated
+        eigenvalue needs ``rule=Split(order=2)``.
 
-    The gradient is V [diag(gλ) + F∘S] Vᴴ with S the skew-Hermitian part of VᴴgV and F the rule's 1/(λj - λi): Giles (2008),
-    "An extended collection of matrix derivative results"; Seeger et al. (2017), arXiv:1710.08717.
+    The gradient is V [diag(gλ) + F∘S] Vᴴ with S the skew-Hermitian part of VᴴgV and F the rule's 1/(λj - λi): Giles
+    (2008), "An extended collection of matrix derivative results"; Seeger et al. (2017), arXiv:1710.08717.
 
     Example::
 
@@ -67,5 +74,5 @@ def eigh(
         pair = torch.ops.spectralgrad.eigh.out(
             A, UPLO, *rule_arguments, eigenvalues=eigenvalues, eigenvectors=eigenvectors
         )
-        return cast("Result", torch.return_types.linalg_eigh_out(pair))  # type: ignore[attr-defined]
-    return cast("Result", torch.return_types.linalg_eigh(torch.ops.spectralgrad.eigh.default(A, UPLO, *rule_arguments)))
+        return cast("EighResult", _return_types.linalg_eigh_out(pair))
+    return cast("EighResult", _return_types.linalg_eigh(torch.ops.spectralgrad.eigh.default(A, UPLO, *rule_arguments)))

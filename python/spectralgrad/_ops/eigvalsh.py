@@ -15,8 +15,8 @@ register_batching("eigvalsh")
 def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tensor | None = None) -> Tensor:
     """Eigenvalues of symmetric or Hermitian matrices: the first half of `eigh`, whose arguments and errors it shares.
 
-    Stands in for `torch.linalg.eigvalsh`. Eigenvectors are computed only where a derivative is asked for; the gradient is
-    V diag(gλ) Vᴴ.
+    Stands in for `torch.linalg.eigvalsh`. Eigenvectors are computed only where a derivative is asked for; the gradient
+    is V diag(gλ) Vᴴ.
 
     Args:
         A: ``(*, n, n)``; see `eigh`.
