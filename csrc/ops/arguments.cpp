@@ -6,10 +6,12 @@
 #include <ATen/native/Resize.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/view_as_real.h>
 #include <c10/util/Exception.h>
+#include <c10/util/accumulate.h>
 
+#include <atomic>
 #include <cmath>
+#include <limits>
 
 namespace spectralgrad::ops {
 namespace {
@@ -18,6 +20,10 @@ using at::Tensor;
 
 bool is_upper(std::string_view UPLO) {
   return UPLO == "U" || UPLO == "u";
+}
+
+c10::IntArrayRef batch_shape(const Tensor& A) {
+  return A.sizes().slice(0, A.dim() - 2);
 }
 
 /// The first entry of the triangle of a row-major matrix that is not finite, as row * n + column; -1 if there is none.
@@ -36,27 +42,29 @@ int64_t first_not_finite(const T* matrix, int64_t n, bool upper, int64_t parts) 
   return -1;
 }
 
-/// Per matrix of a CPU batch what `first_not_finite` says; int64.
-Tensor positions_not_finite(const Tensor& A, std::string_view UPLO) {
+/// Calls `f(matrix, position)` with what `first_not_finite` says of each matrix of a CPU batch, from several threads.
+template <typename F>
+void scan(const Tensor& A, std::string_view UPLO, const F& f) {
   const auto n = A.size(-1);
-  const auto plain = A.resolve_conj().resolve_neg().contiguous();
+  const auto plain = A.is_contiguous() ? A : A.resolve_conj().resolve_neg().contiguous();
   const int64_t parts = A.is_complex() ? 2 : 1;
-  auto positions = at::empty(A.sizes().slice(0, A.dim() - 2), A.options().dtype(at::kLong));
-  auto* result = positions.mutable_data_ptr<int64_t>();
-  const auto scan = [&](const auto* data) {
+  const auto scan_all = [&](const auto* data) {
     constexpr int64_t entries_per_task = 1 << 15;
-    at::parallel_for(0, positions.numel(), entries_per_task / (n * n + 1) + 1, [&](int64_t begin, int64_t end) {
-      for (auto i = begin; i < end; ++i) {
-        result[i] = first_not_finite(data + i * n * n * parts, n, is_upper(UPLO), parts);
-      }
-    });
+    at::parallel_for(
+        0,
+        c10::multiply_integers(batch_shape(A)),
+        entries_per_task / (n * n + 1) + 1,
+        [&](int64_t begin, int64_t end) {
+          for (auto i = begin; i < end; ++i) {
+            f(i, first_not_finite(data + i * n * n * parts, n, is_upper(UPLO), parts));
+          }
+        });
   };
   if (c10::toRealValueType(A.scalar_type()) == at::kDouble) {
-    scan(static_cast<const double*>(plain.const_data_ptr()));
+    scan_all(static_cast<const double*>(plain.const_data_ptr()));
   } else {
-    scan(static_cast<const float*>(plain.const_data_ptr()));
+    scan_all(static_cast<const float*>(plain.const_data_ptr()));
   }
-  return positions;
 }
 
 } // namespace
@@ -95,41 +103,53 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
 
 Tensor is_not_finite(const Tensor& A, std::string_view UPLO) {
   if (A.device().is_cpu()) {
-    return positions_not_finite(A, UPLO) >= 0;
+    auto result = at::empty(batch_shape(A), A.options().dtype(at::kBool));
+    auto* spoiled = result.mutable_data_ptr<bool>();
+    scan(A, UPLO, [&](int64_t matrix, int64_t position) { spoiled[matrix] = position >= 0; });
+    return result;
   }
   const auto triangle = is_upper(UPLO) ? A.triu() : A.tril();
   return at::isfinite(triangle).logical_not().any(-1).any(-1);
 }
 
 void check_finite(const char* function, const Tensor& A, std::string_view UPLO) {
-  if (!A.device().is_cpu() && !is_not_finite(A, UPLO).any().item<bool>()) {
+  if (!A.device().is_cpu()) {
+    if (is_not_finite(A, UPLO).any().item<bool>()) {
+      check_finite(function, A.cpu(), UPLO);
+    }
     return;
   }
-  const auto positions = positions_not_finite(A.cpu(), UPLO);
-  const auto* position = positions.const_data_ptr<int64_t>();
   const auto n = A.size(-1);
-  for (int64_t i = 0; i < positions.numel(); ++i) {
-    if (position[i] < 0) {
-      continue;
+  constexpr auto none = std::numeric_limits<int64_t>::max();
+  std::atomic<int64_t> first{none}; // in the whole batch, so that the sentence does not depend on the threads
+  scan(A, UPLO, [&](int64_t matrix, int64_t position) {
+    if (position >= 0) {
+      const auto index = matrix * n * n + position;
+      auto current = first.load();
+      while (index < current && !first.compare_exchange_weak(current, index)) {
+      }
     }
-    const auto row = position[i] / n;
-    const auto column = position[i] % n;
-    const auto entry = A.reshape({-1, n, n})[i][row][column];
-    TORCH_CHECK_LINALG(
-        false,
-        "spectralgrad.",
-        function,
-        ": ",
-        A.dim() > 2 ? c10::str("(Batch element ", i, "): ") : "",
-        "Expected the ",
-        is_upper(UPLO) ? "upper" : "lower",
-        " triangle of A to be finite, but the entry (",
-        row,
-        ", ",
-        column,
-        ") is ",
-        entry.item());
+  });
+  if (first == none) {
+    return;
   }
+  const auto matrix = first / (n * n);
+  const auto row = first % (n * n) / n;
+  const auto column = first % n;
+  TORCH_CHECK_LINALG(
+      false,
+      "spectralgrad.",
+      function,
+      ": ",
+      A.dim() > 2 ? c10::str("(Batch element ", matrix, "): ") : "",
+      "Expected the ",
+      is_upper(UPLO) ? "upper" : "lower",
+      " triangle of A to be finite, but the entry (",
+      row,
+      ", ",
+      column,
+      ") is ",
+      A.reshape({-1, n, n})[matrix][row][column].item());
 }
 
 void write_out(const Tensor& result, const Tensor& out) {

@@ -1,0 +1,103 @@
+"""What the benchmarks share: interleaved repeats in one process, medians and minima, ratios to torch, a table and a JSON.
+
+Absolute times depend on the machine and on what else it does; a ratio of interleaved repeats does not, so that is quoted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.benchmark import Timer
+
+import spectralgrad as sg
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds per call of one contender, and the median over the repeats of its ratio to the reference."""
+
+    case: str
+    contender: str
+    median: float
+    minimum: float
+    ratio: float
+
+
+def interleave(
+    case: str, contenders: dict[str, Callable[[], Any]], *, repeats: int = 21, seconds: float = 0.02
+) -> list[Measurement]:
+    """Times the contenders in turn; the first is the reference. Each turn takes about `seconds`."""
+    timers = {
+        name: Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+        for name, call in contenders.items()
+    }
+    loops = {name: max(1, int(seconds / timer.timeit(3).mean)) for name, timer in timers.items()}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, timer in timers.items():
+            times[name].append(timer.timeit(loops[name]).mean)
+    reference = times[next(iter(times))]
+    return [
+        Measurement(
+            case,
+            name,
+            statistics.median(taken),
+            min(taken),
+            statistics.median(t / r for t, r in zip(taken, reference, strict=True)),
+        )
+        for name, taken in times.items()
+    ]
+
+
+def machine() -> dict[str, str]:
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "cpu": cpu,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "spectralgrad": sg.__version__,
+    }
+
+
+def report(title: str, measurements: list[Measurement], out: Path | None) -> None:
+    table = Table(title=title)
+    for heading in ("case", "contender", "median µs", "minimum µs", "times the reference"):
+        table.add_column(heading, justify="left" if heading in ("case", "contender") else "right")
+    for m in measurements:
+        table.add_row(m.case, m.contender, f"{m.median * 1e6:.1f}", f"{m.minimum * 1e6:.1f}", f"{m.ratio:.2f}")
+    Console().print(table)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "title": title,
+            "date": date.today().isoformat(),
+            "machine": machine(),
+            "measurements": [asdict(m) for m in measurements],
+        }
+        out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="a JSON file for the numbers, the machine and the versions")
+    parsed = parser.parse_args()
+    torch.set_num_threads(parsed.threads)
+    return parsed
