@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness import arguments, interleave, report
 
 import spectralgrad as sg
+from harness import arguments, interleave, report
 
 
 def forward_and_backward(eigh: Callable[..., Any], A: torch.Tensor) -> Callable[[], Any]:

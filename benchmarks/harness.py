@@ -1,6 +1,6 @@
-"""What the benchmarks share: interleaved repeats in one process, medians and minima, ratios to torch, a table and a JSON.
+"""What the benchmarks share: interleaved repeats in one process, medians and minima, ratios, a table and a JSON.
 
-Absolute times depend on the machine and on what else it does; a ratio of interleaved repeats does not, so that is quoted.
+Absolute times depend on the machine and on what else it does; a ratio of interleaved repeats does not: that is quoted.
 """
 
 from __future__ import annotations

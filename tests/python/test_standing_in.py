@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -316,3 +317,41 @@ def test_standing_in_under_transforms(how: str, transform: Callable[..., Tensor]
         with sg.stand_in():
             G = transform(f, degenerate)
     assert relative_error((G + G.mT) / 2, expected) <= 1e-13
+
+
+def test_installing_while_other_threads_decompose(degenerate: Tensor, uninstalled: None) -> None:
+    """Every gradient is one of the two, ours or torch's, whoever toggles."""
+    sg.install()
+    stop = threading.Event()
+    strange: list[Tensor] = []
+
+    def decompose() -> None:
+        while not stop.is_set():
+            A = degenerate.clone().requires_grad_()
+            L, V = torch.linalg.eigh(A)
+            (gradient,) = torch.autograd.grad(L.sum() + V.square().sum(), A)
+            if not (gradient.isnan().all() or torch.allclose(gradient, torch.eye(len(A), dtype=A.dtype))):
+                strange.append(gradient)
+
+    threads = [threading.Thread(target=decompose) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        sg.uninstall()
+        sg.install()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not strange
+
+
+def test_install_survives_a_fork(degenerate: Tensor, uninstalled: None) -> None:
+    """A child has what its parent installed, and its own uninstall is its own."""
+    sg.install()
+    child = os.fork()
+    if child == 0:
+        right = is_ours(degenerate)
+        sg.uninstall()
+        os._exit(0 if right and not is_ours(degenerate) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert is_ours(degenerate)

@@ -12,7 +12,8 @@ namespace spectralgrad {
 /// force when called, if none is given). Values without derivatives stay torch's own. Installing again replaces the rule.
 SPECTRALGRAD_API void install(const std::optional<Rule>& rule = std::nullopt);
 
-/// Gives torch its own derivatives back. Harmless where nothing is installed.
+/// Gives torch its own derivatives back, to the bit. Harmless where nothing is installed. Only the very first `install` of a
+/// process changes the dispatcher's table; afterwards both may be called while other threads decompose matrices.
 SPECTRALGRAD_API void uninstall();
 
 SPECTRALGRAD_API bool installed();
