@@ -1,0 +1,26 @@
+"""Starts a worker: ``python launch.py PEER FOLDER``.
+
+``python -m spectralgrad.compare.worker`` would import the spectralgrad package first, and torch with it, into the
+processes of all other frameworks. Here the package's name stands for its folder only, unless the peer is the package.
+"""
+
+import sys
+import types
+from pathlib import Path
+
+
+def start(peer: str, folder: str) -> None:
+    package_folder = Path(__file__).resolve().parents[1]
+    sys.path[0] = str(package_folder.parent)
+    if peer != "spectralgrad":
+        package = types.ModuleType("spectralgrad")
+        package.__path__ = [str(package_folder)]
+        sys.modules["spectralgrad"] = package
+
+    from spectralgrad.compare.worker import work
+
+    work(peer, Path(folder))
+
+
+if __name__ == "__main__":
+    start(*sys.argv[1:3])

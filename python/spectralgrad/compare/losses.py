@@ -1,0 +1,209 @@
+"""The losses of the comparison: one table, and for each what every framework and the reference need to know of it.
+
+Symbols: A (n, n) real symmetric or Hermitian, ascending eigenvalues lambda (n), eigenvectors V (n, n) as columns. A
+loss sees a set of eigenvalues start:stop (``stop = start + 1`` for a single one) and a Hermitian matrix M or a
+vector y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a loss is about: the eigenvalues start:stop, and its arrays ``M`` (n, n) or ``y`` (n) where it has them."""
+
+    start: int
+    stop: int
+    arrays: dict[str, Any] = field(default_factory=dict)
+
+
+class Operations(Protocol):
+    """The few operations in which frameworks spell differently what the losses need."""
+
+    def adjoint(self, x: Any) -> Any: ...
+    def conj(self, x: Any) -> Any: ...
+    def exp(self, x: Any) -> Any: ...
+    def real(self, x: Any) -> Any: ...
+    def sum(self, x: Any) -> Any: ...
+    def scale_columns(self, x: Any, weights: Any) -> Any: ...
+
+
+Cotangents = tuple[Array, Array | None]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss, in every form that the comparison needs.
+
+    ``value`` is written once, in terms of ``Operations``; each framework differentiates it. ``cotangents`` are its
+    derivatives by lambda (n) and V (n, n; None if the loss does not see V), by hand, for the formula in NumPy:
+    dphi = sum(gL dL) + Re tr(gV^H dV).
+    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H, see ``reference``.
+    """
+
+    name: str
+    title: str
+    column: str
+    formula: str
+    value: Callable[[Operations, Any, Any, Parameters], Any]
+    cotangents: Callable[[Array, Array, Parameters], Cotangents]
+    weights: Callable[[list[Any], Parameters], Array]
+    matrix: Callable[[Parameters], Array | None]
+    # Whether there is a derivative when eigenvalues inside start:stop, or at its edge, are exactly equal.
+    exists_inside_degeneracy: bool = True
+
+
+def _projector_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+    inside = vectors[:, p.start : p.stop]
+    return ops.real(ops.sum(ops.conj(p.arrays["M"]) * (inside @ ops.adjoint(inside))))
+
+
+def _vector_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+    overlap = ops.sum(ops.conj(p.arrays["y"]) * vectors[:, p.start])
+    return ops.real(ops.conj(overlap) * overlap)
+
+
+def _function_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+    function = ops.scale_columns(vectors, ops.exp(values)) @ ops.adjoint(vectors)
+    return ops.real(ops.sum(ops.conj(p.arrays["M"]) * function))
+
+
+def _selected(values: Array, p: Parameters, slopes: Array | float) -> Array:
+    cotangent = np.zeros_like(values)
+    cotangent[p.start : p.stop] = slopes
+    return cotangent
+
+
+def _projector_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+    cotangent = np.zeros_like(vectors)
+    cotangent[:, p.start : p.stop] = 2 * (p.arrays["M"] @ vectors[:, p.start : p.stop])
+    return np.zeros_like(values), cotangent
+
+
+def _vector_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+    cotangent = np.zeros_like(vectors)
+    cotangent[:, p.start] = 2 * p.arrays["y"] * (p.arrays["y"].conj() @ vectors[:, p.start])
+    return np.zeros_like(values), cotangent
+
+
+def _function_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+    exponentials = np.exp(values)
+    rotated = p.arrays["M"] @ vectors
+    return exponentials * np.real(np.sum(vectors.conj() * rotated, axis=0)), 2 * rotated * exponentials
+
+
+def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) -> Array:
+    from . import reference
+
+    inside = range(p.start, p.stop)
+    return reference.eigenvalue_weights(values, [slope(x) if i in inside else 0 for i, x in enumerate(values)])
+
+
+def _projector_weights(values: list[Any], p: Parameters) -> Array:
+    from . import reference
+
+    return reference.projector_weights(values, p.start, p.stop)
+
+
+def _function_weights(values: list[Any], p: Parameters) -> Array:
+    import mpmath
+
+    from . import reference
+
+    return reference.function_weights(values, mpmath.exp, mpmath.exp)
+
+
+def _outer(p: Parameters) -> Array:
+    # Exact products: the gradient of the reference belongs to the rounded y, not to a rounded y y^H.
+    from . import reference
+
+    y = reference.HighPrecisionMatrix.from_array(p.arrays["y"][:, None], 256)
+    with reference.working_precision():
+        return (y @ y.adjoint).to_mpmath()
+
+
+_TABLE = (
+    Loss(
+        name="eigenvalue",
+        title="one eigenvalue of the cluster",
+        column="one λₖ of the cluster",
+        formula="λₖ",
+        value=lambda ops, values, vectors, p: values[p.start],
+        cotangents=lambda values, vectors, p: (_selected(values, p, 1.0), None),
+        weights=lambda values, p: _slopes_on(values, p, lambda x: 1),
+        matrix=lambda p: None,
+        exists_inside_degeneracy=False,
+    ),
+    Loss(
+        name="symmetric_function",
+        title="symmetric function of the cluster's eigenvalues",
+        column="symmetric function of λ",
+        formula="Σ λₖ²",
+        value=lambda ops, values, vectors, p: ops.sum(values[p.start : p.stop] * values[p.start : p.stop]),
+        cotangents=lambda values, vectors, p: (_selected(values, p, 2 * values[p.start : p.stop]), None),
+        weights=lambda values, p: _slopes_on(values, p, lambda x: 2 * x),
+        matrix=lambda p: None,
+    ),
+    Loss(
+        name="energy",
+        title="energy of the occupied levels",
+        column="energy",
+        formula="2 Σ λₖ",
+        value=lambda ops, values, vectors, p: ops.sum(values[p.start : p.stop]) * 2,
+        cotangents=lambda values, vectors, p: (_selected(values, p, 2.0), None),
+        weights=lambda values, p: _slopes_on(values, p, lambda x: 2),
+        matrix=lambda p: None,
+    ),
+    Loss(
+        name="projector",
+        title="projector onto the cluster",
+        column="cluster projector",
+        formula="tr(M P)",
+        value=_projector_value,
+        cotangents=_projector_cotangents,
+        weights=_projector_weights,
+        matrix=lambda p: p.arrays["M"],
+    ),
+    Loss(
+        name="separated_vector",
+        title="separated eigenvector beside the cluster",
+        column="separated vector",
+        formula="|yᴴv|²",
+        value=_vector_value,
+        cotangents=_vector_cotangents,
+        weights=_projector_weights,
+        matrix=_outer,
+    ),
+    Loss(
+        name="matrix_function",
+        title="matrix function written as V exp(λ) Vᴴ",
+        column="matrix function",
+        formula="tr(M exp(A))",
+        value=_function_value,
+        cotangents=_function_cotangents,
+        weights=_function_weights,
+        matrix=lambda p: p.arrays["M"],
+    ),
+    Loss(
+        name="near_vector",
+        title="one vector of the near pair (ill-posed)",
+        column="one v of the near pair",
+        formula="|yᴴv|², v inside the cluster",
+        value=_vector_value,
+        cotangents=_vector_cotangents,
+        weights=_projector_weights,
+        matrix=_outer,
+        exists_inside_degeneracy=False,
+    ),
+)
+
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in _TABLE}

@@ -1,0 +1,48 @@
+"""This project, by each of its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+import spectralgrad as sg
+
+from ..losses import Array, Loss, Parameters
+from . import Peer
+from .torch_peer import tensor_gradients
+
+# Label -> (the rule in words, the rule given eps of the dtype).
+_RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
+    "Gated": ("the default: only what exceeds its rounding noise", lambda eps: sg.Gated()),
+    "Split": ("eigenvalues moved √eps·max|λ| apart", lambda eps: sg.Split()),
+    "Lorentzian ε=1e-12": ("Δ/(Δ²+1e-12)", lambda eps: sg.Lorentzian.from_epsilon(1e-12)),
+    "Lorentzian ε=1e-9": ("Δ/(Δ²+1e-9)", lambda eps: sg.Lorentzian.from_epsilon(1e-9)),
+    "Lorentzian ε=1e-6": ("Δ/(Δ²+1e-6)", lambda eps: sg.Lorentzian.from_epsilon(1e-6)),
+    # The mask at the first Lorentzian's half-width, so that the two can be compared.
+    "Cutoff 1e-6": ("0 below 1e-6, else 1/Δ", lambda eps: sg.Cutoff(1e-6)),
+    # And at the gap where 1/Δ amplifies the noise to √eps.
+    "Cutoff √eps": ("0 below √eps·max|λ|, else 1/Δ", lambda eps: sg.Cutoff(eps**0.5, relative=True)),
+    "Bare": ("1/Δ", lambda eps: sg.Bare()),
+}
+
+
+class SpectralgradPeer(Peer):
+    @property
+    def variants(self) -> dict[str, str]:
+        return {label: words for label, (words, _) in _RULES.items()}
+
+    def versions(self) -> dict[str, str]:
+        return {"spectralgrad": sg.__version__, "torch": torch.__version__}
+
+    def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
+        rule = _RULES[variant][1](float(np.finfo(matrices.dtype).eps))
+        return tensor_gradients(lambda a: sg.eigh(a, rule=rule), loss, matrices, p)
+
+
+def create() -> Peer:
+    torch.set_num_threads(1)
+    # The comparison asks for the ill-posed on purpose.
+    sg.set_checks("ignore")
+    return SpectralgradPeer()

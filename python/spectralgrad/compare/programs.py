@@ -1,0 +1,367 @@
+"""The three small programs that the question came with, run as they stand and corrected, and the same in the others.
+
+The question: why do TensorFlow's and PyTorch's gradients of an eigenvalue seem to differ from the analytic v v^T?
+Each program is executed as text in its framework's process, so that what it raises is what anybody would see. A program
+may set ``eigenvalues`` (n), ``eigenvectors`` (n, n) and ``gradient`` (n, n); the matrix is the one from the question,
+or one that is not symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .losses import Array
+
+SYMMETRIC = np.array([[2.0, 0.1], [0.1, 1.0]])
+NOT_SYMMETRIC = np.array([[2.0, 1.0], [0.1, 1.0]])
+
+# What a program is measured against.
+IDENTITY = "identity"
+VECTOR = "v vᵀ"
+LEFT_RIGHT = "left rightᵀ"
+
+
+@dataclass(frozen=True)
+class Program:
+    """``wanted`` is what its gradient ought to be; ``explanation`` says in a sentence what it shows."""
+
+    key: str
+    peer: str
+    title: str
+    wanted: str
+    explanation: str
+    source: str
+
+
+PROGRAMS = (
+    Program(
+        "numpy as it stands",
+        "numpy",
+        "as it stands: eig and v vᵀ",
+        VECTOR,
+        "Right: the formula v vᵀ holds for a symmetric matrix. But `eig` promises no order of the eigenvalues, and the "
+        "sign of v is arbitrary; it cancels in v vᵀ.",
+        """
+import numpy as np
+
+A = np.array([[2.0, 0.1], [0.1, 1.0]])
+eigenvalues, eigenvectors = np.linalg.eig(A)
+gradients = [np.outer(v, v) for v in eigenvectors.T]
+gradient = gradients[np.argmax(eigenvalues)]
+""",
+    ),
+    Program(
+        "numpy corrected",
+        "numpy",
+        "corrected: eigh and v vᵀ",
+        VECTOR,
+        "`eigh` returns the eigenvalues in ascending order, so that the last one means the same in every framework.",
+        """
+import numpy as np
+
+A = np.array([[2.0, 0.1], [0.1, 1.0]])
+eigenvalues, eigenvectors = np.linalg.eigh(A)
+gradient = np.outer(eigenvectors[:, -1], eigenvectors[:, -1])
+""",
+    ),
+    Program(
+        "tensorflow as it stands",
+        "tensorflow",
+        "as it stands: eig, the sum of the eigenvalues",
+        IDENTITY,
+        "Right, but an answer to another question: the sum of the eigenvalues is the trace, whose gradient is the "
+        "identity at every gap, whatever the eigenvectors are. This loss cannot show any difference.",
+        """
+import tensorflow as tf
+
+A = tf.Variable([[2.0, 0.1], [0.1, 1.0]], dtype=tf.float64)
+with tf.GradientTape() as tape:
+    eigenvalues, eigenvectors = tf.linalg.eig(A)
+    loss = tf.reduce_sum(eigenvalues)
+gradient = tape.gradient(loss, A)
+""",
+    ),
+    Program(
+        "tensorflow corrected",
+        "tensorflow",
+        "corrected: eigh, the largest eigenvalue",
+        VECTOR,
+        "The same matrix as v vᵀ, folded: TensorFlow adds the upper triangle to the lower one, so the off-diagonal "
+        "entry appears once, doubled. Half the sum with the transpose unfolds it.",
+        """
+import tensorflow as tf
+
+A = tf.Variable([[2.0, 0.1], [0.1, 1.0]], dtype=tf.float64)
+with tf.GradientTape() as tape:
+    eigenvalues, eigenvectors = tf.linalg.eigh(A)
+    loss = eigenvalues[-1]
+gradient = tape.gradient(loss, A)
+""",
+    ),
+    Program(
+        "torch as it stands",
+        "torch",
+        "as it stands: eig, the sum of the eigenvalues",
+        IDENTITY,
+        "`eig` returns complex eigenvalues even where they are real, and backward() of a complex number has no "
+        "meaning: PyTorch refuses instead of guessing.",
+        """
+import torch
+
+A = torch.tensor([[2.0, 0.1], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
+eigenvalues, eigenvectors = torch.linalg.eig(A)
+loss = eigenvalues.sum()
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    Program(
+        "torch with .real",
+        "torch",
+        "made to run: its real part",
+        IDENTITY,
+        "With `.real` it runs, and gives the identity, as TensorFlow's program does, for the same reason.",
+        """
+import torch
+
+A = torch.tensor([[2.0, 0.1], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
+eigenvalues, eigenvectors = torch.linalg.eig(A)
+loss = eigenvalues.real.sum()
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    Program(
+        "torch corrected",
+        "torch",
+        "corrected: eigh, the largest eigenvalue",
+        VECTOR,
+        "v vᵀ, in both triangles.",
+        """
+import torch
+
+A = torch.tensor([[2.0, 0.1], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
+eigenvalues, eigenvectors = torch.linalg.eigh(A)
+loss = eigenvalues[-1]
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    Program(
+        "jax as it would stand",
+        "jax",
+        "the same: eig, the sum of the eigenvalues",
+        IDENTITY,
+        "JAX refuses to differentiate `eig` at all while it computes vectors, even if only the eigenvalues are used.",
+        """
+import jax
+import jax.numpy as jnp
+
+A = jnp.array([[2.0, 0.1], [0.1, 1.0]])
+eigenvalues, eigenvectors = jnp.linalg.eig(A)
+gradient = jax.grad(lambda a: jnp.sum(jnp.linalg.eig(a)[0]))(A)
+""",
+    ),
+    Program(
+        "jax with eigvals",
+        "jax",
+        "with eigvals: their sum",
+        IDENTITY,
+        "`eigvals` has a gradient, but JAX, too, wants a real loss.",
+        """
+import jax
+import jax.numpy as jnp
+
+A = jnp.array([[2.0, 0.1], [0.1, 1.0]])
+eigenvalues = jnp.linalg.eigvals(A)
+gradient = jax.grad(lambda a: jnp.sum(jnp.linalg.eigvals(a)))(A)
+""",
+    ),
+    Program(
+        "jax corrected",
+        "jax",
+        "corrected: eigh, the largest eigenvalue",
+        VECTOR,
+        "v vᵀ, in both triangles.",
+        """
+import jax
+import jax.numpy as jnp
+
+A = jnp.array([[2.0, 0.1], [0.1, 1.0]])
+eigenvalues, eigenvectors = jnp.linalg.eigh(A)
+gradient = jax.grad(lambda a: jnp.linalg.eigh(a)[0][-1])(A)
+""",
+    ),
+    Program(
+        "spectralgrad",
+        "spectralgrad",
+        "eigh, the largest eigenvalue",
+        VECTOR,
+        "v vᵀ, in both triangles; the two eigenvalues are far apart, so no rule matters here.",
+        """
+import spectralgrad as sg
+import torch
+
+A = torch.tensor([[2.0, 0.1], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
+eigenvalues, eigenvectors = sg.eigh(A)
+loss = eigenvalues[-1]
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    Program(
+        "numpy not symmetric, v vT",
+        "numpy",
+        "not symmetric: v vᵀ",
+        LEFT_RIGHT,
+        "Wrong: v vᵀ is the gradient of an eigenvalue only where left and right eigenvectors coincide.",
+        """
+import numpy as np
+
+A = np.array([[2.0, 1.0], [0.1, 1.0]])
+eigenvalues, eigenvectors = np.linalg.eig(A)
+v = eigenvectors[:, np.argmax(eigenvalues)]
+gradient = np.outer(v, v)
+""",
+    ),
+    Program(
+        "numpy not symmetric",
+        "numpy",
+        "not symmetric: left rightᵀ",
+        LEFT_RIGHT,
+        "Right: the left vector is a row of V⁻¹, normalised by left·right = 1.",
+        """
+import numpy as np
+
+A = np.array([[2.0, 1.0], [0.1, 1.0]])
+eigenvalues, eigenvectors = np.linalg.eig(A)
+k = np.argmax(eigenvalues)
+gradient = np.outer(np.linalg.inv(eigenvectors)[k], eigenvectors[:, k])
+""",
+    ),
+    Program(
+        "tensorflow not symmetric",
+        "tensorflow",
+        "not symmetric: eig, the largest eigenvalue",
+        LEFT_RIGHT,
+        "What TensorFlow's `eig` differentiates is the general formula, not v vᵀ.",
+        """
+import tensorflow as tf
+
+A = tf.Variable([[2.0, 1.0], [0.1, 1.0]], dtype=tf.float64)
+with tf.GradientTape() as tape:
+    eigenvalues, eigenvectors = tf.linalg.eig(A)
+    loss = tf.reduce_max(tf.math.real(eigenvalues))
+gradient = tape.gradient(loss, A)
+""",
+    ),
+    Program(
+        "torch not symmetric",
+        "torch",
+        "not symmetric: eig, the largest eigenvalue",
+        LEFT_RIGHT,
+        "The general formula, left rightᵀ.",
+        """
+import torch
+
+A = torch.tensor([[2.0, 1.0], [0.1, 1.0]], dtype=torch.float64, requires_grad=True)
+eigenvalues, eigenvectors = torch.linalg.eig(A)
+loss = eigenvalues.real.max()
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    Program(
+        "jax not symmetric",
+        "jax",
+        "not symmetric: eigvals, the largest one",
+        LEFT_RIGHT,
+        "The general formula, left rightᵀ, through `eigvals` and its real part.",
+        """
+import jax
+import jax.numpy as jnp
+
+A = jnp.array([[2.0, 1.0], [0.1, 1.0]])
+eigenvalues = jnp.linalg.eigvals(A)
+gradient = jax.grad(lambda a: jnp.max(jnp.real(jnp.linalg.eigvals(a))))(A)
+""",
+    ),
+)
+
+
+def of_peer(peer: str) -> list[Program]:
+    return [program for program in PROGRAMS if program.peer == peer]
+
+
+def _array(value: Any) -> Array:
+    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+
+
+def execute(program: Program) -> dict[str, Any]:
+    """Runs the text; returns what it raised (or None), and its arrays' real parts as lists.
+
+    The gradients and eigenvalues here are real; an imaginary part would be a finding, and is returned as its largest.
+    """
+    namespace: dict[str, Any] = {}
+    raised = None
+    try:
+        exec(compile(program.source, program.key, "exec"), namespace)
+    except Exception as error:
+        from .worker import describe
+
+        raised = describe(error)
+    arrays = {
+        name: _array(namespace[name])
+        for name in ("eigenvalues", "eigenvectors", "gradient")
+        if namespace.get(name) is not None
+    }
+    return {
+        "raised": raised,
+        "imaginary": max((float(np.abs(array.imag).max()) for array in arrays.values()), default=0.0),
+        **{name: np.real(array).tolist() for name, array in arrays.items()},
+    }
+
+
+def expected(wanted: str) -> Array:
+    """What a gradient is measured against, from NumPy: the identity, v vᵀ, or outer(left, right)."""
+    if wanted == IDENTITY:
+        return np.eye(2)
+    if wanted == VECTOR:
+        vector = np.linalg.eigh(SYMMETRIC)[1][:, -1]
+        return np.outer(vector, vector)
+    values, vectors = np.linalg.eig(NOT_SYMMETRIC)
+    k = int(np.argmax(values))
+    return np.outer(np.linalg.inv(vectors)[k], vectors[:, k])
+
+
+def is_folded(gradient: Array) -> bool:
+    """Whether a gradient carries both triangles in the lower one, as TensorFlow's eigh returns it."""
+    return bool(gradient[0, 1] == 0 and gradient[1, 0] != 0)
+
+
+def error(program: Program, gradient: Array) -> float:
+    """The largest difference from what is wanted; for a symmetric matrix, of the symmetric part."""
+    if program.wanted == VECTOR:
+        gradient = (gradient + gradient.T) / 2
+    return float(np.abs(gradient - expected(program.wanted)).max())
+
+
+def finite_differences() -> list[tuple[float, float]]:
+    """(step, error) of central differences of the largest eigenvalue, for the belief that frameworks use them."""
+    exact = expected(VECTOR)
+    results = []
+    for step in 10.0 ** -np.arange(1, 14):
+        numeric = np.zeros((2, 2))
+        for i in range(2):
+            for j in range(2):
+                direction = np.zeros((2, 2))
+                direction[i, j] += step / 2
+                direction[j, i] += step / 2
+                high = np.linalg.eigvalsh(SYMMETRIC + direction)[-1]
+                low = np.linalg.eigvalsh(SYMMETRIC - direction)[-1]
+                numeric[i, j] = (high - low) / (2 * step)
+        results.append((float(step), float(np.abs(numeric - exact).max())))
+    return results

@@ -1,0 +1,172 @@
+"""The comparison as data: which problems there are, and the error of every gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import dimension, graphs, peers, programs, reference, sweep
+from .losses import LOSSES
+from .problems import Exact, Problem, References
+from .worker import INSTALLED
+from .workers import Answer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+OK = "ok"
+NOT_FINITE = "not finite"
+UNDEFINED = "no derivative"
+RAISED = "raised"
+
+_SIZES = {"full": (2, 3, 8, 32), "quick": (2, 8)}
+_DIMENSIONS = {"full": (2, 4, 8, 16, 32, 64, 128, 256), "quick": (2, 8, 32)}
+_QUICK_GRAPHS = ("benzene, Hückel", "C60, Hückel")
+_QUICK_GAPS = ["1", "1e-2", "1e-4", "1e-6", "1e-8", "1e-10", "1e-12", "1e-14", "1e-16", "0", sweep.EXACT]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The gradient of one loss by one matrix, from one variant of one peer.
+
+    ``error`` is the relative error of its Hermitian part in the Frobenius norm, None unless ``status`` is OK;
+    ``smallest_gap`` is that of the matrix as the frameworks saw it, after rounding, in the units of the eigenvalues.
+    """
+
+    part: str
+    loss: str
+    peer: str
+    variant: str
+    label: str
+    n: int
+    precision: str
+    family: str
+    status: str
+    error: float | None
+    note: str
+    smallest_gap: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that tables, plots, report and JSON are made of."""
+
+    records: list[Record]
+    answers: dict[str, dict[str, Any]]
+    machine: dict[str, Any]
+    quick: bool
+    seconds: float
+
+    def variants(self) -> list[tuple[str, str, str]]:
+        """(peer, label, rule in words) of everything that was compared, in the order of the tables."""
+        return [
+            (name, label, rule)
+            for name in peers.MODULES
+            if name in self.answers
+            for label, rule in self.answers[name].get("variants", {}).items()
+        ]
+
+    def absent(self) -> list[tuple[str, str]]:
+        """(title, status) of the peers without results."""
+        return [
+            (peers.TITLES[name], answer["status"])
+            for name, answer in self.answers.items()
+            if answer["status"] != INSTALLED
+        ]
+
+    def select(self, **wanted: Any) -> list[Record]:
+        """The records whose fields have the given values, or one of them where a tuple is given."""
+        return [
+            record
+            for record in self.records
+            if all(
+                getattr(record, name) in value if isinstance(value, tuple) else getattr(record, name) == value
+                for name, value in wanted.items()
+            )
+        ]
+
+
+def title(peer: str, label: str) -> str:
+    """How a variant is called where it stands beside others."""
+    return f"{peers.TITLES[peer]} {label}" if peers.TITLES[peer] != label else label
+
+
+def all_problems(quick: bool) -> list[Problem]:
+    size = "quick" if quick else "full"
+    return [
+        *sweep.problems(_SIZES[size], _QUICK_GAPS if quick else None),
+        *graphs.problems(_QUICK_GRAPHS if quick else None),
+        *dimension.problems(_DIMENSIONS[size]),
+    ]
+
+
+def references(problems: list[Problem], progress: Progress) -> dict[str, list[Exact]]:
+    """The exact gradients of every problem, by its key."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    task = progress.add_task(f"references ({reference.DIGITS} digits)", total=sum(len(p.labels) for p in problems))
+    general, closed = References(), graphs.ClosedForms()
+
+    def tick() -> None:
+        progress.advance(task)
+
+    # Small products gain nothing from threads, which would take the cores from the workers.
+    with threadpool_limits(limits=1):
+        return {
+            problem.key: (closed if problem.meta["part"] == graphs.PART else general).of(problem, tick)
+            for problem in problems
+        }
+
+
+def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dict[str, Answer]) -> list[Record]:
+    """One record per problem, matrix and variant of every peer that answered."""
+    records = []
+    for name, answer in answers.items():
+        for variant in answer.summary.get("variants", {}):
+            for problem in problems:
+                for i, (label, truth) in enumerate(zip(problem.labels, exact[problem.key], strict=True)):
+                    key = f"{problem.key}/{variant}/{i}"
+                    status, error, note = OK, None, ""
+                    if key in answer.failures:
+                        status, note = RAISED, answer.failures[key]
+                    elif truth.gradient is None:
+                        status, note = UNDEFINED, truth.why_not or ""
+                    else:
+                        error = reference.relative_error(answer.gradients[key], truth.gradient)
+                        if not math.isfinite(error):
+                            status, error = NOT_FINITE, None
+                    meta = problem.meta
+                    records.append(
+                        Record(
+                            part=meta["part"],
+                            loss=problem.loss,
+                            peer=name,
+                            variant=variant,
+                            label=label,
+                            n=meta["n"],
+                            precision=meta["precision"],
+                            family=meta.get("graph") or meta.get("family") or meta["kind"],
+                            status=status,
+                            error=error,
+                            note=note,
+                            smallest_gap=truth.smallest_gap,
+                        )
+                    )
+    return records
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Every number and every version."""
+    return {
+        "quick": comparison.quick,
+        "seconds": comparison.seconds,
+        "machine": comparison.machine,
+        "peers": comparison.answers,
+        "reference_digits": reference.DIGITS,
+        "error": "relative, of the gradient's Hermitian part, Frobenius norm",
+        "losses": {loss.name: {"title": loss.title, "formula": loss.formula} for loss in LOSSES.values()},
+        "programs": {program.key: asdict(program) for program in programs.PROGRAMS},
+        "finite_differences": [{"step": step, "error": error} for step, error in programs.finite_differences()],
+        "records": [asdict(record) for record in comparison.records],
+    }

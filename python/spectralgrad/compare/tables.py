@@ -1,0 +1,203 @@
+"""The tables, once, for the terminal and for the report."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from rich.table import Table as RichTable
+
+from . import dimension, graphs, programs, results, sweep
+from .losses import LOSSES
+from .peers import TITLES
+from .results import Comparison, Record
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title that says what they show; notes stand below."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def number(error: float | None) -> str:
+    """An error with two digits; 100 % and more is not worth digits."""
+    if error is None:
+        return "–"
+    return f"{error:.1e}" if error < 100 else "> 100"
+
+
+def worst(records: Iterable[Record], where: bool = False) -> str:
+    """The largest error, with the label it was found at, and how many are not finite, were refused or do not exist."""
+    records = list(records)
+    counts = {
+        name: sum(record.status == status for record in records)
+        for name, status in (("NaN", results.NOT_FINITE), ("raised", results.RAISED))
+    }
+    finite = [record for record in records if record.error is not None]
+    parts = []
+    if finite:
+        largest = max(finite, key=lambda record: record.error or 0.0)
+        parts.append(number(largest.error) + (f" at {largest.label}" if where else ""))
+    parts += [f"{name} ×{count}" if len(records) > 1 else name for name, count in counts.items() if count]
+    return ", ".join(parts) or "–"
+
+
+def _absent_rows(comparison: Comparison, width: int) -> list[list[str]]:
+    return [[title, status, *[""] * (width - 2)] for title, status in comparison.absent()]
+
+
+def _matrix(values: list[list[float]]) -> str:
+    def entry(x: float) -> str:
+        return "0" if x == 0 else f"{x:.4f}"
+
+    return "[" + "; ".join(" ".join(entry(x) for x in row) for row in values) + "]"
+
+
+def programs_table(comparison: Comparison) -> Table:
+    """Part 1."""
+    rows = []
+    for program in programs.PROGRAMS:
+        if program.peer not in comparison.answers:
+            continue
+        answer = comparison.answers[program.peer]
+        if "programs" not in answer:
+            continue
+        outcome = answer["programs"][program.key]
+        values = ", ".join(f"{x:.4f}" for x in outcome.get("eigenvalues", []))
+        vector = ""
+        if "eigenvectors" in outcome:
+            k = int(np.argmax(outcome["eigenvalues"]))
+            vector = ", ".join(f"{x:.4f}" for x in np.array(outcome["eigenvectors"])[:, k])
+        if outcome["raised"]:
+            cells = ["raises", textwrap.shorten(outcome["raised"], 70, placeholder=" …")]
+        else:
+            gradient = np.array(outcome["gradient"])
+            distance = number(programs.error(program, gradient))
+            folded = " folded" if programs.is_folded(gradient) else ""
+            cells = [distance, _matrix(outcome["gradient"]) + folded]
+        rows.append([TITLES[program.peer], program.title, values, vector, program.wanted, *cells])
+    columns = ["framework", "program", "eigenvalues", "vector of the largest", "wanted", "error", "gradient"]
+    return Table(
+        "The three programs, as they stand and corrected, and the same elsewhere",
+        columns,
+        [*rows, *_absent_rows(comparison, len(columns))],
+        ["error: largest difference from what is wanted, for symmetric matrices of the symmetric part."],
+    )
+
+
+def rules_table(comparison: Comparison) -> Table:
+    """What each variant puts in the place of 1/Δ."""
+    columns = ["", "in the place of 1/Δ"]
+    rows = [[results.title(peer, label), rule] for peer, label, rule in comparison.variants()]
+    return Table("The rules", columns, [*rows, *_absent_rows(comparison, len(columns))])
+
+
+def sweep_table(comparison: Comparison, precision: str) -> Table:
+    """Part 2, in one precision: the worst over sizes, kinds and gaps."""
+    columns = ["", *(LOSSES[name].column for name in sweep.LOSS_NAMES)]
+    rows = []
+    for peer, label, _ in comparison.variants():
+        chosen = comparison.select(part=sweep.PART, precision=precision, peer=peer, variant=label)
+        cells = [worst((r for r in chosen if r.loss == name), where=True) for name in sweep.LOSS_NAMES]
+        rows.append([results.title(peer, label), *cells])
+    numpys = "NumPy decomposes in double precision, whatever the matrix is, and rounds the result."
+    return Table(
+        f"Worst relative error of the gradient over all gaps, {precision} precision",
+        columns,
+        [*rows, *_absent_rows(comparison, len(columns))],
+        [
+            *([numpys] if precision == "single" else []),
+            "“at” names the gap of the worst finite error; NaN counts gradients that are not finite.",
+            "The last two columns are ill-posed: at a gap of rounding size nobody can be right, and at the exact "
+            "degeneracy, where there is no derivative, no error is given.",
+        ],
+    )
+
+
+def gap_table(comparison: Comparison, loss: str) -> Table:
+    """Part 2, one loss in double precision, gap by gap: the worst over sizes and kinds."""
+    chosen = comparison.select(part=sweep.PART, precision="double", loss=loss)
+    present = {record.label for record in chosen}
+    gaps = [gap for gap in sweep.GAPS if gap in present and (gap in ("1", "0", sweep.EXACT) or int(gap[3:]) % 2 == 0)]
+    rows = [
+        [
+            results.title(peer, label),
+            *(worst(r for r in chosen if r.peer == peer and r.variant == label and r.label == gap) for gap in gaps),
+        ]
+        for peer, label, _ in comparison.variants()
+    ]
+    title = LOSSES[loss].title
+    return Table(f"{title[0].upper()}{title[1:]}, gap by gap, double precision", ["", *gaps], rows)
+
+
+def graphs_table(comparison: Comparison, precision: str) -> Table:
+    """Part 3, in one precision."""
+    chosen = comparison.select(part=graphs.PART, precision=precision)
+    cases = list(dict.fromkeys((record.family, record.loss) for record in chosen))
+    columns = ["", *(f"{family.split(',')[0]}: {graphs.TITLES[loss]}" for family, loss in cases)]
+    rows = [
+        [
+            results.title(peer, label),
+            *(
+                worst(r for r in chosen if (r.peer, r.variant, r.family, r.loss) == (peer, label, family, loss))
+                for family, loss in cases
+            ),
+        ]
+        for peer, label, _ in comparison.variants()
+    ]
+    return Table(
+        f"Relative error for matrices with symmetry, {precision} precision",
+        columns,
+        [*rows, *_absent_rows(comparison, len(columns))],
+    )
+
+
+def dimension_table(comparison: Comparison, family: str) -> Table:
+    """Part 4, one family of matrices."""
+    chosen = comparison.select(part=dimension.PART, family=family)
+    sizes = sorted({record.n for record in chosen})
+    columns = ["", *(f"n = {n}" for n in sizes)]
+    rows = [
+        [
+            results.title(peer, label),
+            *(worst(r for r in chosen if (r.peer, r.variant, r.n) == (peer, label, n)) for n in sizes),
+        ]
+        for peer, label, _ in comparison.variants()
+    ]
+    return Table(
+        f"Relative error of the gradient of tr(M P) against the dimension, {family}, double precision", columns, rows
+    )
+
+
+def all_tables(comparison: Comparison) -> dict[str, Table]:
+    return {
+        "programs": programs_table(comparison),
+        "rules": rules_table(comparison),
+        **{f"sweep {precision}": sweep_table(comparison, precision) for precision in sweep.PRECISIONS},
+        **{f"gaps {loss}": gap_table(comparison, loss) for loss in ("projector", "matrix_function")},
+        **{f"graphs {precision}": graphs_table(comparison, precision) for precision in sweep.PRECISIONS},
+        **{f"dimension {family}": dimension_table(comparison, family) for family in (dimension.NEAR, dimension.RANDOM)},
+    }
+
+
+def to_rich(table: Table) -> RichTable:
+    rich = RichTable(title=table.title, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
+    for i, column in enumerate(table.columns):
+        rich.add_column(column, no_wrap=i == 0, overflow="fold")
+    for row in table.rows:
+        rich.add_row(*row)
+    return rich
+
+
+def to_markdown(table: Table) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    text = [line(table.columns), "|" + " --- |" * len(table.columns), *map(line, table.rows)]
+    return "\n".join([*text, "", *table.notes]).rstrip() + "\n"

@@ -1,0 +1,61 @@
+"""The process of one framework: reads the problems, writes its gradients and what it raised."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import peers, problems, programs
+from .losses import LOSSES, Array
+
+INSTALLED = "installed"
+NOT_INSTALLED = "not installed"
+
+
+def describe(error: BaseException) -> str:
+    """The exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def work(name: str, folder: Path) -> None:
+    """Runs one peer on the problems in ``folder``; writes ``NAME.json`` and ``NAME.npz`` there.
+
+    One line on standard output after each problem tells the parent how far it is.
+    """
+    answer: dict[str, Any] = {}
+    gradients: dict[str, Array] = {}
+    try:
+        peer = peers.create(name)
+    except ModuleNotFoundError as error:
+        missing = error.name == peers.MODULES[name]
+        answer = {"status": NOT_INSTALLED if missing else f"cannot be imported ({describe(error)})"}
+    except Exception as error:
+        answer = {"status": f"cannot be imported ({describe(error)})"}
+    else:
+        started = time.perf_counter()
+        failures = []
+        answer["programs"] = {program.key: programs.execute(program) for program in programs.of_peer(name)}
+        for problem in problems.load(folder):
+            for variant in peer.variants:
+                results = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
+                for i, result in enumerate(results):
+                    key = f"{problem.key}/{variant}/{i}"
+                    if isinstance(result, Exception):
+                        failures.append({"key": key, "error": describe(result)})
+                    else:
+                        gradients[key] = np.asarray(result)
+            print(problem.key, flush=True)
+        answer |= {
+            "status": INSTALLED,
+            "versions": peer.versions(),
+            "variants": peer.variants,
+            "failures": failures,
+            "seconds": time.perf_counter() - started,
+        }
+    np.savez(folder / f"{name}.npz", **gradients)  # type: ignore[arg-type]
+    (folder / f"{name}.json").write_text(json.dumps(answer))

@@ -1,0 +1,256 @@
+"""The comparison: its references against closed forms, its graphs, and a small run of the command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import mpmath
+import numpy as np
+import pytest
+
+from spectralgrad.compare import add_arguments, graphs, programs, reference, results, run, sweep, worker, workers
+from spectralgrad.compare.losses import LOSSES, Parameters
+from spectralgrad.compare.peers import numpy_peer
+from spectralgrad.compare.problems import Problem, References, load, save
+
+KINDS = ("symmetric", "hermitian")
+# Losses of one eigenvalue or eigenvector.
+_SINGLE = ("eigenvalue", "separated_vector", "near_vector")
+
+
+def _residual(matrix: np.ndarray, spectrum: reference.Spectrum) -> float:
+    """The largest entries of A V - V diag(values) and V^H V - I."""
+    with mpmath.workdps(100):
+        vectors = spectrum.vectors.to_mpmath()
+        exact = np.vectorize(mpmath.mpmathify, otypes=[object])(matrix.tolist())
+        residual = exact.dot(vectors) - vectors * np.array(spectrum.values, dtype=object)
+        defect = vectors.T.conj().dot(vectors) - np.eye(len(matrix))
+        return float(max(abs(x) for x in (*residual.ravel(), *defect.ravel())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gap", ["1", "1e-5", "1e-12", "0", sweep.EXACT])
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_reference_decomposes_to_its_digits(n: int, gap: str, kind: str) -> None:
+    matrix = sweep.matrix_with_cluster(n, gap, kind, np.random.default_rng(n))
+    assert _residual(matrix, reference.eigh_mp(matrix)) < 1e-75
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_reference_follows_the_scale(scale: float) -> None:
+    matrix = sweep.matrix_with_cluster(3, "1e-3", "symmetric", np.random.default_rng(0)) * scale
+    m = np.diag([1.0, 2.0, 3.0])
+    exact = reference.projector_gradient(matrix, m, 1, 3).to_numpy()
+    np.testing.assert_allclose(exact * scale, reference.projector_gradient(matrix / scale, m, 1, 3).to_numpy(), 1e-10)
+
+
+def test_reference_agrees_with_mpmath() -> None:
+    matrix = sweep.matrix_with_cluster(8, "1e-6", "symmetric", np.random.default_rng(1))
+    with mpmath.workdps(70):
+        values = mpmath.eigsy(mpmath.matrix(matrix.tolist()), eigvals_only=True)
+        assert max(abs(a - b) for a, b in zip(reference.eigh_mp(matrix).values, values, strict=True)) < 1e-65
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_exact_gradients_are_those_of_the_losses(name: str, kind: str) -> None:
+    """Against central differences of the loss itself, in 60 digits: their error is the step squared."""
+    n, loss = 4, LOSSES[name]
+    rng = np.random.default_rng(5)
+    matrix = sweep.hermitian_part(sweep.gaussian(rng, (n, n), kind))
+    arrays = {
+        "M": sweep.hermitian_part(sweep.gaussian(rng, (n, n), kind)),
+        "y": sweep.gaussian(rng, (n,), kind),
+    }
+    p = Parameters(1, 2 if name in _SINGLE else 3, arrays)
+    direction = sweep.hermitian_part(sweep.gaussian(rng, (n, n), kind))
+    spectrum = reference.eigh_mp(matrix)
+    with reference.working_precision():
+        exact = reference.gradient(spectrum, loss.weights(spectrum.values, p), loss.matrix(p)).to_mpmath()
+        derivative = mpmath.re(np.sum(np.conj(exact) * direction))
+        step = mpmath.mpf(2) ** -60
+        high, low = (_loss_in_mpmath(name, matrix + sign * step * direction, p) for sign in (1, -1))
+        assert abs((high - low) / (2 * step) - derivative) < 1e-30 * (1 + abs(derivative))
+
+
+class _MpmathOperations:
+    adjoint = staticmethod(lambda x: np.conj(x.T))
+    conj = staticmethod(np.conj)
+    exp = staticmethod(lambda x: np.array([mpmath.exp(y) for y in x], dtype=object))
+    real = staticmethod(mpmath.re)
+    sum = staticmethod(np.sum)
+    scale_columns = staticmethod(lambda x, weights: x * weights)
+
+
+def _loss_in_mpmath(name: str, matrix: np.ndarray, p: Parameters) -> mpmath.mpf:
+    solve = mpmath.eighe if any(isinstance(x, mpmath.mpc) for x in matrix.ravel()) else mpmath.eigsy
+    values, vectors = solve(mpmath.matrix(matrix.tolist()))
+    return LOSSES[name].value(
+        _MpmathOperations(), np.array(list(values), dtype=object), np.array(vectors.tolist(), dtype=object), p
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_numpys_cotangents_belong_to_the_losses(name: str, kind: str) -> None:
+    """Off degeneracy the textbook's formula is right to rounding, so a wrong cotangent by hand would show."""
+    n, rng = 5, np.random.default_rng(6)
+    matrix = sweep.matrix_with_cluster(n, "1", kind, rng)
+    arrays = {
+        "M": sweep.hermitian_part(sweep.gaussian(rng, (n, n), kind)),
+        "y": sweep.gaussian(rng, (n,), kind),
+    }
+    p = Parameters(3, 4 if name in _SINGLE else 5, arrays)
+    problem = Problem("p", name, matrix[None], p, ["1"])
+    (computed,) = numpy_peer.create().gradients("", LOSSES[name], problem.matrices, p)
+    exact = References().of(problem)[0].gradient
+    assert exact is not None
+    assert reference.relative_error(computed, exact) < 1e-13
+
+
+def test_relative_error_unfolds_and_does_not_hide_nan() -> None:
+    exact = reference.HighPrecisionMatrix.from_array(np.array([[1.0, 0.25], [0.25, 2.0]]), 200)
+    assert reference.relative_error(np.array([[1.0, 0.0], [0.5, 2.0]]), exact) == 0
+    assert np.isnan(reference.relative_error(np.full((2, 2), np.nan), exact))
+    assert reference.relative_error(np.zeros((2, 2)), exact) == 1
+
+
+def test_what_has_no_derivative_is_said() -> None:
+    matrix = np.diag([1.0, 1.0, 3.0])
+    (exact,) = References().of(Problem("p", "eigenvalue", matrix[None], Parameters(0, 1), ["exact"]))
+    assert exact.gradient is None
+    assert exact.why_not == "no derivative: the eigenvalue is repeated exactly"
+
+
+def test_fullerene_is_a_truncated_icosahedron() -> None:
+    graph = graphs.truncated_icosahedron()
+    assert graph.number_of_nodes() == 60
+    assert graph.number_of_edges() == 90
+    assert {degree for _, degree in graph.degree} == {3}
+    assert sum(kind == "6-6" for *_, kind in graph.edges(data="kind")) == 30
+
+
+@pytest.mark.parametrize("graph", graphs.all_graphs(), ids=lambda graph: graph.name.split(",")[0])
+def test_levels_are_those_of_the_matrix(graph: graphs.Graph) -> None:
+    levels = [float(level) for level, multiplicity in graph.levels() for _ in range(multiplicity)]
+    np.testing.assert_allclose(levels, np.linalg.eigvalsh(graph.matrix), atol=1e-13)
+    # The occupied states are whole levels.
+    assert graph.occupied in np.cumsum([multiplicity for _, multiplicity in graph.levels()])
+
+
+def test_fullerenes_highest_occupied_level_is_fivefold() -> None:
+    fullerene = next(graph for graph in graphs.all_graphs() if graph.name.startswith("C60"))
+    filled = np.cumsum([multiplicity for _, multiplicity in fullerene.levels()]).tolist()
+    highest = filled.index(fullerene.occupied)
+    level, multiplicity = fullerene.levels()[highest]
+    assert multiplicity == 5  # h_u
+    assert float(level) == pytest.approx(-(5**0.5 - 1) / 2)
+    assert fullerene.levels()[highest + 1][1] == 3  # t1u
+
+
+def test_bond_orders_are_those_of_the_textbooks() -> None:
+    closed = graphs.ClosedForms()
+    orders = {
+        graph.name.split(",")[0]: 2 * closed.occupied_projector(graph).to_numpy()[graph.bond]
+        for graph in graphs.all_graphs()[:2]
+    }
+    assert orders["benzene"] == pytest.approx(2 / 3, abs=1e-15)
+    assert orders["C60"] == pytest.approx(0.601, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", ["benzene, Hückel", "Petersen, Laplacian"])
+def test_two_references_agree(name: str) -> None:
+    """Polynomials in the matrix and eigenvectors: two ways to 60 digits that share no step."""
+    graph = next(graph for graph in graphs.all_graphs() if graph.name == name)
+    closed = graphs.ClosedForms()
+    spectrum = reference.eigh_mp(graph.matrix)
+    for problem in graphs.problems((name,)):
+        loss, p = LOSSES[problem.loss], problem.parameters
+        with reference.working_precision():
+            by_vectors = reference.gradient(spectrum, loss.weights(spectrum.values, p), loss.matrix(p))
+            by_levels = closed.gradient(graph, problem.loss, p)
+        assert (by_vectors - by_levels).magnitude() < -200  # 2^-200 = 1e-60
+
+
+def test_problems_survive_the_way_to_a_worker(tmp_path: Path) -> None:
+    problems = list(sweep.problems((3,), ["1", sweep.EXACT]))
+    save(problems, tmp_path)
+    for ours, theirs in zip(problems, load(tmp_path), strict=True):
+        assert (ours.key, ours.loss, ours.labels) == (theirs.key, theirs.loss, theirs.labels)
+        assert np.array_equal(ours.matrices, theirs.matrices)
+        assert ours.dtype == theirs.dtype
+
+
+@pytest.mark.parametrize("program", [p for p in programs.PROGRAMS if p.peer in ("numpy", "torch")], ids=lambda p: p.key)
+def test_programs(program: programs.Program) -> None:
+    outcome = programs.execute(program)
+    if program.key == "torch as it stands":
+        assert outcome["raised"].startswith("RuntimeError: grad can be implicitly created only for real scalar outputs")
+        return
+    assert outcome["raised"] is None
+    wrong = program.key == "numpy not symmetric, v vT"
+    assert (programs.error(program, np.array(outcome["gradient"])) > 0.1) == wrong
+
+
+def test_finite_differences_are_worse_than_what_frameworks_do() -> None:
+    assert min(error for _, error in programs.finite_differences()) > 1e-13
+
+
+def test_folded() -> None:
+    assert programs.is_folded(np.array([[1.0, 0.0], [2.0, 1.0]]))
+    assert not programs.is_folded(np.array([[1.0, 1.0], [1.0, 1.0]]))
+
+
+def test_a_framework_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'jax'", name="jax")
+
+    monkeypatch.setattr(worker.peers, "create", create)
+    worker.work("jax", tmp_path)
+    answer = workers.read("jax", tmp_path)
+    assert answer.summary == {"status": "not installed"}
+    assert answer.finished
+
+
+def test_peers_that_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--peers", "numpy,matlab"])
+    assert "expected a comma-separated list of numpy, torch, jax, tensorflow" in capsys.readouterr().err
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("rich", "matplotlib", "threadpoolctl"):
+        pytest.importorskip(name)
+    problems = [
+        *sweep.problems((3,), ["1", "1e-8", "0", sweep.EXACT]),
+        *graphs.problems(("benzene, Hückel",)),
+    ]
+    monkeypatch.setattr(results, "all_problems", lambda quick: problems)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    # Drawing plots takes numbers from Python's generator, which the tests share.
+    state = random.getstate()
+    assert run(parser.parse_args(["--out", str(tmp_path / "out"), "--peers", "numpy"])) == 0
+    random.setstate(state)
+
+    shown = capsys.readouterr().out
+    assert "Worst relative error" in shown
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert written["machine"]["versions"]["numpy"] == np.__version__
+    assert set(written["peers"]) == {"numpy", "spectralgrad"}
+    assert all(record["status"] != results.RAISED for record in written["records"])
+    gated = [
+        record["error"]
+        for record in written["records"]
+        if record["variant"] == "Gated" and record["loss"] == "projector" and record["precision"] == "double"
+    ]
+    assert max(gated) < 1e-13
+    report = (tmp_path / "out" / "report.md").read_text()
+    for picture in (tmp_path / "out").glob("*.png"):
+        assert f"({picture.name})" in report
+    assert "Is Lorentzian broadening any better than a mask?" in report
