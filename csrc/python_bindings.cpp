@@ -22,13 +22,11 @@ namespace {
 /// Raises and warns with the package's own classes, from whichever thread autograd runs in.
 class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
  public:
-  PythonGaugeReporter(py::object error, py::object warning) : error_(std::move(error)), warning_(std::move(warning)) {}
+  PythonGaugeReporter(py::object error, py::object warn) : error_(std::move(error)), warn_(std::move(warn)) {}
 
   void warn(const std::string& message) const override {
     const py::gil_scoped_acquire gil;
-    if (PyErr_WarnEx(warning_.ptr(), message.c_str(), /*stack_level=*/1) < 0) {
-      throw py::error_already_set();
-    }
+    warn_(message);
   }
 
   [[noreturn]] void raise(const std::string& message) const override {
@@ -39,7 +37,7 @@ class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
 
  private:
   py::object error_;
-  py::object warning_;
+  py::object warn_;
 };
 
 } // namespace
@@ -79,9 +77,9 @@ PYBIND11_MODULE(_C, module) {
   module.def("checks", &spectralgrad::checks);
   module.def("set_checks", &spectralgrad::set_checks);
   module.def("exchange_thread_checks", &spectralgrad::exchange_thread_checks);
-  module.def("set_gauge_classes", [](py::object error, py::object warning) {
+  module.def("set_gauge_reporter", [](py::object error, py::object warn) {
     // Lives as long as the process: backward may run in threads that outlast the interpreter's modules.
-    spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warning)));
+    spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warn)));
   });
 
   module.def("install", &spectralgrad::install);

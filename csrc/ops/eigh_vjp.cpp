@@ -14,7 +14,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 const auto& eigh_vjp_op() {
   static const auto op = c10::Dispatcher::singleton()
@@ -27,14 +26,6 @@ const auto& eigh_vjp_op() {
                                  std::string_view,
                                  RuleParameters)>();
   return op;
-}
-
-Tensor tensor_or_undefined(const OptionalTensor& x) {
-  return x.value_or(Tensor());
-}
-
-OptionalTensor optional(const Tensor& x) {
-  return x.defined() ? OptionalTensor(x) : std::nullopt;
 }
 
 template <auto function>

@@ -2,6 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "kernels/judge.h"
+#include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
@@ -16,7 +17,8 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
+using ops::optional;
+using ops::OptionalTensor;
 
 const auto& judge_op() {
   static const auto op =
@@ -86,10 +88,6 @@ Tensor judge_autograd(
     const OptionalTensor& magnitude,
     const Tensor& eigenvalues) {
   return autograd::below_autograd([&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues); });
-}
-
-OptionalTensor optional(const Tensor& x) {
-  return x.defined() ? OptionalTensor(x) : std::nullopt;
 }
 
 } // namespace

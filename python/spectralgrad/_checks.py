@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
+
+import torch
 
 from . import _C
 
@@ -18,7 +24,18 @@ class GaugeWarning(UserWarning):
     """Part of a gradient is not defined, or is lost, where eigenvalues are equal."""
 
 
-_C.set_gauge_classes(GaugeError, GaugeWarning)
+_LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, _C))
+
+
+def _warn(message: str) -> None:
+    # At the line of the user's that asked for the derivative: filters that show a warning once go by that.
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, GaugeWarning, stacklevel=level)
+
+
+_C.set_gauge_reporter(GaugeError, _warn)
 
 
 def _level(function: str, level: str) -> _C.Checks:

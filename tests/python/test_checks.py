@@ -286,3 +286,10 @@ def test_a_nan_in_the_other_triangle_is_no_ones_business() -> None:
         torch.linalg.LinAlgError, match=r"upper triangle of A to be finite, but the entry \(0, 2\) is nan"
     ):
         sg.eigvalsh(A, "U")
+
+
+def test_a_warning_points_at_the_line_that_asked() -> None:
+    A = torch.eye(2, requires_grad=True)
+    with pytest.warns(sg.GaugeWarning) as caught:
+        sg.eigvalsh(A)[0].backward()
+    assert [warning.filename for warning in caught] == [__file__]

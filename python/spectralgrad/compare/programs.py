@@ -300,6 +300,12 @@ def _array(value: Any) -> Array:
     return np.asarray(value.detach() if hasattr(value, "detach") else value)
 
 
+def describe_error(error: BaseException) -> str:
+    """The exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def execute(program: Program) -> dict[str, Any]:
     """Runs the text; returns what it raised (or None), and its arrays' real parts as lists.
 
@@ -310,9 +316,7 @@ def execute(program: Program) -> dict[str, Any]:
     try:
         exec(compile(program.source, program.key, "exec"), namespace)
     except Exception as error:
-        from .worker import describe
-
-        raised = describe(error)
+        raised = describe_error(error)
     arrays = {
         name: _array(namespace[name])
         for name in ("eigenvalues", "eigenvectors", "gradient")

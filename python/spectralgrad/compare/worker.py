@@ -16,12 +16,6 @@ INSTALLED = "installed"
 NOT_INSTALLED = "not installed"
 
 
-def describe(error: BaseException) -> str:
-    """The exception's type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def work(name: str, folder: Path) -> None:
     """Runs one peer on the problems in ``folder``; writes ``NAME.json`` and ``NAME.npz`` there.
 
@@ -33,9 +27,9 @@ def work(name: str, folder: Path) -> None:
         peer = peers.create(name)
     except ModuleNotFoundError as error:
         missing = error.name == peers.MODULES[name]
-        answer = {"status": NOT_INSTALLED if missing else f"cannot be imported ({describe(error)})"}
+        answer = {"status": NOT_INSTALLED if missing else f"cannot be imported ({programs.describe_error(error)})"}
     except Exception as error:
-        answer = {"status": f"cannot be imported ({describe(error)})"}
+        answer = {"status": f"cannot be imported ({programs.describe_error(error)})"}
     else:
         started = time.perf_counter()
         failures = []
@@ -46,7 +40,7 @@ def work(name: str, folder: Path) -> None:
                 for i, result in enumerate(results):
                     key = f"{problem.key}/{variant}/{i}"
                     if isinstance(result, Exception):
-                        failures.append({"key": key, "error": describe(result)})
+                        failures.append({"key": key, "error": programs.describe_error(result)})
                     else:
                         gradients[key] = np.asarray(result)
             print(problem.key, flush=True)
