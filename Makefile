@@ -40,7 +40,7 @@ compare: build $(STAMPS)/compare ## why gradients of eigh differ between framewo
 	$(PY) -m spectralgrad compare $(ARGS)
 
 .PHONY: test
-test: build googletest $(STAMPS)/test ## the C++ suite, a program using the installed library, the Python suite
+test: build googletest $(STAMPS)/test $(STAMPS)/clients ## the C++ suite, a program using the installed library, the Python suite
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)

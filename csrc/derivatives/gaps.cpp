@@ -6,7 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/clamp_min.h>
-#include <ATen/ops/eye.h>
+#include <ATen/ops/diag_embed.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
@@ -23,20 +23,20 @@ using at::Tensor;
 struct Gaps {
   Tensor scale; // (*, 1, 1), constant, > 0
   Tensor relative; // (*, n, n), d/scale
-  Tensor diagonal; // (n, n), bool
+  Tensor diagonal; // (*, n, n), bool
   double width; // half-width in units of the scale, or of the eigenvalues where not `relative_width`
   bool relative_width;
 
   Gaps(const Tensor& eigenvalues, const Rule& rule)
       : width(rule.width().value_or(0)), relative_width(rule.relative() || width == 0) {
-    const auto n = eigenvalues.sym_size(-1);
     // keepdim on the last two dimensions; amax has no identity for n = 0, where nothing is divided.
     const auto largest = constant(eigenvalues).abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
     // In units of the larger of max|lambda| and an absolute width nothing overflows, whatever the two are.
     const auto unit = relative_width ? largest : at::clamp_min(largest, width);
     scale = at::where(unit == 0, at::ones_like(unit), unit);
     relative = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)) / scale;
-    diagonal = at::eye_symint(n, eigenvalues.options().dtype(at::kBool));
+    // Made of the eigenvalues, so that tensor subclasses (sharded ones) give one of their own.
+    diagonal = at::diag_embed(at::ones_like(eigenvalues, eigenvalues.options().dtype(at::kBool)));
   }
 
   Tensor closer_than(double eps_units) const {

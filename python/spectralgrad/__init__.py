@@ -9,6 +9,7 @@ _check_torch_version(_build_info.built_against_torch, torch.__version__)
 
 from . import _C  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
+from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._rules import (  # noqa: E402
@@ -23,6 +24,8 @@ from ._rules import (  # noqa: E402
     use_rule,
 )
 from ._standing_in import install, installed, stand_in, uninstall  # noqa: E402
+
+_register_when_needed()
 
 __version__: str = _C.version
 

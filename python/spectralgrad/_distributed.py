@@ -1,0 +1,98 @@
+"""Batches sharded over a mesh with `torch.distributed.tensor.DTensor`.
+
+Every operator takes batches of matrices, so a shard of the batch is the operator's own business and needs no
+communication. A dimension of the matrices that is sharded is gathered, or its shards are exchanged for those of a batch
+dimension; a `Partial` is reduced. What is wrong with a matrix is found, and told, by the rank that holds it: batch
+positions in messages count within its shard.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import torch
+
+# Per operator and tensor argument: how many dimensions, at the end, are not the batch's. All that come before are
+# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell.
+_TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
+    "constant": (0,),
+    "eigh": (2,),
+    "eigh_vjp": (1, 2, 1, 2),
+    "eigvalsh": (2,),
+    "judge_cotangents": (1, 2, 2, 1),
+    "warn_of_second_order": (None, 1),
+    "watch_second_order": (1, 2),
+}
+
+_DTENSOR_MODULE = "torch.distributed.tensor"
+
+
+def _batch_dimensions(tensors: Sequence[Any], trailing: tuple[int | None, ...]) -> int:
+    return next(x.ndim - count for x, count in zip(tensors, trailing) if x is not None and count is not None)
+
+
+def _register(name: str, trailing: tuple[int | None, ...]) -> None:
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.experimental import register_sharding
+
+    operator = getattr(torch.ops.spectralgrad, name).default
+    results = len(operator._schema.returns)
+
+    # Called with what DTensor knows of each tensor in its place; says, for one dimension of the mesh, which placements
+    # of the results follow from which of the arguments. DTensor takes the cheapest to get to.
+    @register_sharding(operator)
+    def placements(*args: Any) -> list[tuple[list[Any], list[Any]]]:
+        tensors = args[: len(trailing)]
+        choices = [Replicate(), *(Shard(dim) for dim in range(_batch_dimensions(tensors, trailing)))]
+        others = [None] * (len(args) - len(trailing))
+        return [([choice] * results, [None if x is None else choice for x in tensors] + others) for choice in choices]
+
+
+def register() -> None:
+    """Tells DTensor how the operators are sharded."""
+    for name, trailing in _TRAILING_DIMENSIONS.items():
+        _register(name, trailing)
+
+
+class _AfterImport(MetaPathFinder):
+    """Finds one module as the others do, and calls a function once it has been executed."""
+
+    def __init__(self, name: str, function: Callable[[], None]) -> None:
+        self._name = name
+        self._function = function
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_call(module: ModuleType) -> None:
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self._function()
+
+        spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
+        return spec
+
+
+def register_when_needed() -> None:
+    """`register`, now or as soon as somebody imports DTensor: it takes as long to import as the rest of this package
+    many times over, and there are builds of torch without it."""
+    if not torch.distributed.is_available():
+        return
+    if _DTENSOR_MODULE in sys.modules:
+        register()
+    else:
+        sys.meta_path.insert(0, _AfterImport(_DTENSOR_MODULE, register))

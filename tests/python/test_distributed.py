@@ -1,0 +1,591 @@
+"""DTensor, DDP and FSDP, on processes that talk through gloo; this file is also the program that they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+import spectralgrad as sg
+from problems import DOUBLE, normal, random_hermitian, with_spectrum
+from spectralgrad import _distributed
+
+if not torch.distributed.is_available():
+    pytest.skip("this torch is built without torch.distributed", allow_module_level=True)
+
+pytestmark = pytest.mark.slow  # processes that import torch
+
+SPECTRUM = [1.0, 1.0, 2.0, 2.0]
+EXAMPLE = Path(__file__).parents[2] / "examples/distributed_batch.py"
+
+Case = Callable[[Any], None]
+CASES: dict[int, dict[str, Case]] = {2: {}, 3: {}}  # by the number of processes
+
+
+def case(processes: int = 2) -> Callable[[Case], Case]:
+    """Runs `function(mesh)` in every process; what it raises in any of them fails the test of its name."""
+
+    def add(function: Case) -> Case:
+        CASES[processes][function.__name__] = function
+        return function
+
+    return add
+
+
+# --- what the processes run ------------------------------------------------------------------------------------------
+
+
+def batch(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Matrices with the eigenvalues `SPECTRUM`, each with eigenvectors of its own; the first is diagonal."""
+    count = torch.Size(shape).numel()
+    matrices = torch.stack([with_spectrum(SPECTRUM, dtype, seed) for seed in range(count)])
+    matrices[0] = torch.diag(torch.tensor(SPECTRUM, dtype=dtype))
+    return matrices.reshape(*shape, 4, 4)
+
+
+def projector_loss(M: Tensor) -> Callable[[Tensor], Tensor]:
+    def loss(A: Tensor) -> Tensor:
+        V = sg.eigh(A).eigenvectors[..., :2]
+        # Not V @ V.mH: DTensor does not multiply matrices of two batch dimensions, one of them sharded unevenly.
+        P = (V.unsqueeze(-2) * V.conj().unsqueeze(-3)).sum(-1)
+        return (M.mT * P).real.sum()
+
+    return loss
+
+
+def projector_gradient(A: Tensor, M: Tensor) -> Tensor:
+    """In closed form: with the spectrum {1, 2}, the projector onto the eigenvalue 1 is P = 2 - A."""
+    P = 2 * torch.eye(4, dtype=A.dtype) - A
+    Q = torch.eye(4, dtype=A.dtype) - P
+    return -(P @ M @ Q + Q @ M @ P)
+
+
+def gradient(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+    A = A.detach().clone().requires_grad_()
+    (G,) = torch.autograd.grad(loss(A), A)
+    return G
+
+
+def whole(x: Any) -> Tensor:
+    full: Tensor = x.full_tensor()
+    return full
+
+
+def communications(mesh: Any, function: Callable[[], Any]) -> tuple[Any, int]:
+    from torch.distributed.tensor.debug import CommDebugMode
+
+    with CommDebugMode() as mode:
+        result = function()
+    return result, mode.get_total_counts()
+
+
+def check_eigh(mesh: Any, A: Tensor, placements: list[Any], expected: list[Any]) -> None:
+    """Values bit for bit and gradients to rounding, of eigh and eigvalsh, against one process and closed forms."""
+    from torch.distributed.tensor import Replicate, distribute_tensor
+
+    M = random_hermitian(4, 4, dtype=A.dtype, seed=100)
+    D = distribute_tensor(A, mesh, placements)
+    everywhere = distribute_tensor(M, mesh, [Replicate()] * mesh.ndim)
+
+    (L, V), sent = communications(mesh, lambda: sg.eigh(D))
+    assert (list(L.placements), list(V.placements)) == (expected, expected)
+    assert (sent > 0) == (expected != placements)
+    assert (L.shape, V.shape, V.dtype) == (A.shape[:-1], A.shape, A.dtype)
+    reference = sg.eigh(A)
+    assert torch.equal(whole(L), reference.eigenvalues)
+    assert torch.equal(whole(V), reference.eigenvectors)
+    assert torch.equal(whole(sg.eigvalsh(D)), sg.eigvalsh(A))
+
+    G = gradient(projector_loss(everywhere), D)
+    assert list(G.placements) == expected
+    torch.testing.assert_close(whole(G), gradient(projector_loss(M), A), rtol=0, atol=1e-15)
+    torch.testing.assert_close(whole(G), projector_gradient(A, M), rtol=0, atol=2e-14)
+
+    # tr A³ through the eigenvalues alone
+    G = gradient(lambda X: sg.eigvalsh(X).pow(3).sum(), D)
+    torch.testing.assert_close(whole(G), 3 * A @ A, rtol=0, atol=1e-13)
+
+
+def check_placements(mesh: Any, shape: tuple[int, ...], placements: list[Any], expected: list[Any]) -> None:
+    for dtype in DOUBLE:
+        check_eigh(mesh, batch(*shape, dtype=dtype), placements, expected)
+
+
+def shard(*dims: int) -> list[Any]:
+    from torch.distributed.tensor import Shard
+
+    return [Shard(dim) for dim in dims]
+
+
+def replicate() -> list[Any]:
+    from torch.distributed.tensor import Replicate
+
+    return [Replicate()]
+
+
+@case()
+def batch_sharded_evenly(mesh: Any) -> None:
+    check_placements(mesh, (4,), shard(0), shard(0))
+
+
+@case()
+def batch_sharded_unevenly(mesh: Any) -> None:
+    check_placements(mesh, (3,), shard(0), shard(0))
+
+
+@case(processes=3)
+def shard_without_matrices(mesh: Any) -> None:
+    # DTensor cuts 4 into 2, 2 and 0.
+    assert len(sharded(batch(4, dtype=torch.float64), mesh).to_local()) == (0 if mesh.get_rank() == 2 else 2)
+    check_placements(mesh, (4,), shard(0), shard(0))
+
+
+@case()
+def fewer_matrices_than_processes(mesh: Any) -> None:
+    # DTensor itself does not count such a batch as one that can be sharded: everybody gets the one matrix.
+    check_placements(mesh, (1,), shard(0), replicate())
+
+
+@case()
+def two_batch_dimensions(mesh: Any) -> None:
+    check_placements(mesh, (3, 2), shard(0), shard(0))
+    check_placements(mesh, (2, 3), shard(1), shard(1))
+
+
+@case()
+def two_mesh_dimensions(mesh: Any) -> None:
+    from torch.distributed.tensor import init_device_mesh
+
+    square = init_device_mesh("cpu", (2, 1))
+    check_placements(square, (2, 3), shard(0, 1), shard(0, 1))
+    check_placements(square, (4,), shard(0, 0), shard(0, 0))
+
+
+@case()
+def replicated(mesh: Any) -> None:
+    check_placements(mesh, (3,), replicate(), replicate())
+    check_placements(mesh, (), replicate(), replicate())
+
+
+@case()
+def matrix_dimensions_are_gathered(mesh: Any) -> None:
+    for dim in (0, 1):
+        check_placements(mesh, (), shard(dim), replicate())
+        D = sharded(torch.eye(4), mesh, dim)
+        assert list(torch.linalg.eigh(D).eigenvalues.placements) == replicate()  # as torch does
+    for dim in (1, 2):
+        check_placements(mesh, (3,), shard(dim), replicate())
+
+
+@case()
+def partial_sums_are_reduced(mesh: Any) -> None:
+    from torch.distributed.tensor import DTensor, Partial
+
+    for dtype in DOUBLE:
+        A, M = batch(4, dtype=dtype), random_hermitian(4, 4, dtype=dtype, seed=100)
+        # Neither summand has the eigenvalues of the sum.
+        part = A * (0.25, 0.75)[mesh.get_rank()]
+        X = part.clone().requires_grad_()
+        L, V = sg.eigh(DTensor.from_local(X, mesh, [Partial()]))
+        torch.testing.assert_close(whole(L), torch.tensor(SPECTRUM, dtype=L.dtype).expand(4, 4), rtol=0, atol=1e-14)
+        P = V[..., :2] @ V[..., :2].mH
+        (sharded(M.mT, mesh, None) * P).real.sum().full_tensor().backward()
+        assert X.grad is not None
+        torch.testing.assert_close(X.grad, projector_gradient(A, M), rtol=0, atol=2e-14)
+
+
+def sharded(A: Tensor, mesh: Any, dim: int | None = 0) -> Any:
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(A, mesh, replicate() if dim is None else shard(dim))
+
+
+@case()
+def arguments_are_those_of_the_call(mesh: Any) -> None:
+    # DTensor remembers shardings by the tensors alone: the triangle and the rule must not be remembered with them.
+    A = normal(4, 4, 4, dtype=torch.float64, seed=7)
+    D = sharded(A, mesh)
+    for UPLO in ("L", "U", "L"):
+        assert torch.equal(whole(sg.eigh(D, UPLO).eigenvalues), sg.eigh(A, UPLO).eigenvalues)
+    A = batch(4, dtype=torch.float64)
+    D = sharded(A, mesh, 1)  # gathered: the way on which DTensor rewrites the arguments
+    for rule in (sg.Split(), sg.Gated(), sg.Split(1e-3), None):
+        assert torch.equal(whole(sg.eigh(D, rule=rule).eigenvalues), sg.eigh(A, rule=rule).eigenvalues)
+    with sg.use_rule(sg.Split(1e-3)):
+        assert torch.equal(whole(sg.eigvalsh(D)), sg.eigvalsh(A))
+
+
+@case()
+def function_of_a_matrix_split(mesh: Any) -> None:
+    # exp(A) from eigh at 2 I: only Split sees the limit inside the eigenspace. The gradient of tr(M exp A) is e² M.
+    A = 2 * torch.eye(3, dtype=torch.float64).expand(3, 3, 3).contiguous()
+    M = random_hermitian(3, 3, dtype=torch.float64, seed=3)
+    everywhere = sharded(M, mesh, None)
+
+    def loss(X: Tensor) -> Tensor:
+        L, V = torch.linalg.eigh(X)
+        return (everywhere * ((V * L.exp().unsqueeze(-2)) @ V.mT)).sum()
+
+    with sg.stand_in(rule=sg.Split()):
+        G = gradient(loss, sharded(A, mesh))
+    assert list(G.placements) == shard(0)
+    torch.testing.assert_close(whole(G), (torch.tensor(2.0).double().exp() * M).expand(3, 3, 3), rtol=0, atol=1e-6)
+
+
+@case()
+def installed(mesh: Any) -> None:
+    A, M = batch(4, dtype=torch.float64), random_hermitian(4, 4, dtype=torch.float64, seed=100)
+    everywhere = sharded(M, mesh, None)
+
+    def loss(X: Tensor) -> Tensor:
+        V = torch.linalg.eigh(X).eigenvectors[..., :2]
+        return (everywhere * (V @ V.mT)).sum()
+
+    assert whole(gradient(loss, sharded(A, mesh))).isnan().any()
+    sg.install()
+    try:
+        G = gradient(loss, sharded(A, mesh))
+    finally:
+        sg.uninstall()
+    torch.testing.assert_close(whole(G), projector_gradient(A, M), rtol=0, atol=2e-14)
+
+
+@case()
+def gauge_dependent_losses_are_told(mesh: Any) -> None:
+    A = random_hermitian(4, 3, 3, dtype=torch.complex128, seed=5)
+    D = sharded(A, mesh).requires_grad_()
+    with pytest.raises(sg.GaugeError, match="up to multiplication by e"):
+        sg.eigh(D).eigenvectors.real.sum().backward()
+
+
+@case()
+def bad_arguments_raise(mesh: Any) -> None:
+    D = sharded(torch.eye(3).expand(4, 3, 3).contiguous(), mesh)
+    for _ in range(2):  # DTensor remembers what it has seen
+        with pytest.raises(RuntimeError, match="Expected UPLO argument to be 'L' or 'U', but got X"):
+            sg.eigh(D, "X")
+        with pytest.raises(RuntimeError, match="must be batches of square matrices"):
+            sg.eigh(sharded(torch.ones(4, 3, 2), mesh))
+    poisoned = torch.eye(3).repeat(4, 1, 1)
+    poisoned[::2, 1, 1] = torch.nan  # one in either shard
+    with pytest.raises(torch.linalg.LinAlgError, match=r"\(Batch element 0\).*\(1, 1\)"):
+        sg.eigh(sharded(poisoned, mesh))
+
+
+def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]:
+    """Of an operator of the table, on 3 matrices: its tensors, and what comes after them."""
+    A = random_hermitian(3, 4, 4, dtype=torch.complex128, seed=8)
+    L, V = sg.eigh(A)
+    gL, gV = normal(3, 4, dtype=torch.float64, seed=9), V @ random_hermitian(3, 4, 4, dtype=V.dtype, seed=10)
+    N = V.abs().mT @ gV.abs()
+    return {
+        "constant": ([A], ()),
+        "eigh": ([A], ("U", "split", [1.0])),
+        "eigh_vjp": ([gL, gV, L, V], ("gated", [4.0, 2.0])),
+        "eigvalsh": ([A], ("U", "split", [1.0])),
+        "judge_cotangents": ([gL, V.mH @ gV, N + N.mT, L], ()),
+        "warn_of_second_order": ([V, L], ()),
+        "watch_second_order": ([L, V], ()),
+    }[name]
+
+
+def operator_calls(name: str, tensors: list[Tensor | None]) -> list[list[Tensor | None]]:
+    """`tensors`, and what is left of them where an operator's cotangents are optional."""
+    if name == "eigh_vjp":
+        return [tensors, [None, *tensors[1:]], [tensors[0], None, *tensors[2:]]]
+    if name == "judge_cotangents":
+        return [tensors, [None, *tensors[1:]], [tensors[0], None, None, tensors[3]]]
+    return [tensors]
+
+
+def check_operator(mesh: Any, name: str, tensors: list[Tensor | None], others: tuple[Any, ...]) -> None:
+    operator = getattr(torch.ops.spectralgrad, name)
+    expected = operator(*tensors, *others)
+    given = [None if x is None else sharded(x, mesh) for x in tensors]
+    got, sent = communications(mesh, lambda: operator(*given, *others))
+    assert sent == 0, name
+    for ours, theirs in zip(got, expected) if isinstance(expected, tuple) else [(got, expected)]:
+        assert list(ours.placements) == shard(0), name
+        assert torch.equal(whole(ours), theirs), name
+
+
+@case()
+def every_operator(mesh: Any) -> None:
+    for name in _distributed._TRAILING_DIMENSIONS:
+        tensors, others = operator_arguments(name)
+        for call in operator_calls(name, tensors):
+            check_operator(mesh, name, call, others)
+
+
+class Whitening(nn.Module):
+    """Learns a projector: a symmetric matrix from parameters, its lowest eigenvectors applied to the data.
+
+    It starts where torch's gradient is NaN: with the eigenvalues 1, 1, 2, 2.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(4, 4, bias=False, dtype=torch.float64)
+        self.matrix = nn.Parameter(batch(2, dtype=torch.float64)[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        V = sg.eigh((self.matrix + self.matrix.mT) / 2).eigenvectors[:, :2]
+        projected: Tensor = self.encoder(x) @ (V @ V.mT)
+        return projected
+
+
+def expected_gradients(data: Tensor) -> dict[str, Tensor]:
+    """Of the mean over all of `data`, in this process alone, in closed form where the matrix is concerned."""
+    torch.manual_seed(1)
+    module = Whitening()
+    module(data).pow(2).sum(-1).mean().backward()
+    y = module.encoder(data).detach()  # the loss is tr(P YᵀY) / count
+    M = y.mT @ y / len(data)
+    assert module.matrix.grad is not None
+    torch.testing.assert_close(module.matrix.grad, projector_gradient(module.matrix.detach(), M), rtol=0, atol=1e-13)
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def check_trained_in_parallel(mesh: Any, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    data = normal(6, 4, dtype=torch.float64, seed=11)
+    expected = expected_gradients(data)
+    torch.manual_seed(1)
+    module = Whitening()
+    names = [name for name, _ in module.named_parameters()]
+    wrapped = wrap(module)
+    wrapped(data.chunk(2)[mesh.get_rank()]).pow(2).sum(-1).mean().backward()
+    for name, parameter in zip(names, wrapped.parameters(), strict=True):
+        got = parameter.grad
+        got = got.full_tensor() if hasattr(got, "full_tensor") else got
+        torch.testing.assert_close(got, expected[name], rtol=0, atol=1e-14)
+
+
+@case()
+def distributed_data_parallel(mesh: Any) -> None:
+    check_trained_in_parallel(mesh, nn.parallel.DistributedDataParallel)
+
+
+@case()
+def fully_sharded_data_parallel(mesh: Any) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    check_trained_in_parallel(mesh, lambda module: fully_shard(module, mesh=mesh))
+
+
+@case()
+def tensor_parallel_module(mesh: Any) -> None:
+    # Parameters that are DTensors, one matrix per process, as distribute_module makes them.
+    from torch.distributed.tensor import distribute_module
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrices = nn.Parameter(batch(2, dtype=torch.float64))
+
+        def forward(self) -> Tensor:
+            V = sg.eigh(self.matrices).eigenvectors[..., :2]
+            return V @ V.mT
+
+    def shard_parameters(name: str, module: nn.Module, mesh: Any) -> None:
+        for key, parameter in module.named_parameters(recurse=False):
+            module.register_parameter(key, nn.Parameter(sharded(parameter.detach(), mesh)))
+
+    M = random_hermitian(4, 4, dtype=torch.float64, seed=100)
+    module = distribute_module(Heads(), mesh, shard_parameters)
+    (sharded(M, mesh, None) * module()).sum().backward()
+    G = module.matrices.grad
+    assert list(G.placements) == shard(0)
+    torch.testing.assert_close(whole(G), projector_gradient(batch(2, dtype=torch.float64), M), rtol=0, atol=2e-14)
+
+
+@case()
+def compiled(mesh: Any) -> None:
+    A, M = batch(4, dtype=torch.float64), random_hermitian(4, 4, dtype=torch.float64, seed=100)
+    loss = torch.compile(projector_loss(sharded(M, mesh, None)), backend="aot_eager", fullgraph=True)
+    G = gradient(loss, sharded(A, mesh))
+    assert list(G.placements) == shard(0)
+    torch.testing.assert_close(whole(G), projector_gradient(A, M), rtol=0, atol=2e-14)
+
+
+REFUSALS = ("got mixed torch.Tensor and DTensor", "does not have a sharding strategy registered")
+
+
+def right_or_refused(function: Callable[..., Tensor], given: tuple[Any, ...], plain: tuple[Tensor, ...]) -> None:
+    # What DTensor makes of the many tensor operations of second derivatives and of forward mode is torch's to say.
+    try:
+        got = function(*given)
+    except (RuntimeError, NotImplementedError) as error:
+        if not any(words in str(error) for words in REFUSALS):
+            raise
+        return
+    torch.testing.assert_close(whole(got), function(*plain), rtol=0, atol=1e-12)
+
+
+@case()
+def second_derivatives_and_forward_mode(mesh: Any) -> None:
+    M = random_hermitian(4, 4, dtype=torch.float64, seed=100)
+    A = batch(4, dtype=torch.float64) + 0.1 * random_hermitian(4, 4, 4, dtype=torch.float64, seed=101)
+    direction = random_hermitian(4, 4, 4, dtype=torch.float64, seed=102)
+
+    def hessian_product(X: Tensor, M: Tensor, direction: Tensor) -> Tensor:
+        X = X.detach().clone().requires_grad_()
+        (G,) = torch.autograd.grad(projector_loss(M)(X), X, create_graph=True)
+        (H,) = torch.autograd.grad((G * direction).sum(), X)
+        return H
+
+    def tangent(X: Tensor, M: Tensor, direction: Tensor) -> Tensor:
+        with forward_ad.dual_level():
+            L = sg.eigh(forward_ad.make_dual(X, direction)).eigenvalues
+            return forward_ad.unpack_dual(L).tangent
+
+    given = (sharded(A, mesh), sharded(M, mesh, None), sharded(direction, mesh))
+    expected = hessian_product(A, M, direction)
+    torch.testing.assert_close(whole(hessian_product(*given)), expected, rtol=0, atol=1e-12)
+    right_or_refused(tangent, given, (A, M, direction))
+
+
+def run_cases(rank: int, processes: int, folder: Path) -> None:
+    from torch import distributed
+
+    warnings.simplefilter("error", sg.GaugeWarning)  # as conftest.py has it
+    torch.set_num_threads(1)
+    # The timeout is for processes that wait for one that has failed.
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=processes,
+        timeout=timedelta(seconds=60),
+    )
+    from torch.distributed.tensor import init_device_mesh
+
+    mesh = init_device_mesh("cpu", (processes,))
+    failures = {}
+    for name, function in CASES[processes].items():
+        try:
+            function(mesh)
+        except BaseException:  # noqa: BLE001  pytest.raises fails with one that is no Exception
+            failures[name] = traceback.format_exc()
+    (folder / f"failures_{rank}.json").write_text(json.dumps(failures))
+    distributed.destroy_process_group()
+
+
+# --- the tests -------------------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, str]]:
+    """By number of processes: what failed, in any of them. They are started once."""
+    found: dict[int, dict[str, str]] = {}
+
+    def of(processes: int) -> dict[str, str]:
+        if processes not in found:
+            folder = tmp_path_factory.mktemp("processes")
+            running = [
+                subprocess.Popen(
+                    [sys.executable, __file__, str(rank), str(processes), str(folder)],
+                    env=environment(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for rank in range(processes)
+            ]
+            try:
+                outputs = [process.communicate(timeout=300)[0] for process in running]
+            finally:
+                for process in running:
+                    process.kill()
+            assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+            found[processes] = {}
+            for rank in range(processes):
+                for name, text in json.loads((folder / f"failures_{rank}.json").read_text()).items():
+                    found[processes].setdefault(name, f"in process {rank}:\n{text}")
+        return found[processes]
+
+    return of
+
+
+@pytest.mark.parametrize(("processes", "name"), [(count, name) for count in CASES for name in CASES[count]])
+def test_in_processes(failures: Callable[[int], dict[str, str]], processes: int, name: str) -> None:
+    failure = failures(processes).get(name)
+    assert failure is None, failure
+
+
+def test_every_operator_has_a_line() -> None:
+    schemas = [s for s in torch._C._jit_get_all_schemas() if s.name.startswith("spectralgrad::")]
+    functional = {s.name.removeprefix("spectralgrad::"): s for s in schemas if s.overload_name == ""}
+    assert set(functional) == set(_distributed._TRAILING_DIMENSIONS)
+    for name, schema in functional.items():
+        tensors = [x for x in schema.arguments if str(x.type) in ("Tensor", "Optional[Tensor]")]
+        assert len(tensors) == len(_distributed._TRAILING_DIMENSIONS[name])
+        assert schema.arguments[: len(tensors)] == tensors, "tensors come first"
+
+
+IMPORTS = {
+    "spectralgrad first": "import spectralgrad; import torch.distributed.tensor",
+    "DTensor first": "import torch.distributed.tensor; import spectralgrad",
+    "through the compiler": "import spectralgrad; import torch._dynamo; import torch.distributed.tensor",
+    "through FSDP": "import spectralgrad; import torch.distributed.fsdp; import torch.distributed.tensor",
+    "through parallel modules": "import spectralgrad; import torch.distributed.tensor.parallel",
+    "looked for before": "import importlib.util, spectralgrad; "
+    "importlib.util.find_spec('torch.distributed.tensor'); import torch.distributed.tensor",
+}
+
+
+@pytest.mark.parametrize("imports", IMPORTS.values(), ids=IMPORTS)
+def test_registered_whatever_is_imported_first(imports: str) -> None:
+    program = f"""
+{imports}
+import sys, torch
+from torch.distributed.tensor import DTensor
+from spectralgrad import _distributed
+known = DTensor._op_dispatcher.sharding_propagator.op_strategy_funcs
+for name in _distributed._TRAILING_DIMENSIONS:
+    assert getattr(torch.ops.spectralgrad, name).default in known, name
+assert not [finder for finder in sys.meta_path if isinstance(finder, _distributed._AfterImport)]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+
+
+def test_importing_spectralgrad_does_not_import_dtensor() -> None:
+    program = "import sys, spectralgrad; assert 'torch.distributed.tensor' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+
+
+def test_without_torch_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    monkeypatch.delitem(sys.modules, "torch.distributed.tensor", raising=False)
+    before = list(sys.meta_path)
+    _distributed.register_when_needed()
+    assert sys.meta_path == before
+
+
+def test_example_under_torchrun() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(EXAMPLE)]
+    run = subprocess.run(command, check=True, env=environment(), timeout=120, capture_output=True, text=True)
+    lines = sorted(line for line in run.stdout.splitlines() if line.startswith("process"))
+    shares = ["process 0: 51 of 101 matrices", "process 1: 50 of 101 matrices"]
+    assert [line.split(",")[0] for line in lines] == shares
+    for line in lines:
+        assert float(line.split("off by ")[1].split()[0]) <= 1e-14
+
+
+if __name__ == "__main__":
+    run_cases(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
