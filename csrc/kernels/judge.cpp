@@ -1,6 +1,7 @@
 #include "kernels/judge.h"
 
 #include <c10/util/StringUtil.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 #include <string>
 
@@ -38,11 +39,22 @@ std::string describe(const Verdict& verdict) {
   return {};
 }
 
+// Of the last backward pass of this thread that warned of a second derivative; PyTorch numbers them from 0.
+thread_local int second_order_pass = -1;
+
 } // namespace
+
+void note_second_order_warning() {
+  second_order_pass = torch::autograd::get_current_graph_task_id();
+}
 
 void act_on(const Verdict& verdict) {
   const auto level = checks();
   if (verdict.finding == Finding::none || level == Checks::ignore) {
+    return;
+  }
+  const auto pass = torch::autograd::get_current_graph_task_id();
+  if (verdict.finding != Finding::phases && pass != -1 && pass == second_order_pass) {
     return;
   }
   if (verdict.finding == Finding::phases || level == Checks::raise) {

@@ -33,6 +33,10 @@ struct Verdict {
 /// Raises or warns as `checks()` says.
 void act_on(const Verdict& verdict);
 
+/// Says that this backward pass has warned of a second derivative. What cotangents look like in the rest of it is no news:
+/// they come from the derivative of a derivative, not from a loss, so only a dependence on phases is still told.
+void note_second_order_warning();
+
 template <typename T>
 struct RealOf {
   using type = T;

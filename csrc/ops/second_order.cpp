@@ -3,6 +3,7 @@
 #include "autograd/differentiable_op.h"
 #include "derivatives/constant.h"
 #include "derivatives/tolerances.h"
+#include "kernels/judge.h"
 
 #include <spectralgrad/checks.h>
 
@@ -111,6 +112,7 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
       gauge_reporter().raise(message);
     }
     gauge_reporter().warn(message);
+    kernels::note_second_order_warning();
   }
   return x.clone();
 }

@@ -142,7 +142,9 @@ def _decode(rule: _C.Rule) -> Rule:
 
 
 class _ThreadRules(threading.local):
-    rule: Rule | None = None
+    def __init__(self) -> None:
+        # Of the instance, not the class: torch.compile guards on the one it has read, and does not see it shadowed.
+        self.rule: Rule | None = None
 
 
 # What C++ has in force is the truth. These copies are what torch.compile can read, and guard a compiled region on.

@@ -100,6 +100,22 @@ TEST_F(ChecksTest, TellsWhatIsWrongAtARepeatedEigenvalue) {
   }
 }
 
+TEST_F(ChecksTest, ASecondDerivativeThroughARepeatedEigenvalueWarnsOnce) {
+  const auto M = at::randn({4, 4}, at::kDouble);
+  auto A = with_spectrum(at::tensor({1., 1., 2., 3.}, at::kDouble)).requires_grad_();
+  const auto product = [&](const Rule& rule) {
+    const auto kept = std::get<1>(eigh(A, "L", rule)).slice(1, 0, 2);
+    const auto loss = (at::matmul(kept, kept.mT()) * M).sum();
+    return gradient((torch::autograd::grad({loss}, {A}, {}, true, true)[0] * M).sum(), A);
+  };
+  product(Rule::gated());
+  ASSERT_EQ(warnings().size(), 1);
+  EXPECT_PRED2(contains, warnings()[0], "A second derivative is taken through a repeated eigenvalue");
+  EXPECT_PRED2(contains, warnings()[0], "Split(order=2)");
+  product(Rule::split({}, 2));
+  EXPECT_EQ(warnings().size(), 1);
+}
+
 TEST_F(ChecksTest, LevelIsScopedToTheThreadThenToTheProcess) {
   EXPECT_EQ(checks(), Checks::warn);
   set_checks(Checks::raise);

@@ -406,3 +406,21 @@ def test_split_default_widths(dtype: torch.dtype, device: str) -> None:
         torch.testing.assert_close(moved[:3].diff(), torch.full_like(moved[:2], w), rtol=0, atol=8 * eps(dtype))
         assert moved[3] == sg.eigh(A).eigenvalues[3]
         assert torch.equal(V, sg.eigh(A).eigenvectors)
+
+
+def test_compiled_code_follows_a_rule_entered_for_the_first_time_in_its_thread() -> None:
+    """In a thread of its own: whether a block has been entered before must not matter."""
+    A = torch.diag(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    seen: list[float] = []
+
+    def compiled_first() -> None:
+        torch._dynamo.reset()
+        split = torch.compile(lambda X: sg.eigvalsh(X), backend="eager", fullgraph=True)
+        seen.append(float(split(A)[0]))
+        with sg.use_rule(sg.Split(1.0)):
+            seen.append(float(split(A)[0]))
+
+    thread = threading.Thread(target=compiled_first)
+    thread.start()
+    thread.join()
+    assert seen == [1.0, 0.5]

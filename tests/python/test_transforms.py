@@ -1,37 +1,101 @@
-"""One table: every transform × real and complex × distinct and exactly degenerate, by values."""
+"""One table: every operation × every transform × real and complex × distinct and exactly degenerate, by values.
+
+A new operation joins with one line in OPERATIONS.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import mpmath
 import pytest
 import torch
+import torch._dynamo
+import torch._dynamo.testing
 import torch.autograd.forward_ad as fw
 import torch.utils.checkpoint
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.testing._internal.two_tensor import TwoTensor
 
 import reference
 import spectralgrad as sg
 from problems import DOUBLE, distinct, expectation, hermitian_part, projector, random_hermitian, with_spectrum
 from reference import relative_error
 
-COLUMNS = slice(1, 3)
-
-
-@pytest.fixture(autouse=True)
-def no_compiled_code_left() -> Iterator[None]:
-    yield
-    torch._dynamo.reset()
-
-
 Function = Callable[[Tensor], Tensor]
+
+
+class Operation(NamedTuple):
+    """A smooth loss of (X, M), and the weights of `reference.frechet` that make its gradient from M."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    weights: reference.Weights
+    of_identity: bool = False  # M is the identity
+
+
+OPERATIONS = {
+    "eigh": Operation(
+        lambda X, M: expectation(M, projector(sg.eigh(X).eigenvectors, slice(1, 3))), reference.projector(1, 3)
+    ),
+    "eigvalsh": Operation(
+        lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), of_identity=True
+    ),
+}
+SPECTRA = {"distinct": [-1.0, 0.5, 1.5, 3.0], "degenerate": [-1.0, 1.0, 1.0, 3.0]}
+
+
+class Problem(NamedTuple):
+    A: Tensor
+    M: Tensor
+    f: Function
+    weights: reference.Weights
+
+    def gradient(self) -> Tensor:
+        return reference.frechet(self.A, self.M, self.weights)
+
+    def hessian_times(self, E: Tensor) -> Tensor:
+        return reference.second_frechet(self.A, self.M, E, self.weights)
+
+
+def problem(name: str, spectrum: list[float], dtype: torch.dtype, device: str = "cpu") -> Problem:
+    operation = OPERATIONS[name]
+    n = len(spectrum)
+    M = torch.eye(n, dtype=dtype) if operation.of_identity else random_hermitian(n, n, dtype=dtype, seed=1)
+    on_device = M.to(device)
+    A = with_spectrum(spectrum, dtype, 0).to(device)
+    return Problem(A, M, lambda X: operation.loss(hermitian_part(X), on_device), operation.weights)
+
+
+each_operation = pytest.mark.parametrize("operation", OPERATIONS)
+each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+
+
+# --- first derivatives -----------------------------------------------------------------------------------------------
+
+
+def _backward(f: Function, A: Tensor) -> Tensor:
+    X = A.clone().requires_grad_()
+    f(X).backward()
+    return X.grad
 
 
 def _direct(f: Function, A: Tensor) -> Tensor:
     X = A.clone().requires_grad_()
     return torch.autograd.grad(f(X), X)[0]
+
+
+def _with_graph(f: Function, A: Tensor) -> Tensor:
+    X = A.clone().requires_grad_()
+    return torch.autograd.grad(f(X), X, create_graph=True)[0].detach()
 
 
 def _batched_cotangents(f: Function, A: Tensor) -> Tensor:
@@ -40,10 +104,67 @@ def _batched_cotangents(f: Function, A: Tensor) -> Tensor:
     return torch.autograd.grad(f(X), X, weights, is_grads_batched=True)[0][1] / -3
 
 
-def _checkpointed(f: Function, A: Tensor) -> Tensor:
+def _checkpointed(use_reentrant: bool) -> Callable[[Function, Tensor], Tensor]:
+    def checkpointed(f: Function, A: Tensor) -> Tensor:
+        return _backward(lambda X: torch.utils.checkpoint.checkpoint(f, X, use_reentrant=use_reentrant), A)
+
+    return checkpointed
+
+
+def _retained(f: Function, A: Tensor) -> Tensor:
     X = A.clone().requires_grad_()
-    torch.utils.checkpoint.checkpoint(f, X, use_reentrant=False).backward()
-    return X.grad
+    y = f(X)
+    (first,) = torch.autograd.grad(y, X, retain_graph=True)
+    (second,) = torch.autograd.grad(y, X)
+    assert torch.equal(first, second)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        torch.autograd.grad(y, X)
+    return second
+
+
+def _within(context: Callable[[], contextlib.AbstractContextManager[Any]]) -> Callable[[Function, Tensor], Tensor]:
+    def within(f: Function, A: Tensor) -> Tensor:
+        with context():
+            return _direct(f, A)
+
+    return within
+
+
+def _packed(f: Function, A: Tensor) -> Tensor:
+    """The derivative must read what the hooks give back, and keep nothing beside it."""
+    packed: list[Tensor] = []
+
+    def pack(x: Tensor) -> int:
+        packed.append(x.detach().clone())
+        return len(packed) - 1
+
+    X = A.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda index: packed[index]):
+        y = f(X)
+    assert packed
+    return torch.autograd.grad(y, X)[0]
+
+
+def _in_threads(f: Function, A: Tensor) -> Tensor:
+    """Backward in several threads at once, each through its own graph and all through one."""
+    shared = A.clone().requires_grad_()
+    y = f(shared)
+    gradients: list[Tensor] = []
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        start.wait()
+        for _ in range(5):
+            gradients.append(_direct(f, A))
+            gradients.append(torch.autograd.grad(y, shared, retain_graph=True)[0])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(gradients) == 40
+    return max(gradients, key=lambda G: float((G - gradients[0]).abs().max()))
 
 
 def _in_basis(A: Tensor, directional: Callable[[Tensor], Tensor]) -> Tensor:
@@ -78,51 +199,90 @@ def _vmapped_jvp(f: Function, A: Tensor) -> Tensor:
     return (G + 1j * along(1j * basis) if A.is_complex() else G).reshape(A.shape)
 
 
-def _compiled(backend: str) -> Callable[[Function, Tensor], Tensor]:
-    return lambda f, A: _direct(torch.compile(f, backend=backend, fullgraph=True), A)
+def _of_real_numbers(f: Function, A: Tensor) -> tuple[Function, Tensor]:
+    """Jacobians are of real numbers: torch.func.jacfwd takes no derivative along i."""
+    return (lambda R: f(torch.view_as_complex(R)), torch.view_as_real(A)) if A.is_complex() else (f, A)
+
+
+def _jacobian(jacobian: Callable[[Function], Function]) -> Callable[[Function, Tensor], Tensor]:
+    def gradient(f: Function, A: Tensor) -> Tensor:
+        g, R = _of_real_numbers(f, A)
+        J = jacobian(g)(R)
+        return torch.view_as_complex(J.contiguous()) if A.is_complex() else J
+
+    return gradient
+
+
+def _vmap_then_backward(f: Function, A: Tensor) -> Tensor:
+    X = torch.stack([2 * A, A]).requires_grad_()
+    return torch.autograd.grad(torch.func.vmap(f)(X)[1], X)[0][1]
+
+
+def _nested(f: Function, A: Tensor) -> Tensor:
+    # (n, 2, 3, n): the outer vmap takes dimension 1, the inner one dimension 1 of what is left.
+    X = A.expand(2, 3, *A.shape).permute(2, 0, 1, 3)
+    grad = torch.func.vmap(torch.func.vmap(torch.func.grad(f), in_dims=1, out_dims=-1), in_dims=1, out_dims=1)
+    return grad(X)[:, 1, :, 2]
+
+
+def _traced(f: Function, A: Tensor) -> Tensor:
+    gradient = make_fx(torch.func.grad(f))(2 * A)
+    assert "spectralgrad" in gradient.code
+    return gradient(A)
 
 
 FIRST: dict[str, Callable[[Function, Tensor], Tensor]] = {
+    "backward": _backward,
     "autograd.grad": _direct,
+    "create_graph": _with_graph,
     "is_grads_batched": _batched_cotangents,
-    "checkpoint": _checkpointed,
+    "retain_graph": _retained,
+    "checkpoint": _checkpointed(False),
+    "reentrant checkpoint": _checkpointed(True),
+    "saved-tensor hooks": _packed,
+    "save_on_cpu": _within(torch.autograd.graph.save_on_cpu),
+    "allow_mutation_on_saved_tensors": _within(torch.autograd.graph.allow_mutation_on_saved_tensors),
+    "anomaly mode": _within(torch.autograd.detect_anomaly),
+    "one thread": _within(lambda: torch.autograd.set_multithreading_enabled(False)),
+    "threads": _in_threads,
     "functional.vjp": lambda f, A: torch.autograd.functional.vjp(f, A)[1],
+    "functional.jacobian": _jacobian(lambda f: lambda A: torch.autograd.functional.jacobian(f, A)),
     "dual numbers": _dual,
     "func.grad": lambda f, A: torch.func.grad(f)(A),
     "func.vjp": lambda f, A: torch.func.vjp(f, A)[1](torch.ones((), dtype=torch.float64, device=A.device))[0],
     "func.jvp": _func_jvp,
-    "vmap(jvp)": _vmapped_jvp,
-    "vmap(grad)": lambda f, A: torch.func.vmap(torch.func.grad(f))(torch.stack([2 * A, A]))[1],
-    "vmap(vmap(grad))": lambda f, A: torch.func.vmap(torch.func.vmap(torch.func.grad(f)))(A.expand(2, 3, *A.shape))[
-        1, 2
-    ],
-    "vmap at the end": lambda f, A: torch.func.vmap(torch.func.grad(f), in_dims=-1)(torch.stack([2 * A, A], -1))[1],
+    "jacrev": _jacobian(torch.func.jacrev),
+    "jacrev, one row at a time": _jacobian(lambda f: torch.func.jacrev(f, chunk_size=1)),
+    "jacfwd": _jacobian(torch.func.jacfwd),
     "linearize": lambda f, A: _in_basis(A, torch.func.linearize(f, A)[1]),
-    "compile(eager)": _compiled("eager"),
-    "compile(aot_eager)": _compiled("aot_eager"),
-    "compile(func.grad)": lambda f, A: torch.compile(torch.func.grad(f), backend="aot_eager", fullgraph=True)(A),
+    "vmap(jvp)": _vmapped_jvp,
+    "backward(vmap)": _vmap_then_backward,
+    "vmap(grad)": lambda f, A: torch.func.vmap(torch.func.grad(f))(torch.stack([2 * A, A]))[1],
+    "vmap(grad), in chunks": lambda f, A: torch.func.vmap(torch.func.grad(f), chunk_size=2)(torch.stack([2 * A, A, A]))[
+        2
+    ],
+    "vmap(grad) at the end": lambda f, A: torch.func.vmap(torch.func.grad(f), in_dims=-1)(torch.stack([2 * A, A], -1))[
+        1
+    ],
+    "vmap(vmap(grad)) in the middle": _nested,
+    "functionalize(grad)": lambda f, A: torch.func.functionalize(torch.func.grad(f))(A),
+    "make_fx(grad)": _traced,
 }
-SPECTRA = {"distinct": [-1.0, 0.5, 1.5, 3.0], "degenerate": [-1.0, 1.0, 1.0, 3.0]}
 
 
-def problem(spectrum: list[float], dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Function, Tensor]:
-    A, M = with_spectrum(spectrum, dtype, 0), random_hermitian(4, 4, dtype=dtype, seed=1)
-    on_device = M.to(device)
-
-    def f(X: Tensor) -> Tensor:
-        return expectation(on_device, projector(sg.eigh(hermitian_part(X)).eigenvectors, COLUMNS))
-
-    return A, M, f, reference.frechet(A, M, reference.projector(COLUMNS.start, COLUMNS.stop))
-
-
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
 @pytest.mark.parametrize("transform", FIRST.values(), ids=FIRST)
-@pytest.mark.parametrize("dtype", DOUBLE)
-@pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+@each_spectrum
+@each_dtype
+@each_operation
 def test_first_derivatives(
-    spectrum: list[float], dtype: torch.dtype, transform: Callable[..., Tensor], device: str
+    operation: str, dtype: torch.dtype, spectrum: list[float], transform: Callable[..., Tensor], device: str
 ) -> None:
-    A, _, f, expected = problem(spectrum, dtype, device)
-    assert relative_error(transform(f, A.to(device)), expected) <= 1e-13
+    case = problem(operation, spectrum, dtype, device)
+    assert relative_error(transform(case.f, case.A), case.gradient()) <= 1e-13
+
+
+# --- second derivatives ----------------------------------------------------------------------------------------------
 
 
 def _grad_of_grad(f: Function, A: Tensor, E: Tensor) -> Tensor:
@@ -131,86 +291,443 @@ def _grad_of_grad(f: Function, A: Tensor, E: Tensor) -> Tensor:
     return torch.autograd.grad(G, X, E)[0]
 
 
+def _dual_of_grad(f: Function, A: Tensor, E: Tensor) -> Tensor:
+    with fw.dual_level():
+        X = fw.make_dual(A.clone().requires_grad_(), E)
+        (G,) = torch.autograd.grad(f(X), X, create_graph=True)
+        return fw.unpack_dual(G).tangent.detach()
+
+
+def _checkpointed_twice(f: Function, A: Tensor, E: Tensor) -> Tensor:
+    return _grad_of_grad(lambda X: torch.utils.checkpoint.checkpoint(f, X, use_reentrant=False), A, E)
+
+
+def _hessian(hessian: Callable[[Function], Function]) -> Callable[[Function, Tensor, Tensor], Tensor]:
+    def times(f: Function, A: Tensor, E: Tensor) -> Tensor:
+        g, R = _of_real_numbers(f, A)
+        H = hessian(g)(R)
+        product = torch.tensordot(H, torch.view_as_real(E) if A.is_complex() else E, dims=R.dim())
+        return torch.view_as_complex(product.contiguous()) if A.is_complex() else product
+
+    return times
+
+
 SECOND: dict[str, Callable[[Function, Tensor, Tensor], Tensor]] = {
     "grad(grad)": _grad_of_grad,
+    "grad(grad(checkpoint))": _checkpointed_twice,
+    "dual numbers(grad)": _dual_of_grad,
     "functional.hvp": lambda f, A, E: torch.autograd.functional.hvp(f, A, E)[1],
     "functional.vhp": lambda f, A, E: torch.autograd.functional.vhp(f, A, E)[1],
     "jvp(grad)": lambda f, A, E: torch.func.jvp(torch.func.grad(f), (A,), (E,))[1],
     "vjp(grad)": lambda f, A, E: torch.func.vjp(torch.func.grad(f), A)[1](E)[0],
+    "linearize(grad)": lambda f, A, E: torch.func.linearize(torch.func.grad(f), A)[1](E),
     "grad(jvp)": lambda f, A, E: torch.func.grad(lambda X: torch.func.jvp(f, (X,), (E,))[1])(A),
     "vmap(jvp(grad))": lambda f, A, E: torch.func.vmap(lambda t: torch.func.jvp(torch.func.grad(f), (A,), (t,))[1])(
         torch.stack([2 * E, E])
     )[1],
-    "compile(jvp(grad))": lambda f, A, E: torch.compile(
-        lambda X: torch.func.jvp(torch.func.grad(f), (X,), (E,))[1], backend="aot_eager", fullgraph=True
-    )(A),
+    "hessian": _hessian(torch.func.hessian),
+    "jacrev(jacrev)": _hessian(lambda f: torch.func.jacrev(torch.func.jacrev(f))),
+    "jacfwd(jacfwd)": _hessian(lambda f: torch.func.jacfwd(torch.func.jacfwd(f))),
+    "jacrev(jacfwd)": _hessian(lambda f: torch.func.jacrev(torch.func.jacfwd(f))),
+    "vmap(hessian)": _hessian(lambda f: lambda R: torch.func.vmap(torch.func.hessian(f))(torch.stack([2 * R, R]))[1]),
+    "functional.hessian": _hessian(lambda f: lambda R: torch.autograd.functional.hessian(f, R)),
+    "functional.hessian, vectorized": _hessian(
+        lambda f: lambda R: torch.autograd.functional.hessian(f, R, vectorize=True)
+    ),
 }
+each_second = pytest.mark.parametrize("transform", SECOND.values(), ids=SECOND)
 
 
-@pytest.mark.parametrize("transform", SECOND.values(), ids=SECOND)
-@pytest.mark.parametrize("dtype", DOUBLE)
-def test_second_derivatives_off_degeneracy(dtype: torch.dtype, transform: Callable[..., Tensor], device: str) -> None:
-    A, M, f, _ = problem(SPECTRA["distinct"], dtype, device)
-    E = random_hermitian(4, 4, dtype=dtype, seed=2)
-    expected = reference.second_frechet(A, M, E, reference.projector(COLUMNS.start, COLUMNS.stop))
-    assert relative_error(transform(f, A.to(device), E.to(device)), expected) <= 1e-12
+# Those that look more than once: when linearizing and when applied; at each row (the old vmap inside is a loop, too).
+COMPUTATIONS = {"linearize(grad)": 2, "functional.hessian": "rows", "functional.hessian, vectorized": "rows"}
+REVERSE_OVER_REVERSE = [
+    "grad(grad)",
+    "grad(grad(checkpoint))",
+    "functional.vhp",
+    "vjp(grad)",
+    "grad(jvp)",
+    "jacrev(jacrev)",
+    "jacrev(jacfwd)",
+    "functional.hessian",
+    "functional.hessian, vectorized",
+]
 
 
-HESSIANS: dict[str, Callable[[Function], Function]] = {
-    "hessian": torch.func.hessian,
-    "jacrev(jacrev)": lambda f: torch.func.jacrev(torch.func.jacrev(f)),
-    "jacfwd(jacfwd)": lambda f: torch.func.jacfwd(torch.func.jacfwd(f)),
-    "jacrev(jacfwd)": lambda f: torch.func.jacrev(torch.func.jacfwd(f)),
-    "vmap(hessian)": lambda f: lambda A: torch.func.vmap(torch.func.hessian(f))(torch.stack([2 * A, A]))[1],
-    "functional.hessian": lambda f: lambda A: torch.autograd.functional.hessian(f, A),
-    "compile(hessian)": lambda f: torch.compile(torch.func.hessian(f), backend="aot_eager", fullgraph=True),
-}
-
-
-@pytest.mark.parametrize("transform", HESSIANS.values(), ids=HESSIANS)
-def test_hessians_off_degeneracy(transform: Callable[[Function], Function], device: str) -> None:
-    A, M, f, _ = problem(SPECTRA["distinct"], torch.float64, device)
-    H = transform(f)(A.to(device))
-    for seed in (2, 3):
-        E = random_hermitian(4, 4, dtype=torch.float64, seed=seed)
-        expected = reference.second_frechet(A, M, E, reference.projector(COLUMNS.start, COLUMNS.stop))
-        assert relative_error(torch.einsum("ijkl,kl->ij", H.cpu(), E), expected) <= 1e-12
-
-
-@pytest.mark.parametrize("exactly", [True, False], ids=["exact", "rounding-level"])
-@pytest.mark.parametrize("name", ["grad(grad)", "functional.hvp", "jvp(grad)", "vjp(grad)", "grad(jvp)"])
-def test_second_derivatives_at_a_degeneracy_are_not_silently_wrong(name: str, exactly: bool) -> None:
-    """Part of them is a limit 0/0 there, for every rule that does not split: right, or a warning."""
-    A, M, f, _ = problem(SPECTRA["degenerate"], torch.float64, "cpu")
-    if exactly:
-        A = torch.diag(torch.tensor(SPECTRA["degenerate"], dtype=torch.float64))
-    E = random_hermitian(4, 4, dtype=torch.float64, seed=2)
-    expected = reference.second_frechet(A, M, E, reference.projector(COLUMNS.start, COLUMNS.stop))
+@contextlib.contextmanager
+def gauge_warnings() -> Iterator[list[str]]:
+    messages: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        product = SECOND[name](f, A, E)
-    warned = any(issubclass(w.category, sg.GaugeWarning) for w in caught)
-    assert relative_error(product, expected) <= 1e-6 or warned
+        yield messages
+    messages += [str(w.message) for w in caught if issubclass(w.category, sg.GaugeWarning)]
 
 
-# --- the operators themselves ----------------------------------------------------------------------------------------
+def second_order_case(
+    operation: str, spectrum: list[float], dtype: torch.dtype, device: str
+) -> tuple[Problem, Tensor, Tensor]:
+    case = problem(operation, spectrum, dtype, device)
+    E = random_hermitian(4, 4, dtype=dtype, seed=2)
+    return case, E.to(device), case.hessian_times(E)
 
 
-@pytest.mark.parametrize(("dtype", "requires_grad"), [(torch.float64, False), (torch.complex128, True)])
-@pytest.mark.parametrize("name", ["eigh", "eigvalsh"])
-def test_operator_is_well_formed(requires_grad: bool, name: str, dtype: torch.dtype) -> None:
-    A = torch.stack([distinct(3, dtype, seed) for seed in range(2)]).requires_grad_(requires_grad)
-    operator = getattr(torch.ops.spectralgrad, name).default
-    # Eigenvectors as they are depend on phases: opcheck's random cotangents would be refused.
-    with sg.checks("ignore"):
-        torch.library.opcheck(operator, (A, "L"), {"rule": "gated", "parameters": [4.0, 2.0]})
+@each_second
+@each_dtype
+@each_operation
+def test_second_derivatives_off_degeneracy(
+    operation: str, dtype: torch.dtype, transform: Callable[..., Tensor], device: str
+) -> None:
+    case, E, expected = second_order_case(operation, SPECTRA["distinct"], dtype, device)
+    assert relative_error(transform(case.f, case.A, E), expected) <= 1e-12
 
 
-def test_meta_tensors_have_the_layout_of_real_ones() -> None:
-    A = random_hermitian(2, 3, 3, dtype=torch.complex64, seed=0)
-    for real, meta in zip(sg.eigh(A), sg.eigh(A.to("meta")), strict=True):
-        assert (meta.shape, meta.dtype, meta.stride()) == (real.shape, real.dtype, real.stride())
-    assert sg.eigvalsh(A.to("meta")).shape == (2, 3)
+@pytest.mark.parametrize("name", SECOND)
+@each_dtype
+@each_operation
+def test_second_derivatives_at_a_degeneracy_warn_once(
+    operation: str, dtype: torch.dtype, name: str, device: str
+) -> None:
+    """Part of them is a limit 0/0 there, for every rule that does not split."""
+    case, E, _ = second_order_case(operation, SPECTRA["degenerate"], dtype, device)
+    with gauge_warnings() as messages:
+        product = SECOND[name](case.f, case.A, E)
+    computations = COMPUTATIONS.get(name, 1)
+    if computations == "rows":
+        computations = case.A.numel() * (2 if dtype.is_complex else 1)
+    assert len([m for m in messages if "second" in m and "Split(order=2)" in m]) == computations
+    assert bool(product.isfinite().all())
+
+
+@pytest.mark.parametrize("name", REVERSE_OVER_REVERSE)
+@each_operation
+def test_second_derivatives_at_a_degeneracy_warn_of_nothing_else(operation: str, name: str) -> None:
+    case, E, _ = second_order_case(operation, SPECTRA["degenerate"], torch.float64, "cpu")
+    with gauge_warnings() as messages:
+        SECOND[name](case.f, case.A, E)
+    assert all("second" in message for message in messages)
+
+
+@each_second
+@each_dtype
+@each_operation
+def test_splitting_recovers_second_derivatives(
+    operation: str, dtype: torch.dtype, transform: Callable[..., Tensor], device: str
+) -> None:
+    case, E, expected = second_order_case(operation, SPECTRA["degenerate"], dtype, device)
+    with sg.use_rule(sg.Split(order=2)):
+        assert relative_error(transform(case.f, case.A, E), expected) <= 1e-4
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Of one code object torch.compile keeps a few compiled versions, and would count those of other tests."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+compiles = pytest.mark.usefixtures("fresh_compiler")
+
+
+def _along(E: Tensor) -> Callable[[Function], Function]:
+    return lambda f: lambda A: torch.func.jvp(f, (A,), (E,))[1]
+
+
+# Each gives the gradient G, or Re<G, E>.
+COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
+    "func.grad": lambda f, E: torch.func.grad(f),
+    "func.vjp": lambda f, E: lambda A: torch.func.vjp(f, A)[1](A.new_ones((), dtype=torch.float64))[0],
+    "func.jvp": lambda f, E: _along(E)(f),
+    "jacrev": lambda f, E: lambda A: _jacobian(torch.func.jacrev)(f, A),
+    "jacfwd": lambda f, E: lambda A: _jacobian(torch.func.jacfwd)(f, A),
+    "vmap(grad)": lambda f, E: (
+        lambda A: torch.func.vmap(torch.func.grad(f), in_dims=-1)(torch.stack([2 * A, A], -1))[1]
+    ),
+    "vmap(vmap(jvp))": lambda f, E: (
+        lambda A: torch.func.vmap(torch.func.vmap(_along(E)(f)), in_dims=1)(A.expand(2, 3, *A.shape))[2, 1]
+    ),
+}
+
+
+@compiles
+@pytest.mark.parametrize("transform", COMPILED_FIRST.values(), ids=COMPILED_FIRST)
+@each_dtype
+@each_operation
+def test_compiled_transforms(operation: str, dtype: torch.dtype, transform: Callable[..., Function]) -> None:
+    E = random_hermitian(4, 4, dtype=dtype, seed=2)
+    cases = [problem(operation, spectrum, dtype) for spectrum in SPECTRA.values()]
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(transform(cases[0].f, E), backend=counter, fullgraph=True)
+    for case in cases:
+        G = case.gradient()
+        result = compiled(case.A)
+        expected = G if result.dim() else (G.conj() * E).sum().real
+        assert relative_error(result, expected) <= 1e-13
+    assert counter.frame_count == 1
+
+
+COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tensor]]] = {
+    "jvp(grad)": lambda f: lambda A, E: torch.func.jvp(torch.func.grad(f), (A,), (E,))[1],
+    "vjp(grad)": lambda f: lambda A, E: torch.func.vjp(torch.func.grad(f), A)[1](E)[0],
+    "hessian": lambda f: lambda A, E: _hessian(torch.func.hessian)(f, A, E),
+    "jacrev(jacrev)": lambda f: lambda A, E: _hessian(lambda g: torch.func.jacrev(torch.func.jacrev(g)))(f, A, E),
+}
+
+
+@compiles
+@pytest.mark.parametrize("transform", COMPILED_SECOND.values(), ids=COMPILED_SECOND)
+@each_dtype
+@each_operation
+def test_compiled_second_derivatives(
+    operation: str, dtype: torch.dtype, transform: Callable[..., Callable[[Tensor, Tensor], Tensor]]
+) -> None:
+    case, E, expected = second_order_case(operation, SPECTRA["distinct"], dtype, "cpu")
+    compiled = torch.compile(transform(case.f), backend="aot_eager", fullgraph=True)
+    assert relative_error(compiled(case.A, E), expected) <= 1e-12
+    at_degeneracy = problem(operation, SPECTRA["degenerate"], dtype).A
+    with gauge_warnings() as messages:
+        assert bool(compiled(at_degeneracy, E).isfinite().all())
+    assert len([m for m in messages if "second" in m and "Split(order=2)" in m]) == 1
+
+
+@compiles
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@each_dtype
+@each_operation
+def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, backend: str) -> None:
+    """One compilation, marked dynamic, for two sizes and for a degenerate matrix."""
+    loss = OPERATIONS[operation].loss
+    counter = torch._dynamo.testing.CompileCounterWithBackend(backend)
+    compiled = torch.compile(lambda X, M: loss(hermitian_part(X), M), backend=counter, fullgraph=True, dynamic=True)
+    compilations = []
+    for spectrum in (SPECTRA["distinct"], SPECTRA["degenerate"], [-2.0, 1.0, 1.0, 2.0, 2.0, 3.5]):
+        case = problem(operation, spectrum, dtype)
+        X = case.A.clone().requires_grad_()
+        assert relative_error(torch.autograd.grad(compiled(X, case.M), X)[0], case.gradient()) <= 1e-13
+        compilations.append(counter.frame_count)
+    assert len(set(compilations)) == 1
+
+
+@compiles
+@each_dtype
+@each_operation
+def test_compiled_and_checkpointed(operation: str, dtype: torch.dtype) -> None:
+    case = problem(operation, SPECTRA["degenerate"], dtype)
+    compiled = torch.compile(
+        lambda X: torch.utils.checkpoint.checkpoint(case.f, X, use_reentrant=False), backend="aot_eager", fullgraph=True
+    )
+    assert relative_error(_direct(compiled, case.A), case.gradient()) <= 1e-13
+
+
+@compiles
+@each_dtype
+@each_spectrum
+@each_operation
+def test_compiled_autograd(operation: str, spectrum: list[float], dtype: torch.dtype) -> None:
+    case = problem(operation, spectrum, dtype)
+    X = case.A.clone().requires_grad_()
+    y = case.f(X)
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend=counter, fullgraph=True)):
+        y.backward()
+    assert any("spectralgrad" in graph.code for graph in counter.graphs) or "Eigh" in str(counter.graphs)
+    assert relative_error(X.grad, case.gradient()) <= 1e-13
+
+
+@compiles
+@each_operation
+def test_compiled_through_a_subclass(operation: str) -> None:
+    """TwoTensor is torch's own example of a subclass that compilers take apart."""
+    a, b = (problem(operation, spectrum, torch.float64) for spectrum in SPECTRA.values())
+    X = TwoTensor(a.A.clone(), b.A.clone()).requires_grad_()
+    (G,) = torch.autograd.grad(torch.compile(a.f, backend="aot_eager", fullgraph=True)(X), X)
+    assert relative_error(G.a, a.gradient()) <= 1e-13
+    assert relative_error(G.b, b.gradient()) <= 1e-13
+
+
+# --- exported --------------------------------------------------------------------------------------------------------
+
+
+class Module(torch.nn.Module):
+    def __init__(self, f: Callable[..., Any]) -> None:
+        super().__init__()
+        self.f = f
+
+    def forward(self, *args: Tensor) -> Any:
+        return self.f(*args)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+@each_dtype
+@each_operation
+def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
+    """The program, stored and loaded, has its value and its gradient, for matrices of any size."""
+    loss = OPERATIONS[operation].loss
+    example = problem(operation, SPECTRA["distinct"], dtype)
+    n = torch.export.Dim("n", min=3)
+    program = torch.export.export(
+        Module(lambda X, M: loss(hermitian_part(X), M)),
+        (example.A, example.M),
+        dynamic_shapes={"args": ({0: n, 1: n}, {0: n, 1: n})},
+        strict=strict,
+    )
+    assert "spectralgrad.eig" in str(program.graph)
+    stored = io.BytesIO()
+    torch.export.save(program, stored)
+    stored.seek(0)
+    for run in (program.module(), torch.export.load(stored).module(), program.run_decompositions().module()):
+        for spectrum in (SPECTRA["degenerate"], [-2.0, 1.0, 1.0, 2.0, 2.0, 3.5]):
+            case = problem(operation, spectrum, dtype)
+            X = case.A.clone().requires_grad_()
+            y = run(X, case.M)
+            assert torch.equal(y, case.f(X))
+            assert relative_error(torch.autograd.grad(y, X)[0], case.gradient()) <= 1e-13
+
+
+@each_dtype
+@each_operation
+def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
+    loss = OPERATIONS[operation].loss
+    E = random_hermitian(4, 4, dtype=dtype, seed=2)
+    example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
+    program = torch.export.export(
+        Module(lambda X, M, T: torch.func.jvp(lambda Y: loss(Y, M), (X,), (T,))[1]), (example.A, example.M, E)
+    )
+    along = program.module()(case.A, case.M, E)
+    assert relative_error(along, (case.gradient().conj() * E).sum().real) <= 1e-13
+
+
+@each_dtype
+@each_operation
+def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
+    """By way of make_fx."""
+    loss = OPERATIONS[operation].loss
+    example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
+    traced = make_fx(torch.func.grad(lambda X, M: loss(hermitian_part(X), M)))(example.A, example.M)
+    program = torch.export.export(traced, (example.A, example.M))
+    assert relative_error(program.module()(case.A, case.M), case.gradient()) <= 1e-13
+
+
+@pytest.mark.parametrize("eigh", [torch.linalg.eigh, sg.eigh], ids=["torch", "ours"])
+def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
+    """torch.export records no backward, torch's own no more than ours, and cannot be told to refuse at once."""
+    A = distinct(3, torch.float64, 0)
+    program = torch.export.export(Module(torch.func.grad(lambda X: eigh(X)[0].exp().sum())), (A,))
+    assert isinstance(program.module()(A), FakeTensor)
+    with pytest.raises(RuntimeError, match="Cannot access data pointer"):
+        torch.export.export(Module(torch.func.grad(lambda X: eigh(hermitian_part(X))[0].exp().sum())), (A,))
+
+
+def test_aot_inductor(tmp_path: Path) -> None:
+    """Compiled to a library, whose C++ runtime calls our operators through the dispatcher. One, as each takes long."""
+    double, complex_double = DOUBLE
+    examples = {name: problem(name, SPECTRA["distinct"], double) for name in OPERATIONS}
+    E = random_hermitian(4, 4, dtype=double, seed=2)
+
+    def program(X: Tensor, T: Tensor, Z: Tensor) -> tuple[Tensor, ...]:
+        duals = [torch.func.jvp(example.f, (X,), (T,)) for example in examples.values()]
+        return (*sg.eigh(Z), sg.eigvalsh(X, rule=sg.Split(0.5)), *(x for dual in duals for x in dual))
+
+    Z = problem("eigh", SPECTRA["degenerate"], complex_double).A
+    exported = torch.export.export(Module(program), (examples["eigh"].A, E, 2 * Z))
+    package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "program.pt2"))
+    cases = [problem(name, SPECTRA["degenerate"], double) for name in OPERATIONS]
+    L, V, split, *duals = torch._inductor.aoti_load_package(package)(cases[0].A, E, Z)
+    torch.testing.assert_close(L, torch.tensor(SPECTRA["degenerate"], dtype=double), rtol=0, atol=1e-14)
+    assert relative_error((V * L) @ V.mH, Z) <= 1e-14
+    torch.testing.assert_close(split, sg.eigvalsh(cases[0].A, rule=sg.Split(0.5)), rtol=0, atol=1e-14)
+    for case, y, along in zip(cases, duals[::2], duals[1::2], strict=True):
+        assert relative_error(y, case.f(case.A)) <= 1e-14
+        assert relative_error(along, (case.gradient() * E).sum()) <= 1e-13
+
+
+# --- tensor subclasses and modes -------------------------------------------------------------------------------------
+
+
+class Dispatched(Tensor):
+    """A wrapper that sees what reaches the dispatcher below autograd."""
+
+    seen: list[str] = []  # noqa: RUF012
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Dispatched:  # noqa: PYI034 - typing.Self is newer than Python 3.10
+        wrapper = Tensor._make_wrapper_subclass(
+            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=inner.device
+        )
+        wrapper.inner = inner
+        return wrapper
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.seen.append(str(func))
+        args, kwargs = torch.utils._pytree.tree_map_only(cls, lambda x: x.inner, (args, kwargs or {}))
+        outputs = func(*args, **kwargs)
+        return torch.utils._pytree.tree_map_only(Tensor, lambda x: cls(x.resolve_conj()), outputs)
+
+
+class Overriding(Tensor):
+    """By torch's own __torch_function__: every function gives the subclass."""
+
+
+@each_spectrum
+@each_dtype
+@each_operation
+def test_dispatch_subclass(operation: str, dtype: torch.dtype, spectrum: list[float]) -> None:
+    case = problem(operation, spectrum, dtype)
+    X = Dispatched(case.A.clone()).requires_grad_()
+    Dispatched.seen.clear()
+    (G,) = torch.autograd.grad(case.f(X), X)
+    assert isinstance(G, Dispatched)
+    assert relative_error(G.inner, case.gradient()) <= 1e-13
+    assert "spectralgrad.eigh.default" in Dispatched.seen
+    E = random_hermitian(4, 4, dtype=dtype, seed=2)
+    tangent = torch.func.jvp(case.f, (Dispatched(case.A),), (Dispatched(E),))[1]
+    assert relative_error(tangent.inner, (case.gradient().conj() * E).sum().real) <= 1e-13
+
+
+@each_spectrum
+@each_dtype
+@each_operation
+def test_function_subclass(operation: str, dtype: torch.dtype, spectrum: list[float]) -> None:
+    case = problem(operation, spectrum, dtype)
+    X = case.A.clone().as_subclass(Overriding).requires_grad_()
+    y = case.f(X)
+    assert type(y) is Overriding
+    y.backward()
+    assert relative_error(X.grad.as_subclass(Tensor), case.gradient()) <= 1e-13
+    assert type(sg.eigh(X).eigenvectors) is Overriding
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@each_dtype
+@each_operation
+def test_no_graph_is_recorded(operation: str, dtype: torch.dtype, mode: Callable[[], Any]) -> None:
+    case = problem(operation, SPECTRA["degenerate"], dtype)
+    expected = case.f(case.A)
+    X = case.A.clone().requires_grad_()
+    with mode():
+        y = case.f(X)
+        assert torch.equal(torch.func.vmap(case.f)(torch.stack([2 * X, X]))[1], expected)
+        inside = case.f(X + 0)  # of an inference tensor, where there are any
+    assert torch.equal(y, expected)
+    assert torch.equal(inside, expected)
+    assert not y.requires_grad
+    assert y.is_inference() == (mode is torch.inference_mode)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        y.backward()
+
+
+def test_saved_outputs_may_not_be_changed() -> None:
+    A = distinct(3, torch.float64, 0).requires_grad_()
+    L, V = sg.eigh(A)
+    loss = L.sum() + V.square().sum()
+    with torch.no_grad():
+        V.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 # --- rules under torch.compile ---------------------------------------------------------------------------------------
@@ -267,14 +784,3 @@ def test_compiled_code_stands_in() -> None:
     with sg.stand_in():
         assert torch.equal(torch.autograd.grad(loss(A), A)[0], torch.eye(3, dtype=torch.float64))
     assert bool(torch.autograd.grad(loss(A), A)[0].isnan().any())
-
-
-def test_export() -> None:
-    class Values(torch.nn.Module):
-        def forward(self, X: Tensor) -> Tensor:
-            return sg.eigh(X, rule=sg.Split(0.5)).eigenvalues
-
-    A = torch.stack([distinct(3, torch.float64, seed) for seed in range(2)])
-    program = torch.export.export(Values(), (A,))
-    assert "spectralgrad.eigh" in str(program.graph)
-    assert torch.equal(program.module()(A), Values()(A))

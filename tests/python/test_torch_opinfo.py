@@ -1,0 +1,183 @@
+"""PyTorch's own definitions of its functions as tests: samples, processing and checks as in its test_ops_gradients.py.
+
+Entries whose gradient goes through eigh or eigvalsh are run with `install` in force, and so are their neighbours in
+torch.linalg that have formulas of their own, which must not change: of these (`OTHERS`) gradients are checked for every
+eighth sample. torch ships no error inputs for any of them; `test_errors_are_torchs` has its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.common_utils import TestGradients as Gradients
+from torch.testing._internal.opinfo.core import OpInfo
+
+import spectralgrad as sg
+from problems import ALL, DOUBLE
+
+Gradients.__test__ = False  # torch's class, of whose helpers we make use
+
+THROUGH_EIGH = ["linalg.eigh", "linalg.eigvalsh", "linalg.pinv hermitian"]
+OTHERS = ["linalg.cond", "linalg.matrix_norm", "linalg.norm", "norm nuc"]
+WITHOUT_GRADIENT = ["linalg.matrix_rank hermitian"]
+BY_NAME: dict[str, OpInfo] = {f"{op.name} {op.variant_test_name}".strip(): op for op in op_db}
+
+
+class _Checks(Gradients):
+    def runTest(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def random_state() -> Iterator[None]:
+    """torch's samples and checks seed and draw."""
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(state)
+
+
+def _adapted(name: str, dtype: torch.dtype) -> OpInfo:
+    op = copy.copy(BY_NAME[name])
+    if name in OTHERS:
+        samples = op.sample_inputs
+        op.sample_inputs = lambda *args, **kwargs: itertools.islice(samples(*args, **kwargs), 0, None, 8)
+    else:
+        # More than torch asks of itself: batches of cotangents and tangents, and whole Jacobians where they are real
+        # (complex ones take a minute). Batches of complex tangents fail in torch, in gradcheck's own view_as_real.
+        op.check_batched_grad = op.check_batched_gradgrad = True
+        op.check_batched_forward_grad = not dtype.is_complex
+        op.gradcheck_fast_mode = dtype.is_complex
+    return op
+
+
+def _torch_skips(op: OpInfo, dtype: torch.dtype, kind: str) -> bool:
+    suite = "TestBwdGradients" if kind in ("fn_grad", "fn_gradgrad") else "TestFwdGradients"
+    return any(skip.is_active(suite, f"test_{kind}", "cpu", dtype, {}) for skip in op.skips)
+
+
+def check(name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any] | None = None) -> None:
+    """`kind` as torch's own tests are called."""
+    op = _adapted(name, dtype)
+    if _torch_skips(op, dtype, kind):
+        pytest.skip("torch's own tests leave this out")
+    function = function or op.get_op()
+    checks = _Checks()
+    if kind == "fn_grad":
+        checks._check_helper("cpu", dtype, op, function, "gradcheck")
+    elif kind == "fn_gradgrad":
+        checks._check_helper("cpu", dtype, op, function, "bwgrad_bwgrad")
+    elif kind == "fn_fwgrad_bwgrad":
+        checks._check_helper("cpu", dtype, op, function, "fwgrad_bwgrad")
+    else:
+        checks._check_helper(
+            "cpu",
+            dtype,
+            op,
+            function,
+            "gradcheck",
+            check_forward_ad=True,
+            check_backward_ad=False,
+            check_batched_grad=False,
+            check_batched_forward_grad=op.check_batched_forward_grad,
+        )
+
+
+KINDS = ["fn_grad", "fn_gradgrad", "fn_fwgrad_bwgrad", "forward_mode_AD"]
+each_kind = pytest.mark.parametrize("kind", KINDS)
+each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+
+
+@pytest.fixture
+def installed() -> Iterator[None]:
+    sg.install()
+    yield
+    sg.uninstall()
+
+
+@pytest.mark.usefixtures("installed")
+@each_kind
+@each_dtype
+@pytest.mark.parametrize("name", THROUGH_EIGH + OTHERS)
+def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
+    check(name, dtype, kind)
+
+
+@each_kind
+@each_dtype
+@pytest.mark.parametrize(
+    ("name", "function"), [("linalg.eigh", sg.eigh), ("linalg.eigvalsh", sg.eigvalsh)], ids=["eigh", "eigvalsh"]
+)
+def test_gradients_of_ours(name: str, function: Callable[..., Any], dtype: torch.dtype, kind: str) -> None:
+    check(name, dtype, kind, function)
+
+
+@each_kind
+@each_dtype
+@pytest.mark.parametrize("name", ["linalg.eigh", "linalg.eigvalsh"])
+def test_gradients_stood_in(name: str, dtype: torch.dtype, kind: str) -> None:
+    with sg.stand_in():
+        check(name, dtype, kind)
+
+
+def _outcome(op: OpInfo, sample: Any) -> tuple[Tensor, ...]:
+    result = op(sample.input, *sample.args, **sample.kwargs)
+    return (result,) if isinstance(result, Tensor) else tuple(result)
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    if (x.dtype, x.stride(), x.requires_grad) != (y.dtype, y.stride(), y.requires_grad):
+        return False
+    return torch.equal(x.isnan(), y.isnan()) and torch.equal(x.detach().nan_to_num(), y.detach().nan_to_num())
+
+
+@pytest.mark.parametrize("requires_grad", [False, True], ids=["plain", "differentiated"])
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("name", THROUGH_EIGH + OTHERS + WITHOUT_GRADIENT)
+def test_values_are_torchs_to_the_bit(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
+    op = BY_NAME[name]
+    samples = list(op.sample_inputs("cpu", dtype, requires_grad=requires_grad and op.supports_autograd))
+    assert samples
+    expected = [_outcome(op, sample) for sample in samples]
+    sg.install()
+    for sample, torchs in zip(samples, expected, strict=True):
+        ours = _outcome(op, sample)
+        assert len(ours) == len(torchs)
+        assert all(_same(x, y) for x, y in zip(ours, torchs)), sample
+    sg.uninstall()
+
+
+ERRORS = {
+    "one dimension": lambda f: f(torch.ones(3)),
+    "not square": lambda f: f(torch.ones(2, 3)),
+    "integers": lambda f: f(torch.ones(2, 2, dtype=torch.int64)),
+    "half precision": lambda f: f(torch.ones(2, 2, dtype=torch.float16)),
+    "UPLO": lambda f: f(torch.eye(2), UPLO="X"),
+    "UPLO of another type": lambda f: f(torch.eye(2), UPLO=1),
+    "out of another dtype": lambda f: f(
+        torch.eye(2), out=torch.empty(2).int() if f is torch.linalg.eigvalsh else (torch.empty(2).int(), torch.eye(2))
+    ),
+}
+
+
+def _error(call: Callable[..., Any], f: Callable[..., Any]) -> tuple[type[Exception], str] | None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - which, is what is compared
+        call(f)
+    return raised.type, str(raised.value).replace("spectralgrad.", "linalg.")
+
+
+@pytest.mark.parametrize("f", [torch.linalg.eigh, torch.linalg.eigvalsh])
+@pytest.mark.parametrize("call", ERRORS.values(), ids=ERRORS)
+def test_errors_are_torchs(call: Callable[..., Any], f: Callable[..., Any]) -> None:
+    expected = _error(call, f)
+    sg.install()
+    assert _error(call, f) == expected
+    sg.uninstall()
