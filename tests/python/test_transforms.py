@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -634,13 +635,24 @@ def test_aot_inductor(tmp_path: Path) -> None:
     exported = torch.export.export(Module(program), (examples["eigh"].A, E, 2 * Z))
     package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "program.pt2"))
     cases = [problem(name, SPECTRA["degenerate"], double) for name in OPERATIONS]
-    L, V, split, *duals = torch._inductor.aoti_load_package(package)(cases[0].A, E, Z)
+    inputs = [cases[0].A, E, Z]
+    outputs = torch._inductor.aoti_load_package(package)(*inputs)
+    L, V, split, *duals = outputs
     torch.testing.assert_close(L, torch.tensor(SPECTRA["degenerate"], dtype=double), rtol=0, atol=1e-14)
     assert relative_error((V * L) @ V.mH, Z) <= 1e-14
     torch.testing.assert_close(split, sg.eigvalsh(cases[0].A, rule=sg.Split(0.5)), rtol=0, atol=1e-14)
     for case, y, along in zip(cases, duals[::2], duals[1::2], strict=True):
         assert relative_error(y, case.f(case.A)) <= 1e-14
         assert relative_error(along, (case.gradient() * E).sum()) <= 1e-13
+
+    # The same package in a program without Python.
+    runner = Path(__file__).parents[2] / "build/tests/cpp/run_package"
+    if not runner.exists():
+        pytest.skip("the C++ half needs run_package, which `make test` builds")
+    torch.save(inputs, tmp_path / "inputs.pt")
+    subprocess.run([runner, package, tmp_path / "inputs.pt", tmp_path / "outputs.pt"], check=True)
+    for ours, theirs in zip(torch.load(tmp_path / "outputs.pt", weights_only=False), outputs, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 # --- tensor subclasses and modes -------------------------------------------------------------------------------------
