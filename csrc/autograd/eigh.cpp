@@ -1,7 +1,9 @@
 #include "autograd/eigh.h"
 
+#include "derivatives/constant.h"
 #include "derivatives/eigh.h"
 #include "ops/arguments.h"
+#include "ops/eigh.h"
 #include "ops/eigh_vjp.h"
 
 #include <spectralgrad/eigh.h>
@@ -42,6 +44,9 @@ std::tuple<Tensor, Tensor> eigh_autograd(
     std::string_view UPLO,
     ops::RuleName rule,
     ops::RuleParameters parameters) {
+  if (!derivatives::is_differentiated(A)) {
+    return below_autograd([&] { return ops::call_eigh(A, UPLO, rule, parameters); });
+  }
   auto outputs = differentiable<Eigh>({A}, {std::string(UPLO), ops::resolve_rule(rule, parameters)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }

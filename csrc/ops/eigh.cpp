@@ -1,5 +1,7 @@
 #include <spectralgrad/eigh.h>
 
+#include "ops/eigh.h"
+
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
@@ -48,13 +50,21 @@ std::tuple<Tensor&, Tensor&> eigh_out_kernel(
 
 } // namespace
 
-std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
+std::tuple<Tensor, Tensor> ops::call_eigh(
+    const Tensor& A,
+    std::string_view UPLO,
+    RuleName rule,
+    RuleParameters parameters) {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::eigh", "")
           .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, RuleName, RuleParameters)>();
+  return op.call(A, UPLO, rule, parameters);
+}
+
+std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return op.call(A, UPLO, encoded.name, encoded.parameters);
+  return ops::call_eigh(A, UPLO, encoded.name, encoded.parameters);
 }
 
 std::tuple<Tensor&, Tensor&> eigh_out(

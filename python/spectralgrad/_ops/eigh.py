@@ -17,7 +17,11 @@ class EighResult(NamedTuple):
     eigenvectors: Tensor
 
 
+# Looked up once: a call on a small matrix takes microseconds.
+_operator = torch.ops.spectralgrad.eigh.default
 _return_types: Any = torch.return_types
+_result = _return_types.linalg_eigh
+_out_result = _return_types.linalg_eigh_out
 
 register_batching("eigh")
 
@@ -74,5 +78,7 @@ def eigh(
         pair = torch.ops.spectralgrad.eigh.out(
             A, UPLO, *rule_arguments, eigenvalues=eigenvalues, eigenvectors=eigenvectors
         )
-        return cast("EighResult", _return_types.linalg_eigh_out(pair))
-    return cast("EighResult", _return_types.linalg_eigh(torch.ops.spectralgrad.eigh.default(A, UPLO, *rule_arguments)))
+        result = _out_result(pair)
+    else:
+        result = _result(_operator(A, UPLO, *rule_arguments))
+    return cast("EighResult", result)
