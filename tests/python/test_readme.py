@@ -1,5 +1,6 @@
 """What the README shows is what happens: its Python blocks run, and its comments are what they print."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import torch
 
 import spectralgrad as sg
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def python_blocks() -> list[str]:
@@ -31,6 +33,18 @@ def test_other_blocks_run():
     for block in python_blocks()[1:]:
         exec(block, {"sg": sg, "torch": torch, "A": A})
     assert not sg.installed()
+
+
+def test_quoted_ratios_are_the_committed_ones():
+    """The worst of all dtypes, from the file that `benchmarks/bench_overhead.py --out` wrote."""
+    measurements = json.loads((ROOT / "benchmarks/results/overhead.json").read_text())["measurements"]
+
+    def worst(ending: str) -> str:
+        ours = [m for m in measurements if m["contender"] == "spectralgrad.eigh" and m["case"].endswith(ending)]
+        return f"{max(m['ratio'] for m in ours):.1f}"
+
+    quoted = re.search(r"a call costs ([\d.]+) times PyTorch's, with its backward ([\d.]+) times", README)
+    assert quoted.groups() == (worst("forward"), worst("backward"))
 
 
 def test_the_limit_that_is_stated_first_is_one():
