@@ -48,19 +48,25 @@ void note_second_order_warning() {
   second_order_pass = torch::autograd::get_current_graph_task_id();
 }
 
+void warn_or_raise(const std::string& message) {
+  if (checks() == Checks::raise) {
+    gauge_reporter().raise(message);
+  }
+  gauge_reporter().warn(message);
+}
+
 void act_on(const Verdict& verdict) {
-  const auto level = checks();
-  if (verdict.finding == Finding::none || level == Checks::ignore) {
+  if (verdict.finding == Finding::none || checks() == Checks::ignore) {
     return;
   }
   const auto pass = torch::autograd::get_current_graph_task_id();
   if (verdict.finding != Finding::phases && pass != -1 && pass == second_order_pass) {
     return;
   }
-  if (verdict.finding == Finding::phases || level == Checks::raise) {
+  if (verdict.finding == Finding::phases) {
     gauge_reporter().raise(describe(verdict));
   }
-  gauge_reporter().warn(describe(verdict));
+  warn_or_raise(describe(verdict));
 }
 
 } // namespace spectralgrad::kernels

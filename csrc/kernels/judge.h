@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 // Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
@@ -29,6 +30,9 @@ struct Verdict {
     return finding < other.finding || (finding == other.finding && matrix < other.matrix);
   }
 };
+
+/// Warns of a gradient that is lost or undefined; under `Checks::raise` raises.
+void warn_or_raise(const std::string& message);
 
 /// Raises or warns as `checks()` says.
 void act_on(const Verdict& verdict);

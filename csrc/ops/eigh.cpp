@@ -7,7 +7,6 @@
 #include "ops/split.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/empty_strided.h>
 #include <torch/library.h>
 
 namespace spectralgrad {

@@ -6,7 +6,6 @@
 
 #include <ATen/ops/_linalg_eigh.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_strided.h>
 #include <c10/util/Exception.h>
 
 #include <limits>

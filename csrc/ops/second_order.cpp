@@ -108,10 +108,7 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
         "spectralgrad.eigh: A second derivative is taken through a repeated eigenvalue (of matrix ",
         close[0].item<int64_t>(),
         " of the batch), where part of it is lost, whatever the loss; rule=spectralgrad.Split(order=2) recovers it.");
-    if (checks() == Checks::raise) {
-      gauge_reporter().raise(message);
-    }
-    gauge_reporter().warn(message);
+    kernels::warn_or_raise(message);
     kernels::note_second_order_warning();
   }
   return x.clone();

@@ -115,7 +115,6 @@ def install(rule: Rule | None = None) -> None:
 def uninstall() -> None:
     """Gives torch its own derivatives back. Harmless where nothing is installed."""
     _C.uninstall()
-    _forget_kernels()
 
 
 def installed() -> bool:
