@@ -42,6 +42,16 @@ using Dictionary = ska::flat_hash_map<std::string, at::IValue>;
 struct Saved {
   variable_list inputs;
   variable_list outputs;
+  /// For `vjp`: of each input, whether anything will be done with its cotangent. Others may be left undefined.
+  std::vector<bool> needed;
+};
+
+/// The options of an operation that has none.
+struct NoOptions {
+  void save(Dictionary&) const {}
+  static NoOptions load(const Dictionary&) {
+    return {};
+  }
 };
 
 /// Calls `f` below the autograd dispatch keys.
@@ -68,6 +78,38 @@ inline bool requires_grad(const variable_list& list) {
   return at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad(list);
 }
 
+/// Which of an operation's inputs are there: a `Function` takes no undefined ones.
+struct Positions {
+  std::vector<int64_t> defined;
+  int64_t arity;
+
+  explicit Positions(const variable_list& inputs) : arity(static_cast<int64_t>(inputs.size())) {
+    for (int64_t i = 0; i < arity; ++i) {
+      if (inputs[i].defined()) {
+        defined.push_back(i);
+      }
+    }
+  }
+
+  Positions(std::vector<int64_t> defined, int64_t arity) : defined(std::move(defined)), arity(arity) {}
+
+  variable_list gather(const variable_list& all) const {
+    variable_list result;
+    for (const auto i : defined) {
+      result.push_back(all[i]);
+    }
+    return result;
+  }
+
+  variable_list spread(at::TensorList present) const {
+    variable_list result(arity);
+    for (size_t i = 0; i < defined.size(); ++i) {
+      result[defined[i]] = present[i];
+    }
+    return result;
+  }
+};
+
 template <typename Op>
 class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> {
  public:
@@ -77,29 +119,38 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
   static variable_list forward(
       torch::autograd::AutogradContext* context,
       at::TensorList inputs,
+      const Positions& positions,
       const typename Op::Options& options) {
-    const auto list = inputs.vec();
-    auto outputs = below_autograd([&] { return Op::forward(list, options); });
+    auto outputs = below_autograd([&] { return Op::forward(positions.spread(inputs), options); });
     context->set_materialize_grads(false);
     options.save(context->saved_data);
     variable_list saved;
     if constexpr (Op::saves_inputs) {
-      saved = list;
+      saved = inputs.vec();
     }
     if constexpr (Op::saves_outputs) {
       saved.insert(saved.end(), outputs.begin(), outputs.end());
     }
-    context->saved_data["inputs"] = Op::saves_inputs ? static_cast<int64_t>(list.size()) : int64_t{0};
+    context->saved_data["positions"] = positions.defined;
+    context->saved_data["arity"] = positions.arity;
     context->save_for_backward(std::move(saved));
     return outputs;
   }
 
   static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
-    const auto saved = context->get_saved_variables();
-    const auto split = saved.begin() + context->saved_data.at("inputs").toInt();
-    auto result =
-        Op::vjp(cotangents, {{saved.begin(), split}, {split, saved.end()}}, Op::Options::load(context->saved_data));
-    result.emplace_back(); // the options
+    const auto tensors = context->get_saved_variables();
+    const Positions positions{context->saved_data.at("positions").toIntVector(), context->saved_data.at("arity").toInt()};
+    const auto count = positions.defined.size();
+    const auto split = tensors.begin() + static_cast<int64_t>(Op::saves_inputs ? count : 0);
+    Saved saved{{}, {split, tensors.end()}, std::vector<bool>(positions.arity)};
+    if constexpr (Op::saves_inputs) {
+      saved.inputs = positions.spread(at::TensorList(tensors).slice(0, count));
+    }
+    for (size_t i = 0; i < count; ++i) {
+      saved.needed[positions.defined[i]] = context->needs_input_grad(i);
+    }
+    auto result = positions.gather(Op::vjp(cotangents, saved, Op::Options::load(context->saved_data)));
+    result.resize(count + 2); // beside tensors, the positions and the options
     return result;
   }
 };
@@ -129,6 +180,9 @@ struct RecordedNode : public torch::autograd::Node {
     for (size_t i = 0; i < saved_.size(); ++i) {
       auto& list = i < input_count_ ? saved.inputs : saved.outputs;
       list.push_back(saved_[i].unpack(i < input_count_ ? nullptr : getptr()));
+    }
+    for (size_t i = 0; i < num_outputs(); ++i) {
+      saved.needed.push_back(task_should_compute_output(i));
     }
     return Op::vjp(cotangents, saved, options_);
   }
@@ -199,7 +253,9 @@ variable_list differentiable(const variable_list& inputs, const typename Op::Opt
     return record<Op>(inputs, options);
   }
   if (requires_grad(inputs)) {
-    return OrdinaryFunction<Op>::apply(at::TensorList(inputs), options);
+    const Positions positions(inputs);
+    const auto present = positions.gather(inputs);
+    return OrdinaryFunction<Op>::apply(at::TensorList(present), positions, options);
   }
   return below_autograd([&] { return Op::forward(inputs, options); });
 }

@@ -123,4 +123,9 @@ Tensor divide_tangent_by_gaps(const Tensor& X, const Tensor& eigenvalues, const 
   return inverse_gaps(gaps, rule, dropped) * kept / gaps.scale;
 }
 
+Tensor quotient(const Tensor& numerator, const Tensor& gap) {
+  const auto none = gap == 0;
+  return at::where(none, at::zeros({}, numerator.options()), numerator / at::where(none, at::ones_like(gap), gap));
+}
+
 } // namespace spectralgrad::derivatives

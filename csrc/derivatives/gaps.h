@@ -41,7 +41,10 @@ at::Tensor divide_cotangent_by_gaps(
 /// pairs whose gap is rounding.
 at::Tensor divide_tangent_by_gaps(const at::Tensor& X, const at::Tensor& eigenvalues, const Rule& rule);
 
-/// The same for one matrix at a time, for kernels: F_ij of n >= 1 eigenvalues.
+/// numerator/gap, entry by entry, for divided differences; 0 where the gap is. Not differentiated.
+at::Tensor quotient(const at::Tensor& numerator, const at::Tensor& gap);
+
+/// F_ij for one matrix at a time, for kernels: of n >= 1 eigenvalues.
 template <typename T>
 class InverseGaps {
  public:

@@ -3,6 +3,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 // Every default tolerance of the library, with its reason. All are multiples of powers of eps, the unit round-off gap
@@ -40,6 +41,16 @@ inline double gauge(c10::ScalarType dtype) {
 /// make the two parts equal.
 inline double split_width(c10::ScalarType dtype, int order) {
   return order == 2 ? std::cbrt(eps(dtype)) : std::sqrt(eps(dtype));
+}
+
+/// Two formulas for a divided difference agree if they differ by no more than this many times the rounding of the worse one:
+/// f as it is given may carry a few eps of its own.
+inline constexpr double agreement = 16.0;
+
+/// Eigenvalues of a semidefinite matrix up to this fraction of max|lambda| cannot be told from 0: LAPACK's backward error.
+/// Square roots take them for 0 in their derivatives, and negative ones in their values.
+inline double zero_eigenvalue(c10::ScalarType dtype, int64_t n) {
+  return static_cast<double>(n) * eps(dtype);
 }
 
 } // namespace spectralgrad::tolerances

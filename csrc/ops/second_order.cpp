@@ -34,19 +34,12 @@ const auto& warn_op() {
   return op;
 }
 
-struct NoOptions {
-  void save(autograd::Dictionary&) const {}
-  static NoOptions load(const autograd::Dictionary&) {
-    return {};
-  }
-};
-
 /// The identity of (eigenvalues, eigenvectors), whose derivatives warn.
 struct WatchSecondOrder {
   static constexpr const char* name = "WatchSecondOrder";
   static constexpr bool saves_inputs = true;
   static constexpr bool saves_outputs = false;
-  using Options = NoOptions;
+  using Options = autograd::NoOptions;
 
   static variable_list forward(const variable_list& inputs, const Options&) {
     auto [eigenvalues, eigenvectors] = watch_op().call(inputs[0], inputs[1]);
@@ -76,7 +69,7 @@ struct WarnOfSecondOrder {
   static constexpr const char* name = "WarnOfSecondOrder";
   static constexpr bool saves_inputs = false;
   static constexpr bool saves_outputs = false;
-  using Options = NoOptions;
+  using Options = autograd::NoOptions;
 
   static variable_list forward(const variable_list& inputs, const Options&) {
     return {warn_op().call(inputs[0], inputs[1])};

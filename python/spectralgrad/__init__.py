@@ -12,6 +12,7 @@ from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
+from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
     Cutoff,
@@ -42,11 +43,18 @@ __all__ = [
     "default_rule",
     "eigh",
     "eigvalsh",
+    "expm",
+    "funm",
     "install",
     "installed",
+    "invsqrtm",
+    "logm",
+    "powm",
     "set_checks",
     "set_default_rule",
+    "sqrtm",
     "stand_in",
+    "trace_funm",
     "uninstall",
     "use_rule",
 ]

@@ -69,6 +69,22 @@ def clustered(gap: float, dtype: torch.dtype, seed: int, *, positive: bool = Fal
     return with_spectrum([*lower, *(1 + k * gap for k in range(4)), 2.5, 4.0], dtype, seed)
 
 
+def with_cluster(n: int, m: int, gap: float, dtype: torch.dtype, seed: int, *, lowest: float = 0.2) -> Tensor:
+    """m eigenvalues `gap` apart, at `cluster(n, m)`; the others at least 0.4 away from them."""
+    below = (n - m) // 2
+    border = lowest + 0.8 + (m - 1) * gap
+    spectrum = [
+        *np.linspace(lowest, lowest + 0.4, below),
+        *(lowest + 0.8 + k * gap for k in range(m)),
+        *np.linspace(border + 0.4, border + 1.5, n - m - below),
+    ]
+    return with_spectrum(spectrum, dtype, seed)
+
+
+def cluster(n: int, m: int) -> slice:
+    return slice((n - m) // 2, (n - m) // 2 + m)
+
+
 def distinct(n: int, dtype: torch.dtype, seed: int) -> Tensor:
     """Eigenvalues 1 ± 0.25 apart."""
     spread = np.random.default_rng(seed).uniform(-0.12, 0.12, n)
@@ -131,3 +147,15 @@ def invariant_loss(M: Tensor) -> Loss:
         return (L.sin() * weights).sum() + ((V.conj() * (M @ V)).sum(-2).real * weights.sqrt()).sum()
 
     return loss
+
+
+def gradient_of(f: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+    """Of a function of the matrix itself."""
+    X = A.detach().clone().requires_grad_()
+    return torch.autograd.grad(f(X), X)[0]
+
+
+def hessian_times(f: Callable[[Tensor], Tensor], A: Tensor, E: Tensor) -> Tensor:
+    X = A.detach().clone().requires_grad_()
+    (G,) = torch.autograd.grad(f(X), X, create_graph=True)
+    return torch.autograd.grad(G, X, E)[0]

@@ -5,14 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import mpmath
 import numpy as np
 import pytest
 
-from spectralgrad.compare import add_arguments, graphs, programs, reference, results, run, sweep, worker, workers
+from spectralgrad.compare import (
+    add_arguments,
+    functions,
+    functions_worker,
+    graphs,
+    peers,
+    programs,
+    reference,
+    results,
+    run,
+    sweep,
+    timing,
+    worker,
+    workers,
+)
 from spectralgrad.compare.losses import LOSSES, Parameters
+from spectralgrad.compare.peers import functions as contenders
 from spectralgrad.compare.peers import numpy_peer
 from spectralgrad.compare.problems import Problem, References, load, save
 
@@ -223,6 +239,107 @@ def test_peers_that_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str])
     assert "expected a comma-separated list of numpy, torch, jax, tensorflow" in capsys.readouterr().err
 
 
+_SPECTRA = [(functions.SEPARATED, ""), (functions.NEAR, "1e-8"), (functions.CLUSTER, functions.EXACT)]
+
+
+@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("family", _SPECTRA, ids=lambda family: family[0])
+def test_second_derivatives_are_those_of_the_loss(name: str, family: tuple[str, str]) -> None:
+    """Against central differences of the exact gradient D f(A)[f(A) - M], in 60 digits."""
+    n, function = 3, functions.FUNCTIONS[name]
+    rng = np.random.default_rng(7)
+    matrix = functions.matrix(*family, n, rng)
+    m, e = (sweep.hermitian_part(sweep.gaussian(rng, (n, n), "symmetric")) for _ in range(2))
+
+    def gradient(a: np.ndarray) -> np.ndarray:
+        values, vectors = mpmath.eigsy(mpmath.matrix(a.tolist()))
+        v = np.array(vectors.tolist(), dtype=object)
+        x = np.diag([function.f(value) for value in values]) - v.T @ m @ v
+        return v @ (reference.function_weights(list(values), function.f, function.df) * x) @ v.T
+
+    exact = functions.hessian_product(reference.eigh_mp(matrix), function, m, e).to_numpy()
+    with reference.working_precision():
+        step = mpmath.mpf(10) ** -15
+        high, low = (gradient(matrix + sign * step * e) for sign in (1, -1))
+        differences = ((high - low) / (2 * step)).astype(float)
+    np.testing.assert_allclose(exact, differences, rtol=0, atol=1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("family", functions.FAMILIES)
+def test_spectra_are_what_they_are_called(family: str) -> None:
+    label = "1e-4" if family in functions.WITH_GAPS else ""
+    values = np.linalg.eigvalsh(functions.matrix(family, label, 8, np.random.default_rng(0)))
+    gaps = np.diff(values) / values[-1]
+    near = {functions.SEPARATED: 0, functions.UNITS: 0, functions.CLUSTER: 3, functions.NEAR: 7, functions.IDENTITY: 7}
+    assert np.count_nonzero(gaps < 2e-4) == near[family]
+    assert values[0] > 0
+
+
+def _by_functions(tmp_path: Path, names: list[str]) -> workers.Answer:
+    problems = [p for p in functions.problems(quick=True) if p.meta["precision"] == "double"]
+    save(problems, tmp_path)
+    options = {"peers": names, "timed": [("double", "sqrt", 3, 2)], "repeats": 2, "seconds": 1e-4}
+    (tmp_path / functions.OPTIONS).write_text(json.dumps(options))
+    functions_worker.work(tmp_path)
+    return workers.read(functions.PROCESS, tmp_path)
+
+
+def test_matrix_functions_of_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(name: str) -> list[contenders.Contender]:
+        if name in peers.LIBRARIES:
+            module = peers.LIBRARIES[name]
+            raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+        return present(name)
+
+    present = contenders.create
+    monkeypatch.setattr(contenders, "create", create)
+    answer = _by_functions(tmp_path, ["spectralgrad", "numpy", "torch", "torchspd", "spd-learn", "pot"])
+    assert answer.finished
+    comparison = results.Comparison([], {}, answer.summary, {}, True, 0.0)
+    assert comparison.absent_libraries() == [(name, "not installed") for name in ("torchspd", "spd-learn", "POT")]
+    assert list(answer.summary["contenders"]) == ["spectralgrad", "eigh by hand", "matrix_exp"]
+    assert {t["contender"]: t["batch"] for t in answer.summary["timings"]} == {"spectralgrad": 2, "eigh by hand": 2}
+
+
+def test_matrix_functions_by_everyone(tmp_path: Path) -> None:
+    pytest.importorskip("torchspd", reason="torchspd is not installed: requirements/clients.txt")
+    answer = _by_functions(tmp_path, ["torch", "torchspd", "spectralgrad"])
+    problems = [p for p in functions.problems(quick=True) if p.meta["precision"] == "double"]
+    shared = References()
+    exact = {problem.key: functions.references(problem, shared) for problem in problems}
+    records = results.measure_functions(problems, exact, answer)
+
+    def worst(peer: str, order: str, **wanted: str) -> float:
+        chosen = [
+            record
+            for record in results.Comparison(records, {}, answer.summary, {}, True, 0.0).select(part=order, **wanted)
+            if record.peer == peer
+        ]
+        assert chosen
+        assert all(record.status == results.OK for record in chosen)
+        return max(record.error for record in chosen if record.error is not None)
+
+    first, second = functions.FIRST, functions.SECOND
+    assert worst("spectralgrad", first) < 1e-13
+    assert worst("spectralgrad", second) < 2e-10
+    assert worst("matrix_exp", first) < 1e-13
+    assert worst("matrix_exp", second) < 1e-13
+    assert worst("eigh by hand", first, family=functions.SEPARATED) < 1e-13
+    assert worst("torchspd", first, loss="sqrt", family=functions.IDENTITY) < 1e-14
+    by_hand = [r for r in records if r.peer == "eigh by hand" and r.family == functions.IDENTITY]
+    assert {record.status for record in by_hand} == {results.NOT_FINITE}
+    once = [r for r in records if r.peer == "torchspd" and r.part == second]
+    assert {record.status for record in once} == {results.RAISED}
+
+
+def test_times_are_multiples_of_the_first() -> None:
+    calls: dict[str, Callable[[], object]] = {"quick": lambda: None, "slow": lambda: sum(range(10_000))}
+    taken = timing.interleaved(calls, repeats=5, seconds=1e-3)
+    assert (taken["quick"].median_ratio, taken["quick"].minimum_ratio) == (1, 1)
+    assert taken["slow"].minimum_ratio == taken["slow"].minimum / taken["quick"].minimum
+    assert taken["slow"].median_ratio > 2
+
+
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("rich", "matplotlib", "threadpoolctl"):
         pytest.importorskip(name)
@@ -231,11 +348,14 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         *graphs.problems(("benzene, Hückel",)),
     ]
     monkeypatch.setattr(results, "all_problems", lambda quick: problems)
+    monkeypatch.setattr(functions, "cases", lambda quick: [(functions.SEPARATED, ""), (functions.IDENTITY, "")])
+    monkeypatch.setattr(functions, "timed", lambda quick: [("double", "exp", 3, 4)])
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     # Drawing plots takes numbers from Python's generator, which the tests share.
     state = random.getstate()
-    assert run(parser.parse_args(["--out", str(tmp_path / "out"), "--peers", "numpy"])) == 0
+    arguments = ["--quick", "--out", str(tmp_path / "out"), "--peers", "numpy,torchspd"]
+    assert run(parser.parse_args(arguments)) == 0
     random.setstate(state)
 
     shown = capsys.readouterr().out
@@ -243,14 +363,21 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["machine"]["versions"]["numpy"] == np.__version__
     assert set(written["peers"]) == {"numpy", "spectralgrad"}
-    assert all(record["status"] != results.RAISED for record in written["records"])
+    # torchspd is once differentiable.
+    raised = {r["peer"] for r in written["records"] if r["status"] == results.RAISED}
+    assert raised <= {"torchspd"}
     gated = [
         record["error"]
         for record in written["records"]
         if record["variant"] == "Gated" and record["loss"] == "projector" and record["precision"] == "double"
     ]
     assert max(gated) < 1e-13
+    ours = [r["error"] for r in written["records"] if r["part"] == functions.FIRST and r["peer"] == "spectralgrad"]
+    assert max(error for error in ours if error is not None) < 1e-4  # single precision
+    assert written["functions"]["timings"][0]["contender"] == "spectralgrad"
     report = (tmp_path / "out" / "report.md").read_text()
     for picture in (tmp_path / "out").glob("*.png"):
         assert f"({picture.name})" in report
     assert "Is Lorentzian broadening any better than a mask?" in report
+    assert "Functions of a matrix, worst error of the gradient" in report
+    assert "| exp: spectralgrad |" in report

@@ -4,6 +4,7 @@
 #include <spectralgrad/checks.h>
 #include <spectralgrad/eigh.h>
 #include <spectralgrad/eigvalsh.h>
+#include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/rule.h>
 #include <spectralgrad/version.h>

@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor
 
 
+def check_tensor(function: str, x: Any, name: str = "A") -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"spectralgrad.{function}: Expected {name} to be a Tensor, but got {type(x).__name__}")
+
+
 def check_types(function: str, A: Any, UPLO: Any) -> None:
-    if not isinstance(A, Tensor):
-        raise TypeError(f"spectralgrad.{function}: Expected A to be a Tensor, but got {type(A).__name__}")
+    check_tensor(function, A)
     if not isinstance(UPLO, str):
         raise TypeError(f"spectralgrad.{function}: Expected UPLO to be a str, but got {type(UPLO).__name__}")
 

@@ -12,15 +12,16 @@ from . import peers
 
 _OUR_PEER = "spectralgrad"
 _WIDTH_OF_FILES = 170
+# Of the turns in which contenders are timed.
+_TIMING = {"repeats": 21, "seconds": 0.02}
+_QUICK_TIMING = {"repeats": 7, "seconds": 0.005}
 
 
 def _peer_list(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = sorted(set(names) - set(peers.MODULES))
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(
-            f"expected a comma-separated list of {', '.join(peers.MODULES)}, but got {text!r}"
-        )
+    known = (*peers.MODULES, *peers.LIBRARIES)
+    if not names or not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"expected a comma-separated list of {', '.join(known)}, but got {text!r}")
     return names
 
 
@@ -37,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peers",
         type=_peer_list,
         metavar="NAMES",
-        default=[name for name in peers.MODULES if name != _OUR_PEER],
-        help="frameworks to compare spectralgrad with, comma-separated (default: torch, jax, tensorflow and numpy)",
+        default=[name for name in (*peers.MODULES, *peers.LIBRARIES) if name != _OUR_PEER],
+        help="what to compare spectralgrad with, comma-separated (default: numpy, torch, jax and tensorflow, and for "
+        "matrix functions torchspd, spd-learn and pot)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer sizes: within a minute instead of ten")
 
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from . import machine, plots, report, results, tables, workers
+    from . import functions, machine, plots, report, results, tables, workers
     from .problems import save
 
     started = time.perf_counter()
@@ -60,21 +62,37 @@ def run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     names = [name for name in peers.MODULES if name in (*arguments.peers, _OUR_PEER)]
     problems = results.all_problems(quick=arguments.quick)
+    function_problems = list(functions.problems(quick=arguments.quick))
+    function_options = {
+        "peers": [_OUR_PEER, *(name for name in arguments.peers if name != _OUR_PEER)],
+        "timed": functions.timed(quick=arguments.quick),
+        **(_QUICK_TIMING if arguments.quick else _TIMING),
+    }
 
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory(prefix="spectralgrad-compare-") as temporary:
         folder = Path(temporary)
         save(problems, folder)
+        functions_folder = folder / functions.PROCESS
+        functions_folder.mkdir()
+        save(function_problems, functions_folder)
         with (
             Progress(*columns, console=console) as progress,
             workers.running(names, folder, len(problems), progress),
         ):
             exact = results.references(problems, progress)
+            exact_functions = results.function_references(function_problems, progress)
         answers = {name: workers.read(name, folder) for name in names}
-        records = results.measure(problems, exact, answers)
+        with Progress(*columns, console=console) as progress:
+            beside = workers.run_functions(functions_folder, function_options, len(function_problems), progress)
+        records = [
+            *results.measure(problems, exact, answers),
+            *results.measure_functions(function_problems, exact_functions, beside),
+        ]
 
     comparison = results.Comparison(
         records=records,
+        functions=beside.summary,
         answers={name: answer.summary for name, answer in answers.items()},
         machine=machine.describe(),
         quick=arguments.quick,
@@ -92,4 +110,4 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = round(time.perf_counter() - started)
     written = f"{out / 'report.md'}, {len(pictures)} plots and results.json"
     console.print(f"\n{written} written after {seconds} s", markup=False)
-    return 0 if all(answer.finished for answer in answers.values()) else 1
+    return 0 if all(answer.finished for answer in (*answers.values(), beside)) else 1

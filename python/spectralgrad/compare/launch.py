@@ -1,7 +1,7 @@
-"""Starts a worker: ``python launch.py PEER FOLDER``.
+"""Starts a worker: ``python launch.py PEER FOLDER``, or ``functions`` for the peers of part 5 together.
 
 ``python -m spectralgrad.compare.worker`` would import the spectralgrad package first, and torch with it, into the
-processes of all other frameworks. Here the package's name stands for its folder only, unless the peer is the package.
+processes of all other frameworks. Here the package's name stands for its folder only, unless the package is measured.
 """
 
 import sys
@@ -12,14 +12,19 @@ from pathlib import Path
 def start(peer: str, folder: str) -> None:
     package_folder = Path(__file__).resolve().parents[1]
     sys.path[0] = str(package_folder.parent)
-    if peer != "spectralgrad":
+    if peer not in ("spectralgrad", "functions"):
         package = types.ModuleType("spectralgrad")
         package.__path__ = [str(package_folder)]
         sys.modules["spectralgrad"] = package
 
-    from spectralgrad.compare.worker import work
+    if peer == "functions":
+        from spectralgrad.compare import functions_worker
 
-    work(peer, Path(folder))
+        functions_worker.work(Path(folder))
+    else:
+        from spectralgrad.compare import worker
+
+        worker.work(peer, Path(folder))
 
 
 if __name__ == "__main__":

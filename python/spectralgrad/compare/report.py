@@ -7,10 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from . import dimension, graphs, programs, reference, sweep
+from . import dimension, functions, graphs, programs, reference, sweep
 from .losses import LOSSES
 from .peers import TITLES
-from .results import NOT_FINITE, OK, Comparison, Record, title
+from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
 from .tables import Table, number, to_markdown
 
 _OURS = "spectralgrad"
@@ -139,6 +139,43 @@ def _graph_finding(comparison: Comparison) -> list[str]:
     return ["Bond orders of molecules and graphs with symmetry, worst error: " + "; ".join(texts) + "."]
 
 
+def _second_order_text(records: list[Record]) -> str:
+    """The worst second derivative, or that there is none."""
+    if records and all(record.status == RAISED for record in records):
+        return "second derivatives raise"
+    largest = _largest(records)
+    text = f"second derivatives {amount(largest.error or 0.0)}" if largest else "no finite second derivative"
+    count = sum(record.status == NOT_FINITE for record in records)
+    return text + (f" and {count} of {len(records)} NaN" if count and largest else "")
+
+
+def _libraries_finding(comparison: Comparison) -> list[str]:
+    """Everyone who has functions of a matrix: the worst case of each, and its time."""
+    texts: list[str] = []
+    for name, contender in comparison.functions.get("contenders", {}).items():
+        first, second = (
+            comparison.select(part=order, precision="double", peer=name)
+            for order in (functions.FIRST, functions.SECOND)
+        )
+        if not first:
+            continue
+        largest = max((r for r in first if r.error is not None), key=lambda r: r.error or 0.0, default=None)
+        where = f" ({largest.loss}, {functions.FAMILIES[largest.family]})" if largest else ""
+        text = (amount(largest.error or 0.0) if largest else "no finite gradient") + where
+        count = sum(record.status == NOT_FINITE for record in first)
+        text += f" and {count} of {len(first)} NaN" if count else ""
+        ratios = [
+            timing["median_ratio"]
+            for timing in comparison.functions["timings"]
+            if timing["contender"] == name and timing["precision"] == "double"
+        ]
+        text = f"{name} ({', '.join(contender['functions'])}) {text}, {_second_order_text(second)}"
+        texts.append(text + (f", {min(ratios):.2g} to {max(ratios):.2g} times our time" if texts and ratios else ""))
+    if not texts:
+        return []
+    return [f"Functions of a matrix, worst error of the gradient, double precision: {'; '.join(texts)}."]
+
+
 def _difference_finding(comparison: Comparison) -> list[str]:
     step, error = min(programs.finite_differences(), key=lambda pair: pair[1])
     outcomes = (
@@ -191,7 +228,11 @@ def findings(comparison: Comparison) -> list[str]:
         *lorentzian_against_mask(comparison),
         *_graph_finding(comparison),
         *_dimension_finding(comparison),
-        *[f"{title}: {status}; it has no numbers in this report." for title, status in comparison.absent()],
+        *_libraries_finding(comparison),
+        *[
+            f"{title}: {status}; it has no numbers in this report."
+            for title, status in (*comparison.absent(), *comparison.absent_libraries())
+        ],
     ]
 
 
@@ -210,7 +251,7 @@ def _explanations(comparison: Comparison) -> list[str]:
 def _header(comparison: Comparison) -> str:
     machine = comparison.machine
     versions = dict(machine["versions"])
-    for answer in comparison.answers.values():
+    for answer in (*comparison.answers.values(), *comparison.functions.get("peers", {}).values()):
         versions |= answer.get("versions", {})
     size = "quick run" if comparison.quick else "full run"
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -273,6 +314,19 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         "## 4. The effect of the dimension\n",
         *(table(subject) for subject in tables if subject.startswith("dimension")),
         picture("dimension"),
+        "## 5. Functions of a matrix\n",
+        "exp, log, √ and 1/√ of positive definite matrices by everyone who has them with derivatives for tensors. "
+        "Spectra: separated (0.4 … 3); the same times 1e-10, as covariances in small units are; with half of the "
+        "eigenvalues within a few gaps of 1 and the rest in 0.2 … 0.6 (“exact”: the identity beside a dense block); "
+        "all of them within one gap of 1; the identity. The losses are tr(M f(A)) and, for second derivatives, "
+        "|f(A) − M|²/2: that one is not linear in f(A), so that a backward which takes its eigenvalues for constants "
+        "shows. All ran in one process.\n",
+        "\n".join(
+            f"- **{name}** ({', '.join(contender['functions'])}): {contender['rule']}."
+            for name, contender in comparison.functions.get("contenders", {}).items()
+        )
+        + "\n",
+        *(table(subject) for subject in tables if subject.startswith((functions.FIRST, "speed"))),
         "Losses: " + "; ".join(f"{loss.title}: {loss.formula}" for loss in LOSSES.values()) + ".\n",
     ]
     return "\n".join(blocks)

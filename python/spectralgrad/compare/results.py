@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import dimension, graphs, peers, programs, reference, sweep
+from . import dimension, functions, graphs, peers, programs, reference, sweep
 from .losses import LOSSES
 from .problems import Exact, Problem, References
 from .worker import INSTALLED
@@ -54,6 +54,7 @@ class Comparison:
 
     records: list[Record]
     answers: dict[str, dict[str, Any]]
+    functions: dict[str, Any]
     machine: dict[str, Any]
     quick: bool
     seconds: float
@@ -73,6 +74,16 @@ class Comparison:
             (peers.TITLES[name], answer["status"])
             for name, answer in self.answers.items()
             if answer["status"] != INSTALLED
+        ]
+
+    def absent_libraries(self) -> list[tuple[str, str]]:
+        """(title, status) of the libraries that part 5 lacks."""
+        if self.functions["status"] != INSTALLED:
+            return [("Matrix functions", self.functions["status"])]
+        return [
+            (peers.TITLES[name], found["status"])
+            for name, found in self.functions["peers"].items()
+            if found["status"] != INSTALLED
         ]
 
     def select(self, **wanted: Any) -> list[Record]:
@@ -119,6 +130,25 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         }
 
 
+def function_references(problems: list[Problem], progress: Progress) -> dict[str, list[functions.Exact]]:
+    """The exact derivatives of every problem of part 5, by its key."""
+    task = progress.add_task("references of matrix functions", total=sum(len(p.labels) for p in problems))
+    shared = References()
+    return {problem.key: functions.references(problem, shared, lambda: progress.advance(task)) for problem in problems}
+
+
+def _outcome(
+    answer: Answer, key: str, truth: reference.HighPrecisionMatrix | None, why_not: str = ""
+) -> tuple[str, float | None, str]:
+    """(status, error, note) of one derivative."""
+    if key in answer.failures:
+        return RAISED, None, answer.failures[key]
+    if truth is None:
+        return UNDEFINED, None, why_not
+    error = reference.relative_error(answer.gradients[key], truth)
+    return (OK, error, "") if math.isfinite(error) else (NOT_FINITE, None, "")
+
+
 def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dict[str, Answer]) -> list[Record]:
     """One record per problem, matrix and variant of every peer that answered."""
     records = []
@@ -126,16 +156,9 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
         for variant in answer.summary.get("variants", {}):
             for problem in problems:
                 for i, (label, truth) in enumerate(zip(problem.labels, exact[problem.key], strict=True)):
-                    key = f"{problem.key}/{variant}/{i}"
-                    status, error, note = OK, None, ""
-                    if key in answer.failures:
-                        status, note = RAISED, answer.failures[key]
-                    elif truth.gradient is None:
-                        status, note = UNDEFINED, truth.why_not or ""
-                    else:
-                        error = reference.relative_error(answer.gradients[key], truth.gradient)
-                        if not math.isfinite(error):
-                            status, error = NOT_FINITE, None
+                    status, error, note = _outcome(
+                        answer, f"{problem.key}/{variant}/{i}", truth.gradient, truth.why_not or ""
+                    )
                     meta = problem.meta
                     records.append(
                         Record(
@@ -156,6 +179,35 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
     return records
 
 
+def measure_functions(problems: list[Problem], exact: dict[str, list[functions.Exact]], answer: Answer) -> list[Record]:
+    """One record per problem, matrix, contender and order of part 5."""
+    return [
+        Record(
+            order,
+            problem.loss,
+            title,
+            "",
+            label,
+            problem.meta["n"],
+            problem.meta["precision"],
+            family,
+            *_outcome(
+                answer,
+                f"{problem.key}/{title}/{order}/{i}",
+                truth.gradient if order == functions.FIRST else truth.hessian_product,
+            ),
+            smallest_gap=truth.smallest_gap,
+        )
+        for title, contender in answer.summary.get("contenders", {}).items()
+        for problem in problems
+        if problem.loss in contender["functions"]
+        for order in (functions.FIRST, functions.SECOND)
+        for i, (label, family, truth) in enumerate(
+            zip(problem.labels, problem.meta["families"], exact[problem.key], strict=True)
+        )
+    ]
+
+
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Every number and every version."""
     return {
@@ -163,6 +215,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "seconds": comparison.seconds,
         "machine": comparison.machine,
         "peers": comparison.answers,
+        "functions": comparison.functions,
         "reference_digits": reference.DIGITS,
         "error": "relative, of the gradient's Hermitian part, Frobenius norm",
         "losses": {loss.name: {"title": loss.title, "formula": loss.formula} for loss in LOSSES.values()},

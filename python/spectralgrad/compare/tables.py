@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.table import Table as RichTable
 
-from . import dimension, graphs, programs, results, sweep
+from . import dimension, functions, graphs, programs, results, sweep
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison, Record
@@ -175,6 +175,48 @@ def dimension_table(comparison: Comparison, family: str) -> Table:
     )
 
 
+def functions_table(comparison: Comparison, order: str, precision: str) -> Table:
+    """Part 5, one order of derivative in one precision: the worst over sizes and gaps."""
+    chosen = comparison.select(part=order, precision=precision)
+    rows = []
+    for name, function in functions.FUNCTIONS.items():
+        for title in comparison.functions.get("contenders", {}):
+            records = [r for r in chosen if (r.loss, r.peer) == (name, title)]
+            if records:
+                cells = [
+                    worst((r for r in records if r.family == family), where=family in functions.WITH_GAPS)
+                    for family in functions.FAMILIES
+                ]
+                rows.append([f"{function.title}: {title}", *cells])
+    columns = ["", *functions.FAMILIES.values()]
+    losses = {functions.FIRST: "gradient of tr(M f(A))", functions.SECOND: "Hessian of |f(A) − M|²/2 times a direction"}
+    absent = [[title, status, *[""] * (len(columns) - 2)] for title, status in comparison.absent_libraries()]
+    notes = {functions.FIRST: [], functions.SECOND: ["raised: what has this backward cannot be differentiated twice."]}
+    return Table(
+        f"Relative error of the {losses[order]}, {precision} precision", columns, [*rows, *absent], notes[order]
+    )
+
+
+def speed_table(comparison: Comparison, precision: str) -> Table:
+    """Part 5: forward and backward, as multiples of ours."""
+    timings = [timing for timing in comparison.functions.get("timings", []) if timing["precision"] == precision]
+    titles = list(dict.fromkeys(timing["contender"] for timing in timings))
+    rows = []
+    for name, n, batch in dict.fromkeys((t["function"], t["n"], t["batch"]) for t in timings):
+        taken = {t["contender"]: t for t in timings if (t["function"], t["n"]) == (name, n)}
+        cells = [f"{taken[title]['median'] * 1e3:.2f} ms" for title in titles[:1]]
+        for title in titles[1:]:
+            t = taken.get(title)
+            cells.append(f"{t['median_ratio']:.2f} ({t['minimum_ratio']:.2f})" if t else "–")
+        rows.append([functions.FUNCTIONS[name].title, str(n), str(batch), *cells])
+    return Table(
+        f"Time of forward and backward of tr(M f(A)), {precision} precision",
+        ["", "n", "matrices", *titles],
+        rows,
+        ["As multiples of the first: the median of interleaved repeats, in one process and thread, and (the fastest)."],
+    )
+
+
 def all_tables(comparison: Comparison) -> dict[str, Table]:
     return {
         "programs": programs_table(comparison),
@@ -183,6 +225,15 @@ def all_tables(comparison: Comparison) -> dict[str, Table]:
         **{f"gaps {loss}": gap_table(comparison, loss) for loss in ("projector", "matrix_function")},
         **{f"graphs {precision}": graphs_table(comparison, precision) for precision in sweep.PRECISIONS},
         **{f"dimension {family}": dimension_table(comparison, family) for family in (dimension.NEAR, dimension.RANDOM)},
+        **{
+            f"{order}, {precision}": functions_table(comparison, order, precision)
+            for order in (functions.FIRST, functions.SECOND)
+            for precision in functions.DTYPES
+        },
+        **{
+            f"speed {precision}": speed_table(comparison, precision)
+            for precision in functions.precisions_timed(comparison.quick)
+        },
     }
 
 

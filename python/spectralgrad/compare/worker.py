@@ -16,6 +16,11 @@ INSTALLED = "installed"
 NOT_INSTALLED = "not installed"
 
 
+def status_of(error: Exception, missing: bool) -> str:
+    """What is said of a peer whose import failed: ``missing`` where it is simply not there."""
+    return NOT_INSTALLED if missing else f"cannot be imported ({programs.describe_error(error)})"
+
+
 def work(name: str, folder: Path) -> None:
     """Runs one peer on the problems in ``folder``; writes ``NAME.json`` and ``NAME.npz`` there.
 
@@ -25,11 +30,8 @@ def work(name: str, folder: Path) -> None:
     gradients: dict[str, Array] = {}
     try:
         peer = peers.create(name)
-    except ModuleNotFoundError as error:
-        missing = error.name == peers.MODULES[name]
-        answer = {"status": NOT_INSTALLED if missing else f"cannot be imported ({programs.describe_error(error)})"}
     except Exception as error:
-        answer = {"status": f"cannot be imported ({programs.describe_error(error)})"}
+        answer = {"status": status_of(error, peers.missing(name, error))}
     else:
         started = time.perf_counter()
         failures = []

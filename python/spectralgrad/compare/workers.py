@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import peers
+from . import functions, peers
 from .losses import Array
 from .worker import INSTALLED, NOT_INSTALLED
 
@@ -37,6 +37,9 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "JAX_PLATFORMS": "cpu",
     "PYTHONWARNINGS": "ignore",
+    # POT imports every framework that it finds.
+    "POT_BACKEND_DISABLE_JAX": "1",
+    "POT_BACKEND_DISABLE_TENSORFLOW": "1",
 }
 
 
@@ -54,8 +57,8 @@ class Answer:
         return self.summary["status"] in (INSTALLED, NOT_INSTALLED)
 
 
-def _run(name: str, folder: Path, total: int, progress: Progress) -> None:
-    task = progress.add_task(peers.TITLES[name], total=total)
+def _run(name: str, title: str, folder: Path, total: int, progress: Progress) -> None:
+    task = progress.add_task(title, total=total)
     with (
         (folder / f"{name}.log").open("w") as log,
         subprocess.Popen(
@@ -81,10 +84,17 @@ def running(names: list[str], folder: Path, total: int, progress: Progress) -> I
     """Runs the workers beside the block, as many at a time as there are cores, and waits for them at its end."""
     ordered = sorted(names, key=_ORDER.index)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        futures = [pool.submit(_run, name, folder, total, progress) for name in ordered]
+        futures = [pool.submit(_run, name, peers.TITLES[name], folder, total, progress) for name in ordered]
         yield
         for future in futures:
             future.result()
+
+
+def run_functions(folder: Path, options: dict[str, Any], total: int, progress: Progress) -> Answer:
+    """Runs the process of part 5 on the problems in ``folder``, by itself: it takes times."""
+    (folder / functions.OPTIONS).write_text(json.dumps(options))
+    _run(functions.PROCESS, "matrix functions", folder, total + len(options["timed"]), progress)
+    return read(functions.PROCESS, folder)
 
 
 def read(name: str, folder: Path) -> Answer:

@@ -41,12 +41,22 @@ MODULES = {
     "spectralgrad": "spectralgrad",
 }
 
+# Libraries on top of torch that are compared where they have the same functions of a matrix (``functions``).
+LIBRARIES = {
+    "torchspd": "torchspd",
+    "spd-learn": "spd_learn",
+    "pot": "ot",
+}
+
 TITLES = {
     "numpy": "NumPy + formula",
     "torch": "PyTorch",
     "jax": "JAX",
     "tensorflow": "TensorFlow",
     "spectralgrad": "spectralgrad",
+    "torchspd": "torchspd",
+    "spd-learn": "spd-learn",
+    "pot": "POT",
 }
 
 
@@ -56,6 +66,11 @@ def create(name: str) -> Peer:
     peer = module.create()
     assert isinstance(peer, Peer)
     return peer
+
+
+def missing(name: str, error: Exception) -> bool:
+    """Whether an import failed because the peer itself, and not something that it needs, is not installed."""
+    return isinstance(error, ModuleNotFoundError) and error.name == {**MODULES, **LIBRARIES}[name]
 
 
 def one_by_one(gradient: Any, matrices: Array) -> list[Array | Exception]:

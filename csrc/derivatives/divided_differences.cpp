@@ -1,0 +1,444 @@
+#include "derivatives/divided_differences.h"
+
+#include "derivatives/gaps.h"
+#include "derivatives/tolerances.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/expm1.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/log.h>
+#include <ATen/ops/log1p.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/minimum.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
+
+#include <array>
+#include <cmath>
+
+namespace spectralgrad::derivatives {
+namespace {
+
+using at::Tensor;
+using Parameters = std::vector<double>;
+
+// --- functions with a closed form; a <= b <= c ---------------------------------------------------------------------------
+
+/// (1 - e^-d)/d for d >= 0.
+Tensor decay(const Tensor& d) {
+  const auto safe = at::where(d == 0, at::ones_like(d), d);
+  return at::where(d == 0, at::ones_like(d), -at::expm1(-safe) / safe);
+}
+
+/// log(b/a), to relative precision where b is close to a.
+Tensor log_ratio(const Tensor& a, const Tensor& b) {
+  return at::where(b <= 2 * a, at::log1p((b - a) / a), at::log(b / a));
+}
+
+namespace exponential {
+Tensor value(const Tensor& x, const Parameters&) {
+  return x.exp();
+}
+Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
+  return b.exp() * decay(b - a);
+}
+Tensor jets(const Tensor& x, const Parameters&) {
+  return at::stack(std::vector<Tensor>(jet_order + 1, x.exp()), -2);
+}
+} // namespace exponential
+
+namespace logarithm {
+Tensor value(const Tensor& x, const Parameters&) {
+  return x.log();
+}
+Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
+  return at::where(a == b, a.reciprocal(), quotient(log_ratio(a, b), b - a));
+}
+Tensor jets(const Tensor& x, const Parameters&) {
+  std::vector<Tensor> rows{x.log(), x.reciprocal()};
+  for (int64_t k = 2; k <= jet_order; ++k) {
+    rows.push_back(rows.back() * rows[1] * -static_cast<double>(k - 1));
+  }
+  return at::stack(rows, -2);
+}
+} // namespace logarithm
+
+namespace square_root {
+Tensor value(const Tensor& x, const Parameters&) {
+  return x.clamp_min(0).sqrt();
+}
+Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
+  return (a.sqrt() + b.sqrt()).reciprocal();
+}
+Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameters&) {
+  const auto p = a.sqrt();
+  const auto q = b.sqrt();
+  const auto r = c.sqrt();
+  return -(p + q).reciprocal() / (q + r) / (p + r);
+}
+} // namespace square_root
+
+namespace inverse_square_root {
+Tensor value(const Tensor& x, const Parameters&) {
+  return x.rsqrt();
+}
+Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
+  const auto p = a.sqrt();
+  const auto q = b.sqrt();
+  return -p.reciprocal() / q / (p + q);
+}
+Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameters&) {
+  const auto p = a.sqrt();
+  const auto q = b.sqrt();
+  const auto r = c.sqrt();
+  return (p + q + r) / (p + q) / (q + r) / (p + r) / p / q / r;
+}
+} // namespace inverse_square_root
+
+namespace power {
+bool is_integer(double p) {
+  return p == std::floor(p);
+}
+Tensor value(const Tensor& x, const Parameters& parameters) {
+  const auto p = parameters[0];
+  return (is_integer(p) ? x : x.clamp_min(0)).pow(p);
+}
+/// 0 < a <= b; a = 0 too, as far as it is finite.
+Tensor first_of_positive(const Tensor& a, const Tensor& b, double p) {
+  const auto equal = a == b;
+  const auto logarithm = at::where(equal, at::ones_like(a), log_ratio(a, b));
+  // With the larger of a^p and b^p taken out, what is left is between 0 and |p|.
+  const auto outer = p > 0 ? b : a;
+  const auto sign = p > 0 ? -1.0 : 1.0;
+  const auto ratio = at::expm1(logarithm * (sign * p)) / at::expm1(logarithm * sign);
+  return outer.pow(p - 1) * at::where(equal, at::full_like(a, p), ratio);
+}
+Tensor first(const Tensor& a, const Tensor& b, const Parameters& parameters) {
+  const auto p = parameters[0];
+  if (p == 0) {
+    return at::zeros_like(a);
+  }
+  if (!is_integer(p)) {
+    return first_of_positive(a, b, p);
+  }
+  const bool odd = std::fmod(p, 2) != 0;
+  const auto smaller = at::minimum(a.abs(), b.abs());
+  const auto larger = at::maximum(a.abs(), b.abs());
+  const auto same_sign = first_of_positive(smaller, larger, p);
+  // x^p is odd or even, so its differences are even or odd. Across zero the gap is the sum of two sizes.
+  const auto across = quotient(b.pow(p) - a.pow(p), b - a);
+  return at::where(a > 0, same_sign, at::where(b < 0, odd ? same_sign : -same_sign, at::where(a == b, a.pow(p - 1) * p, across)));
+}
+Tensor jets(const Tensor& x, const Parameters& parameters) {
+  std::vector<Tensor> rows;
+  double coefficient = 1;
+  for (int64_t k = 0; k <= jet_order; ++k) {
+    const auto exponent = parameters[0] - static_cast<double>(k);
+    rows.push_back(coefficient == 0 ? at::zeros_like(x) : x.pow(exponent) * coefficient);
+    coefficient *= exponent;
+  }
+  return at::stack(rows, -2);
+}
+} // namespace power
+
+namespace fermi {
+Tensor value(const Tensor& x, const Parameters&) {
+  return at::sigmoid(-x);
+}
+/// tanh's addition theorem, with exponents that are never positive.
+Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
+  const auto d = b - a;
+  const auto sizes = a.abs() + b.abs();
+  return -at::exp((d - sizes) / 2) * decay(d) / (1 + at::exp(-a.abs())) / (1 + at::exp(-b.abs()));
+}
+/// With f' = -u and v = 1 - 2f: u' = -u v, v' = 2u.
+Tensor jets(const Tensor& x, const Parameters&) {
+  const auto f = at::sigmoid(-x);
+  const auto rest = at::sigmoid(x);
+  const auto u = f * rest;
+  const auto v = rest - f;
+  return at::stack({f, -u, u * v, u * (2 * u - v * v), u * v * (v * v - 8 * u)}, -2);
+}
+} // namespace fermi
+
+struct ClosedForm {
+  const char* name;
+  Tensor (*value)(const Tensor&, const Parameters&);
+  Tensor (*first)(const Tensor&, const Tensor&, const Parameters&);
+  // One of the two.
+  Tensor (*second)(const Tensor&, const Tensor&, const Tensor&, const Parameters&);
+  Tensor (*jets)(const Tensor&, const Parameters&);
+  bool singular_at_zero; // f is defined at 0, but one of its first two derivatives may not be
+};
+
+constexpr std::array closed_forms{
+    ClosedForm{"exp", exponential::value, exponential::first, nullptr, exponential::jets, false},
+    ClosedForm{"log", logarithm::value, logarithm::first, nullptr, logarithm::jets, false},
+    ClosedForm{"sqrt", square_root::value, square_root::first, square_root::second, nullptr, true},
+    ClosedForm{
+        "invsqrt",
+        inverse_square_root::value,
+        inverse_square_root::first,
+        inverse_square_root::second,
+        nullptr,
+        false},
+    ClosedForm{"power", power::value, power::first, nullptr, power::jets, true},
+    ClosedForm{"fermi", fermi::value, fermi::first, nullptr, fermi::jets, false},
+};
+
+/// Null for "jets" and "steps".
+const ClosedForm* closed_form(const ScalarFunction& f) {
+  for (const auto& form : closed_forms) {
+    if (f.name == form.name) {
+      return &form;
+    }
+  }
+  TORCH_CHECK_VALUE(
+      f.name == "jets" || f.name == "steps",
+      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, jets, steps), but got ",
+      f.name);
+  TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
+  return nullptr;
+}
+
+/// Where derivatives are singular at 0, eigenvalues that cannot be told from it are 0.
+Tensor without_noise_at_zero(const ClosedForm& form, const ScalarFunction& f, const Tensor& eigenvalues) {
+  if (!form.singular_at_zero || (f.name == "power" && power::is_integer(f.parameters[0]))) {
+    return eigenvalues;
+  }
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+  return at::where(eigenvalues <= noise, at::zeros_like(eigenvalues), eigenvalues);
+}
+
+// --- functions known by their derivatives at the eigenvalues ----------------------------------------------------------------
+
+/// c_k of f(b) - f(a) = sum_{k=1}^K c_k (b - a)^k [f^(k)(a) - (-1)^k f^(k)(b)] + O((b - a)^(2K+1)) (Obreschkoff, 1940).
+std::vector<double> two_point_coefficients(int64_t order) {
+  std::vector<double> coefficients{0};
+  double c = 1;
+  for (int64_t k = 1; k <= order; ++k) {
+    c *= static_cast<double>(order - k + 1) / static_cast<double>((2 * order - k + 1) * k);
+    coefficients.push_back(c);
+  }
+  return coefficients;
+}
+
+/// Whether an expansion that errs by about `error` is to be preferred to the quotient of a difference of terms that large. Only
+/// where the two agree to the quotient's rounding: derivatives that are given may be wrong, or end in zeros.
+Tensor expansion_is_better(
+    const Tensor& gap,
+    const Tensor& quotient,
+    const Tensor& terms,
+    const Tensor& expansion,
+    const Tensor& error) {
+  const auto rounding = terms * tolerances::eps(terms.scalar_type());
+  const auto agree = (expansion - quotient).abs() * gap <= tolerances::agreement * rounding;
+  return agree.logical_and(error * gap <= rounding);
+}
+
+/// f[a,b] of all pairs from jets, and the choice between the two formulas.
+struct PairDifferences {
+  Tensor gap; // d_ij = lambda_j - lambda_i
+  Tensor expanded; // bool: by expansion rather than as a quotient
+  Tensor value;
+
+  PairDifferences(const Tensor& eigenvalues, const Tensor& jets) {
+    const auto order = jets.size(-2) - 1;
+    gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
+    const auto f = jets.select(-2, 0);
+    const auto sizes = f.abs().unsqueeze(-2) + f.abs().unsqueeze(-1);
+    const auto by_quotient = quotient(f.unsqueeze(-2) - f.unsqueeze(-1), gap);
+    if (order == 0) {
+      expanded = gap == 0;
+      value = at::where(expanded, at::zeros_like(gap), by_quotient);
+      return;
+    }
+    const auto by_expansion = expansion(jets, order);
+    // The error of one order less, and from it that of this one: errors are powers of (gap/radius), 2K for order K.
+    const auto slope = jets.select(-2, 1).abs();
+    const auto size = at::maximum(slope.unsqueeze(-2), slope.unsqueeze(-1));
+    const auto step = order == 1 ? (slope.unsqueeze(-2) - slope.unsqueeze(-1)).abs()
+                                 : (by_expansion - expansion(jets, order - 1)).abs();
+    const auto power = order == 1 ? 1.0 : static_cast<double>(order) / static_cast<double>(order - 1);
+    const auto error = at::where(size > 0, size * (step / size).pow(power), step);
+    const auto equal = gap == 0;
+    expanded = equal.logical_or(expansion_is_better(gap.abs(), by_quotient, sizes, by_expansion, error));
+    // Not 0 times a derivative of higher order, which may be infinite.
+    value = at::where(equal, jets.select(-2, 1).unsqueeze(-1), at::where(expanded, by_expansion, by_quotient));
+  }
+
+  Tensor expansion(const Tensor& jets, int64_t order) const {
+    const auto c = two_point_coefficients(order);
+    auto sum = at::zeros_like(gap);
+    for (int64_t k = order; k >= 1; --k) {
+      const auto y = jets.select(-2, k);
+      const auto ends = k % 2 == 1 ? y.unsqueeze(-1) + y.unsqueeze(-2) : y.unsqueeze(-1) - y.unsqueeze(-2);
+      sum = sum * gap + ends * c[k];
+    }
+    return order == 0 ? jets.select(-2, 0).unsqueeze(-1).expand_as(gap) : sum;
+  }
+};
+
+/// Entries of x (..., n) at integer positions of any shape: (..., *shape).
+Tensor at_positions(const Tensor& x, const Tensor& positions) {
+  auto shape = x.sizes().slice(0, x.dim() - 1).vec();
+  shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
+  return x.index_select(-1, positions.flatten()).reshape(shape);
+}
+
+/// Triples (i, j, k) in ascending order, which is that of their eigenvalues: positions of shape (n, n, count).
+struct Triples {
+  Tensor low;
+  Tensor middle;
+  Tensor high;
+
+  Triples(int64_t n, int64_t start, int64_t count, const at::Device& device) {
+    const auto options = at::TensorOptions(device).dtype(at::kLong);
+    const auto all = at::arange(n, options);
+    const auto i = all.view({n, 1, 1}).expand({n, n, count});
+    const auto j = all.view({1, n, 1}).expand({n, n, count});
+    const auto k = at::arange(start, start + count, options).view({1, 1, count}).expand({n, n, count});
+    low = at::minimum(at::minimum(i, j), k);
+    high = at::maximum(at::maximum(i, j), k);
+    middle = i + j + k - low - high;
+  }
+};
+
+/// f[a,b,c] from accurate first differences and jets.
+Tensor triple_differences(
+    const Tensor& eigenvalues,
+    const Tensor& first,
+    const Tensor& jets,
+    const Triples& triples) {
+  const auto n = eigenvalues.size(-1);
+  const auto pairs = first.flatten(-2);
+  const auto upper = at_positions(pairs, triples.middle * n + triples.high);
+  const auto lower = at_positions(pairs, triples.low * n + triples.middle);
+  const auto a = at_positions(eigenvalues, triples.low);
+  const auto b = at_positions(eigenvalues, triples.middle);
+  const auto c = at_positions(eigenvalues, triples.high);
+  const auto width = c - a;
+  const auto by_quotient = quotient(upper - lower, width);
+  const auto order = jets.size(-2) - 1;
+  // About the middle: sum_k f^(k)(b)/k! h_{k-2}(a - b, c - b), h the complete homogeneous symmetric polynomials.
+  const auto left = a - b;
+  const auto right = c - b;
+  auto polynomial = at::ones_like(left);
+  auto right_power = at::ones_like(left);
+  auto sum = at::zeros_like(left);
+  auto last = at::zeros_like(left);
+  double factorial = 1;
+  for (int64_t k = 2; k <= order; ++k) {
+    factorial *= static_cast<double>(k);
+    last = at_positions(jets.select(-2, k), triples.middle) * polynomial / factorial;
+    sum = sum + last;
+    right_power = right_power * right;
+    polynomial = left * polynomial + right_power;
+  }
+  const auto equal = width == 0;
+  if (order < 2) {
+    return at::where(equal, at::zeros_like(sum), by_quotient);
+  }
+  // With f'' alone there is no next term to tell the error of the expansion.
+  const auto error = order > 2 ? last.abs() : sum.abs() * width;
+  const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
+  const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
+  return at::where(equal, curvature, at::where(expanded, sum, by_quotient));
+}
+
+/// Of a function that is constant about each eigenvalue: zero between equal values, and no two that differ are close.
+Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor& steps, const Triples& triples) {
+  const auto n = eigenvalues.size(-1);
+  const auto pairs = first.flatten(-2);
+  const auto pair = [&](const Tensor& i, const Tensor& j) { return at_positions(pairs, i * n + j); };
+  const auto distance = [&](const Tensor& i, const Tensor& j) {
+    return at_positions(eigenvalues, i) - at_positions(eigenvalues, j);
+  };
+  const auto low = at_positions(steps, triples.low);
+  const auto middle = at_positions(steps, triples.middle);
+  const auto high = at_positions(steps, triples.high);
+  // Two of equal value, one odd: f[odd,one]/(odd - other).
+  const auto odd = [&](const Tensor& i, const Tensor& one, const Tensor& other) {
+    return quotient(pair(i, one), distance(i, other));
+  };
+  const auto none = at::zeros_like(low);
+  const auto all_differ = quotient(
+      pair(triples.middle, triples.high) - pair(triples.low, triples.middle), distance(triples.high, triples.low));
+  return at::where(
+      low == middle,
+      at::where(middle == high, none, odd(triples.high, triples.middle, triples.low)),
+      at::where(
+          middle == high,
+          odd(triples.low, triples.middle, triples.high),
+          at::where(low == high, odd(triples.middle, triples.low, triples.high), all_differ)));
+}
+
+} // namespace
+
+Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
+  const auto* form = closed_form(f);
+  return form != nullptr ? form->value(eigenvalues, f.parameters) : f.jets.select(-2, 0);
+}
+
+Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
+  if (const auto* form = closed_form(f)) {
+    const auto x = without_noise_at_zero(*form, f, eigenvalues);
+    // Ascending: the smaller of a pair is the one that comes first.
+    const auto rows = x.unsqueeze(-1);
+    const auto columns = x.unsqueeze(-2);
+    return form->first(at::minimum(rows, columns), at::maximum(rows, columns), f.parameters);
+  }
+  if (f.name == "steps") {
+    const auto y = f.jets.select(-2, 0);
+    const auto rise = y.unsqueeze(-2) - y.unsqueeze(-1);
+    const auto gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
+    return at::where(rise == 0, at::zeros_like(rise), quotient(rise, gap));
+  }
+  return PairDifferences(eigenvalues, f.jets).value;
+}
+
+Tensor second_differences(
+    const ScalarFunction& f,
+    const Tensor& eigenvalues,
+    const Tensor& first,
+    int64_t start,
+    int64_t count) {
+  const Triples triples(eigenvalues.size(-1), start, count, eigenvalues.device());
+  const auto* form = closed_form(f);
+  if (form == nullptr) {
+    return f.name == "steps" ? step_triples(eigenvalues, first, f.jets.select(-2, 0), triples)
+                             : triple_differences(eigenvalues, first, f.jets, triples);
+  }
+  const auto x = without_noise_at_zero(*form, f, eigenvalues);
+  if (form->second == nullptr) {
+    return triple_differences(x, first, form->jets(x, f.parameters), triples);
+  }
+  return form->second(
+      at_positions(x, triples.low), at_positions(x, triples.middle), at_positions(x, triples.high), f.parameters);
+}
+
+Tensor first_differences_transposed(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& C) {
+  const PairDifferences pairs(eigenvalues, f.jets);
+  const auto order = f.jets.size(-2) - 1;
+  const auto zero = at::zeros_like(C);
+  std::vector<Tensor> rows{2 * at::where(pairs.expanded, zero, quotient(C, -pairs.gap)).sum(-1)};
+  const auto coefficients = two_point_coefficients(order);
+  auto weights = at::where(pairs.expanded, C, zero);
+  for (int64_t k = 1; k <= order; ++k) {
+    rows.push_back((2 * coefficients[k]) * weights.sum(-1));
+    weights = weights * pairs.gap;
+  }
+  return at::stack(rows, -2);
+}
+
+} // namespace spectralgrad::derivatives

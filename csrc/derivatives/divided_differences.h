@@ -1,0 +1,52 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+// Divided differences of functions on a spectrum, of which the derivatives of f(A) are made (derivatives/spectral_function.h):
+//     f[a,b] = (f(a) - f(b))/(a - b),   f[a,a] = f'(a),   f[a,b,c] = (f[a,b] - f[b,c])/(a - c),   f[a,a,a] = f''(a)/2
+// with relative errors of a few eps at every gap: nothing is subtracted that is nearly equal. Where closed forms exist they are
+// used; else, whichever of two formulas errs less, pair by pair: the quotient, by about eps*|f|/gap, or an expansion
+// between the two ends, by a power of the gap.
+//
+// Higham (2008), "Functions of Matrices", sections 3.2 and B.16; McCurdy, Ng, Parlett (1984) for the exponential.
+// Plain tensor code on any device, not to be differentiated itself: its derivative is a divided difference of one order more.
+namespace spectralgrad::derivatives {
+
+/// A function of a real argument, by name:
+/// "exp", "log", "sqrt", "invsqrt", "fermi" = 1/(1 + e^x), "power" (its exponent the only parameter);
+/// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative;
+/// "steps": f constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) its values.
+struct ScalarFunction {
+  std::string name;
+  std::vector<double> parameters;
+  at::Tensor jets;
+};
+
+/// How many derivatives of a named function enter second differences, and what `funm` asks of one that is given.
+inline constexpr int64_t jet_order = 4;
+
+/// f(lambda): (*, n) of eigenvalues (*, n), ascending.
+at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
+
+/// f[lambda_i, lambda_j]: (*, n, n). Infinite where f' is.
+at::Tensor first_differences(const ScalarFunction& f, const at::Tensor& eigenvalues);
+
+/// f[lambda_i, lambda_j, lambda_k] for start <= k < start + count: (*, n, n, count). `first` as above.
+at::Tensor second_differences(
+    const ScalarFunction& f,
+    const at::Tensor& eigenvalues,
+    const at::Tensor& first,
+    int64_t start,
+    int64_t count);
+
+/// The transpose of jets -> first differences: sum_ij C_ij f[lambda_i, lambda_j] = sum_ki result_ki jets_ki for symmetric
+/// C (*, n, n); the formula of each pair as chosen for `f`.
+at::Tensor first_differences_transposed(
+    const ScalarFunction& f,
+    const at::Tensor& eigenvalues,
+    const at::Tensor& C);
+
+} // namespace spectralgrad::derivatives

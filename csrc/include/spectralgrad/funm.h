@@ -1,0 +1,67 @@
+#pragma once
+
+#include <spectralgrad/export.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+
+// Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices, whose first and second derivatives are exact where
+// eigenvalues meet, which no function written with the eigenvectors of `eigh` can be. The derivative is Daleckii and Krein's
+// (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; Higham (2008), "Functions of Matrices",
+// chapter 3.
+//
+// All take `A` (*, n, n), float32, float64, complex64 or complex128, of which only the lower triangle is read, and return a
+// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode, twice; a third
+// derivative raises `c10::Error`. Errors are those of `eigh`; `c10::LinAlgError` too where f is not defined at an
+// eigenvalue (under `Checks::ignore` that matrix of a batch is NaN).
+namespace spectralgrad {
+
+/// exp(A).
+///
+/// ```
+/// auto A = torch::eye(2, torch::kFloat64).requires_grad_();
+/// spectralgrad::expm(A)[0][1].backward(); // A.grad() is [[0, e/2], [e/2, 0]]
+/// ```
+SPECTRALGRAD_API at::Tensor expm(const at::Tensor& A);
+
+/// The logarithm of a positive definite matrix.
+SPECTRALGRAD_API at::Tensor logm(const at::Tensor& A);
+
+/// The square root of a positive semidefinite matrix. At a singular one the derivative is infinite along directions inside
+/// the kernel (the eigenspace of eigenvalues up to n*eps*max|lambda|); that part is left out, with a warning where it is
+/// more than rounding: what is given is the derivative among matrices of the same kernel.
+SPECTRALGRAD_API at::Tensor sqrtm(const at::Tensor& A);
+
+/// The inverse of the square root of a positive definite matrix.
+SPECTRALGRAD_API at::Tensor invsqrtm(const at::Tensor& A);
+
+/// A^p. A must be positive semidefinite if p is not an integer (at a singular A as `sqrtm`), invertible if p < 0, both if both.
+SPECTRALGRAD_API at::Tensor powm(const at::Tensor& A, double p);
+
+/// An elementwise function of a real tensor, made of differentiable operations.
+using ElementwiseFunction = std::function<at::Tensor(const at::Tensor&)>;
+
+/// f(A) for a real function f, its derivatives `df` and `d2f` given or found by automatic differentiation of f. Tensors that f
+/// is made of get their gradients too. Raises `c10::ValueError` where f, df or d2f does not return a tensor of its
+/// argument's shape.
+///
+/// ```
+/// auto A = torch::eye(2, torch::kFloat64).requires_grad_();
+/// spectralgrad::funm(A, [](const at::Tensor& x) { return x.tanh(); })[0][1].backward();
+/// ```
+SPECTRALGRAD_API at::Tensor funm(
+    const at::Tensor& A,
+    const ElementwiseFunction& f,
+    const ElementwiseFunction& df = nullptr,
+    const ElementwiseFunction& d2f = nullptr);
+
+/// tr f(A) = sum_i f(lambda_i), (*), without forming f(A); its gradient is f'(A), and its Hessian exact where
+/// eigenvalues meet, unlike that of a sum over `eigvalsh`.
+SPECTRALGRAD_API at::Tensor trace_funm(
+    const at::Tensor& A,
+    const ElementwiseFunction& f,
+    const ElementwiseFunction& df = nullptr,
+    const ElementwiseFunction& d2f = nullptr);
+
+} // namespace spectralgrad

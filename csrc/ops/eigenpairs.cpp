@@ -1,0 +1,123 @@
+#include "autograd/differentiable_op.h"
+#include "derivatives/tolerances.h"
+#include "ops/arguments.h"
+#include "ops/hermitian_decomposition.h"
+#include "ops/spectral_function.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+#include <torch/library.h>
+
+#include <limits>
+#include <string>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+const auto& eigenpairs_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigenpairs", "")
+                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, std::string_view)>();
+  return op;
+}
+
+/// For each eigenvalue whether it is outside the domain.
+Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
+  if (domain == Domain::nonzero) {
+    return eigenvalues == 0;
+  }
+  if (domain == Domain::positive) {
+    return eigenvalues <= 0;
+  }
+  TORCH_CHECK_VALUE(domain == Domain::nonnegative, "spectralgrad: Expected a domain, but got ", domain);
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+  return eigenvalues < -noise;
+}
+
+[[noreturn]] void raise_outside(
+    std::string_view function,
+    const Tensor& outside,
+    const Tensor& eigenvalues,
+    std::string_view domain) {
+  const auto n = eigenvalues.size(-1);
+  const auto matrix = outside.any(-1).reshape({-1}).nonzero()[0].item<int64_t>();
+  const auto smallest = eigenvalues.reshape({-1, n})[matrix][0].item<double>();
+  const auto expected = domain == Domain::nonzero ? "invertible, but it has the eigenvalue 0"
+                                                  : c10::str(
+                                                        domain == Domain::positive ? "positive definite" : "positive semidefinite",
+                                                        ", but its smallest eigenvalue is ",
+                                                        smallest);
+  TORCH_CHECK_LINALG(
+      false,
+      "spectralgrad.",
+      function,
+      ": ",
+      eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "",
+      "Expected A to be ",
+      expected);
+}
+
+std::tuple<Tensor, Tensor> eigenpairs_kernel(const Tensor& A, std::string_view function, std::string_view domain) {
+  const std::string name(function);
+  check_hermitian_arguments(name.c_str(), A, "L");
+  auto [eigenvalues, eigenvectors] = hermitian_decomposition(name.c_str(), A, "L", /*compute_eigenvectors=*/true);
+  if (domain == Domain::all || eigenvalues.numel() == 0) {
+    return {std::move(eigenvalues), std::move(eigenvectors)};
+  }
+  const auto outside = is_outside(eigenvalues, domain);
+  const auto bad = outside.any(-1, /*keepdim=*/true);
+  if (bad.any().item<bool>()) {
+    if (checks() != Checks::ignore) {
+      raise_outside(function, outside, eigenvalues, domain);
+    }
+    eigenvalues.masked_fill_(bad, nan);
+    eigenvectors.masked_fill_(bad.unsqueeze(-1), nan);
+  }
+  return {std::move(eigenvalues), std::move(eigenvectors)};
+}
+
+std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view function, std::string_view) {
+  check_hermitian_arguments(std::string(function).c_str(), A, "L");
+  return hermitian_decomposition_meta(A);
+}
+
+// No node and no tangent, at any level of transforms.
+std::tuple<Tensor, Tensor> eigenpairs_autograd(const Tensor& A, std::string_view function, std::string_view domain) {
+  return autograd::below_autograd([&] { return eigenpairs_op().call(A, function, domain); });
+}
+
+} // namespace
+
+Eigenpairs eigenpairs(const char* function, const Tensor& A, std::string_view domain) {
+  auto [eigenvalues, eigenvectors] = eigenpairs_op().call(A, function, domain);
+  return {A, std::move(eigenvalues), std::move(eigenvectors)};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def("eigenpairs(Tensor A, str function, str domain) -> (Tensor eigenvalues, Tensor eigenvectors)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("eigenpairs", eigenpairs_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("eigenpairs", eigenpairs_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigenpairs", eigenpairs_autograd);
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,214 @@
+#include "ops/spectral_function.h"
+
+#include "autograd/spectral_function.h"
+#include "derivatives/spectral_function.h"
+#include "ops/arguments.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <string>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+using derivatives::ScalarFunction;
+
+const auto& spectral_function_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::spectral_function", "")
+                             .typed<Tensor(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 std::string_view,
+                                 c10::ArrayRef<double>)>();
+  return op;
+}
+
+const auto& transposed_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
+          .typed<Tensor(
+              const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&)>();
+  return op;
+}
+
+const auto& trace_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::spectral_trace", "")
+                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>();
+  return op;
+}
+
+std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
+  std::vector<Tensor> result;
+  for (const auto& x : tensors) {
+    if (x && x->defined()) {
+      result.push_back(*x);
+    }
+  }
+  return result;
+}
+
+Tensor spectral_function_kernel(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const OptionalTensor& jets,
+    const OptionalTensor& first_direction,
+    const OptionalTensor& second_direction,
+    std::string_view function,
+    c10::ArrayRef<double> parameters) {
+  return derivatives::spectral_function(
+      {std::string(function), parameters.vec(), tensor_or_undefined(jets)},
+      eigenvalues,
+      eigenvectors,
+      defined({first_direction, second_direction}));
+}
+
+Tensor spectral_function_meta(
+    const Tensor&,
+    const Tensor&,
+    const Tensor& eigenvectors,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    std::string_view,
+    c10::ArrayRef<double>) {
+  return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
+}
+
+Tensor spectral_function_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const OptionalTensor& jets,
+    const OptionalTensor& first_direction,
+    const OptionalTensor& second_direction,
+    std::string_view function,
+    c10::ArrayRef<double> parameters) {
+  return autograd::differentiable<autograd::SpectralFunction>(
+      {A,
+       eigenvalues,
+       eigenvectors,
+       tensor_or_undefined(jets),
+       tensor_or_undefined(first_direction),
+       tensor_or_undefined(second_direction)},
+      {std::string(function), parameters.vec()})[0];
+}
+
+Tensor transposed_kernel(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& jets,
+    const Tensor& first_direction,
+    const OptionalTensor& second_direction) {
+  return derivatives::spectral_function_transposed(
+      {"jets", {}, jets}, eigenvalues, eigenvectors, defined({first_direction, second_direction}));
+}
+
+Tensor transposed_meta(
+    const Tensor&,
+    const Tensor&,
+    const Tensor&,
+    const Tensor& jets,
+    const Tensor&,
+    const OptionalTensor&) {
+  return at::empty_like(jets, at::MemoryFormat::Contiguous);
+}
+
+Tensor transposed_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& jets,
+    const Tensor& first_direction,
+    const OptionalTensor& second_direction) {
+  return autograd::differentiable<autograd::SpectralFunctionTransposed>(
+      {A, eigenvalues, eigenvectors, jets, first_direction, tensor_or_undefined(second_direction)}, {})[0];
+}
+
+Tensor trace_kernel(const Tensor&, const Tensor&, const Tensor&, const Tensor& jets) {
+  return jets.select(-2, 0).sum(-1);
+}
+
+Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const Tensor& jets) {
+  const auto shape = eigenvalues.sym_sizes();
+  return at::empty_symint(shape.slice(0, shape.size() - 1), jets.options());
+}
+
+Tensor trace_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& jets) {
+  return autograd::differentiable<autograd::SpectralTrace>({A, eigenvalues, eigenvectors, jets}, {})[0];
+}
+
+} // namespace
+
+Tensor call_spectral_function(const autograd::variable_list& x, std::string_view function, c10::ArrayRef<double> parameters) {
+  return spectral_function_op().call(x[0], x[1], x[2], optional(x[3]), optional(x[4]), optional(x[5]), function, parameters);
+}
+
+Tensor call_spectral_function_transposed(const autograd::variable_list& x) {
+  return transposed_op().call(x[0], x[1], x[2], x[3], x[4], optional(x[5]));
+}
+
+Tensor call_spectral_trace(const autograd::variable_list& x) {
+  return trace_op().call(x[0], x[1], x[2], x[3]);
+}
+
+Tensor spectral_function(
+    const ScalarFunction& f,
+    const Eigenpairs& pairs,
+    const Tensor& first_direction,
+    const Tensor& second_direction) {
+  return call_spectral_function(
+      {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, first_direction, second_direction},
+      f.name,
+      f.parameters);
+}
+
+Tensor spectral_trace(const Eigenpairs& pairs, const Tensor& jets) {
+  return call_spectral_trace({pairs.A, pairs.eigenvalues, pairs.eigenvectors, jets});
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "spectral_function(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor? jets, Tensor? first_direction, "
+      "Tensor? second_direction, str function, float[] parameters) -> Tensor");
+  library.def(
+      "spectral_function_transposed(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets, "
+      "Tensor first_direction, Tensor? second_direction) -> Tensor");
+  library.def("spectral_trace(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("spectral_function", spectral_function_kernel);
+  library.impl("spectral_function_transposed", transposed_kernel);
+  library.impl("spectral_trace", trace_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("spectral_function", spectral_function_meta);
+  library.impl("spectral_function_transposed", transposed_meta);
+  library.impl("spectral_trace", trace_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("spectral_function", spectral_function_autograd);
+  library.impl("spectral_function_transposed", transposed_autograd);
+  library.impl("spectral_trace", trace_autograd);
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "derivatives/divided_differences.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <string_view>
+#include <utility>
+
+// The operators that every function of a matrix is made of. A is read once, by `eigenpairs`, whose results are constants of
+// every differentiation. All that depends on A takes A beside them, unread, for autograd to follow.
+namespace spectralgrad::ops {
+
+/// What a function asks of the eigenvalues.
+struct Domain {
+  static constexpr std::string_view all = "all";
+  static constexpr std::string_view nonzero = "nonzero";
+  static constexpr std::string_view nonnegative = "nonnegative"; // up to rounding
+  static constexpr std::string_view positive = "positive";
+};
+
+/// A matrix and its decomposition; `A` (*, n, n) is for autograd alone.
+struct Eigenpairs {
+  at::Tensor A;
+  at::Tensor eigenvalues; // (*, n), ascending
+  at::Tensor eigenvectors; // (*, n, n)
+};
+
+/// Decomposes the Hermitian matrix of A's lower triangle for the public `function`, in whose name errors are raised: those of
+/// `eigh`, and `c10::LinAlgError` where an eigenvalue is outside `domain`; under `Checks::ignore` such a matrix gives NaN.
+Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
+
+/// D_m of derivatives/spectral_function.h with up to two directions, undefined if absent; differentiable in A, in the jets of
+/// `f` and in the directions, in A twice in all.
+at::Tensor spectral_function(
+    const derivatives::ScalarFunction& f,
+    const Eigenpairs& pairs,
+    const at::Tensor& first_direction = {},
+    const at::Tensor& second_direction = {});
+
+/// sum_i f(lambda_i), (*), of f given as jets.
+at::Tensor spectral_trace(const Eigenpairs& pairs, const at::Tensor& jets);
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ._arguments import check_tensor
+from ._batching import register_batching
+from ._jets import Elementwise, jets
+
+for _name in ("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace"):
+    register_batching(_name)
+for _name in ("expm", "logm", "sqrtm", "invsqrtm", "powm"):
+    register_batching(_name)
+
+
+def expm(A: Tensor) -> Tensor:
+    """exp(A) of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
+
+    For ``torch.linalg.matrix_exp`` of Hermitian arguments; see `funm` for arguments, derivatives and errors.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.expm(A)[0, 1].backward()
+        >>> A.grad / torch.e
+        tensor([[0.0000, 0.5000],
+                [0.5000, 0.0000]], dtype=torch.float64)
+    """
+    check_tensor("expm", A)
+    return cast("Tensor", torch.ops.spectralgrad.expm.default(A))
+
+
+def logm(A: Tensor) -> Tensor:
+    """The logarithm of positive definite matrices, with derivatives that are exact where eigenvalues meet.
+
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive definite.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.logm(A)[0, 1].backward()
+        >>> A.grad
+        tensor([[0.0000, 0.5000],
+                [0.5000, 0.0000]], dtype=torch.float64)
+    """
+    check_tensor("logm", A)
+    return cast("Tensor", torch.ops.spectralgrad.logm.default(A))
+
+
+def sqrtm(A: Tensor) -> Tensor:
+    """The square root of positive semidefinite matrices, with derivatives that are exact where eigenvalues meet.
+
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` has a negative eigenvalue,
+    by more than rounding, n·eps·max|λ|.
+
+    .. note:: At a singular `A` the derivative is infinite along directions inside the kernel, the eigenspace of
+        eigenvalues up to n·eps·max|λ|. That part is left out, and `GaugeWarning` says so where it is more than rounding:
+        what is given is the derivative among matrices of the same kernel.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.sqrtm(A)[0, 1].backward()
+        >>> A.grad
+        tensor([[0.0000, 0.2500],
+                [0.2500, 0.0000]], dtype=torch.float64)
+    """
+    check_tensor("sqrtm", A)
+    return cast("Tensor", torch.ops.spectralgrad.sqrtm.default(A))
+
+
+def invsqrtm(A: Tensor) -> Tensor:
+    """A^(-1/2) of positive definite matrices, with derivatives that are exact where eigenvalues meet.
+
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive definite.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.invsqrtm(A)[0, 1].backward()
+        >>> A.grad
+        tensor([[ 0.0000, -0.2500],
+                [-0.2500,  0.0000]], dtype=torch.float64)
+    """
+    check_tensor("invsqrtm", A)
+    return cast("Tensor", torch.ops.spectralgrad.invsqrtm.default(A))
+
+
+def powm(A: Tensor, p: float) -> Tensor:
+    """A^p of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
+
+    See `funm` for `A`, derivatives and errors.
+
+    Args:
+        A: ``(*, n, n)``; positive semidefinite if `p` is not an integer (at a singular one as `sqrtm`), invertible if `p`
+            is negative, both if both; ``torch.linalg.LinAlgError`` else.
+        p: a real number. For a `p` that is learned: ``funm(A, lambda x: x**p)``.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.powm(A, 3)[0, 1].backward()
+        >>> A.grad
+        tensor([[0.0000, 1.5000],
+                [1.5000, 0.0000]], dtype=torch.float64)
+    """
+    check_tensor("powm", A)
+    if not isinstance(p, Real):
+        raise TypeError(f"spectralgrad.powm: Expected p to be a real number, but got {type(p).__name__}")
+    if not math.isfinite(p):
+        raise ValueError(f"spectralgrad.powm: Expected p to be finite, but got {p}")
+    return cast("Tensor", torch.ops.spectralgrad.powm.default(A, float(p)))
+
+
+def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
+    return torch.ops.spectralgrad.spectral_function.default(A, eigenvalues, eigenvectors, rows, None, None, "jets", [])
+
+
+def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
+    """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with derivatives that are exact where eigenvalues meet.
+
+    Written with the eigenvectors of an `eigh`, part of the derivative is a limit 0/0 there, which no backward of `eigh`
+    can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is twice differentiable in
+    `A`; a third derivative raises.
+
+    Args:
+        A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
+        f: an elementwise function of a real tensor, such as ``torch.tanh``; it may return complex numbers. Tensors that it
+            is made of get their gradients, too.
+        df: its derivative, by default by automatic differentiation of `f`.
+        d2f: its second derivative, by default by automatic differentiation of `df` or `f`.
+
+    Returns:
+        f(A) ``(*, n, n)``, of the dtype of `A`, or complex if `f` is; Hermitian if `f` is real.
+
+    Raises:
+        RuntimeError: `A` is not a batch of square matrices, or a third derivative in `A` is asked for.
+        NotImplementedError: `A` is of another dtype.
+        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or LAPACK did not converge.
+        TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
+
+    The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
+    Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded in
+    derivatives of f up to the fourth, as far as those exist.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64, requires_grad=True)
+        >>> sg.funm(A, torch.square)[0, 1].backward()
+        >>> A.grad
+        tensor([[0., 1.],
+                [1., 0.]], dtype=torch.float64)
+    """
+    check_tensor("funm", A)
+    eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
+    real, imaginary = jets("funm", A, eigenvalues, f, df, d2f)
+    result = _of_jets(A, eigenvalues, eigenvectors, real)
+    if imaginary is not None:
+        result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
+    return cast("Tensor", result)
+
+
+def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
+    """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), twice differentiable where eigenvalues meet.
+
+    The gradient is f'(A), and the Hessian that of a function of a matrix; that of a sum over `eigvalsh` is lost in part
+    where eigenvalues are equal. See `funm` for arguments and errors.
+
+    Returns:
+        ``(*)``, real, or complex if `f` is.
+
+    Example::
+
+        >>> A = torch.eye(2, dtype=torch.float64)
+        >>> H = torch.func.hessian(lambda A: sg.trace_funm(A, torch.square))(A)
+        >>> H[0, 1]
+        tensor([[0., 1.],
+                [1., 0.]], dtype=torch.float64)
+    """
+    check_tensor("trace_funm", A)
+    eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
+    parts = [
+        None if rows is None else torch.ops.spectralgrad.spectral_trace.default(A, eigenvalues, eigenvectors, rows)
+        for rows in jets("trace_funm", A, eigenvalues, f, df, d2f)
+    ]
+    real, imaginary = parts
+    return cast("Tensor", real if imaginary is None else torch.complex(real, imaginary))

@@ -1,0 +1,219 @@
+"""Part 5: functions of a matrix, f(A) = V f(Λ) V^H, beside the libraries that have them with derivatives.
+
+Two losses, on positive definite matrices: tr(M f(A)) for the gradient, and |f(A) - M|^2 / 2, the squared distance of
+log-Euclidean fits, for the product of its Hessian with a direction E. That loss is not linear in f(A): a library whose
+backward takes its saved eigenvalues for constants does not raise on it, and gives a wrong second derivative.
+
+References: Daleckii and Krein (1965) for the first derivative, by ``reference``; for the second the same in divided
+differences of three arguments (Higham, *Functions of Matrices*, 2008, ch. 3), here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from . import reference
+from .losses import Array, Parameters
+from .problems import Problem, References
+from .sweep import gaussian, hermitian_part, with_eigenvalues
+
+# The name of the process, and the file with what it is to do beside the problems.
+PROCESS = "functions"
+OPTIONS = "options.json"
+FIRST, SECOND = "functions", "functions, second order"
+
+# The families of spectra, and what stands above their columns.
+SEPARATED, UNITS, CLUSTER, NEAR, IDENTITY = "separated", "units", "cluster", "near", "identity"
+FAMILIES = {
+    SEPARATED: "separated",
+    UNITS: "1e-10 × separated",
+    CLUSTER: "with a cluster",
+    NEAR: "near I",
+    IDENTITY: "at I",
+}
+WITH_GAPS = (CLUSTER, NEAR)
+EXACT = "exact"
+GAPS = ["1e-4", "1e-6", "1e-8", "1e-10", "1e-12"]
+_QUICK_GAPS = ["1e-4", "1e-8", "1e-12"]
+SIZES = {"full": (3, 8, 32), "quick": (3,)}
+# (n, matrices in the batch) of what is timed.
+TIMED_SIZES = ((3, 256), (8, 128), (32, 16))
+DTYPES: dict[str, Any] = {"double": np.float64, "single": np.float32}
+
+
+@dataclass(frozen=True)
+class MatrixFunction:
+    """f and its first two derivatives, of mpmath numbers."""
+
+    name: str
+    title: str
+    f: Callable[[Any], Any]
+    df: Callable[[Any], Any]
+    d2f: Callable[[Any], Any]
+
+
+FUNCTIONS: dict[str, MatrixFunction] = {
+    function.name: function
+    for function in (
+        MatrixFunction("exp", "exp", mpmath.exp, mpmath.exp, mpmath.exp),
+        MatrixFunction("log", "log", mpmath.log, lambda x: 1 / x, lambda x: -1 / x**2),
+        MatrixFunction(
+            "sqrt", "√", mpmath.sqrt, lambda x: 1 / (2 * mpmath.sqrt(x)), lambda x: -1 / (4 * x * mpmath.sqrt(x))
+        ),
+        MatrixFunction(
+            "invsqrt",
+            "1/√",
+            lambda x: 1 / mpmath.sqrt(x),
+            lambda x: -1 / (2 * x * mpmath.sqrt(x)),
+            lambda x: 3 / (4 * x**2 * mpmath.sqrt(x)),
+        ),
+    )
+}
+
+
+def matrix(family: str, label: str, n: int, rng: np.random.Generator) -> Array:
+    """(n, n), positive definite: the spectrum of a family at a gap, in a random basis.
+
+    In "cluster" the larger half of the eigenvalues is 1, 1 + gap, ...; "exact" is the identity beside a dense block, in
+    "near" all eigenvalues lie between 1 and 1 + gap.
+    """
+    if family == IDENTITY:
+        return np.eye(n)
+    basis = np.linalg.qr(gaussian(rng, (n, n), "symmetric"))[0]
+    if family == NEAR:
+        return with_eigenvalues(basis, 1 + float(label) * np.linspace(0, 1, n))
+    if family in (SEPARATED, UNITS):
+        return with_eigenvalues(basis, np.linspace(0.4, 3, n)) * (1e-10 if family == UNITS else 1)
+    m = (n + 1) // 2
+    others = np.linspace(0.2, 0.6, n - m)
+    if label == EXACT:
+        block = np.eye(n)
+        small = np.linalg.qr(gaussian(rng, (n - m, n - m), "symmetric"))[0]
+        block[m:, m:] = with_eigenvalues(small, others)
+        return block
+    return with_eigenvalues(basis, np.concatenate([others, 1 + float(label) * np.arange(m)]))
+
+
+def cases(quick: bool) -> list[tuple[str, str]]:
+    """(family, label) of every spectrum."""
+    gaps = _QUICK_GAPS if quick else GAPS
+    return [
+        (SEPARATED, FAMILIES[SEPARATED]),
+        (UNITS, FAMILIES[UNITS]),
+        *((CLUSTER, gap) for gap in (*gaps, "0", EXACT)),
+        *((NEAR, gap) for gap in gaps),
+        (IDENTITY, FAMILIES[IDENTITY]),
+    ]
+
+
+def problems(quick: bool) -> Iterator[Problem]:
+    """Each function at each size and precision; a problem holds all spectra, M and the direction E."""
+    spectra = cases(quick)
+    for n in SIZES["quick" if quick else "full"]:
+        exact = [
+            matrix(family, label, n, np.random.default_rng([n, i, 21])) for i, (family, label) in enumerate(spectra)
+        ]
+        rng = np.random.default_rng([n, 22])
+        m, e = (hermitian_part(gaussian(rng, (n, n), "symmetric")) for _ in range(2))
+        for precision, dtype in DTYPES.items():
+            for name in FUNCTIONS:
+                yield Problem(
+                    key=f"{FIRST}/{n}/{precision}/{name}",
+                    loss=name,
+                    matrices=np.stack(exact).astype(dtype),
+                    parameters=Parameters(0, n, {"M": m.astype(dtype), "E": e.astype(dtype)}),
+                    labels=[label for _, label in spectra],
+                    meta={"n": n, "precision": precision, "families": [family for family, _ in spectra]},
+                )
+
+
+def second_differences(values: list[Any], function: MatrixFunction, digits: int = reference.DIGITS) -> Array:
+    """f[a, b, c] of all eigenvalues (n, n, n), symmetric in its arguments.
+
+    Over the largest of the three gaps, so that a tiny one never divides; below 10^(-digits/3) f''/2 at the mean.
+    """
+    n = len(values)
+    first = reference.function_weights(values, function.f, function.df, digits)
+    near = max(abs(x) for x in values) * mpmath.mpf(10) ** (-(digits / 3))
+    differences = np.empty((n, n, n), dtype=object)
+    for i in range(n):
+        for k in range(i + 1):
+            for j in range(k + 1):
+                # Ascending eigenvalues: the largest gap is the one between the outermost of the three.
+                gap = values[i] - values[j]
+                if gap > near:
+                    value = (first[i, k] - first[k, j]) / gap
+                else:
+                    value = function.d2f((values[i] + values[k] + values[j]) / 3) / 2
+                for a, b, c in ((i, k, j), (i, j, k), (k, i, j), (k, j, i), (j, i, k), (j, k, i)):
+                    differences[a, b, c] = value
+    return differences
+
+
+def hessian_product(
+    spectrum: reference.Spectrum, function: MatrixFunction, m: Array, e: Array
+) -> reference.HighPrecisionMatrix:
+    """The Hessian of |f(A) - M|^2 / 2 applied to E, (n, n).
+
+    The gradient is D f(A)[X] with X = f(A) - M, so the product is D f(A)[D f(A)[E]] + D^2 f(A)[X, E]. In the
+    eigenvectors' basis the latter is sum_k f[i, k, j] (X_ik E_kj + E_ik X_kj).
+    """
+    with reference.working_precision():
+        bits = mpmath.mp.prec
+        v = spectrum.vectors.to_mpmath()
+        m, e = (v.T.conj() @ reference.HighPrecisionMatrix.from_array(x, bits).to_mpmath() @ v for x in (m, e))
+        x = np.diag([function.f(value) for value in spectrum.values]) - m
+        first = reference.function_weights(spectrum.values, function.f, function.df)
+        second = second_differences(spectrum.values, function)
+        product = (
+            first * (first * e) + np.einsum("ikj,ik,kj->ij", second, x, e) + np.einsum("ikj,ik,kj->ij", second, e, x)
+        )
+        return reference.HighPrecisionMatrix.from_array(v @ product @ v.T.conj(), bits)
+
+
+def precisions_timed(quick: bool) -> list[str]:
+    """Single precision takes time that a quick run has not."""
+    return [precision for precision in DTYPES if precision == "double" or not quick]
+
+
+def timed(quick: bool) -> list[tuple[str, str, int, int]]:
+    """(precision, function, n, matrices in the batch) of what is timed."""
+    return [
+        (precision, name, n, count)
+        for precision in precisions_timed(quick)
+        for name in FUNCTIONS
+        for n, count in TIMED_SIZES
+    ]
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Reference derivatives of one function at one matrix."""
+
+    gradient: reference.HighPrecisionMatrix
+    hessian_product: reference.HighPrecisionMatrix
+    smallest_gap: float
+
+
+def references(problem: Problem, shared: References, tick: Callable[[], None] = lambda: None) -> list[Exact]:
+    """One ``Exact`` per matrix; ``shared`` keeps the decompositions, ``tick`` is called after each."""
+    function, arrays = FUNCTIONS[problem.loss], problem.parameters.arrays
+    exact = []
+    for a in problem.matrices:
+        spectrum = shared.spectrum(a)
+        with reference.working_precision():
+            weights = reference.function_weights(spectrum.values, function.f, function.df)
+            exact.append(
+                Exact(
+                    reference.gradient(spectrum, weights, arrays["M"]),
+                    hessian_product(spectrum, function, arrays["M"], arrays["E"]),
+                    float(spectrum.smallest_gap),
+                )
+            )
+        tick()
+    return exact

@@ -1,0 +1,119 @@
+"""The process of part 5: derivatives of matrix functions by everyone who has some, and their times in turn."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import functions, problems, programs, timing
+from .losses import Array
+from .peers import functions as peers
+from .peers import missing
+from .problems import Problem
+from .worker import INSTALLED, status_of
+
+OURS = "spectralgrad"
+
+
+def _contenders(names: list[str]) -> tuple[dict[str, peers.Contender], dict[str, Any]]:
+    """By their titles, this project first; and by peer its status and versions."""
+    contenders: dict[str, peers.Contender] = {}
+    found: dict[str, Any] = {}
+    for name in sorted(names, key=lambda name: name != OURS):
+        try:
+            created = peers.create(name)
+        except Exception as error:
+            found[name] = {"status": status_of(error, missing(name, error))}
+            continue
+        contenders |= {contender.title: contender for contender in created}
+        if created:
+            found[name] = {"status": INSTALLED, "versions": {k: v for c in created for k, v in c.versions.items()}}
+    return contenders, found
+
+
+def _derivatives(problem: Problem, contender: peers.Contender) -> dict[str, Array | Exception]:
+    """By the order of the derivative and the number of the matrix."""
+    function, arrays = contender.functions[problem.loss], problem.parameters.arrays
+    m, e = torch.from_numpy(arrays["M"]), torch.from_numpy(arrays["E"])
+    orders = {
+        functions.FIRST: partial(peers.gradient, function, m=m),
+        functions.SECOND: partial(peers.hessian_product, function, m=m, e=e),
+    }
+    results: dict[str, Array | Exception] = {}
+    for order, derivative in orders.items():
+        for i, a in enumerate(problem.matrices):
+            try:
+                results[f"{order}/{i}"] = derivative(a=torch.from_numpy(a)).numpy()
+            except Exception as error:
+                results[f"{order}/{i}"] = error
+    return results
+
+
+def _once(function: peers.Function, a: Tensor, m: Tensor) -> None:
+    torch.autograd.grad((m * function(a)).sum(), a)
+
+
+def _timings(
+    contenders: dict[str, peers.Contender], name: str, n: int, count: int, precision: str, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Forward and backward of tr(M f(A)) for a batch of ``count`` matrices with separated eigenvalues."""
+    batch = np.stack(
+        [functions.matrix(functions.SEPARATED, "", n, np.random.default_rng([n, i, 23])) for i in range(count)]
+    ).astype(functions.DTYPES[precision])
+    a = torch.from_numpy(batch).requires_grad_()
+    m = torch.ones_like(a)
+    calls = {
+        title: partial(_once, contender.functions[name], a, m)
+        for title, contender in contenders.items()
+        if name in contender.functions
+    }
+    taken = timing.interleaved(calls, repeats=options["repeats"], seconds=options["seconds"])
+    return [
+        {"function": name, "n": n, "batch": count, "precision": precision, "contender": title, **asdict(result)}
+        for title, result in taken.items()
+    ]
+
+
+def work(folder: Path) -> None:
+    """Runs the problems in ``folder``; writes ``functions.json`` and ``functions.npz`` there."""
+    options = json.loads((folder / functions.OPTIONS).read_text())
+    started = time.perf_counter()
+    contenders, found = _contenders(options["peers"])
+    derivatives: dict[str, Array] = {}
+    failures = []
+    for problem in problems.load(folder):
+        for title, contender in contenders.items():
+            if problem.loss not in contender.functions:
+                continue
+            for index, result in _derivatives(problem, contender).items():
+                key = f"{problem.key}/{title}/{index}"
+                if isinstance(result, Exception):
+                    failures.append({"key": key, "error": programs.describe_error(result)})
+                else:
+                    derivatives[key] = result
+        print(problem.key, flush=True)
+    timings = []
+    for precision, name, n, count in options["timed"]:
+        timings += _timings(contenders, name, n, count, precision, options)
+        print(name, n, precision, flush=True)
+    answer = {
+        "status": INSTALLED,
+        "peers": found,
+        "contenders": {
+            title: {"rule": contender.rule, "functions": list(contender.functions)}
+            for title, contender in contenders.items()
+        },
+        "failures": failures,
+        "timings": timings,
+        "seconds": time.perf_counter() - started,
+    }
+    np.savez(folder / f"{functions.PROCESS}.npz", **derivatives)  # type: ignore[arg-type]
+    (folder / f"{functions.PROCESS}.json").write_text(json.dumps(answer))

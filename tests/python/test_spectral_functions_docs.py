@@ -1,0 +1,249 @@
+"""docs/spectral_functions.md: every row of its table runs, and is what it says where eigenvalues are equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from problems import normal, random_hermitian, with_spectrum
+
+TEXT = (Path(__file__).parents[2] / "docs/spectral_functions.md").read_text(encoding="utf-8")
+N, DTYPE = 4, torch.float64
+
+SEPARATED = with_spectrum([0.4, 0.9, 1.7, 3.1], DTYPE, seed=1)
+DEGENERATE = torch.diag(torch.tensor([1.0, 1.0, 2.0, 2.0], dtype=DTYPE))
+CONSTANTS: dict[str, Any] = {
+    "I": torch.eye(N, dtype=DTYPE),
+    "B": with_spectrum([0.5, 0.8, 1.4, 2.3], DTYPE, seed=2),
+    "S": with_spectrum([0.7, 0.9, 1.1, 1.2], DTYPE, seed=3),
+    "Z": normal(5, N, dtype=DTYPE, seed=4),
+    "t": 0.7,
+    "eps": 0.1,
+    "mu": 1.2,
+    "kT": 0.4,
+}
+# What else has to commute with A for the left side to meet equal eigenvalues.
+AT_DEGENERATE = {
+    "overlap": {"S": 4 * torch.eye(N, dtype=DTYPE)},
+    "trace distance": {"B": 1.5 * torch.eye(N, dtype=DTYPE)},
+}
+DIRECTION = random_hermitian(N, N, dtype=DTYPE, seed=5)
+
+
+def rows() -> list[tuple[str, ...]]:
+    table = [line for line in TEXT.splitlines() if line.startswith("| ")]
+    cells = [tuple(cell.strip().strip("`") for cell in line.strip("|").split("|")) for line in table]
+    return [row for row in cells if len(row) == 5][1:]
+
+
+def constants(what: str, degenerate: bool) -> dict[str, Any]:
+    names = dict(CONSTANTS)
+    for part, other in AT_DEGENERATE.items():
+        if degenerate and part in what:
+            names |= other
+    return names
+
+
+def value(code: str, A: Tensor, names: dict[str, Any]) -> Tensor:
+    """Of the last statement of a cell."""
+    namespace = {"torch": torch, "sg": sg, "A": A, **names}
+    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(block, namespace)
+    if re.search(r"\b[LV]\b", code):
+        namespace["L"], namespace["V"] = torch.linalg.eigh(A)
+    *before, last = code.split("; ")
+    exec("; ".join(before), namespace)
+    return eval(last, namespace)
+
+
+# --- the same in mpmath ----------------------------------------------------------------------------------------------
+
+Array = np.ndarray
+mp = mpmath
+
+
+def of_eigenvalues(f: Callable[[Any], Any], A: Array) -> Array:
+    values, vectors = mp.eigsy(mp.matrix(A.tolist()))
+    V = np.array(vectors.tolist(), dtype=object)
+    return (V * np.array([f(x) for x in values], dtype=object)) @ V.T
+
+
+def inverse_root(x: Any) -> Any:
+    return 1 / mp.sqrt(x)
+
+
+def steps(A: Array) -> Array:
+    """The projector onto the eigenvalues below the degenerate A's two levels' mean, or the two lowest ones."""
+    values = sorted(mp.eigsy(mp.matrix(A.tolist()), eigvals_only=True))
+    return of_eigenvalues(lambda x: mp.mpf(x < (values[1] + values[2]) / 2), A)
+
+
+def norm(A: Array) -> Any:
+    return mp.sqrt((A * A).sum())
+
+
+def affine_invariant_distance(A: Array, B: Array) -> Any:
+    W = of_eigenvalues(inverse_root, A)
+    return norm(of_eigenvalues(mp.log, W @ B @ W))
+
+
+def affine_invariant_mean(A: Array, B: Array) -> Array:
+    R, W = of_eigenvalues(mp.sqrt, A), of_eigenvalues(inverse_root, A)
+    return R @ of_eigenvalues(mp.sqrt, W @ B @ W) @ R
+
+
+def bures_wasserstein(A: Array, B: Array) -> Any:
+    R = of_eigenvalues(mp.sqrt, A)
+    return A.trace() + B.trace() - 2 * of_eigenvalues(mp.sqrt, R @ B @ R).trace()
+
+
+def fermi(A: Array, mu: Any, kT: Any) -> Array:
+    return 2 * of_eigenvalues(lambda x: 1 / (1 + mp.exp((x - mu) / kT)), A)
+
+
+def with_overlap(A: Array, S: Array, mu: Any, kT: Any) -> Array:
+    X = of_eigenvalues(inverse_root, S)
+    return X @ fermi(X @ A @ X, mu, kT) @ X
+
+
+def response(A: Array, B: Array) -> Any:
+    values, vectors = mp.eigsy(mp.matrix(A.tolist()))
+    L, V = np.array(list(values), dtype=object), np.array(vectors.tolist(), dtype=object)
+    W = V.T @ B @ V
+    return (W * W / (1 + (L[:, None] - L) ** 2)).sum()
+
+
+def trace(f: Callable[[Any], Any], A: Array) -> Any:
+    return of_eigenvalues(f, A).trace()
+
+
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "exponential": lambda A, **_: of_eigenvalues(mp.exp, A),
+    "logarithm": lambda A, **_: of_eigenvalues(mp.log, A),
+    "square root, bilinear pooling": lambda A, **_: of_eigenvalues(mp.sqrt, A),
+    "ZCA whitening": lambda A, Z, eps, **_: Z @ of_eigenvalues(lambda x: inverse_root(x + eps), A),
+    "power": lambda A, **_: of_eigenvalues(lambda x: x ** mp.mpf(0.3), A),
+    "any function": lambda A, **_: of_eigenvalues(mp.tanh, A),
+    "evolution in time": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-1j * t * x), A),
+    "heat kernel of a graph": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-t * x), A),
+    "heat kernel signature": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-t * x), A).diagonal(),
+    "log-Euclidean mean": lambda A, B, **_: of_eigenvalues(
+        mp.exp, (of_eigenvalues(mp.log, A) + of_eigenvalues(mp.log, B)) / 2
+    ),
+    "log-Euclidean distance": lambda A, B, **_: norm(of_eigenvalues(mp.log, A) - of_eigenvalues(mp.log, B)),
+    "affine-invariant distance": lambda A, B, **_: affine_invariant_distance(A, B),
+    "affine-invariant mean": lambda A, B, **_: affine_invariant_mean(A, B),
+    "Bures-Wasserstein distance, squared": lambda A, B, **_: bures_wasserstein(A, B),
+    "projector onto the lowest two": lambda A, **_: steps(A),
+    "density matrix, closed shells": lambda A, **_: 2 * steps(A),
+    "density matrix, Fermi-Dirac": lambda A, mu, kT, **_: fermi(A, mu, kT),
+    "density matrix, overlap S": lambda A, S, mu, kT, **_: with_overlap(A, S, mu, kT),
+    "purity of exp(-t A)/tr": lambda A, t, **_: (
+        trace(lambda x: mp.exp(-2 * t * x), A) / trace(lambda x: mp.exp(-t * x), A) ** 2
+    ),
+    "von Neumann entropy": lambda A, **_: -trace(lambda x: x * mp.log(x), A),
+    "relative entropy": lambda A, B, **_: (A * (of_eigenvalues(mp.log, A) - of_eigenvalues(mp.log, B))).sum(),
+    "trace distance": lambda A, B, **_: trace(abs, A - B) / 2,
+    "log det": lambda A, **_: trace(mp.log, A),
+    "nuclear norm of F, A = FᴴF": lambda A, **_: trace(mp.sqrt, A),
+    "anything else": lambda A, B, **_: response(A, B),
+}
+
+
+def weights(shape: torch.Size) -> Tensor:
+    """Of the entries of a value in the loss."""
+    return normal(*shape, dtype=DTYPE, seed=6)
+
+
+def loss(x: Tensor) -> Tensor:
+    return (weights(x.shape) * (x.real + x.imag if x.is_complex() else x)).sum()
+
+
+def exact_loss(what: str, A: Array, names: dict[str, Any]) -> Any:
+    result = np.asarray(REFERENCES[what](A, **names), dtype=object)
+    parts = np.vectorize(lambda x: mp.re(x) + mp.im(x), otypes=[object])(result)
+    return np.sum(weights(torch.Size(result.shape)).numpy() * parts)
+
+
+def exact_derivatives(what: str) -> tuple[Tensor, float]:
+    """The gradient at the degenerate A, and the second derivative along `DIRECTION`, by differences in 60 digits."""
+    names = {k: x.numpy() if isinstance(x, Tensor) else mp.mpf(x) for k, x in constants(what, True).items()}
+    with mp.workdps(60):
+        h = mp.mpf(10) ** -20
+        A = DEGENERATE.numpy() * mp.mpf(1)
+
+        def along(E: Array) -> tuple[Any, Any]:
+            return tuple(exact_loss(what, A + sign * h * E, names) for sign in (1, -1))
+
+        G = np.zeros((N, N))
+        for i in range(N):
+            for j in range(i + 1):
+                E = np.zeros((N, N))
+                E[i, j] += 0.5
+                E[j, i] += 0.5
+                ahead, behind = along(E)
+                G[i, j] = G[j, i] = (ahead - behind) / (2 * h)
+        ahead, behind = along(DIRECTION.numpy())
+        return torch.from_numpy(G), float((ahead - 2 * exact_loss(what, A, names) + behind) / h**2)
+
+
+def derivatives(what: str, code: str) -> tuple[Tensor, Callable[[], float]]:
+    """The gradient at the degenerate A, and what computes the second derivative along `DIRECTION`."""
+    A = DEGENERATE.clone().requires_grad_()
+    (G,) = torch.autograd.grad(loss(value(code, A, constants(what, True))), A, create_graph=True)
+
+    def second() -> float:
+        return (torch.autograd.grad(G, A, DIRECTION)[0] * DIRECTION).sum().item()
+
+    return (G + G.mT).detach() / 2, second
+
+
+def verdict(error: float) -> str:
+    return "NaN" if np.isnan(error) else "right" if error < 1e-10 else "wrong"
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_row(row: tuple[str, ...]) -> None:
+    what, written, called, gradient_by_torch, second_by_torch = row
+
+    names = constants(what, False)
+    left, right = value(written, SEPARATED, names), value(called, SEPARATED, names)
+    torch.testing.assert_close(right, left, rtol=1e-13, atol=1e-13)
+    with mp.workdps(60):
+        exact = {k: x.numpy() if isinstance(x, Tensor) else mp.mpf(x) for k, x in names.items()}
+        expected = float(exact_loss(what, SEPARATED.numpy() * mp.mpf(1), exact))
+    assert loss(right).item() == pytest.approx(expected, rel=1e-12)
+
+    gradient, second = exact_derivatives(what)
+
+    def gradient_error(G: Tensor) -> float:
+        return ((G - gradient).abs().max() / gradient.abs().max()).item()
+
+    def second_error(x: float) -> float:
+        return abs(x - second) / abs(second)
+
+    ours, our_second = derivatives(what, called)
+    assert gradient_error(ours) < 1e-13
+    if "spectral_map" in called:
+        with pytest.raises(RuntimeError, match=r"spectral_map"):
+            our_second()
+    else:
+        assert second_error(our_second()) < 1e-12
+    torchs, torchs_second = derivatives(what, written)
+    assert (verdict(gradient_error(torchs)), verdict(second_error(torchs_second()))) == (
+        gradient_by_torch,
+        second_by_torch,
+    )
+
+
+def test_the_table_is_complete() -> None:
+    assert [row[0] for row in rows()] == list(REFERENCES)
