@@ -53,4 +53,20 @@ inline double zero_eigenvalue(c10::ScalarType dtype, int64_t n) {
   return static_cast<double>(n) * eps(dtype);
 }
 
+/// Eigenvalues up to this fraction of max|lambda| apart are a cluster to the spectral map: a quotient by their gap errs by
+/// eps/gap, an evaluation with the gap closed by the gap.
+inline double cluster_gap(c10::ScalarType dtype) {
+  return std::sqrt(eps(dtype));
+}
+
+/// The spectral map takes a function for one that treats equal eigenvalues alike if exchanging their eigenvectors exchanges
+/// its derivatives up to this fraction of the largest: gaps inside clusters, up to sqrt(eps), leave no more than a
+/// multiple of themselves, and functions that do not differ by all of it.
+inline double alike(c10::ScalarType dtype) {
+  return std::pow(eps(dtype), 0.25);
+}
+
+/// For Newton's method between bounds that are halved where it fails: more than halving alone takes.
+inline constexpr int largest_number_of_iterations = 200;
+
 } // namespace spectralgrad::tolerances

@@ -69,18 +69,26 @@ void scan(const Tensor& A, std::string_view UPLO, const F& f) {
 
 } // namespace
 
-void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO) {
+void check_hermitian_arguments(
+    const char* function,
+    const Tensor& A,
+    std::string_view UPLO,
+    std::string_view name) {
   TORCH_CHECK(
       A.dim() >= 2,
       "spectralgrad.",
       function,
-      ": The input tensor A must have at least 2 dimensions, but it has ",
+      ": The input tensor ",
+      name,
+      " must have at least 2 dimensions, but it has ",
       A.dim());
   TORCH_CHECK(
       A.sym_size(-1) == A.sym_size(-2),
       "spectralgrad.",
       function,
-      ": A must be batches of square matrices, but they are ",
+      ": ",
+      name,
+      " must be batches of square matrices, but they are ",
       A.sym_size(-2),
       " by ",
       A.sym_size(-1),
@@ -92,7 +100,9 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       function,
       "\" not implemented for '",
       c10::toString(dtype),
-      "': Expected A to be float32, float64, complex64 or complex128");
+      "': Expected ",
+      name,
+      " to be float32, float64, complex64 or complex128");
   TORCH_CHECK(
       UPLO == "L" || UPLO == "U" || UPLO == "l" || UPLO == "u",
       "spectralgrad.",
@@ -112,10 +122,10 @@ Tensor is_not_finite(const Tensor& A, std::string_view UPLO) {
   return at::isfinite(triangle).logical_not().any(-1).any(-1);
 }
 
-void check_finite(const char* function, const Tensor& A, std::string_view UPLO) {
+void check_finite(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
   if (!A.device().is_cpu()) {
     if (is_not_finite(A, UPLO).any().item<bool>()) {
-      check_finite(function, A.cpu(), UPLO);
+      check_finite(function, A.cpu(), UPLO, name);
     }
     return;
   }
@@ -144,7 +154,9 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO) 
       A.dim() > 2 ? c10::str("(Batch element ", matrix, "): ") : "",
       "Expected the ",
       is_upper(UPLO) ? "upper" : "lower",
-      " triangle of A to be finite, but the entry (",
+      " triangle of ",
+      name,
+      " to be finite, but the entry (",
       row,
       ", ",
       column,

@@ -12,14 +12,19 @@
 // What operations on Hermitian matrices share about their arguments.
 namespace spectralgrad::ops {
 
-/// Raises unless `A` is (*, n, n) of a supported dtype and `UPLO` is a triangle; in torch.linalg's words and types.
-void check_hermitian_arguments(const char* function, const at::Tensor& A, std::string_view UPLO);
+/// Raises unless `A` is (*, n, n) of a supported dtype and `UPLO` is a triangle; in torch.linalg's words and types. `name` is
+/// what the function calls A.
+void check_hermitian_arguments(
+    const char* function,
+    const at::Tensor& A,
+    std::string_view UPLO,
+    std::string_view name = "A");
 
 /// For each matrix of the batch (*), whether the triangle that is read holds a NaN or an Inf; bool.
 at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
 
 /// Raises `c10::LinAlgError` naming an entry where the triangle that is read holds a NaN or an Inf.
-void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO);
+void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO, std::string_view name = "A");
 
 /// Copies a result into a tensor given as out=, with torch's checks of dtype and device and its way of resizing.
 void write_out(const at::Tensor& result, const at::Tensor& out);

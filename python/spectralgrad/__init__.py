@@ -10,9 +10,11 @@ _check_torch_version(_build_info.built_against_torch, torch.__version__)
 from . import _C  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
+from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm  # noqa: E402
+from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
     Cutoff,
@@ -33,6 +35,7 @@ __version__: str = _C.version
 __all__ = [
     "Bare",
     "Cutoff",
+    "DensityMatrixResult",
     "Gated",
     "GaugeError",
     "GaugeWarning",
@@ -41,6 +44,7 @@ __all__ = [
     "Split",
     "checks",
     "default_rule",
+    "density_matrix",
     "eigh",
     "eigvalsh",
     "expm",
@@ -52,6 +56,7 @@ __all__ = [
     "powm",
     "set_checks",
     "set_default_rule",
+    "spectral_projector",
     "sqrtm",
     "stand_in",
     "trace_funm",

@@ -238,10 +238,10 @@ MEASUREMENTS: dict[tuple[str, str], Callable[[str], float]] = {
 }
 
 
-def rows() -> list[tuple[str, ...]]:
+def rows(columns: int = 6) -> list[tuple[str, ...]]:
     lines = (ROOT / "docs/clients.md").read_text().splitlines()
     cells = [tuple(cell.strip() for cell in line.replace("`", "").strip("|").split("|")) for line in lines]
-    return [row for row in cells if len(row) == 6][2:]
+    return [row for row in cells if len(row) == columns][2:]
 
 
 def check(documented: str, error: float) -> None:
@@ -274,6 +274,67 @@ def test_versions_are_those_that_were_measured() -> None:
     assert sentence is not None
     documented = dict(item.split() for item in sentence.group(1).split(",") if item.strip())
     assert documented == pins
+
+
+# --- the functions of this package in their place --------------------------------------------------------------------
+
+
+def names_of(client_name: str) -> dict[str, Any]:
+    """What the code of a row finds beside its variables."""
+    found: dict[str, Any] = {"torch": torch, "sg": sg, "Y": torch.matrix_exp(X)}
+    if client_name == "geoopt":
+        found["linalg"] = client("geoopt.linalg.batch_linalg")
+        found["SymmetricPositiveDefinite"] = client("geoopt").SymmetricPositiveDefinite
+    elif client_name == "tad-mctc":
+        found["eighb"] = client("tad_mctc.storch").eighb
+    elif client_name == "kornia":
+        found["zca_mean"] = client("kornia.enhance.zca").zca_mean
+    else:
+        found[client_name] = client(client_name)
+    return found
+
+
+def run(code: str, names: dict[str, Any]) -> Tensor:
+    *before, last = code.split("; ")
+    namespace = dict(names)
+    exec("; ".join(before), namespace)
+    return eval(last, namespace)
+
+
+def expected_gradient(called: str, A: Tensor) -> Tensor:
+    """Of tr(X ·), or of a squared distance itself, in closed form; see the functions of the clients above."""
+    if "Y" in called:
+        c = A[0, 0]
+        return 2 / c * (c.log() * torch.eye(3, dtype=torch.float64) - X)
+    if "density_matrix" in called:
+        P = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+        Q = torch.eye(3, dtype=torch.float64) - P
+        return -(P @ X @ Q + Q @ X @ P) / (3 * A[0, 0])
+    if "cov" in called:
+        return -(2**-1.5) / 5 * A @ X
+    name = {"logm": "log", "sqrtm": "sqrt", "invsqrtm": "inverse sqrt", "funm": "exp"}[called[3 : called.index("(")]]
+    return divided_differences(*FUNCTIONS[name], A)
+
+
+@pytest.mark.parametrize("row", rows(5), ids=lambda row: ", ".join((row[0], row[2], row[3])))
+def test_called_in_their_place(row: tuple[str, ...]) -> None:
+    client_name, written, called, at, documented = row
+    names = names_of(client_name)
+    variable = "D" if re.search(r"\bD\b", called) else "A"
+
+    separated = DIAG + 0.3 * X @ X
+    if variable == "D":
+        separated = data_with_covariance(1) @ (separated @ separated)
+    left, right = (run(code, {**names, variable: separated}) for code in (written, called))
+    torch.testing.assert_close(right, left, rtol=1e-12, atol=1e-12)
+
+    def loss(A: Tensor) -> Tensor:
+        result = run(called, {**names, variable: A})
+        return result if result.ndim == 0 else (X * result).sum()
+
+    point = data_with_covariance(2) if variable == "D" else POINTS[at]
+    G = gradient(loss, point) if variable == "D" else hermitian_gradient(loss, point)
+    check(documented, relative_error(G, expected_gradient(called, point)))
 
 
 # --- what the sentences below the table say ---------------------------------------------------------------------------
@@ -325,6 +386,22 @@ def test_kornia_whitening_with_eigh_in_place_of_svd(monkeypatch: pytest.MonkeyPa
     assert math.isnan(kornia_whitening("covariance 2 I"))
     with sg.stand_in(rule=sg.Split()):
         assert kornia_whitening("covariance 2 I") <= 5e-8
+
+
+def test_torchspd_in_small_units() -> None:
+    logm = client("torchspd").logm
+    A = 1e-10 * torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+    expected = divided_differences(*FUNCTIONS["log"], A)
+    assert relative_error(hermitian_gradient(lambda B: (X * logm(B)).sum(), A), expected) > 1
+    assert relative_error(gradient(lambda B: (X * sg.logm(B)).sum(), A), expected) <= 1e-14
+
+
+def test_torchspd_twice() -> None:
+    logm = client("torchspd").logm
+    A = DIAG.clone().requires_grad_()
+    (G,) = torch.autograd.grad(logm(A).square().sum(), A, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(G.sum(), A)
 
 
 def test_torchspd_is_the_same_to_the_bit() -> None:

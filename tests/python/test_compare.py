@@ -23,6 +23,7 @@ from spectralgrad.compare import (
     results,
     run,
     sweep,
+    tables,
     timing,
     worker,
     workers,
@@ -330,6 +331,15 @@ def test_matrix_functions_by_everyone(tmp_path: Path) -> None:
     assert {record.status for record in by_hand} == {results.NOT_FINITE}
     once = [r for r in records if r.peer == "torchspd" and r.part == second]
     assert {record.status for record in once} == {results.RAISED}
+
+
+def test_a_process_of_matrix_functions_that_stops_is_said() -> None:
+    stopped = results.Comparison([], {}, {"status": "stopped with exit code 1"}, {}, True, 0.0)
+    assert tables.functions_table(stopped, functions.FIRST, "double").rows[0][:2] == [
+        "Matrix functions",
+        "stopped with exit code 1",
+    ]
+    assert tables.speed_table(stopped, "double").rows == []
 
 
 def test_times_are_multiples_of_the_first() -> None:

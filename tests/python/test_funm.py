@@ -1,4 +1,4 @@
-"""Functions of Hermitian matrices: values and two derivatives against 60 digits at every gap, closed forms, identities."""
+"""Functions of Hermitian matrices: values and two derivatives against 60 digits at every gap, closed forms, laws."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import reference
 import spectralgrad as sg
@@ -54,6 +55,7 @@ def _power(p: float) -> reference.Differences:
 
 EXP = reference.smooth(mpmath.exp, mpmath.exp, mpmath.exp)
 SIN = reference.smooth(mpmath.sin, mpmath.cos, lambda x: -mpmath.sin(x))
+COS = reference.smooth(mpmath.cos, lambda x: -mpmath.sin(x), lambda x: -mpmath.cos(x))
 LORENTZIAN = reference.smooth(
     lambda x: 1 / (1 + x * x),
     lambda x: -2 * x / (1 + x * x) ** 2,
@@ -109,8 +111,8 @@ def loss(f: MatrixFunction, M: Tensor) -> MatrixFunction:
 
 # --- values, gradients and Hessians at every gap ---------------------------------------------------------------------
 #
-# Bounds are multiples of the relative condition of what is compared (`reference.Function`): what a change of the matrix by
-# its last digit does to the value, D f(A)[M]. No algorithm that sees the rounded matrix alone does better.
+# Bounds are multiples of the relative condition of what is compared (`reference.Function`): what a change in the last
+# digits of the matrix, such as LAPACK's backward error, does to f(A), to D f(A)[M]. In these matrices it is 1 to 200.
 
 
 @pytest.mark.parametrize(("dtype", "gap"), DTYPES_AND_GAPS)
@@ -129,11 +131,10 @@ def test_value_and_gradient(dtype: torch.dtype, gap: float, device: str) -> None
 def test_hessian_times_a_direction(dtype: torch.dtype, gap: float, device: str) -> None:
     n, m = SIZES[2]
     M, E = directions(n, dtype)
-    for name, case in FUNCTIONS.items():
+    for case in FUNCTIONS.values():
         A = matrix(case, n, m, gap, dtype)
         product = hessian_times(loss(case.f, M.to(device)), A.to(device), E.to(device))
-        bound = 1e-12 if name in NAMED else 1e-9
-        assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= bound
+        assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 1e-10
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 0])
@@ -144,24 +145,24 @@ def test_other_sizes(dtype: torch.dtype, gap: float) -> None:
         A, (M, E) = matrix(case, n, m, gap, dtype), directions(n, dtype)
         exact = reference.of(A, case.exact)
         assert relative_error(gradient_of(loss(case.f, M), A), exact.first(M)) <= 1e-13
-        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-9
+        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-10
 
 
 @pytest.mark.parametrize(("dtype", "gap"), [(torch.float64, 1e-6), (torch.complex128, 0)])
 def test_size_32(dtype: torch.dtype, gap: float) -> None:
     M, E = directions(32, dtype)
-    for case in (FUNCTIONS["logm"], FUNCTIONS["funm"]):
+    for case in (FUNCTIONS["logm"], FUNCTIONS["funm"])[: 1 if dtype.is_complex else 2]:
         A = matrix(case, 32, 5, gap, dtype)
         exact = reference.of(A, case.exact)
         assert relative_error(case.f(A), exact.value()) <= 1e-13
         assert relative_error(gradient_of(loss(case.f, M), A), exact.first(M)) <= 1e-13
-        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-9
+        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-10
 
 
 @pytest.mark.parametrize("n", [3, 32])
 def test_equals_scipy(n: int) -> None:
-    """A second opinion, by algorithms that use no eigenvectors: Padé approximants, Schur and square roots of triangles."""
-    A, (M, _) = with_cluster(n, 3, 0, torch.float64, seed=1), directions(n, torch.float64)
+    """A second opinion, by algorithms that use no eigenvectors."""
+    A, (M, _) = with_cluster(n, 3, 0, torch.float64, seed=1, lowest=0.4), directions(n, torch.float64)
     value, derivative = scipy.linalg.expm_frechet(A.numpy(), M.numpy())
     assert relative_error(sg.expm(A), torch.from_numpy(value)) <= 1e-13
     assert relative_error(gradient_of(loss(sg.expm, M), A), torch.from_numpy(derivative)) <= 1e-13
@@ -176,7 +177,7 @@ def test_equals_scipy(n: int) -> None:
 def test_scale_of_the_matrix(dtype: torch.dtype, scale: float, device: str) -> None:
     names = ["logm", "sqrtm", "invsqrtm", "powm 0.3", "powm -1.7"]
     cases = [FUNCTIONS[name] for name in names]
-    # The exponential of such a matrix: of a millionth of it, which funm is told.
+    # The exponential of a matrix that is scaled back.
     cases += [Case(lambda A: sg.funm(A, lambda x: (x / scale).exp()), _exponential_of(1 / scale), positive=True)]
     cases += [Case(sg.expm, EXP)] if scale < 1 else []
     for case, gap in itertools.product(cases, [1e-4, 0]):
@@ -187,7 +188,7 @@ def test_scale_of_the_matrix(dtype: torch.dtype, scale: float, device: str) -> N
         assert relative_error(G, exact.first(M)) <= by_precision(dtype, 1e-13, 1e-5)
         if dtype in DOUBLE:
             product = hessian_times(loss(case.f, M.to(device)), A.to(device), E.to(device))
-            assert relative_error(product, exact.second(M, E)) <= 1e-9
+            assert relative_error(product, exact.second(M, E)) <= 1e-10
 
 
 def _exponential_of(t: float) -> reference.Differences:
@@ -230,7 +231,7 @@ def test_functions_with_a_scale_of_their_own(dtype: torch.dtype, gap: float) -> 
     for options in ({}, {"df": lambda x: 100 / (100 * x).cosh() ** 2}):
         f = loss(lambda X, options=options: sg.funm(X, lambda x: (x / 0.01).tanh(), **options), M)
         assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-14 * exact.condition_of_first(M)
-        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-9
+        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-10
 
 
 def test_the_reference_is_right() -> None:
@@ -283,6 +284,18 @@ def test_powers_that_are_polynomials(dtype: torch.dtype) -> None:
                 torch.testing.assert_close(sg.powm(A, exponent), value, **tolerance)
                 torch.testing.assert_close(gradient_of(f, A), gradient, **tolerance)
                 torch.testing.assert_close(hessian_times(f, A, E), product, **tolerance)
+
+
+@pytest.mark.parametrize("p", [100, -50, 12.5, 2.0000001, 1e-3])
+@each_double
+def test_any_exponent(dtype: torch.dtype, p: float) -> None:
+    M, E = directions(5, dtype)
+    for gap in (1e-2, 1e-5, 0):
+        A = with_cluster(5, 3, gap, dtype, seed=0)
+        exact, f = reference.of(A, _power(p)), loss(lambda X: sg.powm(X, p), M)
+        assert relative_error(sg.powm(A, p), exact.value()) <= 1e-14 * max(1, exact.condition())
+        assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-14 * max(1, exact.condition_of_first(M))
+        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-10
 
 
 @each_double
@@ -348,10 +361,9 @@ def test_gradcheck_at_a_degeneracy(f: MatrixFunction, spectrum: list[float], dty
 
     # torch itself fails batched forward gradients through the .mH of a complex tensor (an internal assert).
     real = not dtype.is_complex
-    assert gradcheck(
-        of_any_matrix, A, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real
-    )
-    assert gradgradcheck(of_any_matrix, A, check_batched_grad=True, check_fwd_over_rev=True, check_rev_over_rev=True)
+    assert gradcheck(of_any_matrix, A, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real)
+    options = {"check_batched_grad": True, "check_fwd_over_rev": True, "check_rev_over_rev": True}
+    assert gradgradcheck(of_any_matrix, A, fast_mode=len(set(spectrum)) == 1, **options)
 
 
 SECOND: dict[str, Callable[[MatrixFunction, Tensor, Tensor], Tensor]] = {
@@ -370,7 +382,7 @@ def test_compositions_at_a_degeneracy(case: Case, compose: Callable[..., Tensor]
     dtype = torch.float64
     A, (M, E) = with_spectrum(DEGENERATE, dtype, seed=0), directions(4, dtype)
     product = compose(lambda X: expectation(M, case.f(hermitian_part(X))), A, E)
-    assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 1e-9
+    assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 1e-10
 
 
 @each_function
@@ -382,20 +394,24 @@ def test_forward_mode(case: Case, dtype: torch.dtype) -> None:
         value, tangent = fw.unpack_dual(case.f(fw.make_dual(A, E)))
     assert relative_error(value, exact.value()) <= 1e-13
     assert relative_error(tangent, exact.first(E)) <= 1e-13
-    second = jvp(lambda X: jvp(case.f, (X,), (E,))[1], (A,), (M,))[1]
-    assert relative_error(second, exact.second(M, E)) <= 1e-9
+    second = along(M, along(E, case.f))(A)
+    assert relative_error(second, exact.second(M, E)) <= 1e-10
 
 
-@pytest.mark.parametrize("f", CHECKED.values(), ids=CHECKED)
+def along(E: Tensor, f: MatrixFunction) -> MatrixFunction:
+    return lambda X: jvp(f, (X,), (E,))[1]
+
+
+THIRD = r"spectralgrad: Expected a function of a matrix to be differentiated at most twice .* third derivative"
+
+
+@pytest.mark.parametrize("f", [f for name, f in CHECKED.items() if name != "trace_funm"])
 def test_third_derivatives_are_refused(f: MatrixFunction) -> None:
     A, (M, E) = with_spectrum(DEGENERATE, torch.float64, seed=0), directions(4, torch.float64)
 
     def scalar(X: Tensor) -> Tensor:
         y = f(X)
-        return y.real if y.dim() == 0 else expectation(M.to(y.dtype), y)
-
-    def along(g: MatrixFunction) -> MatrixFunction:
-        return lambda X: jvp(g, (X,), (E,))[1]
+        return expectation(M.to(y.dtype), y)
 
     def thrice(X: Tensor) -> Tensor:
         (G,) = torch.autograd.grad(scalar(X), X, create_graph=True)
@@ -404,11 +420,21 @@ def test_third_derivatives_are_refused(f: MatrixFunction) -> None:
 
     for derive in (
         lambda: thrice(A.clone().requires_grad_()),
-        lambda: along(along(along(scalar)))(A),
-        lambda: grad(along(along(scalar)))(A),
+        lambda: along(E, along(E, along(E, scalar)))(A),
+        lambda: grad(along(E, along(E, scalar)))(A),
     ):
-        with pytest.raises(RuntimeError, match=r"spectralgrad.*[Tt]hird"):
+        with pytest.raises(RuntimeError, match=THIRD):
             derive()
+
+
+@each_double
+def test_third_derivatives_of_traces(dtype: torch.dtype) -> None:
+    """The gradient of a trace is a function of the matrix, so that one more is exact."""
+    A, (M, E) = with_spectrum(DEGENERATE, dtype, seed=0), directions(4, dtype)
+    trace = lambda X: sg.trace_funm(X, torch.sin)  # noqa: E731
+    assert relative_error(grad(along(E, along(M, trace)))(A), reference.of(A, COS).second(M, E)) <= 1e-12
+    with pytest.raises(RuntimeError, match=THIRD):
+        along(E, along(E, along(E, along(E, trace))))(A)
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -430,7 +456,7 @@ def test_cotangents_that_are_not_hermitian(dtype: torch.dtype, device: str) -> N
 def test_trace(dtype: torch.dtype, gap: float, device: str) -> None:
     """The gradient of Σ f(λ) is f'(A), the Hessian times E is D f'(A)[E]; for f the sine."""
     A, (_, E) = with_cluster(6, 4, gap, dtype, seed=0, lowest=-1.3), directions(6, dtype)
-    cosine = reference.of(A, reference.smooth(mpmath.cos, lambda x: -mpmath.sin(x), lambda x: -mpmath.cos(x)))
+    cosine = reference.of(A, COS)
     trace = reference.of(A, SIN).value().diagonal().sum().real
     for derivatives in [(), (torch.cos,), (torch.cos, lambda x: -x.sin())]:
         f = lambda X, derivatives=derivatives: sg.trace_funm(X, torch.sin, *derivatives)  # noqa: E731
@@ -505,16 +531,20 @@ def test_parameters(f: Callable[[Tensor, Tensor], Tensor], gap: float, dtype: to
     assert relative_error(g, slope) <= 1e-13
     # The two orders of the mixed one, and each with itself.
     product, along = torch.autograd.grad(G, (X, t), E, retain_graph=True)
-    assert relative_error(product, by_theta[0].second(M, E)) <= 1e-9
+    assert relative_error(product, by_theta[0].second(M, E)) <= 1e-10
     assert relative_error(along, expectation(E, mixed)) <= 1e-12
     across, twice = torch.autograd.grad(g, (X, t))
     assert relative_error(across, mixed) <= 1e-12
     assert relative_error(twice, curvature) <= 1e-13
     # And by transforms, inside and outside each other.
     for outer, inner in itertools.product((jacrev, jacfwd), repeat=2):
-        assert relative_error(outer(lambda t, inner=inner: jvp(lambda X: value(X, t), (A,), (E,))[1])(theta), along) <= 1e-12
-        assert relative_error(jvp(lambda X, inner=inner: inner(value, 1)(X, theta), (A,), (E,))[1], along) <= 1e-12
-        assert relative_error(outer(inner(value, 1), 1)(A, theta), curvature) <= 1e-12
+        assert (
+            relative_error(outer(lambda t, inner=inner: jvp(lambda X: value(X, t), (A,), (E,))[1])(theta), along)
+            <= 1e-12
+        )
+        slopes = lambda X, inner=inner: inner(lambda t: value(X, t))(theta)  # noqa: E731
+        assert relative_error(jvp(slopes, (A,), (E,))[1], along) <= 1e-12
+        assert relative_error(outer(inner(lambda t: value(A, t)))(theta), curvature) <= 1e-12
 
 
 def test_parameters_that_are_many() -> None:
@@ -531,7 +561,11 @@ def test_parameters_that_are_many() -> None:
     expected = [expectation(M, reference.of(X, _in_theta(1, float(t))).value()) for X, t in zip(batch, thetas)]
     assert relative_error(g[:, 0], torch.stack(expected)) <= 1e-13
     # The same by vmap over both, and over either.
-    for in_dims, arguments in [((0, 0), (batch, thetas[:, 0])), ((None, 0), (A, thetas[:, 0])), ((0, None), (batch, thetas[0, 0]))]:
+    for in_dims, arguments in [
+        ((0, 0), (batch, thetas[:, 0])),
+        ((None, 0), (A, thetas[:, 0])),
+        ((0, None), (batch, thetas[0, 0])),
+    ]:
         values = vmap(_exponential, in_dims)(*arguments)
         slopes = vmap(grad(lambda X, t: expectation(M, _exponential(X, t)), 1), in_dims)(*arguments)
         for k in range(3):
@@ -577,7 +611,7 @@ def test_complex_functions(gap: float, dtype: torch.dtype) -> None:
     G = gradient_of(of, A)
     assert G.dtype == dtype
     assert relative_error(G, C.first(M) + S.first(N)) <= 1e-13
-    assert relative_error(hessian_times(of, A, E), C.second(M, E) + S.second(N, E)) <= 1e-9
+    assert relative_error(hessian_times(of, A, E), C.second(M, E) + S.second(N, E)) <= 1e-10
     tangent = jvp(f, (A,), (E,))[1]
     assert relative_error(tangent, C.first(E) - 1j * S.first(E)) <= 1e-13
     # d/dt = -iA exp(-itA)
@@ -630,7 +664,7 @@ def test_roots_of_singular_matrices(
     kernel = (20 * eps(dtype)) ** p if rotated else 4 * eps(dtype)
     torch.testing.assert_close(f(A.to(device)).cpu().to(wide), value, rtol=0, atol=kernel)
 
-    M, E = (random_hermitian(4, 4, dtype=wide, seed=seed) for seed in (1, 2))
+    M = random_hermitian(4, 4, dtype=wide, seed=1)
     inside = torch.zeros(4, 4, dtype=torch.bool)
     inside[:2, :2] = True
     outside = (V @ (V.mH @ M @ V).masked_fill(inside, 0) @ V.mH).to(dtype)
@@ -651,6 +685,17 @@ def test_roots_of_singular_matrices(
     assert relative_error(tangent, expected) <= tolerance
     with sg.checks("ignore"):
         assert torch.equal(gradient_of(loss(f, M.to(dtype).to(device)), A.to(device)), G)
+
+
+@each_root
+def test_what_is_left_out_of_roots_may_be_an_error(f: MatrixFunction, p: float) -> None:
+    A = torch.diag(torch.tensor([0.0, 1], dtype=torch.float64))
+    with sg.checks("raise"):
+        with pytest.raises(sg.GaugeError, match=r"A is singular \(matrix 0 of the batch\)"):
+            gradient_of(lambda X: f(X).sum(), A)
+        outside = torch.tensor([[0.0, 1], [1, 1]], dtype=torch.float64)
+        expected = torch.tensor([[0.0, 1], [1, p]], dtype=torch.float64)
+        torch.testing.assert_close(gradient_of(loss(f, outside), A), expected, rtol=0, atol=1e-15)
 
 
 @each_root
@@ -747,6 +792,7 @@ ALL_FUNCTIONS: dict[str, MatrixFunction] = {
     "funm": lambda A: sg.funm(A, torch.exp),
     "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
 }
+SLOPES_AT_ONE = {"expm": np.e, "logm": 1, "sqrtm": 0.5, "invsqrtm": -0.5, "powm": 2.5, "funm": np.e, "trace_funm": np.e}
 each_name = pytest.mark.parametrize("name", ALL_FUNCTIONS)
 I3 = torch.eye(3, dtype=torch.float64)
 
@@ -799,6 +845,7 @@ BAD_OUTPUTS: dict[str, tuple[Any, str]] = {
     "one too many": (lambda x: torch.cat([x, x[..., :1]], -1), r"shape"),
     "a Python number": (lambda x: 1.0, r"[Tt]ensor"),
     "nothing": (lambda x: None, r"[Tt]ensor"),
+    "another precision": (lambda x: x.float(), r"float32"),
     "not a function": (3.0, r""),
     "a tensor": (torch.ones(3), r""),
 }
@@ -813,6 +860,11 @@ def test_bad_functions(name: str, argument: str, bad: Any, message: str) -> None
         hessian_times(lambda X: getattr(sg, name)(X, **functions).sum(), with_spectrum([1, 2, 2], torch.float64, 0), I3)
 
 
+def test_second_derivatives_without_first() -> None:
+    with pytest.raises(TypeError, match=r"spectralgrad\.funm: Expected df where d2f is given"):
+        sg.funm(I3, torch.sin, d2f=lambda x: -x.sin())
+
+
 def test_errors_of_a_function_are_its_own() -> None:
     def f(x: Tensor) -> Tensor:
         raise KeyError("mine")
@@ -823,9 +875,10 @@ def test_errors_of_a_function_are_its_own() -> None:
         gradient_of(lambda X: sg.funm(X, torch.sin, f).sum(), I3)
 
 
-@pytest.mark.parametrize("p", ["2", None, [1]], ids=repr)
+@pytest.mark.parametrize("p", ["2", None, [1], torch.tensor(2.0), 1j, float("nan"), float("inf")], ids=repr)
 def test_bad_exponents(p: Any) -> None:
-    with pytest.raises(TypeError, match="powm"):
+    kind = ValueError if isinstance(p, float) else TypeError
+    with pytest.raises(kind, match=r"spectralgrad\.powm: Expected p to be"):
         sg.powm(I3, p)
 
 
@@ -839,10 +892,9 @@ def test_shapes(name: str, batch: tuple[int, ...], n: int, device: str) -> None:
         y = f(A)
         assert (y.shape, y.device) == (batch if name == "trace_funm" else A.shape, A.device)
         assert y.dtype == (dtype.to_real() if name == "trace_funm" else dtype)
-        slope = {"expm": np.e, "funm": np.e, "trace_funm": np.e, "logm": 1, "sqrtm": 0.5, "invsqrtm": -0.5, "powm": 2.5}
-        trace = (lambda X: f(X).sum()) if name == "trace_funm" else lambda X: f(X).diagonal(dim1=-2, dim2=-1).sum().real
-        for G, factor in [(gradient_of(trace, A), slope[name])]:
-            torch.testing.assert_close(G, factor * A, rtol=8 * eps(dtype), atol=8 * eps(dtype))
+        trace = (lambda X: f(X).sum()) if name == "trace_funm" else lambda X: f(X).diagonal(0, -2, -1).sum().real
+        expected = SLOPES_AT_ONE[name] * A
+        torch.testing.assert_close(gradient_of(trace, A), expected, rtol=8 * eps(dtype), atol=8 * eps(dtype))
         assert hessian_times(trace, A, A).shape == A.shape
 
 
@@ -864,6 +916,33 @@ def test_batches_are_matrix_by_matrix(name: str, dtype: torch.dtype, device: str
     ]:
         for x, y in zip(together, alone, strict=True):
             assert relative_error(x, y) <= 100 * eps(dtype)
+
+
+def test_second_derivatives_of_batches_too_large_for_one_piece() -> None:
+    """n³ differences a matrix are taken a few million at a time."""
+    A = torch.stack([with_cluster(32, 4, 1e-6, torch.float64, seed=k) for k in range(70)])
+    M, E = directions(32, torch.float64)
+    products = hessian_times(loss(sg.logm, M), A, E.expand_as(A))
+    for k in (0, 69):
+        assert relative_error(products[k], hessian_times(loss(sg.logm, M), A[k], E)) <= 1e-13
+
+
+class Mode(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@each_name
+@each_double
+def test_under_a_dispatch_mode(name: str, dtype: torch.dtype) -> None:
+    """torch's keys for conjugates are masked there, as in code that torch.compile made."""
+    A, (M, E) = with_cluster(4, 3, 1e-6, dtype, seed=0), directions(4, dtype)
+    f = ALL_FUNCTIONS[name]
+    of = f if name == "trace_funm" else loss(f, M)
+    with Mode():
+        results = f(A), gradient_of(of, A), hessian_times(of, A, E)
+    for x, y in zip(results, (f(A), gradient_of(of, A), hessian_times(of, A, E)), strict=True):
+        assert relative_error(x, y) <= 1e-14
 
 
 @each_name
@@ -927,11 +1006,9 @@ def test_layouts(name: str, layout: Callable[[Tensor], Tensor]) -> None:
         plain, other = f(X), f(layout(X))
         assert relative_error(other, plain) <= 1e-15
         (G,) = torch.autograd.grad(plain, X, C)
-        (H,) = torch.autograd.grad(other, X, C if name == "trace_funm" else layout(C.mH).mH)
+        (H,) = torch.autograd.grad(other, X, C if name == "trace_funm" or C.dim() == 2 else C.mH.contiguous().mH)
         if layout is LAYOUTS["expanded"]:
-            G = torch.zeros_like(G)
-            (G[0],) = torch.autograd.grad(f(X)[0], X, C[0]) if name == "trace_funm" else (G[0],)
-            continue
+            G = torch.cat([G.sum(0, keepdim=True), torch.zeros_like(G[1:])])
         assert relative_error(H, G) <= 1e-14
 
 
@@ -962,7 +1039,9 @@ def test_compiled(name: str, dtype: torch.dtype) -> None:
 # --- identities ------------------------------------------------------------------------------------------------------
 
 # With repetitions, and neighbours of any distance.
-positive_spectra = st.lists(st.one_of(st.sampled_from([0.25, 1.0, 1.0, 3.0]), st.floats(0.25, 4)), min_size=2, max_size=6)
+positive_spectra = st.lists(
+    st.one_of(st.sampled_from([0.25, 1.0, 1.0, 3.0]), st.floats(0.25, 4)), min_size=2, max_size=6
+)
 seeds = st.integers(0, 10**6)
 doubles = st.sampled_from(DOUBLE)
 
@@ -1009,7 +1088,9 @@ def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, n
     A, M, E = with_spectrum(spectrum, dtype, seed), *directions(n, dtype)
     Q = torch.linalg.qr(normal(n, n, dtype=dtype, seed=seed + 1)).Q
     turned = [hermitian_part(Q @ X @ Q.mH) for X in (A, M, E)]
-    plain, other = ((f(X), gradient_of(loss(f, Y), X), hessian_times(loss(f, Y), X, Z)) for X, Y, Z in [(A, M, E), turned])
+    plain, other = (
+        (f(X), gradient_of(loss(f, Y), X), hessian_times(loss(f, Y), X, Z)) for X, Y, Z in [(A, M, E), turned]
+    )
     for x, y in zip(plain, other, strict=True):
         assert relative_error(Q @ x @ Q.mH, y) <= 1e-10
     for x, y in zip(plain[:2], other[:2], strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import spectralgrad as sg
 from problems import normal, random_hermitian, with_spectrum
+from spectralgrad.compare.reference import function_weights
 
 TEXT = (Path(__file__).parents[2] / "docs/spectral_functions.md").read_text(encoding="utf-8")
 N, DTYPE = 4, torch.float64
@@ -145,6 +146,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "Bures-Wasserstein distance, squared": lambda A, B, **_: bures_wasserstein(A, B),
     "projector onto the lowest two": lambda A, **_: steps(A),
     "density matrix, closed shells": lambda A, **_: 2 * steps(A),
+    "band energy": lambda A, **_: 2 * sum(sorted(mp.eigsy(mp.matrix(A.tolist()), eigvals_only=True))[:2]),
     "density matrix, Fermi-Dirac": lambda A, mu, kT, **_: fermi(A, mu, kT),
     "density matrix, overlap S": lambda A, S, mu, kT, **_: with_overlap(A, S, mu, kT),
     "purity of exp(-t A)/tr": lambda A, t, **_: (
@@ -243,6 +245,90 @@ def test_row(row: tuple[str, ...]) -> None:
         gradient_by_torch,
         second_by_torch,
     )
+
+
+# --- what the sentences below the table say ---------------------------------------------------------------------------
+
+
+def test_a_dense_degenerate_matrix_is_finite_and_wrong_by_hand() -> None:
+    row = next(row for row in rows() if row[0] == "exponential")
+    M, errors = random_hermitian(N, N, dtype=DTYPE, seed=7), []
+    for seed in range(8):
+        A = with_spectrum([1.0, 1.0, 2.0, 2.0], DTYPE, seed).requires_grad_()
+        with mp.workdps(60):
+            values, vectors = mp.eigsy(mp.matrix(A.tolist()))
+            weights = function_weights(list(values), mp.exp, mp.exp)
+            V = np.array(vectors.tolist(), dtype=object)
+            expected = torch.from_numpy((V @ (weights * (V.T @ M.numpy() @ V)) @ V.T).astype(float))
+        by_hand, ours = (
+            torch.autograd.grad((M * value(code, A, constants("", False))).sum(), A)[0] for code in row[1:3]
+        )
+        errors.append(((by_hand - expected).norm() / expected.norm()).item())
+        assert (ours - expected).norm() <= 1e-14 * expected.norm()
+    assert max(error for error in errors if not np.isnan(error)) > 1e-3
+
+
+def test_third_derivatives_raise() -> None:
+    A = DEGENERATE.clone().requires_grad_()
+    y = sg.expm(A).square().sum()
+    for _ in range(2):
+        (y,) = torch.autograd.grad(y, A, create_graph=True)
+        y = y.square().sum()
+    with pytest.raises(RuntimeError, match="at most twice"):
+        torch.autograd.grad(y, A)
+
+
+def test_third_derivatives_in_what_f_is_made_of() -> None:
+    t = torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
+    y = sg.trace_funm(DEGENERATE, lambda x: torch.exp(-t * x))
+    for order in range(1, 4):
+        (y,) = torch.autograd.grad(y, t, create_graph=True)
+        torch.testing.assert_close(y, (-1) ** order * 2 * ((-t).exp() + 2**order * (-2 * t).exp()))
+
+
+@pytest.mark.parametrize("f", [sg.sqrtm, lambda A: sg.powm(A, 0.3)], ids=["sqrtm", "powm"])
+def test_singular_roots(f: Callable[[Tensor], Tensor]) -> None:
+    A = torch.diag(torch.tensor([0.0, 0.0, 1.0, 4.0], dtype=DTYPE)).requires_grad_()
+    with pytest.warns(sg.GaugeWarning, match="same kernel"):
+        (G,) = torch.autograd.grad(f(A).sum(), A)
+    assert G.isfinite().all()
+    assert (G[:2, :2] == 0).all()
+    # 1/(√a + √b), (aᵖ - bᵖ)/(a - b) with a = 0 or 1, b = 4.
+    p = 0.5 if f is sg.sqrtm else 0.3
+    torch.testing.assert_close(G[1, 2:], torch.tensor([1.0, 4 ** (p - 1)], dtype=DTYPE))
+    torch.testing.assert_close(G[2, 3].item(), (4**p - 1) / 3)
+
+
+@pytest.mark.parametrize("f", [sg.logm, sg.invsqrtm])
+def test_singular_logarithms(f: Callable[[Tensor], Tensor]) -> None:
+    A = torch.stack([torch.diag(torch.tensor([0.0, 1.0], dtype=DTYPE)), torch.eye(2, dtype=DTYPE)])
+    with pytest.raises(torch.linalg.LinAlgError, match="positive definite"):
+        f(A)
+    with sg.checks("ignore"):
+        result = f(A)
+    assert result[0].isnan().all()
+    assert result[1].isfinite().all()
+
+
+def test_kinks_are_torchs() -> None:
+    A = torch.zeros(2, 2, dtype=DTYPE, requires_grad=True)
+    (G,) = torch.autograd.grad(sg.trace_funm(A, torch.abs), A)
+    assert (G == 0).all()
+
+
+def test_cut_levels_raise() -> None:
+    with pytest.raises(torch.linalg.LinAlgError):
+        sg.spectral_projector(DEGENERATE, 0, 1)
+    with pytest.raises(torch.linalg.LinAlgError):
+        sg.density_matrix(DEGENERATE, electrons=2)
+    assert sg.density_matrix(DEGENERATE, electrons=2, kT=0.1).trace().item() == pytest.approx(2, rel=1e-14)
+
+
+def test_spectral_map_tells_what_depends_on_the_vectors() -> None:
+    A = DEGENERATE.clone().requires_grad_()
+    M = constants("", False)["B"]
+    with pytest.warns(sg.GaugeWarning):
+        sg.spectral_map(lambda L, V: (V[:, 0] @ M @ V[:, 0]).exp(), A).backward()
 
 
 def test_the_table_is_complete() -> None:

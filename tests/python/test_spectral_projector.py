@@ -173,7 +173,8 @@ def test_closed_forms_at_two_levels(dtype: torch.dtype) -> None:
 
 
 COMPOSITIONS = {
-    f"{outer.__name__}({inner.__name__})": (outer, inner) for outer, inner in itertools.product((jacrev, jacfwd), repeat=2)
+    f"{outer.__name__}({inner.__name__})": (outer, inner)
+    for outer, inner in itertools.product((jacrev, jacfwd), repeat=2)
 }
 
 

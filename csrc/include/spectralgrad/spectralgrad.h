@@ -2,9 +2,11 @@
 
 // Differentiable spectral decompositions that stay right where eigenvalues meet.
 #include <spectralgrad/checks.h>
+#include <spectralgrad/density_matrix.h>
 #include <spectralgrad/eigh.h>
 #include <spectralgrad/eigvalsh.h>
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/rule.h>
+#include <spectralgrad/spectral_projector.h>
 #include <spectralgrad/version.h>

@@ -1,0 +1,127 @@
+#include "ops/chemical_potential.h"
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/chemical_potential.h"
+#include "derivatives/fermi.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+#include <torch/library.h>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+const auto& chemical_potential_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::chemical_potential", "")
+          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>();
+  return op;
+}
+
+/// Inputs: A, eigenvalues, eigenvectors, filling, kT.
+struct ChemicalPotential {
+  static constexpr const char* name = "ChemicalPotential";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = true;
+  using Options = autograd::NoOptions;
+
+  static autograd::variable_list forward(const autograd::variable_list& x, const Options&) {
+    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4])};
+  }
+
+  static derivatives::ChemicalPotential point(const autograd::Saved& saved) {
+    const auto& x = saved.inputs;
+    return {{x[0], x[1], x[2]}, x[4], saved.outputs[0]};
+  }
+
+  static autograd::variable_list vjp(
+      const autograd::variable_list& cotangents,
+      const autograd::Saved& saved,
+      const Options&) {
+    if (!cotangents[0].defined()) {
+      return autograd::variable_list(5);
+    }
+    auto [A, filling, kT] = derivatives::chemical_potential_vjp(
+        cotangents[0], point(saved), {saved.needed[0], saved.needed[3], saved.needed[4]});
+    return {std::move(A), Tensor(), Tensor(), std::move(filling), std::move(kT)};
+  }
+
+  static autograd::variable_list jvp(
+      const autograd::variable_list& tangents,
+      const autograd::Saved& saved,
+      const Options&) {
+    return {derivatives::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved))};
+  }
+};
+
+Tensor chemical_potential_kernel(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor&,
+    const Tensor& filling,
+    const Tensor& kT) {
+  const auto n = eigenvalues.size(-1);
+  const auto cold = (kT > 0).logical_not();
+  TORCH_CHECK_VALUE(
+      !cold.any().item<bool>(),
+      "spectralgrad.density_matrix: Expected a kT that is a tensor to be positive, but got ",
+      kT.masked_select(cold)[0].item<double>());
+  const auto outside = (filling > 0).logical_and(filling < n).logical_not();
+  TORCH_CHECK_VALUE(
+      !outside.any().item<bool>(),
+      "spectralgrad.density_matrix: Expected 0 < electrons < spin*n at kT > 0, where levels are neither all empty nor all "
+      "full, but electrons/spin is ",
+      filling.masked_select(outside)[0].item<double>(),
+      " and n is ",
+      n);
+  return derivatives::chemical_potential(eigenvalues, filling, kT);
+}
+
+Tensor chemical_potential_meta(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor&,
+    const Tensor&,
+    const Tensor&) {
+  const auto shape = eigenvalues.sym_sizes();
+  return at::empty_symint(shape.slice(0, shape.size() - 1), eigenvalues.options());
+}
+
+Tensor chemical_potential_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& filling,
+    const Tensor& kT) {
+  return autograd::differentiable<ChemicalPotential>({A, eigenvalues, eigenvectors, filling, kT}, {})[0];
+}
+
+} // namespace
+
+Tensor chemical_potential(const Eigenpairs& pairs, const Tensor& filling, const Tensor& kT) {
+  return chemical_potential_op().call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT);
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("chemical_potential", chemical_potential_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("chemical_potential", chemical_potential_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("chemical_potential", chemical_potential_autograd);
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,266 @@
+#include <spectralgrad/density_matrix.h>
+
+#include "derivatives/chemical_potential.h"
+#include "derivatives/constant.h"
+#include "derivatives/fermi.h"
+#include "derivatives/tolerances.h"
+#include "ops/arguments.h"
+#include "ops/chemical_potential.h"
+#include "ops/fill_levels.h"
+#include "ops/hermitian.h"
+#include "ops/spectral_function.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/ExpandUtils.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/amin.h>
+#include <ATen/ops/linalg_cholesky.h>
+#include <ATen/ops/linalg_cholesky_ex.h>
+#include <ATen/ops/linalg_solve_triangular.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/real.h>
+#include <ATen/ops/special_xlog1py.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/xlogy.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
+#include <torch/library.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+using ops::Eigenpairs;
+
+constexpr auto function = "density_matrix";
+
+Tensor cholesky_factor(const Tensor& S) {
+  if (checks() == Checks::ignore) {
+    const auto [factor, info] = at::linalg_cholesky_ex(S);
+    return at::where((info == 0).unsqueeze(-1).unsqueeze(-1), factor, std::numeric_limits<double>::quiet_NaN());
+  }
+  try {
+    return at::linalg_cholesky(S);
+  } catch (const c10::LinAlgError& error) {
+    const std::string message = error.what_without_backtrace();
+    const auto batch = message.find("(Batch element");
+    const auto end = message.find("):");
+    TORCH_CHECK_LINALG(
+        false,
+        "spectralgrad.density_matrix: ",
+        batch == std::string::npos ? "" : message.substr(batch, end + 3 - batch),
+        "Expected overlap to be positive definite, but it is not");
+  }
+}
+
+/// An orthonormal basis: with S = C C^H, C^-1 H C^-H has the eigenvalues of H x = epsilon S x.
+class Basis {
+ public:
+  explicit Basis(const std::optional<Tensor>& overlap) {
+    if (overlap) {
+      factor_ = cholesky_factor(ops::hermitian(*overlap, function, "overlap"));
+    }
+  }
+
+  /// C^-1 H C^-H.
+  Tensor reduce(const Tensor& H) const {
+    if (!factor_.defined()) {
+      return H;
+    }
+    const auto left = at::linalg_solve_triangular(factor_, H, /*upper=*/false);
+    return hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
+  }
+
+  /// C^-H D C^-1.
+  Tensor restore(const Tensor& D) const {
+    if (!factor_.defined()) {
+      return D;
+    }
+    const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
+    return hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
+  }
+
+  static Tensor hermitian_part(const Tensor& M) {
+    return (M + M.mH()) * 0.5;
+  }
+
+ private:
+  Tensor factor_;
+};
+
+/// Occupations at zero temperature, and the middle of the gap.
+std::pair<Tensor, Tensor> ground_state(
+    const Tensor& eigenvalues,
+    const std::optional<Tensor>& electrons,
+    const std::optional<Tensor>& mu,
+    double spin) {
+  const auto n = eigenvalues.size(-1);
+  if (mu) {
+    // A level at mu counts by half: in part, so that a repeated one is found out.
+    const auto distance = eigenvalues - derivatives::constant(*mu).unsqueeze(-1);
+    const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
+        (n > 0 ? eigenvalues.abs().amax({-1}, true) : eigenvalues);
+    const auto filling = ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
+    return {ops::fill_levels(eigenvalues, filling, function, "mu", spin), *mu};
+  }
+  const auto occupations = ops::fill_levels(eigenvalues, derivatives::constant(*electrons) / spin, function, "electrons", spin);
+  if (n == 0) {
+    return {occupations, at::zeros_like(*electrons)};
+  }
+  const auto infinity = std::numeric_limits<double>::infinity();
+  const auto homo = at::where(occupations > 0, eigenvalues, -infinity).amax(-1);
+  const auto lumo = at::where(occupations < 1, eigenvalues, infinity).amin(-1);
+  return {occupations, (homo + lumo) / 2};
+}
+
+DensityMatrix compute(
+    const Tensor& matrix,
+    const std::optional<Tensor>& electrons,
+    const std::optional<Tensor>& given_mu,
+    const std::optional<Tensor>& kT,
+    const std::optional<Tensor>& overlap,
+    double spin,
+    bool full) {
+  TORCH_CHECK_VALUE(
+      electrons.has_value() != given_mu.has_value(),
+      "spectralgrad.density_matrix: Expected one of electrons and mu, but got ",
+      electrons ? "both" : "neither");
+  TORCH_CHECK_VALUE(spin > 0, "spectralgrad.density_matrix: Expected spin to be positive, but got ", spin);
+  const auto H = ops::hermitian(matrix, function, "H");
+  const Basis basis(overlap);
+  const auto reduced = basis.reduce(H);
+  const auto pairs = ops::eigenpairs(function, reduced);
+
+  DensityMatrix result;
+  Tensor occupied; // spin f, in the orthonormal basis
+  if (kT) {
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, *kT) : *given_mu;
+    const auto x = derivatives::reduced(pairs, result.mu, *kT);
+    occupied = spin * ops::spectral_function({"fermi", {}, {}}, x);
+    if (full) {
+      result.entropy = spin * ops::spectral_trace(x, derivatives::entropy_jets(x.eigenvalues));
+    }
+  } else {
+    auto [f, mu] = ground_state(pairs.eigenvalues, electrons, given_mu, spin);
+    result.mu = std::move(mu);
+    occupied = spin * ops::spectral_function({"steps", {}, f.unsqueeze(-2)}, pairs);
+    if (full) {
+      result.entropy = -spin * (at::xlogy(f, f) + at::special_xlog1py(1 - f, -f)).sum(-1);
+    }
+  }
+  result.density_matrix = basis.restore(occupied);
+  if (full) {
+    const auto product = at::matmul(occupied, reduced);
+    result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
+    result.free_energy = kT ? result.energy - *kT * result.entropy : result.energy.clone();
+    result.energy_weighted_density_matrix = basis.restore(Basis::hermitian_part(product));
+  }
+  return result;
+}
+
+/// Shapes that agree: matrices (*, n, n), quantities (*), all in the precision of H.
+struct Broadcast {
+  Tensor H;
+  DensityMatrixOptions options;
+
+  Broadcast(const Tensor& matrix, const DensityMatrixOptions& given) : H(matrix), options(given) {
+    ops::check_hermitian_arguments(function, H, "L", "H");
+    auto batch = H.sizes().slice(0, H.dim() - 2).vec();
+    if (options.overlap) {
+      const auto& S = *options.overlap;
+      ops::check_hermitian_arguments(function, S, "L", "overlap");
+      TORCH_CHECK(
+          S.size(-1) == H.size(-1) && S.scalar_type() == H.scalar_type(),
+          "spectralgrad.density_matrix: Expected overlap to be of the size and dtype of H, but they are ",
+          S.size(-1),
+          " and ",
+          H.size(-1),
+          ", ",
+          S.dtype(),
+          " and ",
+          H.dtype());
+      batch = at::infer_size(batch, S.sizes().slice(0, S.dim() - 2));
+    }
+    const std::array quantities{&options.electrons, &options.mu, &options.kT};
+    for (auto* x : quantities) {
+      if (*x) {
+        batch = at::infer_size(batch, (*x)->sizes());
+      }
+    }
+    for (auto* x : quantities) {
+      if (*x) {
+        *x = (*x)->to(H.options().dtype(c10::toRealValueType(H.scalar_type()))).expand(batch);
+      }
+    }
+    batch.insert(batch.end(), {H.size(-1), H.size(-1)});
+    H = H.expand(batch);
+    if (options.overlap) {
+      options.overlap = options.overlap->expand(batch);
+    }
+  }
+};
+
+using Quantity = std::optional<Tensor>;
+
+Tensor density_matrix_composite(
+    const Tensor& H,
+    const Quantity& electrons,
+    const Quantity& mu,
+    const Quantity& kT,
+    const Quantity& overlap,
+    double spin) {
+  return compute(H, electrons, mu, kT, overlap, spin, /*full=*/false).density_matrix;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> density_matrix_full_composite(
+    const Tensor& H,
+    const Quantity& electrons,
+    const Quantity& mu,
+    const Quantity& kT,
+    const Quantity& overlap,
+    double spin) {
+  auto all = compute(H, electrons, mu, kT, overlap, spin, /*full=*/true);
+  return {
+      std::move(all.density_matrix),
+      std::move(all.mu),
+      std::move(all.energy),
+      std::move(all.entropy),
+      std::move(all.free_energy),
+      std::move(all.energy_weighted_density_matrix)};
+}
+
+} // namespace
+
+Tensor density_matrix(const Tensor& H, const DensityMatrixOptions& options) {
+  const Broadcast all(H, options);
+  const auto& x = all.options;
+  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, /*full=*/false).density_matrix;
+}
+
+DensityMatrix density_matrix_full(const Tensor& H, const DensityMatrixOptions& options) {
+  const Broadcast all(H, options);
+  const auto& x = all.options;
+  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, /*full=*/true);
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "density_matrix(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin) -> Tensor");
+  library.def(
+      "density_matrix_full(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin) -> "
+      "(Tensor density_matrix, Tensor mu, Tensor energy, Tensor entropy, Tensor free_energy, "
+      "Tensor energy_weighted_density_matrix)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
+  library.impl("density_matrix", density_matrix_composite);
+  library.impl("density_matrix_full", density_matrix_full_composite);
+}
+
+} // namespace spectralgrad

@@ -1,0 +1,166 @@
+#include "ops/fill_levels.h"
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/tolerances.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+const auto& fill_levels_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::fill_levels", "")
+          .typed<Tensor(const Tensor&, const Tensor&, std::string_view, std::string_view, double)>();
+  return op;
+}
+
+/// The eigenvalues [first, last) of one matrix that are the same as the one at which the filling ends; empty if that is whole.
+struct Cut {
+  int64_t first;
+  int64_t last;
+};
+
+Cut find_cut(const double* eigenvalues, int64_t n, double filling, double same) {
+  const auto last_filled = static_cast<int64_t>(std::ceil(filling)) - 1; // the last one that holds anything
+  if (last_filled < 0 || last_filled >= n) {
+    return {0, 0};
+  }
+  Cut cut{last_filled, last_filled + 1};
+  while (cut.first > 0 && eigenvalues[cut.first] - eigenvalues[cut.first - 1] <= same) {
+    --cut.first;
+  }
+  while (cut.last < n && eigenvalues[cut.last] - eigenvalues[cut.last - 1] <= same) {
+    ++cut.last;
+  }
+  return filling == static_cast<double>(cut.last) ? Cut{0, 0} : cut;
+}
+
+[[noreturn]] void raise_cut(
+    std::string_view function,
+    std::string_view argument,
+    double capacity,
+    const Cut& cut,
+    const double* eigenvalues,
+    double filling,
+    const std::string& where) {
+  const auto multiplicity = cut.last - cut.first;
+  const auto inside = filling - static_cast<double>(cut.first);
+  TORCH_CHECK_LINALG(
+      false,
+      "spectralgrad.",
+      function,
+      ": ",
+      where,
+      "Expected ",
+      argument,
+      " to fill whole levels, but ",
+      filling * capacity,
+      function == "spectral_projector" ? " eigenvectors" : " electrons",
+      " cut the level ",
+      eigenvalues[cut.first],
+      " of multiplicity ",
+      multiplicity,
+      ", which would hold ",
+      inside * capacity,
+      " of ",
+      static_cast<double>(multiplicity) * capacity);
+}
+
+Tensor fill_levels_kernel(
+    const Tensor& eigenvalues,
+    const Tensor& filling,
+    std::string_view function,
+    std::string_view argument,
+    double capacity) {
+  const auto n = eigenvalues.size(-1);
+  const auto outside = (filling >= 0).logical_and(filling <= n).logical_not();
+  TORCH_CHECK_VALUE(
+      !outside.any().item<bool>(),
+      "spectralgrad.",
+      function,
+      ": Expected ",
+      argument,
+      " to be between 0 and ",
+      static_cast<double>(n) * capacity,
+      ", but got ",
+      filling.masked_select(outside)[0].item<double>() * capacity);
+  auto occupations = (filling.unsqueeze(-1) - at::arange(n, eigenvalues.options())).clamp(0, 1);
+  if (eigenvalues.numel() == 0) {
+    return occupations;
+  }
+  const auto values = eigenvalues.to(at::kCPU, at::kDouble).contiguous();
+  const auto fillings = filling.to(at::kCPU, at::kDouble).expand(eigenvalues.sizes().slice(0, eigenvalues.dim() - 1)).contiguous();
+  for (int64_t matrix = 0; matrix < fillings.numel(); ++matrix) {
+    const auto* levels = values.const_data_ptr<double>() + matrix * n;
+    const auto wanted = fillings.const_data_ptr<double>()[matrix];
+    const auto largest = std::max(std::abs(levels[0]), std::abs(levels[n - 1]));
+    const auto cut = find_cut(levels, n, wanted, tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest);
+    if (cut.last - cut.first > 1) {
+      if (checks() == Checks::ignore) {
+        occupations.view({-1, n})[matrix].fill_(std::numeric_limits<double>::quiet_NaN());
+      } else {
+        raise_cut(function, argument, capacity, cut, levels, wanted, eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "");
+      }
+    }
+  }
+  return occupations;
+}
+
+Tensor fill_levels_meta(const Tensor& eigenvalues, const Tensor&, std::string_view, std::string_view, double) {
+  return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
+}
+
+Tensor fill_levels_autograd(
+    const Tensor& eigenvalues,
+    const Tensor& filling,
+    std::string_view function,
+    std::string_view argument,
+    double capacity) {
+  return autograd::below_autograd([&] { return fill_levels_op().call(eigenvalues, filling, function, argument, capacity); });
+}
+
+} // namespace
+
+Tensor fill_levels(
+    const Tensor& eigenvalues,
+    const Tensor& filling,
+    std::string_view function,
+    std::string_view argument,
+    double capacity) {
+  return fill_levels_op().call(eigenvalues, filling, function, argument, capacity);
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "fill_levels(Tensor eigenvalues, Tensor filling, str function, str argument, float capacity) -> Tensor occupations");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("fill_levels", fill_levels_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("fill_levels", fill_levels_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("fill_levels", fill_levels_autograd);
+}
+
+} // namespace spectralgrad::ops

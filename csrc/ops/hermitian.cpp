@@ -1,0 +1,104 @@
+#include "ops/hermitian.h"
+
+#include "autograd/differentiable_op.h"
+#include "ops/arguments.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/real.h>
+#include <torch/library.h>
+
+#include <string>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+const auto& hermitian_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::hermitian", "")
+                             .typed<Tensor(const Tensor&, std::string_view, std::string_view)>();
+  return op;
+}
+
+struct Hermitian {
+  static constexpr const char* name = "Hermitian";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    std::string function;
+    std::string name;
+    void save(autograd::Dictionary&) const {}
+    static Options load(const autograd::Dictionary&) {
+      return {};
+    }
+  };
+
+  static autograd::variable_list forward(const autograd::variable_list& inputs, const Options& options) {
+    return {hermitian_op().call(inputs[0], options.function, options.name)};
+  }
+
+  // A is a Hermitian variable: that one triangle is read is a matter of storage.
+  static Tensor hermitian_part(const Tensor& M) {
+    return M.defined() ? (M + M.mH()) * 0.5 : M;
+  }
+
+  static autograd::variable_list vjp(const autograd::variable_list& cotangents, const autograd::Saved&, const Options&) {
+    return {hermitian_part(cotangents[0])};
+  }
+
+  static autograd::variable_list jvp(const autograd::variable_list& tangents, const autograd::Saved&, const Options&) {
+    return {hermitian_part(tangents[0])};
+  }
+};
+
+Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_view name) {
+  const std::string who(function);
+  check_hermitian_arguments(who.c_str(), A, "L", name);
+  if (checks() != Checks::ignore) {
+    check_finite(who.c_str(), A, "L", name);
+  }
+  auto result = A.tril() + A.tril(-1).mH();
+  if (A.is_complex()) {
+    auto diagonal = result.diagonal(0, -2, -1);
+    diagonal.copy_(at::real(diagonal).clone());
+  }
+  return result.contiguous();
+}
+
+Tensor hermitian_meta(const Tensor& A, std::string_view function, std::string_view name) {
+  check_hermitian_arguments(std::string(function).c_str(), A, "L", name);
+  return at::empty_like(A, at::MemoryFormat::Contiguous);
+}
+
+Tensor hermitian_autograd(const Tensor& A, std::string_view function, std::string_view name) {
+  return autograd::differentiable<Hermitian>({A}, {std::string(function), std::string(name)})[0];
+}
+
+} // namespace
+
+Tensor hermitian(const Tensor& A, std::string_view function, std::string_view name) {
+  return hermitian_op().call(A, function, name);
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def("hermitian(Tensor A, str function, str name) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("hermitian", hermitian_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("hermitian", hermitian_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("hermitian", hermitian_autograd);
+}
+
+} // namespace spectralgrad::ops
