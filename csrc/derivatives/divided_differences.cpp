@@ -33,6 +33,8 @@ using Parameters = std::vector<double>;
 
 // --- functions with a closed form; a <= b <= c ---------------------------------------------------------------------------
 
+constexpr int64_t closed_form_jet_order = 6;
+
 /// (1 - e^-d)/d for d >= 0.
 Tensor decay(const Tensor& d) {
   const auto safe = at::where(d == 0, at::ones_like(d), d);
@@ -52,7 +54,7 @@ Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
   return b.exp() * decay(b - a);
 }
 Tensor jets(const Tensor& x, const Parameters&) {
-  return at::stack(std::vector<Tensor>(jet_order + 1, x.exp()), -2);
+  return at::stack(std::vector<Tensor>(closed_form_jet_order + 1, x.exp()), -2);
 }
 } // namespace exponential
 
@@ -65,7 +67,7 @@ Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
 }
 Tensor jets(const Tensor& x, const Parameters&) {
   std::vector<Tensor> rows{x.log(), x.reciprocal()};
-  for (int64_t k = 2; k <= jet_order; ++k) {
+  for (int64_t k = 2; k <= closed_form_jet_order; ++k) {
     rows.push_back(rows.back() * rows[1] * -static_cast<double>(k - 1));
   }
   return at::stack(rows, -2);
@@ -141,7 +143,7 @@ Tensor first(const Tensor& a, const Tensor& b, const Parameters& parameters) {
 Tensor jets(const Tensor& x, const Parameters& parameters) {
   std::vector<Tensor> rows;
   double coefficient = 1;
-  for (int64_t k = 0; k <= jet_order; ++k) {
+  for (int64_t k = 0; k <= closed_form_jet_order; ++k) {
     const auto exponent = parameters[0] - static_cast<double>(k);
     rows.push_back(coefficient == 0 ? at::zeros_like(x) : x.pow(exponent) * coefficient);
     coefficient *= exponent;
@@ -166,7 +168,16 @@ Tensor jets(const Tensor& x, const Parameters&) {
   const auto rest = at::sigmoid(x);
   const auto u = f * rest;
   const auto v = rest - f;
-  return at::stack({f, -u, u * v, u * (2 * u - v * v), u * v * (v * v - 8 * u)}, -2);
+  const auto vv = v * v;
+  return at::stack(
+      {f,
+       -u,
+       u * v,
+       u * (2 * u - vv),
+       u * v * (vv - 8 * u),
+       u * (vv * (22 * u - vv) - 16 * u * u),
+       u * v * (vv * (vv - 52 * u) + 136 * u * u)},
+      -2);
 }
 } // namespace fermi
 
@@ -337,9 +348,11 @@ Tensor triple_differences(
   auto right_power = at::ones_like(left);
   auto sum = at::zeros_like(left);
   auto last = at::zeros_like(left);
+  auto last_but_one = last;
   double factorial = 1;
   for (int64_t k = 2; k <= order; ++k) {
     factorial *= static_cast<double>(k);
+    last_but_one = last;
     last = at_positions(jets.select(-2, k), triples.middle) * polynomial / factorial;
     sum = sum + last;
     right_power = right_power * right;
@@ -349,8 +362,8 @@ Tensor triple_differences(
   if (order < 2) {
     return at::where(equal, at::zeros_like(sum), by_quotient);
   }
-  // With f'' alone there is no next term to tell the error of the expansion.
-  const auto error = order > 2 ? last.abs() : sum.abs() * width;
+  // The first term that is left out, as if in geometric progression; with f'' alone there is nothing to tell it from.
+  const auto error = order > 2 ? at::where(last_but_one == 0, last, last * (last / last_but_one)).abs() : sum.abs() * width;
   const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
   const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
   return at::where(equal, curvature, at::where(expanded, sum, by_quotient));
@@ -421,7 +434,17 @@ Tensor second_differences(
   }
   const auto x = without_noise_at_zero(*form, f, eigenvalues);
   if (form->second == nullptr) {
-    return triple_differences(x, first, form->jets(x, f.parameters), triples);
+    if (f.name != "power" && f.name != "log") {
+      return triple_differences(x, first, form->jets(x, f.parameters), triples);
+    }
+    // Homogeneous (the derivatives of the logarithm are): in units of s, where no power over- or underflows that need not,
+    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s].
+    const auto p = f.name == "power" ? f.parameters[0] : 0.0;
+    const auto largest = x.abs().amax({-1}, /*keepdim=*/true);
+    const auto s = at::where(largest > 0, largest, at::ones_like(largest));
+    const auto scaled = first_differences(f, x / s);
+    const auto result = triple_differences(x / s, scaled, form->jets(x / s, f.parameters), triples);
+    return result * s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
   }
   return form->second(
       at_positions(x, triples.low), at_positions(x, triples.middle), at_positions(x, triples.high), f.parameters);

@@ -60,12 +60,26 @@ void judge_left_out(const ScalarFunction& f, const Tensor& left_out, const Tenso
   }
 }
 
-/// `differences` o `factor`, (*, n, n) or (*, n, n, count), without the entries where a difference is infinite.
-Tensor finite_product(const ScalarFunction& f, const Tensor& differences, const Tensor& factor, const Tensor& size) {
-  const auto infinite = at::isinf(differences);
-  if (!infinite.any().item<bool>()) {
+/// `differences` o `factor`, (*, n, n) or (*, n, n, count), without the entries where a difference is infinite because an
+/// eigenvalue is zero.
+Tensor finite_product(
+    const ScalarFunction& f,
+    const Tensor& eigenvalues,
+    const Tensor& differences,
+    const Tensor& factor,
+    const Tensor& size) {
+  if (f.name != "sqrt" && f.name != "power") {
     return differences * factor;
   }
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) * eigenvalues.abs().amax(-1);
+  auto singular = eigenvalues.select(-1, 0) <= noise;
+  if (!singular.any().item<bool>()) {
+    return differences * factor;
+  }
+  while (singular.dim() < differences.dim()) {
+    singular = singular.unsqueeze(-1);
+  }
+  const auto infinite = at::isinf(differences).logical_and(singular);
   judge_left_out(f, factor.masked_fill(infinite.logical_not(), 0), size);
   return differences.masked_fill(infinite, 0) * factor;
 }
@@ -87,7 +101,7 @@ Tensor second_order(
     const auto differences = second_differences(f, eigenvalues, first, start, count);
     const auto left = [&](const Tensor& M) { return M.narrow(-1, start, count).unsqueeze(-2); };
     const auto right = [&](const Tensor& M) { return M.narrow(-2, start, count).mT().unsqueeze(-3); };
-    sum += finite_product(f, differences, left(X) * right(Y) + left(Y) * right(X), size).sum(-1);
+    sum += finite_product(f, eigenvalues, differences, left(X) * right(Y) + left(Y) * right(X), size).sum(-1);
   }
   return sum;
 }
@@ -109,7 +123,7 @@ Tensor spectral_function(
   const auto first = first_differences(f, eigenvalues);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
   if (directions.size() == 1) {
-    return from_eigenbasis(finite_product(f, first, X, norm(X)), eigenvectors);
+    return from_eigenbasis(finite_product(f, eigenvalues, first, X, norm(X)), eigenvectors);
   }
   return from_eigenbasis(
       second_order(f, eigenvalues, first, X, in_eigenbasis(directions[1], eigenvectors)), eigenvectors);

@@ -6,8 +6,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/real.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -27,48 +28,70 @@ Tensor apply(const char* function, const Tensor& A, std::string_view domain, der
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
-/// One derivative more of the rows so far, by reverse mode; that of f keeps its graph, for what f is made of.
+/// One derivative more, by reverse mode; it keeps its graph, for what f is made of.
 Tensor differentiate(const Tensor& y, const Tensor& x) {
   if (!y.requires_grad()) {
     return at::zeros_like(x);
   }
-  const auto result = torch::autograd::grad({y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
+  const auto result = torch::autograd::grad(
+      {y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
   return result[0].defined() ? result[0] : at::zeros_like(x);
 }
 
-/// f and its derivatives at the eigenvalues: (*, K+1, n); only f where nothing else will be asked for.
-Tensor jets(
-    const char* function,
-    const Tensor& A,
-    const Tensor& eigenvalues,
-    const std::array<const ElementwiseFunction*, 3>& given) {
-  const auto order = derivatives::is_differentiated(A) ? derivatives::jet_order : 0;
-  const at::AutoGradMode enable(order > 0 || at::GradMode::is_enabled());
-  const auto x = order > 0 ? eigenvalues.detach().requires_grad_() : eigenvalues;
-  constexpr std::array names{"f", "df", "d2f"};
-  std::vector<Tensor> rows;
-  for (int64_t k = 0; k <= order; ++k) {
-    const auto* f = k < 3 ? given[static_cast<size_t>(k)] : nullptr;
-    if (f != nullptr && *f) {
-      rows.push_back((*f)(x));
-      const auto& y = rows.back();
-      TORCH_CHECK_VALUE(
-          y.defined() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type(),
-          "spectralgrad.",
-          function,
-          ": Expected ",
-          names[static_cast<size_t>(k)],
-          " to return a tensor of the shape and dtype of its argument, ",
-          x.sizes(),
-          " and ",
-          x.dtype(),
-          y.defined() ? c10::str(", but got ", y.sizes(), " and ", y.dtype()) : ", but it is undefined");
-    } else {
-      rows.push_back(differentiate(rows.back(), x));
+/// A function that is given, and the matrix, in units of about max|lambda|, where no derivative of f over- or underflows that
+/// need not.
+struct Given {
+  Eigenpairs pairs;
+  Tensor jets; // (*, K+1, n); of f alone where nothing else will be asked for
+
+  Given(const char* function, const Tensor& A, const std::array<const ElementwiseFunction*, 3>& given)
+      : pairs(ops::eigenpairs(function, A)) {
+    const auto unit = power_of_two_below(pairs.eigenvalues);
+    pairs.A = A / unit.unsqueeze(-1);
+    pairs.eigenvalues = pairs.eigenvalues / unit;
+    const auto order = derivatives::is_differentiated(A) ? derivatives::jet_order : 0;
+    const auto call = [&](int64_t k, const Tensor& x) {
+      const auto y = (*given[static_cast<size_t>(k)])(unit * x);
+      check(function, k, x, y);
+      return k == 0 ? y : y * unit.pow(k);
+    };
+    const bool made_of_more = call(0, pairs.eigenvalues).requires_grad();
+    const at::AutoGradMode enable(order > 0 || at::GradMode::is_enabled());
+    const auto x = order > 0 ? pairs.eigenvalues.detach().requires_grad_() : pairs.eigenvalues;
+    std::vector<Tensor> rows;
+    for (int64_t k = 0; k <= order; ++k) {
+      const bool is_given = k < 3 && *given[static_cast<size_t>(k)];
+      rows.push_back(is_given ? call(k, x) : differentiate(rows.back(), x));
+    }
+    jets = at::stack(rows, -2);
+    if (!made_of_more) {
+      jets = jets.detach();
     }
   }
-  return at::stack(rows, -2);
-}
+
+  static Tensor power_of_two_below(const Tensor& eigenvalues) {
+    if (eigenvalues.size(-1) == 0) {
+      return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
+    }
+    const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+    return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
+  }
+
+  static void check(const char* function, int64_t k, const Tensor& x, const Tensor& y) {
+    constexpr std::array names{"f", "df", "d2f"};
+    TORCH_CHECK_VALUE(
+        y.defined() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type(),
+        "spectralgrad.",
+        function,
+        ": Expected ",
+        names[static_cast<size_t>(k)],
+        " to return a tensor of the shape and dtype of its argument, ",
+        x.sizes(),
+        " and ",
+        x.dtype(),
+        y.defined() ? c10::str(", but got ", y.sizes(), " and ", y.dtype()) : ", but it is undefined");
+  }
+};
 
 } // namespace
 
@@ -96,8 +119,8 @@ Tensor powm(const Tensor& A, double p) {
 }
 
 Tensor funm(const Tensor& A, const ElementwiseFunction& f, const ElementwiseFunction& df, const ElementwiseFunction& d2f) {
-  const auto pairs = ops::eigenpairs("funm", A);
-  return ops::spectral_function({"jets", {}, jets("funm", A, pairs.eigenvalues, {&f, &df, &d2f})}, pairs);
+  const Given given("funm", A, {&f, &df, &d2f});
+  return ops::spectral_function({"jets", {}, given.jets}, given.pairs);
 }
 
 Tensor trace_funm(
@@ -105,8 +128,8 @@ Tensor trace_funm(
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
     const ElementwiseFunction& d2f) {
-  const auto pairs = ops::eigenpairs("trace_funm", A);
-  return ops::spectral_trace(pairs, jets("trace_funm", A, pairs.eigenvalues, {&f, &df, &d2f}));
+  const Given given("trace_funm", A, {&f, &df, &d2f});
+  return ops::spectral_trace(given.pairs, given.jets);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

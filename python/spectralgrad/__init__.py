@@ -14,6 +14,7 @@ from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E4
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm  # noqa: E402
+from ._ops.spectral_map import spectral_map  # noqa: E402
 from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
@@ -56,6 +57,7 @@ __all__ = [
     "powm",
     "set_checks",
     "set_default_rule",
+    "spectral_map",
     "spectral_projector",
     "sqrtm",
     "stand_in",

@@ -18,13 +18,25 @@ from typing import Any
 import torch
 
 # Per operator and tensor argument: how many dimensions, at the end, are not the batch's. All that come before are
-# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell.
+# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell; where
+# none does, the whole batch is looked at.
 _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
+    "chemical_potential": (2, 1, 2, 0, 0),
+    "cluster_rounds": (None,),
     "constant": (0,),
+    "eigenpairs": (2,),
     "eigh": (2,),
     "eigh_vjp": (1, 2, 1, 2),
     "eigvalsh": (2,),
+    "fill_levels": (1, 0),
+    "hermitian": (2,),
     "judge_cotangents": (1, 2, 2, 1),
+    "judge_rotations": (1, 2, 2, 3, 1, 2),
+    "once": (None, 2),
+    "rotated_eigenpairs": (2, 1, 2),
+    "spectral_function": (2, 1, 2, 2, 2, 2),
+    "spectral_function_transposed": (2, 1, 2, 2, 2, 2),
+    "spectral_trace": (2, 1, 2, 2),
     "warn_of_second_order": (None, 1),
     "watch_second_order": (1, 2),
 }
@@ -33,7 +45,8 @@ _DTENSOR_MODULE = "torch.distributed.tensor"
 
 
 def _batch_dimensions(tensors: Sequence[Any], trailing: tuple[int | None, ...]) -> int:
-    return next(x.ndim - count for x, count in zip(tensors, trailing) if x is not None and count is not None)
+    known = (x.ndim - count for x, count in zip(tensors, trailing) if x is not None and count is not None)
+    return next(known, 0)
 
 
 def _register(name: str, trailing: tuple[int | None, ...]) -> None:

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <spectralgrad/checks.h>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -7,6 +9,7 @@
 
 #include <regex>
 #include <string>
+#include <vector>
 
 namespace spectralgrad::testing {
 
@@ -26,6 +29,32 @@ inline bool matches(const std::string& text, const std::string& pattern) {
   } catch (const Error& error) {                                                             \
     EXPECT_PRED2(::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
   }
+
+class RecordingReporter : public GaugeReporter {
+ public:
+  void warn(const std::string& message) const override {
+    warnings.push_back(message);
+  }
+  mutable std::vector<std::string> warnings;
+};
+
+/// Tests that see what the library warns of.
+class WarningsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::manual_seed(0);
+    set_gauge_reporter(&reporter_);
+  }
+  void TearDown() override {
+    set_gauge_reporter(nullptr);
+  }
+  const std::vector<std::string>& warnings() const {
+    return reporter_.warnings;
+  }
+
+ private:
+  RecordingReporter reporter_;
+};
 
 /// What torch.autograd.forward_ad.dual_level is in Python.
 class DualLevel {
@@ -60,6 +89,20 @@ inline at::Tensor with_spectrum(const at::Tensor& eigenvalues, at::ScalarType dt
 
 inline at::Tensor gradient(const at::Tensor& loss, const at::Tensor& A) {
   return torch::autograd::grad({loss}, {A})[0];
+}
+
+/// One that can be differentiated again.
+inline at::Tensor differentiable_gradient(const at::Tensor& loss, const at::Tensor& A) {
+  return torch::autograd::grad({loss}, {A}, {}, /*retain_graph=*/true, /*create_graph=*/true)[0];
+}
+
+/// Re tr(M^H X), (*).
+inline at::Tensor pairing(const at::Tensor& M, const at::Tensor& X) {
+  return at::real(M.conj() * X).sum(at::IntArrayRef{-2, -1});
+}
+
+inline double largest(const at::Tensor& x) {
+  return x.abs().max().item<double>();
 }
 
 inline double relative_error(const at::Tensor& value, const at::Tensor& reference) {

@@ -4,38 +4,12 @@
 
 #include <c10/util/Exception.h>
 
-#include <string>
-#include <vector>
-
 namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
 
-class RecordingReporter : public GaugeReporter {
- public:
-  void warn(const std::string& message) const override {
-    warnings.push_back(message);
-  }
-  mutable std::vector<std::string> warnings;
-};
-
-class ChecksTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-    set_gauge_reporter(&reporter_);
-  }
-  void TearDown() override {
-    set_gauge_reporter(nullptr);
-  }
-  const std::vector<std::string>& warnings() const {
-    return reporter_.warnings;
-  }
-
- private:
-  RecordingReporter reporter_;
-};
+class ChecksTest : public WarningsTest {};
 
 Tensor gradient_of_phases(double scale) {
   auto A = with_spectrum(at::arange(3, at::kDouble), at::kComplexDouble).requires_grad_();

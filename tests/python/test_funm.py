@@ -10,9 +10,11 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import torch
 import torch._dynamo
 import torch.autograd.forward_ad as fw
+import torch.utils.checkpoint
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -97,7 +99,7 @@ DEGENERATE = [0.5, 1.5, 1.5, 1.5]
 
 def matrix(case: Case, n: int, m: int, gap: float, dtype: torch.dtype) -> Tensor:
     # Where negative eigenvalues are allowed, one at least; none near 0, where powers -2 are ill-conditioned.
-    return with_cluster(n, m, gap, dtype, seed=n, lowest=0.2 if case.positive else -1.3)
+    return with_cluster(n, m, gap, dtype, seed=n, lowest=0.3 if case.positive else -1.3)
 
 
 def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -112,7 +114,11 @@ def loss(f: MatrixFunction, M: Tensor) -> MatrixFunction:
 # --- values, gradients and Hessians at every gap ---------------------------------------------------------------------
 #
 # Bounds are multiples of the relative condition of what is compared (`reference.Function`): what a change in the last
-# digits of the matrix, such as LAPACK's backward error, does to f(A), to D f(A)[M]. In these matrices it is 1 to 200.
+# digits of the matrix, such as LAPACK's backward error, does to f(A), to D f(A)[M]. In double precision 1e-13 at most.
+
+
+def bound(dtype: torch.dtype, condition: float) -> float:
+    return by_precision(dtype, min(1e-14 * max(1, condition), 1e-13), 3e-6 * max(1, condition))
 
 
 @pytest.mark.parametrize(("dtype", "gap"), DTYPES_AND_GAPS)
@@ -120,10 +126,9 @@ def test_value_and_gradient(dtype: torch.dtype, gap: float, device: str) -> None
     for (n, m), case in itertools.product(SIZES[::2] if dtype in DOUBLE else SIZES[1:2], FUNCTIONS.values()):
         A, (M, _) = matrix(case, n, m, gap, dtype), directions(n, dtype)
         exact = reference.of(A, case.exact)
-        bound = by_precision(dtype, 1e-14, 5e-6)
-        assert relative_error(case.f(A.to(device)), exact.value()) <= bound * max(1, exact.condition())
+        assert relative_error(case.f(A.to(device)), exact.value()) <= bound(dtype, exact.condition())
         G = gradient_of(loss(case.f, M.to(device)), A.to(device))
-        assert relative_error(G, exact.first(M)) <= bound * max(1, exact.condition_of_first(M))
+        assert relative_error(G, exact.first(M)) <= bound(dtype, exact.condition_of_first(M))
 
 
 @pytest.mark.parametrize("gap", GAPS)
@@ -134,7 +139,7 @@ def test_hessian_times_a_direction(dtype: torch.dtype, gap: float, device: str) 
     for case in FUNCTIONS.values():
         A = matrix(case, n, m, gap, dtype)
         product = hessian_times(loss(case.f, M.to(device)), A.to(device), E.to(device))
-        assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 1e-10
+        assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 2e-10
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 0])
@@ -145,7 +150,7 @@ def test_other_sizes(dtype: torch.dtype, gap: float) -> None:
         A, (M, E) = matrix(case, n, m, gap, dtype), directions(n, dtype)
         exact = reference.of(A, case.exact)
         assert relative_error(gradient_of(loss(case.f, M), A), exact.first(M)) <= 1e-13
-        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-10
+        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 2e-10
 
 
 @pytest.mark.parametrize(("dtype", "gap"), [(torch.float64, 1e-6), (torch.complex128, 0)])
@@ -156,7 +161,7 @@ def test_size_32(dtype: torch.dtype, gap: float) -> None:
         exact = reference.of(A, case.exact)
         assert relative_error(case.f(A), exact.value()) <= 1e-13
         assert relative_error(gradient_of(loss(case.f, M), A), exact.first(M)) <= 1e-13
-        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 1e-10
+        assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 2e-10
 
 
 @pytest.mark.parametrize("n", [3, 32])
@@ -188,7 +193,7 @@ def test_scale_of_the_matrix(dtype: torch.dtype, scale: float, device: str) -> N
         assert relative_error(G, exact.first(M)) <= by_precision(dtype, 1e-13, 1e-5)
         if dtype in DOUBLE:
             product = hessian_times(loss(case.f, M.to(device)), A.to(device), E.to(device))
-            assert relative_error(product, exact.second(M, E)) <= 1e-10
+            assert relative_error(product, exact.second(M, E)) <= 2e-10
 
 
 def _exponential_of(t: float) -> reference.Differences:
@@ -231,7 +236,7 @@ def test_functions_with_a_scale_of_their_own(dtype: torch.dtype, gap: float) -> 
     for options in ({}, {"df": lambda x: 100 / (100 * x).cosh() ** 2}):
         f = loss(lambda X, options=options: sg.funm(X, lambda x: (x / 0.01).tanh(), **options), M)
         assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-14 * exact.condition_of_first(M)
-        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-10
+        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 2e-10
 
 
 def test_the_reference_is_right() -> None:
@@ -295,7 +300,7 @@ def test_any_exponent(dtype: torch.dtype, p: float) -> None:
         exact, f = reference.of(A, _power(p)), loss(lambda X: sg.powm(X, p), M)
         assert relative_error(sg.powm(A, p), exact.value()) <= 1e-14 * max(1, exact.condition())
         assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-14 * max(1, exact.condition_of_first(M))
-        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-10
+        assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 2e-10
 
 
 @each_double
@@ -382,7 +387,7 @@ def test_compositions_at_a_degeneracy(case: Case, compose: Callable[..., Tensor]
     dtype = torch.float64
     A, (M, E) = with_spectrum(DEGENERATE, dtype, seed=0), directions(4, dtype)
     product = compose(lambda X: expectation(M, case.f(hermitian_part(X))), A, E)
-    assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 1e-10
+    assert relative_error(product, reference.of(A, case.exact).second(M, E)) <= 2e-10
 
 
 @each_function
@@ -395,7 +400,7 @@ def test_forward_mode(case: Case, dtype: torch.dtype) -> None:
     assert relative_error(value, exact.value()) <= 1e-13
     assert relative_error(tangent, exact.first(E)) <= 1e-13
     second = along(M, along(E, case.f))(A)
-    assert relative_error(second, exact.second(M, E)) <= 1e-10
+    assert relative_error(second, exact.second(M, E)) <= 2e-10
 
 
 def along(E: Tensor, f: MatrixFunction) -> MatrixFunction:
@@ -443,8 +448,10 @@ def test_cotangents_that_are_not_hermitian(dtype: torch.dtype, device: str) -> N
     A, C = with_spectrum(DEGENERATE, dtype, seed=0), normal(4, 4, dtype=dtype, seed=7)
     for case in FUNCTIONS.values():
         X = A.to(device).requires_grad_()
-        (G,) = torch.autograd.grad(case.f(X), X, C.to(device))
+        (G,) = torch.autograd.grad(case.f(X), X, C.to(device), create_graph=True)
         assert torch.equal(G, G.mH.resolve_conj())
+        (H,) = torch.autograd.grad(G, X, C.to(device))
+        assert torch.equal(H, H.mH.resolve_conj())
         expected = reference.of(A, case.exact).first(hermitian_part(C))
         assert relative_error(G, expected) <= by_precision(dtype, 1e-13, 1e-5)
 
@@ -531,7 +538,7 @@ def test_parameters(f: Callable[[Tensor, Tensor], Tensor], gap: float, dtype: to
     assert relative_error(g, slope) <= 1e-13
     # The two orders of the mixed one, and each with itself.
     product, along = torch.autograd.grad(G, (X, t), E, retain_graph=True)
-    assert relative_error(product, by_theta[0].second(M, E)) <= 1e-10
+    assert relative_error(product, by_theta[0].second(M, E)) <= 2e-10
     assert relative_error(along, expectation(E, mixed)) <= 1e-12
     across, twice = torch.autograd.grad(g, (X, t))
     assert relative_error(across, mixed) <= 1e-12
@@ -611,9 +618,12 @@ def test_complex_functions(gap: float, dtype: torch.dtype) -> None:
     G = gradient_of(of, A)
     assert G.dtype == dtype
     assert relative_error(G, C.first(M) + S.first(N)) <= 1e-13
-    assert relative_error(hessian_times(of, A, E), C.second(M, E) + S.second(N, E)) <= 1e-10
+    assert relative_error(hessian_times(of, A, E), C.second(M, E) + S.second(N, E)) <= 2e-10
     tangent = jvp(f, (A,), (E,))[1]
     assert relative_error(tangent, C.first(E) - 1j * S.first(E)) <= 1e-13
+    trace = lambda X: sg.trace_funm(X, lambda x: torch.exp(-1j * t * x))  # noqa: E731
+    assert relative_error(trace(A), U.diagonal().sum()) <= 1e-13
+    assert relative_error(gradient_of(lambda X: trace(X).imag, A), -1.3 * C.value()) <= 1e-13
     # d/dt = -iA exp(-itA)
     (slope,) = torch.autograd.grad(of(A), t)
     assert relative_error(slope, expectation(weight, -1j * A.to(torch.complex128) @ U).detach()) <= 1e-12
@@ -660,7 +670,7 @@ def test_roots_of_singular_matrices(
     V = torch.linalg.qr(normal(4, 4, dtype=wide, seed=0)).Q if rotated else torch.eye(4, dtype=wide)
     A = hermitian_part(V * L @ V.mH).to(dtype)
     value = (V * L**p) @ V.mH
-    # Eigenvalues of the kernel are rounding, and are taken for 0 where they are negative.
+    # Eigenvalues of the kernel are rounding, and are taken for 0 in values where they are negative.
     kernel = (20 * eps(dtype)) ** p if rotated else 4 * eps(dtype)
     torch.testing.assert_close(f(A.to(device)).cpu().to(wide), value, rtol=0, atol=kernel)
 
@@ -670,7 +680,7 @@ def test_roots_of_singular_matrices(
     outside = (V @ (V.mH @ M @ V).masked_fill(inside, 0) @ V.mH).to(dtype)
     K = _differences_outside_the_kernel(L, p)
     expected = V @ (K * (V.mH @ M @ V)) @ V.mH
-    tolerance = 1e3 * kernel if rotated else 1e3 * eps(dtype)
+    tolerance = 50 * eps(dtype)
     # A cotangent that has nothing in the kernel: silently.
     G = gradient_of(loss(f, outside.to(device)), A.to(device))
     assert relative_error(G, expected) <= tolerance
@@ -794,6 +804,9 @@ ALL_FUNCTIONS: dict[str, MatrixFunction] = {
 }
 SLOPES_AT_ONE = {"expm": np.e, "logm": 1, "sqrtm": 0.5, "invsqrtm": -0.5, "powm": 2.5, "funm": np.e, "trace_funm": np.e}
 each_name = pytest.mark.parametrize("name", ALL_FUNCTIONS)
+# As they are above, of matrices whose lowest three eigenvalues are a cluster.
+WITH_PROJECTOR = ALL_FUNCTIONS | {"spectral_projector": lambda A: sg.spectral_projector(A, 0, 3)}
+each_name_and_projector = pytest.mark.parametrize("name", WITH_PROJECTOR)
 I3 = torch.eye(3, dtype=torch.float64)
 
 
@@ -833,11 +846,11 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", ERRORS.values(), ids=ERRORS)
-@each_name
+@each_name_and_projector
 def test_bad_matrices(name: str, case: tuple[Any, type[Exception], str]) -> None:
     A, kind, message = case
     with pytest.raises(kind, match=message.replace("{f}", rf"spectralgrad\.{name}")):
-        ALL_FUNCTIONS[name](A)
+        WITH_PROJECTOR[name](A)
 
 
 BAD_OUTPUTS: dict[str, tuple[Any, str]] = {
@@ -858,6 +871,41 @@ def test_bad_functions(name: str, argument: str, bad: Any, message: str) -> None
     functions = {"f": torch.sin, "df": torch.cos, "d2f": lambda x: -x.sin()} | {argument: bad}
     with pytest.raises((TypeError, ValueError), match=rf"spectralgrad\.{name}: .*\b{argument}\b.*{message}"):
         hessian_times(lambda X: getattr(sg, name)(X, **functions).sum(), with_spectrum([1, 2, 2], torch.float64, 0), I3)
+
+
+@pytest.mark.parametrize("gap", [0.1, 1e-3, 1e-8, 0])
+def test_functions_that_autograd_cannot_see(gap: float) -> None:
+    """With df and d2f nothing has to be differentiated."""
+
+    def of_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+        return lambda x: torch.from_numpy(f(x.detach().numpy()))
+
+    bessel = reference.smooth(
+        lambda x: mpmath.besselj(0, x),
+        lambda x: -mpmath.besselj(1, x),
+        lambda x: mpmath.besselj(1, x) / x - mpmath.besselj(0, x),
+    )
+    j0, j1 = scipy.special.j0, scipy.special.j1
+    functions = map(of_numpy, (j0, lambda x: -j1(x), lambda x: j1(x) / x - j0(x)))
+    A, (M, E) = with_cluster(4, 3, gap, torch.float64, seed=0), directions(4, torch.float64)
+    exact, f = reference.of(A, bessel), loss(lambda X, given=tuple(functions): sg.funm(X, *given), M)
+    assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-11
+    # With no derivative beyond f'' the second differences of near eigenvalues are f''/2, to an error of about the gap.
+    assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-9 + gap
+
+
+def test_functions_under_saved_tensor_hooks() -> None:
+    A, (M, _) = with_spectrum(DEGENERATE, torch.float64, seed=0), directions(4, torch.float64)
+    t = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    for of in (lambda X: expectation(M, _exponential(X, t)), lambda X: sg.trace_funm(X, lambda x: (t * x).exp())):
+        X = A.clone().requires_grad_()
+        expected = torch.autograd.grad(of(X), (X, t))
+        checkpointed = torch.utils.checkpoint.checkpoint(of, X, use_reentrant=False)
+        with torch.autograd.graph.save_on_cpu():
+            saved = of(X)
+        for y in (checkpointed, saved):
+            for g, h in zip(torch.autograd.grad(y, (X, t)), expected, strict=True):
+                assert relative_error(g, h) <= 1e-14
 
 
 def test_second_derivatives_without_first() -> None:
@@ -898,11 +946,11 @@ def test_shapes(name: str, batch: tuple[int, ...], n: int, device: str) -> None:
         assert hessian_times(trace, A, A).shape == A.shape
 
 
-@each_name
+@each_name_and_projector
 @pytest.mark.parametrize("dtype", ALL)
 def test_batches_are_matrix_by_matrix(name: str, dtype: torch.dtype, device: str) -> None:
     """To rounding, not to the bit: what LAPACK and matrix products round depends on how their data is aligned."""
-    f = ALL_FUNCTIONS[name]
+    f = WITH_PROJECTOR[name]
     A = torch.stack([with_cluster(4, 3, gap, dtype, seed=k) for k, gap in enumerate([0.1, 1e-6, 0])]).to(device)
     M, E = (x.to(device) for x in directions(4, dtype))
     of = (lambda X: f(X).sum()) if name == "trace_funm" else loss(f, M)
@@ -927,17 +975,28 @@ def test_second_derivatives_of_batches_too_large_for_one_piece() -> None:
         assert relative_error(products[k], hessian_times(loss(sg.logm, M), A[k], E)) <= 1e-13
 
 
+@each_name_and_projector
+def test_under_autocast(name: str) -> None:
+    """As torch.matrix_exp and torch.linalg.eigh: in the precision of the matrix."""
+    A, f = with_cluster(4, 3, 1e-3, torch.float32, seed=0), WITH_PROJECTOR[name]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, G = f(A), gradient_of(lambda X: f(X).sum(), A)
+    assert (y.dtype, G.dtype) == (A.dtype, A.dtype)
+    assert relative_error(y, f(A)) <= 1e-6
+    assert relative_error(G, gradient_of(lambda X: f(X).sum(), A)) <= 1e-5
+
+
 class Mode(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
 
-@each_name
+@each_name_and_projector
 @each_double
 def test_under_a_dispatch_mode(name: str, dtype: torch.dtype) -> None:
     """torch's keys for conjugates are masked there, as in code that torch.compile made."""
     A, (M, E) = with_cluster(4, 3, 1e-6, dtype, seed=0), directions(4, dtype)
-    f = ALL_FUNCTIONS[name]
+    f = WITH_PROJECTOR[name]
     of = f if name == "trace_funm" else loss(f, M)
     with Mode():
         results = f(A), gradient_of(of, A), hessian_times(of, A, E)
@@ -945,10 +1004,10 @@ def test_under_a_dispatch_mode(name: str, dtype: torch.dtype) -> None:
         assert relative_error(x, y) <= 1e-14
 
 
-@each_name
+@each_name_and_projector
 @pytest.mark.parametrize("dtype", ALL)
 def test_only_the_lower_triangle_is_read(name: str, dtype: torch.dtype, device: str) -> None:
-    f = ALL_FUNCTIONS[name]
+    f = WITH_PROJECTOR[name]
     A = with_cluster(4, 3, 1e-6, dtype, seed=0).to(device)
     M = directions(4, dtype)[0].to(device)
     of = f if name == "trace_funm" else loss(f, M)
@@ -960,10 +1019,10 @@ def test_only_the_lower_triangle_is_read(name: str, dtype: torch.dtype, device: 
         assert torch.equal(gradient_of(of, dirty), gradient_of(of, A))
 
 
-@each_name
+@each_name_and_projector
 @pytest.mark.parametrize("dtype", ALL)
 def test_a_matrix_of_nan_stays_alone(name: str, dtype: torch.dtype, device: str) -> None:
-    f = ALL_FUNCTIONS[name]
+    f = WITH_PROJECTOR[name]
     A = torch.stack([with_cluster(4, 3, gap, dtype, seed=0) for gap in (0.1, 0, 0)]).to(device)
     E = directions(4, dtype)[1].to(device).expand_as(A)
     clean = A[[0, 2]]
@@ -995,9 +1054,9 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@each_name
+@each_name_and_projector
 def test_layouts(name: str, layout: Callable[[Tensor], Tensor]) -> None:
-    f = ALL_FUNCTIONS[name]
+    f = WITH_PROJECTOR[name]
     for dtype in DOUBLE:
         A = with_cluster(4, 3, 0, dtype, seed=0).expand(3, 4, 4).contiguous()
         C = normal(3, *(() if name == "trace_funm" else (4, 4)), dtype=dtype, seed=1)

@@ -314,6 +314,9 @@ def test_kinks_are_torchs() -> None:
     A = torch.zeros(2, 2, dtype=DTYPE, requires_grad=True)
     (G,) = torch.autograd.grad(sg.trace_funm(A, torch.abs), A)
     assert (G == 0).all()
+    pure = torch.diag(torch.tensor([0.0, 1.0], dtype=DTYPE)).requires_grad_()
+    (G,) = torch.autograd.grad(sg.trace_funm(pure, torch.special.entr), pure)
+    assert G.isnan().any()
 
 
 def test_cut_levels_raise() -> None:
@@ -324,11 +327,30 @@ def test_cut_levels_raise() -> None:
     assert sg.density_matrix(DEGENERATE, electrons=2, kT=0.1).trace().item() == pytest.approx(2, rel=1e-14)
 
 
-def test_spectral_map_tells_what_depends_on_the_vectors() -> None:
+@pytest.mark.parametrize("gap", [1e-4, 1e-6, 3e-8, 1e-8, 1e-10, 1e-14, 0.0])
+def test_spectral_map_is_right_to_a_few_roots_of_eps(gap: float) -> None:
+    spectrum = [0.4, 1.0, 1.0 + gap, 1.0 + 2 * gap]
+    A, B = with_spectrum(spectrum, DTYPE, seed=8).requires_grad_(), CONSTANTS["B"]
+    with mp.workdps(60):
+        h, exact, along = mp.mpf(10) ** -25, A.detach().numpy() * mp.mpf(1), DIRECTION.numpy()
+        ahead, behind = (response(exact + sign * h * along, B.numpy()) for sign in (1, -1))
+        expected = float((ahead - behind) / (2 * h))
+    namespace: dict[str, Any] = {"B": B}
+    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(block, namespace)
+    (G,) = torch.autograd.grad(sg.spectral_map(namespace["response"], A), A)
+    assert (G * DIRECTION).sum().item() == pytest.approx(expected, rel=1e-6 if gap else 1e-13)
+
+
+@pytest.mark.parametrize("sees_eigenvalues", [False, True])
+def test_spectral_map_tells_what_depends_on_the_vectors(sees_eigenvalues: bool) -> None:
+    def fn(L: Tensor, V: Tensor) -> Tensor:
+        overlap = V[:, 0] @ CONSTANTS["B"] @ V[:, 0]
+        return L[0] * overlap if sees_eigenvalues else overlap
+
     A = DEGENERATE.clone().requires_grad_()
-    M = constants("", False)["B"]
     with pytest.warns(sg.GaugeWarning):
-        sg.spectral_map(lambda L, V: (V[:, 0] @ M @ V[:, 0]).exp(), A).backward()
+        sg.spectral_map(fn, A).backward()
 
 
 def test_the_table_is_complete() -> None:

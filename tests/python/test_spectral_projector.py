@@ -45,7 +45,7 @@ from reference import relative_error
 
 GAPS = [1.0, 0.1, *(10.0**-k for k in range(2, 16)), 0.0]
 DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap == 0]
-SIZES = [(3, 2), (5, 3), (6, 4), (8, 5)]  # and of the cluster in it
+SIZES = [(3, 2), (4, 3), (7, 5)]  # and of the cluster in it
 each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 
@@ -63,26 +63,30 @@ def loss(M: Tensor, start: int, stop: int) -> Callable[[Tensor], Tensor]:
 # Bounds are multiples of the relative condition, as in test_funm.py: about |A| over the gaps to the levels outside.
 
 
+def bound(dtype: torch.dtype, condition: float) -> float:
+    return by_precision(dtype, min(1e-14 * max(1, condition), 1e-13), 3e-6 * max(1, condition))
+
+
 @pytest.mark.parametrize(("dtype", "gap"), DTYPES_AND_GAPS)
 def test_a_cluster_and_its_complement(dtype: torch.dtype, gap: float, device: str) -> None:
-    for n, m in SIZES:
+    for n, m in SIZES if dtype in DOUBLE else SIZES[:2]:
         A, (M, E) = with_cluster(n, m, gap, dtype, seed=n), directions(n, dtype)
         inside = cluster(n, m)
         for start, stop in [(inside.start, inside.stop), (0, inside.stop)]:
             exact = reference.of(A, reference.step(start, stop))
             P = sg.spectral_projector(A.to(device), start, stop)
-            bound = by_precision(dtype, 1e-14, 5e-6)
-            assert relative_error(P, exact.value()) <= bound * max(1, exact.condition())
+            assert relative_error(P, exact.value()) <= bound(dtype, exact.condition())
             f = loss(M.to(device), start, stop)
-            assert relative_error(gradient_of(f, A.to(device)), exact.first(M)) <= bound * exact.condition_of_first(M)
+            G = gradient_of(f, A.to(device))
+            assert relative_error(G, exact.first(M)) <= bound(dtype, exact.condition_of_first(M))
             if dtype in DOUBLE:
                 product = hessian_times(f, A.to(device), E.to(device))
                 assert relative_error(product, exact.second(M, E)) <= 1e-12
 
 
-@pytest.mark.parametrize(("dtype", "gap"), [(torch.float64, 1e-6), (torch.complex128, 0)])
-def test_size_32(dtype: torch.dtype, gap: float) -> None:
-    A, (M, E), inside = with_cluster(32, 5, gap, dtype, seed=0), directions(32, dtype), cluster(32, 5)
+def test_size_32() -> None:
+    dtype = torch.float64
+    A, (M, E), inside = with_cluster(32, 5, 1e-6, dtype, seed=0), directions(32, dtype), cluster(32, 5)
     exact = reference.of(A, reference.step(inside.start, inside.stop))
     f = loss(M, inside.start, inside.stop)
     assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-13
@@ -254,32 +258,27 @@ def test_nothing_and_everything(n: int, batch: tuple[int, ...], device: str) -> 
 
 
 I4 = torch.eye(4, dtype=torch.float64)
-RANGES: dict[str, tuple[Any, Any, type[Exception]]] = {
-    "stop beyond the end": (1, 5, (RuntimeError, IndexError, ValueError)),
-    "stop before start": (3, 2, (RuntimeError, IndexError, ValueError)),
-    "start below 0": (-1, 2, (RuntimeError, IndexError, ValueError)),
-    "no integer": (0.5, 2, TypeError),
-    "none": (0, None, TypeError),
+RANGES: dict[str, tuple[Any, Any, type[Exception], str]] = {
+    "stop beyond the end": (1, 5, ValueError, r"0 <= start <= stop <= 4, but got start=1 and stop=5"),
+    "stop before start": (3, 2, ValueError, r"0 <= start <= stop <= 4, but got start=3 and stop=2"),
+    "start below 0": (-1, 2, ValueError, r"0 <= start <= stop <= 4, but got start=-1 and stop=2"),
+    "no integer": (0.5, 2, TypeError, r"start to be an int, but got float"),
+    "none": (0, None, TypeError, r"stop to be an int, but got NoneType"),
 }
 
 
-@pytest.mark.parametrize(("start", "stop", "kind"), RANGES.values(), ids=RANGES)
-def test_bad_ranges(start: Any, stop: Any, kind: Any) -> None:
-    with pytest.raises(kind, match=r"spectralgrad\.spectral_projector: .*(start|stop)"):
+@pytest.mark.parametrize(("start", "stop", "kind", "message"), RANGES.values(), ids=RANGES)
+def test_bad_ranges(start: Any, stop: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=r"spectralgrad\.spectral_projector: Expected " + message):
         sg.spectral_projector(I4, start, stop)
 
 
-@pytest.mark.parametrize("start_stop", [(0, 2), (1, 4), (2, 3)], ids=str)
+@pytest.mark.parametrize(("start", "stop", "cut"), [(0, 2, "stop"), (2, 4, "start"), (2, 3, "start")])
 @pytest.mark.parametrize("dtype", ALL)
-def test_cut_through_a_level(start_stop: tuple[int, int], dtype: torch.dtype) -> None:
-    level = torch.diag(torch.tensor([2.5, -1.0, 2.5, 2.5], dtype=dtype))  # ascending: -1, 2.5, 2.5, 2.5
-    good = torch.diag(torch.tensor([1.0, 2, 3, 4], dtype=dtype))
-    start, stop = start_stop
-    cut = [name for name, at in (("start", start), ("stop", stop)) if at in (2, 3)]
-    if not cut:
-        sg.spectral_projector(level, start, stop)
-        return
-    sentence = rf"(?=.*\b({'|'.join(cut)})\b)(?=.*2\.5)(?=.*\b(3|three)\b)"
+def test_cut_through_a_level(start: int, stop: int, cut: str, dtype: torch.dtype) -> None:
+    level = torch.diag(torch.tensor([2.5, -1, 2.5, 2.5], dtype=dtype))  # ascending: -1, 2.5, 2.5, 2.5
+    good = torch.diag(torch.tensor([1, 2, 3, 4], dtype=dtype))
+    sentence = rf"Expected {cut} to fill whole levels, but 2 eigenvectors cut the level 2\.5 of multiplicity 3"
     with pytest.raises(torch.linalg.LinAlgError, match=r"spectralgrad\.spectral_projector: " + sentence):
         sg.spectral_projector(level, start, stop)
     batch = torch.stack([good, level, good])

@@ -8,5 +8,6 @@
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/rule.h>
+#include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>
 #include <spectralgrad/version.h>

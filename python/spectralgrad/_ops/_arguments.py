@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def check_tensor(function: str, x: Any, name: str = "A") -> None:
@@ -38,3 +40,13 @@ def warn_of_resizing(function: str, out: Tensor, shape: tuple[int, ...]) -> None
             UserWarning,
             stacklevel=3,
         )
+
+
+def may_be_differentiated(A: Tensor) -> bool:
+    """Whether somebody may ask for a derivative in `A`: it requires grad, carries a tangent, or a transform runs."""
+    return (
+        torch.compiler.is_compiling()
+        or (torch.is_grad_enabled() and A.requires_grad)
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad.unpack_dual(A).tangent is not None
+    )

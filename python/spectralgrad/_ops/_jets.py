@@ -10,19 +10,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ._arguments import may_be_differentiated
+
 Elementwise = Callable[[Tensor], Tensor]
 
 # derivatives/divided_differences.h
 _ORDER = 4
-
-
-def _may_be_differentiated(A: Tensor) -> bool:
-    return (
-        torch.compiler.is_compiling()
-        or (torch.is_grad_enabled() and A.requires_grad)
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad.unpack_dual(A).tangent is not None
-    )
 
 
 def _checked(function: str, name: str, f: Any) -> Elementwise:
@@ -45,17 +38,39 @@ def _checked(function: str, name: str, f: Any) -> Elementwise:
     return checked
 
 
-def _derivatives(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
-    """f(x), f'(x), ... of a real function, each entry by itself."""
+def _nested(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
+    """f(x), f'(x), ... of a real function, each entry by itself, at a level of torch.func's own for each."""
     if order == 0:
         return (f(x),)
 
     def lower(x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        rows = _derivatives(f, x, order - 1)
+        rows = _nested(f, x, order - 1)
         return rows[-1].sum(), rows
 
     last, rows = torch.func.grad(lower, has_aux=True)(x)
     return (*rows, last)
+
+
+def _repeated(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
+    """The same by plain autograd: torch.func does without saved-tensor hooks."""
+    y = f(x)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        rows = [f(x)]
+        for _ in range(order):
+            last = rows[-1]
+            grad = None
+            if last.requires_grad:
+                (grad,) = torch.autograd.grad(last.sum(), x, create_graph=True, allow_unused=True)
+            rows.append(torch.zeros_like(x) if grad is None else grad)
+    # A graph is of use only to what f is made of.
+    made_of_more = y.requires_grad or forward_ad.unpack_dual(y).tangent is not None
+    return tuple(rows) if made_of_more else tuple(row.detach() for row in rows)
+
+
+def _derivatives(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
+    traced = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return (_nested if traced else _repeated)(f, x, order)
 
 
 def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
@@ -77,18 +92,36 @@ def _part(index: int, f: Elementwise, x: Tensor) -> Tensor:
     return torch.view_as_real(f(x))[..., index]
 
 
+def _unit(x: Tensor) -> Tensor:
+    """The power of two below max|λ|, (*, 1): in units of it no derivative over- or underflows that need not."""
+    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.new_ones((*x.shape[:-1], 1))
+    unit = largest.log2().floor().exp2()
+    return torch.where((unit > 0) & unit.isfinite(), unit, torch.ones_like(unit))
+
+
+def _in_units(f: Elementwise, unit: Tensor, order: int) -> Elementwise:
+    """The `order`-th derivative of x -> f(unit x)."""
+    return lambda x: f(unit * x) * unit**order
+
+
 def jets(
-    function: str, A: Tensor, x: Tensor, f: Any, df: Any, d2f: Any
-) -> tuple[Tensor, Tensor | None]:
-    """Of f at the eigenvalues `x` (*, n) of `A`: the jets of its real part and, if it has one, of its imaginary part."""
+    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has one, of its
+    imaginary part."""
     if df is None and d2f is not None:
         raise TypeError(f"spectralgrad.{function}: Expected df where d2f is given, but got None")
     names = ("f", "df", "d2f")
-    given = [_checked(function, name, g) for name, g in zip(names, (f, df, d2f), strict=True) if g is not None or name == "f"]
-    order = _ORDER if _may_be_differentiated(A) else 0
+    functions = [
+        _checked(function, name, g) for name, g in zip(names, (f, df, d2f), strict=True) if g is not None or name == "f"
+    ]
+    unit = _unit(eigenvalues)
+    x = eigenvalues / unit
+    given = [_in_units(g, unit, order) for order, g in enumerate(functions)]
+    order = _ORDER if may_be_differentiated(A) else 0
     is_complex = given[0](x).is_complex()
-
+    parts = [functools.partial(_part, part, g) for g in given for part in (0, 1)] if is_complex else given
+    A = A / unit.unsqueeze(-1)
     if not is_complex:
-        return _real_jets(given, x, order), None
-    real, imaginary = ([functools.partial(_part, part, g) for g in given] for part in (0, 1))
-    return _real_jets(real, x, order), _real_jets(imaginary, x, order)
+        return A, x, _real_jets(given, x, order), None
+    return A, x, _real_jets(parts[0::2], x, order), _real_jets(parts[1::2], x, order)

@@ -157,7 +157,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     """
     check_tensor("funm", A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
-    real, imaginary = jets("funm", A, eigenvalues, f, df, d2f)
+    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f)
     result = _of_jets(A, eigenvalues, eigenvectors, real)
     if imaginary is not None:
         result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
@@ -183,9 +183,7 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
     """
     check_tensor("trace_funm", A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
-    parts = [
-        None if rows is None else torch.ops.spectralgrad.spectral_trace.default(A, eigenvalues, eigenvectors, rows)
-        for rows in jets("trace_funm", A, eigenvalues, f, df, d2f)
-    ]
-    real, imaginary = parts
-    return cast("Tensor", real if imaginary is None else torch.complex(real, imaginary))
+    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f)
+    trace = torch.ops.spectralgrad.spectral_trace.default
+    real, *imaginary = (trace(A, eigenvalues, eigenvectors, rows) for rows in parts if rows is not None)
+    return cast("Tensor", torch.complex(real, *imaginary) if imaginary else real)

@@ -31,12 +31,12 @@ FIRST, SECOND = "functions", "functions, second order"
 SEPARATED, UNITS, CLUSTER, NEAR, IDENTITY = "separated", "units", "cluster", "near", "identity"
 FAMILIES = {
     SEPARATED: "separated",
-    UNITS: "1e-10 × separated",
+    UNITS: "times 1e-10",
     CLUSTER: "with a cluster",
     NEAR: "near I",
     IDENTITY: "at I",
 }
-WITH_GAPS = (CLUSTER, NEAR)
+WITH_GAPS = (UNITS, CLUSTER, NEAR)
 EXACT = "exact"
 GAPS = ["1e-4", "1e-6", "1e-8", "1e-10", "1e-12"]
 _QUICK_GAPS = ["1e-4", "1e-8", "1e-12"]
@@ -80,15 +80,17 @@ def matrix(family: str, label: str, n: int, rng: np.random.Generator) -> Array:
     """(n, n), positive definite: the spectrum of a family at a gap, in a random basis.
 
     In "cluster" the larger half of the eigenvalues is 1, 1 + gap, ...; "exact" is the identity beside a dense block, in
-    "near" all eigenvalues lie between 1 and 1 + gap.
+    "near" all eigenvalues lie between 1 and 1 + gap, "units" is the separated spectrum or a cluster in small units.
     """
+    if family == UNITS:
+        return matrix(SEPARATED if label == SEPARATED else CLUSTER, label, n, rng) * 1e-10
     if family == IDENTITY:
         return np.eye(n)
     basis = np.linalg.qr(gaussian(rng, (n, n), "symmetric"))[0]
     if family == NEAR:
         return with_eigenvalues(basis, 1 + float(label) * np.linspace(0, 1, n))
-    if family in (SEPARATED, UNITS):
-        return with_eigenvalues(basis, np.linspace(0.4, 3, n)) * (1e-10 if family == UNITS else 1)
+    if family == SEPARATED:
+        return with_eigenvalues(basis, np.linspace(0.4, 3, n))
     m = (n + 1) // 2
     others = np.linspace(0.2, 0.6, n - m)
     if label == EXACT:
@@ -104,7 +106,8 @@ def cases(quick: bool) -> list[tuple[str, str]]:
     gaps = _QUICK_GAPS if quick else GAPS
     return [
         (SEPARATED, FAMILIES[SEPARATED]),
-        (UNITS, FAMILIES[UNITS]),
+        (UNITS, SEPARATED),
+        (UNITS, "1e-6"),
         *((CLUSTER, gap) for gap in (*gaps, "0", EXACT)),
         *((NEAR, gap) for gap in gaps),
         (IDENTITY, FAMILIES[IDENTITY]),

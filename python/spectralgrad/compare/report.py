@@ -316,9 +316,9 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         picture("dimension"),
         "## 5. Functions of a matrix\n",
         "exp, log, √ and 1/√ of positive definite matrices by everyone who has them with derivatives for tensors. "
-        "Spectra: separated (0.4 … 3); the same times 1e-10, as covariances in small units are; with half of the "
-        "eigenvalues within a few gaps of 1 and the rest in 0.2 … 0.6 (“exact”: the identity beside a dense block); "
-        "all of them within one gap of 1; the identity. The losses are tr(M f(A)) and, for second derivatives, "
+        "Spectra: separated (0.4 … 3); with half of the eigenvalues within a few gaps of 1 and the rest in 0.2 … 0.6 "
+        "(“exact”: the identity beside a dense block); both times 1e-10, as covariances in small units are; all "
+        "eigenvalues within one gap of 1; the identity. The losses are tr(M f(A)) and, for second derivatives, "
         "|f(A) − M|²/2: that one is not linear in f(A), so that a backward which takes its eigenvalues for constants "
         "shows. All ran in one process.\n",
         "\n".join(

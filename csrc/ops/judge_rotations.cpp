@@ -1,0 +1,209 @@
+#include "derivatives/judge_rotations.h"
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/tolerances.h"
+#include "kernels/cluster_pairs.h"
+#include "kernels/judge.h"
+#include "ops/arguments.h"
+#include "ops/lazy_views.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/imag.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/StringUtil.h>
+#include <torch/library.h>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+using ops::optional;
+using ops::OptionalTensor;
+using ops::tensor_or_undefined;
+
+const auto& judge_rotations_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::judge_rotations", "")
+                             .typed<Tensor(
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 int64_t)>();
+  return op;
+}
+
+/// V^H gV and the magnitude that its entries were summed from.
+struct Products {
+  Tensor W;
+  Tensor magnitude;
+
+  Products(const Tensor& V, const Tensor& gV) : W(at::matmul(V.mH(), gV)) {
+    const auto products = at::matmul(V.abs().mT(), gV.abs());
+    magnitude = products + products.mT();
+  }
+};
+
+void judge_phases(const Tensor& V, const Tensor& gV, double tolerance) {
+  const Products products(V, gV);
+  const auto phases = at::imag(products.W.diagonal(0, -2, -1)).abs();
+  if ((phases > tolerance * products.magnitude.diagonal(0, -2, -1)).any().item<bool>()) {
+    kernels::act_on({kernels::Finding::phases});
+  }
+}
+
+/// Tells of the first pair in `rejected` (*, rounds, n).
+void tell(const Tensor& rejected, const Tensor& partners, const std::string& what) {
+  const auto n = partners.size(-1);
+  const auto rounds = partners.size(-2);
+  const auto found = rejected.reshape({-1}).nonzero();
+  if (found.numel() == 0 || checks() == Checks::ignore) {
+    return;
+  }
+  const auto index = found[0].item<int64_t>();
+  kernels::warn_or_raise(c10::str(
+      "spectralgrad.spectral_map: The function ",
+      what,
+      " (eigenvalues ",
+      index % n,
+      " and ",
+      partners.reshape({-1})[index].item<int64_t>(),
+      " of matrix ",
+      index / n / rounds,
+      " of the batch, which are a cluster), so it has no derivative there. Of that pair, what eigh would give is kept."));
+}
+
+Tensor judge_kernel(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const OptionalTensor& rotated_cotangent,
+    const OptionalTensor& rotated_vectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  const ops::LazyViews views;
+  auto partners = kernels::partners(eigenvalues, rounds);
+  if (partners.numel() == 0) {
+    return partners;
+  }
+  const auto tolerance = tolerances::gauge(eigenvalues.scalar_type());
+  if (eigenvectors_cotangent && eigenvectors.is_complex() && checks() != Checks::ignore) {
+    judge_phases(eigenvectors, *eigenvectors_cotangent, tolerance);
+  }
+  const auto places = at::arange(partners.size(-1), partners.options());
+  const auto reject = [&](const Tensor& which, const std::string& what) {
+    const auto rejected = which.logical_and(partners != places);
+    tell(rejected, partners, what);
+    partners = at::where(rejected, places, partners);
+  };
+  if (rotated_vectors_cotangent) {
+    const auto rotated = derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
+    const Products products(rotated[3], *rotated_vectors_cotangent);
+    const auto skew = ((products.W - products.W.mH()) * 0.5).abs();
+    const auto depends = [&](int64_t set) {
+      const auto of_pair = [&](const Tensor& x) {
+        return x.slice(-3, set * rounds, (set + 1) * rounds).gather(-1, partners.unsqueeze(-1)).squeeze(-1);
+      };
+      return of_pair(skew) > tolerance * of_pair(products.magnitude);
+    };
+    auto either = depends(0);
+    if (eigenvectors.is_complex()) {
+      either = either.logical_or(depends(1));
+    }
+    reject(either, "depends on the choice of eigenvectors inside an eigenspace");
+  }
+  if (rotated_cotangent) {
+    const auto exchanged = rotated_cotangent->select(-2, -1);
+    const auto direct = eigenvalues_cotangent ? *eigenvalues_cotangent : at::zeros_like(eigenvalues);
+    const auto change = (exchanged - direct.gather(-1, kernels::successors(eigenvalues))).abs();
+    const auto largest = direct.abs().amax({-1}, /*keepdim=*/true);
+    const auto differs = (change > tolerances::alike(eigenvalues.scalar_type()) * largest).unsqueeze(-2);
+    const auto of_partner = differs.expand(partners.sizes()).gather(-1, partners);
+    reject(differs.logical_or(of_partner), "treats equal eigenvalues differently");
+  }
+  return partners;
+}
+
+Tensor judge_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor& eigenvalues,
+    const Tensor&,
+    int64_t rounds) {
+  auto shape = eigenvalues.sizes().vec();
+  shape.insert(shape.end() - 1, rounds);
+  return at::empty(shape, eigenvalues.options().dtype(at::kLong));
+}
+
+Tensor judge_autograd(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const OptionalTensor& rotated_cotangent,
+    const OptionalTensor& rotated_vectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  return autograd::below_autograd([&] {
+    return judge_rotations_op().call(
+        eigenvalues_cotangent,
+        eigenvectors_cotangent,
+        rotated_cotangent,
+        rotated_vectors_cotangent,
+        eigenvalues,
+        eigenvectors,
+        rounds);
+  });
+}
+
+} // namespace
+
+namespace derivatives {
+
+Tensor judge_rotations(
+    const RotatedEigenpairs& cotangents,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  return judge_rotations_op().call(
+      optional(cotangents[0]),
+      optional(cotangents[1]),
+      optional(cotangents[2]),
+      optional(cotangents[3]),
+      eigenvalues,
+      eigenvectors,
+      rounds);
+}
+
+} // namespace derivatives
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "judge_rotations(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor? rotated_cotangent, "
+      "Tensor? rotated_vectors_cotangent, Tensor eigenvalues, Tensor eigenvectors, int rounds) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("judge_rotations", judge_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("judge_rotations", judge_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("judge_rotations", judge_autograd);
+}
+
+} // namespace spectralgrad

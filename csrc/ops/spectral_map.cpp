@@ -1,0 +1,166 @@
+#include <spectralgrad/spectral_map.h>
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/constant.h"
+#include "derivatives/once.h"
+#include "derivatives/rotated_eigenpairs.h"
+#include "kernels/cluster_pairs.h"
+#include "ops/arguments.h"
+#include "ops/lazy_views.h"
+
+#include <spectralgrad/eigh.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <torch/library.h>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+using autograd::variable_list;
+
+const auto& rotated_eigenpairs_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::rotated_eigenpairs", "")
+          .typed<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>();
+  return op;
+}
+
+constexpr auto once_only =
+    "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was asked "
+    "for; funm, trace_funm, spectral_projector and density_matrix have it.";
+
+/// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
+struct RotatedEigenpairs {
+  static constexpr const char* name = "RotatedEigenpairs";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    int64_t rounds;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["rounds"] = rounds;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("rounds").toInt()};
+    }
+  };
+
+  static variable_list forward(const variable_list& x, const Options& options) {
+    auto [values, vectors, rotated_values, rotated_vectors] =
+        rotated_eigenpairs_op().call(x[0], x[1], x[2], options.rounds);
+    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
+  }
+
+  static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    const auto gA = derivatives::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
+    return {derivatives::once(gA, x[0], once_only), Tensor(), Tensor()};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    if (!tangents[0].defined()) {
+      return variable_list(4);
+    }
+    const auto result = derivatives::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
+    variable_list list;
+    for (const auto& tangent : result) {
+      list.push_back(tangent.defined() ? derivatives::once(tangent, x[0], once_only) : tangent);
+    }
+    return list;
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  const ops::LazyViews views;
+  auto [values, vectors, rotated_values, rotated_vectors] =
+      derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
+  return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  const auto sets = (eigenvectors.is_complex() ? 2 : 1) * rounds + 1;
+  auto shape = eigenvectors.sym_sizes().vec();
+  shape.insert(shape.end() - 2, sets);
+  auto vectors = at::empty_symint(shape, eigenvectors.options());
+  shape.pop_back();
+  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors), at::empty_symint(shape, eigenvalues.options()), std::move(vectors)};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  auto outputs = autograd::differentiable<RotatedEigenpairs>({A, eigenvalues, eigenvectors}, {rounds});
+  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2]), std::move(outputs[3])};
+}
+
+/// How often at most a pair of a cluster has to be rotated, of the whole batch: 0-dimensional. For callers in Python.
+Tensor cluster_rounds_kernel(const Tensor& eigenvalues) {
+  return at::full({}, kernels::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
+}
+
+Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
+  return at::empty({}, eigenvalues.options().dtype(at::kLong));
+}
+
+} // namespace
+
+std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
+  ops::check_hermitian_arguments("spectral_map", A, "L");
+  const auto [eigenvalues, eigenvectors] = eigh(A, "L", Rule::gated());
+  const auto rounds = derivatives::is_differentiated(A) ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
+  if (rounds == 0) {
+    return fn(eigenvalues, eigenvectors);
+  }
+  const auto [values, vectors, rotated_values, rotated_vectors] = rotated_eigenpairs_op().call(
+      A, derivatives::constant(eigenvalues), derivatives::constant(eigenvectors), rounds);
+  auto results = fn(values, vectors);
+  for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
+    const auto L = rotated_values.select(-2, set);
+    const auto V = rotated_vectors.select(-3, set);
+    // Nothing in value, nor for what fn is made of; the derivative in A that was lost.
+    const auto here = fn(L, V);
+    const auto same = fn(derivatives::constant(L), derivatives::constant(V));
+    for (size_t i = 0; i < results.size(); ++i) {
+      results[i] = results[i] + (here[i] - same[i]);
+    }
+  }
+  return results;
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "rotated_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, int rounds) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("cluster_rounds(Tensor eigenvalues) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("rotated_eigenpairs", rotated_kernel);
+  library.impl("cluster_rounds", cluster_rounds_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("rotated_eigenpairs", rotated_meta);
+  library.impl("cluster_rounds", cluster_rounds_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("rotated_eigenpairs", rotated_autograd);
+}
+
+} // namespace spectralgrad

@@ -1,0 +1,171 @@
+#include "support.h"
+
+#include <spectralgrad/spectralgrad.h>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <numeric>
+#include <vector>
+
+// The round robin of the spectral map, internal to the library, seen through the operators that play it.
+namespace spectralgrad::testing {
+namespace {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+int64_t rounds_of_largest_cluster(const Tensor& eigenvalues) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::cluster_rounds", "")
+                             .typed<Tensor(const Tensor&)>();
+  return op.call(eigenvalues).item<int64_t>();
+}
+
+/// With no cotangents nothing is judged.
+Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::judge_rotations", "")
+                             .typed<Tensor(
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 int64_t)>();
+  return op.call({}, {}, {}, {}, eigenvalues, at::diag_embed(at::ones_like(eigenvalues)), rounds);
+}
+
+struct RotatedEigenpairs {
+  Tensor values;
+  Tensor vectors;
+};
+
+RotatedEigenpairs rotated(const Tensor& eigenvalues, const Tensor& V, int64_t rounds) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::rotated_eigenpairs", "")
+          .typed<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>();
+  const auto result = op.call(V, eigenvalues, V, rounds);
+  EXPECT_TRUE(std::get<0>(result).equal(eigenvalues));
+  EXPECT_TRUE(std::get<1>(result).equal(V));
+  return {std::get<2>(result), std::get<3>(result)};
+}
+
+/// Eigenvalues 1, 2, ... that occur as often as the sizes say, their copies `gap` apart.
+Tensor with_clusters(const std::vector<int64_t>& sizes, double gap = 0) {
+  std::vector<Tensor> parts;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    parts.push_back(static_cast<double>(i + 1) + gap * at::arange(sizes[i], at::kDouble));
+  }
+  return at::cat(parts);
+}
+
+/// 1 for each pair of eigenvalues of a cluster, in both places.
+Tensor pairs_of(const std::vector<int64_t>& sizes) {
+  std::vector<Tensor> blocks;
+  for (const auto size : sizes) {
+    blocks.push_back(at::ones({size, size}, at::kLong) - at::eye(size, at::kLong));
+  }
+  return at::block_diag(blocks);
+}
+
+/// How often each two have met, of partners (rounds, n).
+Tensor meetings(const Tensor& partners) {
+  const auto n = partners.size(-1);
+  auto count = at::zeros({n, n}, at::kLong);
+  for (int64_t round = 0; round < partners.size(0); ++round) {
+    EXPECT_TRUE(partners[round].gather(0, partners[round]).equal(at::arange(n))) << "partners of each other";
+    count += at::eye(n, at::kLong).index_select(0, partners[round]);
+  }
+  return count.fill_diagonal_(0);
+}
+
+TEST(ClusterPairs, EachPairOfAClusterMeetsOnce) {
+  for (int64_t size = 1; size <= 7; ++size) {
+    const auto eigenvalues = with_clusters({size});
+    const auto rounds = rounds_of_largest_cluster(eigenvalues);
+    EXPECT_EQ(rounds, size == 1 ? 0 : size % 2 == 0 ? size - 1 : size);
+    EXPECT_EQ(partners(eigenvalues, rounds).sizes(), at::IntArrayRef({rounds, size}));
+    EXPECT_TRUE(meetings(partners(eigenvalues, rounds)).equal(pairs_of({size}))) << size;
+  }
+}
+
+TEST(ClusterPairs, ClustersMeetAtTheSameTime) {
+  for (const auto& sizes : std::vector<std::vector<int64_t>>{{1, 2, 1}, {3, 1, 4, 2}, {5, 6, 7}, {1, 1, 1}, {2, 7, 1, 3}}) {
+    const auto eigenvalues = with_clusters(sizes);
+    const auto rounds = rounds_of_largest_cluster(eigenvalues);
+    const auto largest = *std::max_element(sizes.begin(), sizes.end());
+    EXPECT_EQ(rounds, largest == 1 ? 0 : largest % 2 == 0 ? largest - 1 : largest);
+    EXPECT_TRUE(meetings(partners(eigenvalues, rounds)).equal(pairs_of(sizes))) << at::IntArrayRef(sizes);
+    // No more, if there are more rounds than it takes.
+    EXPECT_TRUE(meetings(partners(eigenvalues, rounds + 3)).equal(pairs_of(sizes))) << at::IntArrayRef(sizes);
+  }
+}
+
+TEST(ClusterPairs, OfABatchTheLargestSaysHowManyRounds) {
+  const std::vector<std::vector<int64_t>> sizes{{1, 1, 1, 1, 1, 1}, {2, 4}, {5, 1}, {1, 2, 3}, {6}, {3, 3}};
+  std::vector<Tensor> spectra;
+  for (const auto& each : sizes) {
+    spectra.push_back(with_clusters(each));
+  }
+  const auto batch = at::stack(spectra).view({2, 3, 6});
+  EXPECT_EQ(rounds_of_largest_cluster(batch), 5);
+  const auto all = partners(batch, 5);
+  EXPECT_EQ(all.sizes(), at::IntArrayRef({2, 3, 5, 6}));
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const auto own = all.view({6, 5, 6})[static_cast<int64_t>(i)];
+    EXPECT_TRUE(meetings(own).equal(pairs_of(sizes[i]))) << at::IntArrayRef(sizes[i]);
+  }
+}
+
+TEST(ClusterPairs, AreUpToARootOfEpsApart) {
+  EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-9)), 3);
+  EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-7)), 0);
+  EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-4).to(at::kFloat)), 3);
+  EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-2).to(at::kFloat)), 0);
+  // In units of the largest, whatever its sign.
+  EXPECT_EQ(rounds_of_largest_cluster(at::tensor({-1e3, 0., 1e-6}, at::kDouble)), 1);
+  EXPECT_EQ(rounds_of_largest_cluster(at::tensor({0., 1e-6}, at::kDouble)), 0);
+  EXPECT_EQ(rounds_of_largest_cluster(at::zeros({3}, at::kDouble)), 3);
+}
+
+TEST(ClusterPairs, NothingAndNanAreNoClusters) {
+  EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0}, at::kDouble)), 0);
+  EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0, 3}, at::kDouble)), 0);
+  EXPECT_EQ(rounds_of_largest_cluster(at::full({3}, std::numeric_limits<double>::quiet_NaN(), at::kDouble)), 0);
+  EXPECT_EQ(partners(at::zeros({2, 0}, at::kDouble), 3).sizes(), at::IntArrayRef({2, 3, 0}));
+}
+
+TEST(ClusterPairs, RotateByHalfARightAngleAndCloseTheirGap) {
+  for (const auto dtype : {at::kDouble, at::kComplexDouble}) {
+    const auto eigenvalues = with_clusters({1, 3, 2}, 1e-10);
+    const auto V = at::eye(6, dtype);
+    const auto rounds = rounds_of_largest_cluster(eigenvalues);
+    const auto turns = c10::isComplexType(dtype) ? 2 : 1;
+    const auto [values, vectors] = rotated(eigenvalues, V, rounds);
+    EXPECT_EQ(values.sizes(), at::IntArrayRef({turns * rounds + 1, 6}));
+    EXPECT_EQ(vectors.sizes(), at::IntArrayRef({turns * rounds + 1, 6, 6}));
+    const auto partner = partners(eigenvalues, rounds);
+    for (int64_t set = 0; set < turns * rounds; ++set) {
+      EXPECT_LE((at::matmul(vectors[set].mH(), vectors[set]) - V).abs().max().item<double>(), 1e-15);
+      const auto others = partner[set % rounds];
+      EXPECT_LE((values[set] - (eigenvalues + eigenvalues.index_select(0, others)) / 2).abs().max().item<double>(), 1e-16);
+      for (int64_t i = 0; i < 6; ++i) {
+        const auto j = others[i].item<int64_t>();
+        const auto expected = j == i ? V[i].abs() : (V[i].abs() + V[j].abs()) * std::sqrt(0.5);
+        EXPECT_LE((vectors[set].select(1, i).abs() - expected).abs().max().item<double>(), 1e-15);
+      }
+    }
+  }
+}
+
+TEST(ClusterPairs, TheLastSetExchangesEigenvectorsInTurn) {
+  const auto eigenvalues = with_clusters({1, 3, 2});
+  const auto [values, vectors] = rotated(eigenvalues, at::eye(6, at::kDouble), 3);
+  EXPECT_TRUE(values[-1].equal(eigenvalues));
+  EXPECT_TRUE(vectors[-1].argmax(0).equal(at::tensor({0, 2, 3, 1, 5, 4})));
+}
+
+} // namespace
+} // namespace spectralgrad::testing

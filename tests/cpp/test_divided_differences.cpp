@@ -1,0 +1,399 @@
+#include "support.h"
+
+#include <spectralgrad/spectralgrad.h>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <cmath>
+#include <functional>
+#include <numbers>
+#include <string>
+#include <utility>
+#include <vector>
+
+// Divided differences are internal to the library and seen here through the operators that are made of them: where the
+// eigenvectors are the identity, these have the differences for entries.
+namespace spectralgrad::testing {
+namespace {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+using Real = long double;
+
+struct ScalarFunction {
+  std::string name;
+  std::vector<double> parameters;
+  Tensor jets;
+};
+
+OptionalTensor optional(const Tensor& x) {
+  return x.defined() ? OptionalTensor(x) : std::nullopt;
+}
+
+Tensor spectral_function(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& E, const Tensor& second = {}) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::spectral_function", "")
+                             .typed<Tensor(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 std::string_view,
+                                 c10::ArrayRef<double>)>();
+  const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options()).expand_as(E);
+  return op.call(V, eigenvalues, V, optional(f.jets), E, optional(second), f.name, f.parameters);
+}
+
+Tensor transposed(const Tensor& jets, const Tensor& eigenvalues, const Tensor& E, const Tensor& second = {}) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
+          .typed<Tensor(
+              const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&)>();
+  const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options());
+  return op.call(V, eigenvalues, V, jets, E, optional(second));
+}
+
+/// f[lambda_i, lambda_j].
+Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
+  const auto n = eigenvalues.size(-1);
+  return spectral_function(f, eigenvalues, at::ones({n, n}, eigenvalues.options()));
+}
+
+/// f[lambda_i, lambda_k, lambda_j] at (i, k, j): the second derivative along (i, k) and (k, j) has it once at (i, j), twice
+/// where i = j.
+Tensor second_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
+  const auto n = eigenvalues.size(-1);
+  const auto I = at::eye(n, eigenvalues.options());
+  const auto row = [&](int64_t dim) {
+    std::vector<int64_t> shape{1, 1, 1, n};
+    shape[dim] = n;
+    return I.view(shape).expand({n, n, n, n});
+  };
+  const auto unit = [](const Tensor& u, const Tensor& v) {
+    const auto product = u.unsqueeze(-1) * v.unsqueeze(-2);
+    return at::maximum(product, product.mT());
+  };
+  const auto [i, k, j] = std::tuple(row(0), row(1), row(2));
+  const auto D = spectral_function(f, eigenvalues.expand({n, n, n, n}), unit(i, k), unit(k, j));
+  return at::matmul(at::matmul(i.unsqueeze(-2), D), j.unsqueeze(-1)).view({n, n, n}) / (1 + I.unsqueeze(1));
+}
+
+// --- the reference: f[a,b] and f[a,b,c] are means of f' and f'' (Hermite and Genocchi), smooth at every gap -----------------
+
+/// Nodes and weights of Gauss and Legendre on [0, 1].
+const std::vector<std::pair<Real, Real>>& quadrature() {
+  static const auto rule = [] {
+    constexpr int n = 32;
+    std::vector<std::pair<Real, Real>> result;
+    for (int i = 0; i < n; ++i) {
+      auto x = std::cos(std::numbers::pi_v<Real> * (i + 0.75L) / (n + 0.5L));
+      Real slope = 0;
+      for (int iteration = 0; iteration < 10; ++iteration) {
+        Real before = 1;
+        Real p = x;
+        for (int k = 2; k <= n; ++k) {
+          before = std::exchange(p, ((2 * k - 1) * x * p - (k - 1) * before) / k);
+        }
+        slope = n * (x * p - before) / (x * x - 1);
+        x -= p / slope;
+      }
+      result.emplace_back((1 + x) / 2, 1 / ((1 - x * x) * slope * slope));
+    }
+    return result;
+  }();
+  return rule;
+}
+
+/// An integral and that of the modulus, in units of which errors are measured.
+struct Mean {
+  Real value = 0;
+  Real size = 0;
+  void add(Real weight, Real y) {
+    value += weight * y;
+    size += weight * std::abs(y);
+  }
+};
+
+using Derivative = std::function<Real(Real)>;
+
+Mean mean(const Derivative& slope, Real a, Real b) {
+  Mean result;
+  for (const auto& [t, weight] : quadrature()) {
+    result.add(weight, slope(a + t * (b - a)));
+  }
+  return result;
+}
+
+Mean mean(const Derivative& curvature, Real a, Real b, Real c) {
+  Mean result;
+  for (const auto& [s, outer] : quadrature()) {
+    for (const auto& [t, inner] : quadrature()) {
+      result.add(outer * inner * s, curvature(a + s * (b - a) + s * t * (c - b)));
+    }
+  }
+  return result;
+}
+
+double largest_error_of_first(const ScalarFunction& f, const Derivative& slope, const Tensor& eigenvalues) {
+  const auto values = first_differences(f, eigenvalues).to(at::kDouble);
+  const auto x = eigenvalues.to(at::kDouble);
+  const auto n = x.size(-1);
+  Real largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const auto reference = mean(slope, x[i].item<double>(), x[j].item<double>());
+      largest = std::max(largest, std::abs(values[i][j].item<double>() - reference.value) / reference.size);
+    }
+  }
+  return static_cast<double>(largest);
+}
+
+double largest_error_of_second(const ScalarFunction& f, const Derivative& curvature, const Tensor& eigenvalues) {
+  const auto values = second_differences(f, eigenvalues).to(at::kDouble);
+  EXPECT_TRUE(values.equal(values.permute({2, 1, 0})));
+  const auto x = eigenvalues.to(at::kDouble);
+  const auto n = x.size(-1);
+  Real largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = i; k < n; ++k) {
+      for (int64_t j = k; j < n; ++j) {
+        const auto reference = mean(curvature, x[i].item<double>(), x[k].item<double>(), x[j].item<double>());
+        for (const auto& value : {values[i][k][j], values[k][i][j], values[i][j][k]}) {
+          largest = std::max(largest, std::abs(value.item<double>() - reference.value) / reference.size);
+        }
+      }
+    }
+  }
+  return static_cast<double>(largest);
+}
+
+// --- the functions ----------------------------------------------------------------------------------------------------------
+
+struct Case {
+  std::string name;
+  std::vector<double> parameters;
+  Derivative slope;
+  Derivative curvature;
+  double low;
+  double high;
+};
+
+Case power(double p, double low = 0.75, double high = 3) {
+  return {
+      "power",
+      {p},
+      [p](Real x) { return p * std::pow(x, p - 1); },
+      [p](Real x) { return p * (p - 1) * std::pow(x, p - 2); },
+      low,
+      high};
+}
+
+std::vector<Case> cases() {
+  const auto exponential = [](Real x) { return std::exp(x); };
+  const auto u = [](Real x) { return 1 / (2 + std::exp(x) + std::exp(-x)); };
+  return {
+      {"exp", {}, exponential, exponential, -2, 1.5},
+      {"log", {}, [](Real x) { return 1 / x; }, [](Real x) { return -1 / (x * x); }, 0.75, 3},
+      {"sqrt", {}, power(0.5).slope, power(0.5).curvature, 0.75, 3},
+      {"invsqrt", {}, power(-0.5).slope, power(-0.5).curvature, 0.75, 3},
+      {"fermi", {}, [u](Real x) { return -u(x); }, [u](Real x) { return u(x) * std::tanh(x / 2); }, -1.25, 2},
+      power(0),
+      power(1),
+      power(2),
+      power(3, -1.5, 2),
+      power(6, -1.5, 2),
+      power(0.25),
+      power(2.5),
+      power(-1),
+      power(-2, -3, -0.75),
+      power(-0.75)};
+}
+
+std::string describe(const Case& f, double gap) {
+  return f.name + (f.parameters.empty() ? "" : c10::str("(", f.parameters[0], ")")) + c10::str(" at a gap of ", gap);
+}
+
+const std::vector<double> gaps{0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14, 1e-15, 0};
+
+Tensor clusters(double low, double high, double gap, at::ScalarType dtype) {
+  return at::tensor({low, low + gap, low + 2.5 * gap, high, high + gap}, at::kDouble).to(dtype);
+}
+
+class DividedDifferences : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  double eps() const {
+    return GetParam() == at::kDouble ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, DividedDifferences, ::testing::Values(at::kFloat, at::kDouble), [](const auto& info) {
+  return c10::toString(info.param);
+});
+
+TEST_P(DividedDifferences, FirstAtEveryGap) {
+  for (const auto& f : cases()) {
+    for (const auto gap : gaps) {
+      const auto x = clusters(f.low, f.high, gap, GetParam());
+      EXPECT_LE(largest_error_of_first({f.name, f.parameters, {}}, f.slope, x), 8 * eps()) << describe(f, gap);
+    }
+  }
+}
+
+TEST_P(DividedDifferences, SecondAtEveryGap) {
+  for (const auto& f : cases()) {
+    for (const auto gap : gaps) {
+      const auto x = clusters(f.low, f.high, gap, GetParam());
+      EXPECT_LE(largest_error_of_second({f.name, f.parameters, {}}, f.curvature, x), 8 * eps()) << describe(f, gap);
+    }
+  }
+}
+
+/// sin and its derivatives at the eigenvalues.
+Tensor jets_of_sine(const Tensor& eigenvalues, int64_t order = 4) {
+  std::vector<Tensor> rows{eigenvalues.sin(), eigenvalues.cos()};
+  for (int64_t k = 2; k <= order; ++k) {
+    rows.push_back(-rows[k - 2]);
+  }
+  return at::stack(rows, -2).slice(-2, 0, order + 1);
+}
+
+TEST_P(DividedDifferences, OfAFunctionKnownByItsDerivatives) {
+  const Derivative slope = [](Real x) { return std::cos(x); };
+  const Derivative curvature = [](Real x) { return -std::sin(x); };
+  for (const auto gap : gaps) {
+    const auto x = clusters(0.25, 1.5, gap, GetParam());
+    const ScalarFunction f{"jets", {}, jets_of_sine(x)};
+    EXPECT_LE(largest_error_of_first(f, slope, x), 8 * eps()) << gap;
+    EXPECT_LE(largest_error_of_second(f, curvature, x), 8 * eps()) << gap;
+  }
+}
+
+TEST(DividedDifferencesOfJets, DerivativesThatAreNotThereLeaveTheQuotient) {
+  const auto x = at::tensor({0.25, 0.25, 0.75, 2.}, at::kDouble);
+  const auto gap = x.unsqueeze(0) - x.unsqueeze(1);
+  const auto quotient = at::where(gap == 0, 0., (x.sin().unsqueeze(0) - x.sin().unsqueeze(1)) / gap);
+  const auto zeros = at::cat({x.sin().unsqueeze(0), at::zeros({4, 4}, at::kDouble)});
+  for (const auto& jets : {jets_of_sine(x, 0), zeros}) {
+    EXPECT_LE((first_differences({"jets", {}, jets}, x) - quotient).abs().max().item<double>(), 1e-15);
+  }
+}
+
+TEST(DividedDifferencesOfJets, HigherDerivativesMayBeInfinite) {
+  // x^(3/2) at 0.
+  const auto x = at::tensor({0., 0., 1., 4.}, at::kDouble);
+  std::vector<Tensor> rows{x.pow(1.5), 1.5 * x.pow(0.5), 0.75 * x.pow(-0.5), -0.375 * x.pow(-1.5), 0.5625 * x.pow(-2.5)};
+  const auto first = first_differences({"jets", {}, at::stack(rows)}, x);
+  const auto expected =
+      at::tensor({0., 0., 1., 2., 0., 0., 1., 2., 1., 1., 1.5, 7. / 3, 2., 2., 7. / 3, 3.}, at::kDouble).view({4, 4});
+  EXPECT_LE((first - expected).abs().max().item<double>(), 1e-15);
+}
+
+TEST(DividedDifferencesOfJets, TransposePairsAsTheDifferencesDo) {
+  at::manual_seed(0);
+  const auto random = at::randn({5, 5}, at::kDouble);
+  const auto C = random + random.mT();
+  for (const auto gap : gaps) {
+    const auto x = clusters(0.25, 1.5, gap, at::kDouble);
+    for (int64_t order = 0; order <= 4; ++order) {
+      const auto jets = jets_of_sine(x, order);
+      const auto forward = C * first_differences({"jets", {}, jets}, x);
+      const auto backward = transposed(jets, x, C, at::ones_like(C)) * jets;
+      EXPECT_EQ(backward.sizes(), jets.sizes());
+      const auto size = backward.abs().sum().item<double>();
+      EXPECT_NEAR(forward.sum().item<double>(), backward.sum().item<double>(), 1e-15 * size) << gap << " " << order;
+    }
+  }
+}
+
+TEST(DividedDifferencesOfJets, TransposeOfTheFunctionItselfIsTheDiagonal) {
+  at::manual_seed(1);
+  const auto x = clusters(0.25, 1.5, 0, at::kDouble);
+  const auto E = random_hermitian({5, 5});
+  const auto result = transposed(jets_of_sine(x), x, E);
+  EXPECT_TRUE(result[0].equal(E.diagonal()));
+  EXPECT_TRUE(result.slice(0, 1).equal(at::zeros({4, 5}, at::kDouble)));
+}
+
+TEST(DividedDifferencesOfSteps, AreZeroInsideAndQuotientsAcross) {
+  // Three values, of which 1 occurs on both sides of another.
+  const auto x = at::tensor({-1., -1., 1e-9, 2., 2.5}, at::kDouble);
+  const auto y = at::tensor({1., 1., 1., 0.5, 1.}, at::kDouble);
+  const ScalarFunction f{"steps", {}, y.unsqueeze(0)};
+  const auto divided = [](double rise, double gap) { return rise == 0 ? 0 : rise / gap; };
+  const auto X = [&](int64_t i) { return x[i].item<double>(); };
+  const auto Y = [&](int64_t i) { return y[i].item<double>(); };
+  const auto first = first_differences(f, x);
+  const auto second = second_differences(f, x);
+  for (int64_t i = 0; i < 5; ++i) {
+    for (int64_t j = 0; j < 5; ++j) {
+      const auto slope = divided(Y(j) - Y(i), X(j) - X(i));
+      EXPECT_DOUBLE_EQ(first[i][j].item<double>(), slope);
+      // f[i,i,j], f' being zero.
+      EXPECT_DOUBLE_EQ(second[i][i][j].item<double>(), divided(slope, X(j) - X(i)));
+      EXPECT_DOUBLE_EQ(second[i][j][i].item<double>(), divided(slope, X(j) - X(i)));
+    }
+  }
+  for (const auto& [i, j, k] : std::vector<std::array<int64_t, 3>>{{0, 3, 4}, {2, 3, 4}, {0, 2, 3}, {1, 2, 4}}) {
+    const auto lower = divided(Y(j) - Y(i), X(j) - X(i));
+    const auto upper = divided(Y(k) - Y(j), X(k) - X(j));
+    EXPECT_NEAR(second[i][j][k].item<double>(), (upper - lower) / (X(k) - X(i)), 1e-15) << i << j << k;
+    EXPECT_DOUBLE_EQ(second[j][i][k].item<double>(), second[i][j][k].item<double>());
+    EXPECT_DOUBLE_EQ(second[i][k][j].item<double>(), second[i][j][k].item<double>());
+  }
+}
+
+TEST(DividedDifferencesOfPowers, AcrossAPoleAreThoseOfTheReciprocal) {
+  const auto x = at::tensor({-2., -0.5, -0.5 + 1e-9, 0.25, 4.}, at::kDouble);
+  const auto r = x.reciprocal();
+  const ScalarFunction f{"power", {-1.}, {}};
+  const auto first = first_differences(f, x);
+  EXPECT_LE((first / -at::outer(r, r) - 1).abs().max().item<double>(), 1e-14);
+  const auto expected = r.view({5, 1, 1}) * r.view({1, 5, 1}) * r.view({1, 1, 5});
+  EXPECT_LE((second_differences(f, x) / expected - 1).abs().max().item<double>(), 1e-10);
+}
+
+TEST(DividedDifferencesOfRoots, AreFiniteBetweenZeroAndTheRest) {
+  const ChecksGuard guard(Checks::ignore);
+  for (const double zero : {0., 1e-17, -1e-17}) {
+    const auto x = at::tensor({zero, 0., 1., 4.}, at::kDouble).msort();
+    for (const auto& f : {ScalarFunction{"sqrt", {}, {}}, ScalarFunction{"power", {0.5}, {}}}) {
+      const auto first = first_differences(f, x);
+      // What is infinite is left out.
+      const auto expected = at::tensor({0., 0., 1., 0.5, 0., 0., 1., 0.5, 1., 1., 0.5, 1. / 3, 0.5, 0.5, 1. / 3, 0.25});
+      EXPECT_LE((first - expected.to(at::kDouble).view({4, 4})).abs().max().item<double>(), 1e-15) << f.name << zero;
+      const auto second = second_differences(f, x);
+      EXPECT_TRUE(second.isfinite().all().item<bool>());
+      EXPECT_DOUBLE_EQ(second[0][2][3].item<double>(), -1. / 6);
+      EXPECT_DOUBLE_EQ(second[1][3][3].item<double>(), -1. / 16);
+    }
+  }
+}
+
+TEST(DividedDifferencesOfWideSpectra, NeitherOverflowNorLoseDigits) {
+  const auto exponential = first_differences({"exp", {}, {}}, at::tensor({-700., 0., 700.}, at::kDouble));
+  EXPECT_NEAR(exponential[0][2].item<double>() / (std::exp(700.) / 1400), 1, 1e-15);
+  EXPECT_NEAR(exponential[0][1].item<double>(), 1. / 700, 1e-17);
+  EXPECT_EQ(exponential[0][0].item<double>(), std::exp(-700.));
+  const auto fermi = first_differences({"fermi", {}, {}}, at::tensor({-1000., 0., 1000., 1001.}, at::kDouble));
+  EXPECT_NEAR(fermi[0][2].item<double>(), -1. / 2000, 1e-18);
+  EXPECT_NEAR(fermi[1][2].item<double>(), -0.5 / 1000, 1e-18);
+  EXPECT_EQ(fermi[2][3].item<double>(), 0);
+  EXPECT_EQ(fermi[0][0].item<double>(), 0);
+  const auto logarithm = first_differences({"log", {}, {}}, at::tensor({1e-300, 1., 1e300}, at::kDouble));
+  EXPECT_NEAR(logarithm[0][2].item<double>() * 1e300 / (600 * std::log(10.)), 1, 1e-15);
+  const auto root = first_differences({"power", {-1.5}, {}}, at::tensor({1e-150, 1., 1e150}, at::kDouble));
+  EXPECT_NEAR(root[0][1].item<double>() / -1e225, 1, 1e-14);
+  EXPECT_NEAR(root[0][2].item<double>() / -1e75, 1, 1e-14);
+}
+
+TEST(DividedDifferencesByName, OfAFunctionThatIsNotThereRaise) {
+  const auto x = at::ones({2}, at::kDouble);
+  EXPECT_RAISES(first_differences({"tan", {}, {}}, x), c10::ValueError, "Expected the name of a function .* but got tan");
+  EXPECT_RAISES(first_differences({"jets", {}, {}}, x), c10::Error, "Expected jets for the function jets");
+}
+
+} // namespace
+} // namespace spectralgrad::testing
