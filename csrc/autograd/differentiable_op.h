@@ -2,6 +2,7 @@
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/utils.h>
@@ -60,6 +61,9 @@ auto below_autograd(F&& f) {
   const at::AutoDispatchBelowADInplaceOrView guard;
   return std::forward<F>(f)();
 }
+
+/// Derivatives are in the precision of what they are derivatives of, also where autocast would have products in another.
+using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
 
 /// Whether a torch.func transform is running: its layers put this key into the thread's set.
 inline bool transform_is_active() {
@@ -138,6 +142,7 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
   }
 
   static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto tensors = context->get_saved_variables();
     const Positions positions{context->saved_data.at("positions").toIntVector(), context->saved_data.at("arity").toInt()};
     const auto count = positions.defined.size();
@@ -175,6 +180,7 @@ struct RecordedNode : public torch::autograd::Node {
   }
 
   variable_list apply(variable_list&& cotangents) override {
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const std::lock_guard<std::mutex> lock(mutex_);
     Saved saved;
     for (size_t i = 0; i < saved_.size(); ++i) {
@@ -249,6 +255,7 @@ variable_list record(const variable_list& inputs, const typename Op::Options& op
 /// The kernel of an operation under the Autograd dispatch key.
 template <typename Op>
 variable_list differentiable(const variable_list& inputs, const typename Op::Options& options) {
+  const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
   if (transform_is_active() || has_tangent(inputs)) {
     return record<Op>(inputs, options);
   }

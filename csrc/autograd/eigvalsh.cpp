@@ -4,10 +4,8 @@
 #include <spectralgrad/eigh.h>
 #include <spectralgrad/eigvalsh.h>
 
-#include <c10/util/Exception.h>
 #include <torch/library.h>
 
-#include <string>
 
 namespace spectralgrad::autograd {
 namespace {
@@ -17,14 +15,8 @@ Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName r
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (requires_grad({A}) || has_tangent(A)) {
     ops::check_hermitian_arguments("eigvalsh", A, UPLO);
-    try {
-      return std::get<0>(spectralgrad::eigh(A, UPLO, resolved));
-    } catch (const c10::LinAlgError& error) {
-      // The sentence names the function that was called.
-      const std::string message = error.what_without_backtrace();
-      const auto name = message.find("spectralgrad.eigh:");
-      TORCH_CHECK_LINALG(false, name == 0 ? "spectralgrad.eigvalsh:" + message.substr(18) : message);
-    }
+    return ops::in_the_name_of(
+        "eigvalsh", "eigh", [&] { return std::get<0>(spectralgrad::eigh(A, UPLO, resolved)); });
   }
   return below_autograd([&] { return spectralgrad::eigvalsh(A, UPLO, resolved); });
 }

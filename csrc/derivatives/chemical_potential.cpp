@@ -30,21 +30,30 @@ struct Response {
   Tensor unit;
 
   explicit Response(const ChemicalPotential& at) {
-    const auto pairs = reduced(at.pairs, at.mu, at.kT);
-    const auto slope = fermi_slope(pairs.eigenvalues);
-    X = pairs.A;
-    Q = ops::spectral_function({"jets", {}, slope.jets}, pairs);
-    trace = ops::spectral_trace(pairs, slope.jets);
+    const ReducedLevels levels(at.pairs, at.mu, at.kT);
+    const auto slope = fermi_slope(levels.x);
+    const auto jets = levels.in_units(slope.jets);
+    X = (at.pairs.A - at::diag_embed(at::ones_like(levels.x)) * as_matrix(at.mu)) / as_matrix(at.kT);
+    Q = ops::spectral_function({"jets", {}, jets}, levels.pairs);
+    trace = ops::spectral_trace(levels.pairs, jets);
     unit = at::exp(slope.log_scale);
   }
 };
 
 } // namespace
 
-ops::Eigenpairs reduced(const ops::Eigenpairs& pairs, const Tensor& mu, const Tensor& kT) {
-  const auto identity = at::diag_embed(at::ones_like(pairs.eigenvalues));
-  const auto x = (pairs.eigenvalues - mu.unsqueeze(-1)) / kT.unsqueeze(-1);
-  return {(pairs.A - identity * as_matrix(mu)) / as_matrix(kT), constant(x), pairs.eigenvectors};
+ReducedLevels::ReducedLevels(const ops::Eigenpairs& given, const Tensor& mu, const Tensor& kT)
+    : x((given.eigenvalues - mu.unsqueeze(-1)) / kT.unsqueeze(-1)) {
+  const auto temperature = as_matrix(recorded_constant(kT));
+  const auto identity = at::diag_embed(at::ones_like(given.eigenvalues));
+  pairs = {
+      (given.A - identity * as_matrix(recorded_constant(mu))) / temperature, recorded_constant(x), given.eigenvectors};
+  unit = temperature / as_matrix(kT);
+}
+
+Tensor ReducedLevels::in_units(const Tensor& jets) const {
+  const auto orders = at::ones_like(jets.slice(-1, 0, 1)).cumsum(-2) - 1;
+  return jets * unit.pow(orders);
 }
 
 std::array<Tensor, 3> chemical_potential_vjp(

@@ -20,8 +20,18 @@ struct ChemicalPotential {
   at::Tensor mu;
 };
 
-/// (A - mu)/kT with its decomposition.
-ops::Eigenpairs reduced(const ops::Eigenpairs& pairs, const at::Tensor& mu, const at::Tensor& kT);
+/// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, where mu and kT are constants, and on mu and kT
+/// through their jets: so a derivative in mu is one of occupations alone, not a small difference of large changes of a matrix.
+struct ReducedLevels {
+  ops::Eigenpairs pairs; // (A - mu)/kT
+  at::Tensor x; // (*, n)
+  at::Tensor unit; // (*, 1, 1): 1, as what kT is divided by, constant, over kT
+
+  ReducedLevels(const ops::Eigenpairs& pairs, const at::Tensor& mu, const at::Tensor& kT);
+
+  /// From derivatives in x to those in the levels of `pairs`.
+  at::Tensor in_units(const at::Tensor& jets) const;
+};
 
 /// The cotangents of A, the filling N and kT, each if it is needed.
 std::array<at::Tensor, 3> chemical_potential_vjp(

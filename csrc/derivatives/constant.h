@@ -12,4 +12,8 @@ bool is_differentiated(const at::Tensor& x);
 /// innermost transform only) does that.
 at::Tensor constant(const at::Tensor& x);
 
+/// The same also where nothing is differentiated yet, for compositions of operators: a recording of them (torch.export) may be
+/// differentiated later.
+at::Tensor recorded_constant(const at::Tensor& x);
+
 } // namespace spectralgrad::derivatives

@@ -362,8 +362,16 @@ Tensor triple_differences(
   if (order < 2) {
     return at::where(equal, at::zeros_like(sum), by_quotient);
   }
-  // The first term that is left out, as if in geometric progression; with f'' alone there is nothing to tell it from.
-  const auto error = order > 2 ? at::where(last_but_one == 0, last, last * (last / last_but_one)).abs() : sum.abs() * width;
+  // The first term that is left out, as if in geometric progression.
+  auto error = at::where(last_but_one == 0, last, last * (last / last_but_one)).abs();
+  if (order == 2) {
+    // With f'' alone, its mean over the three, which errs by the square of the width.
+    const auto f2 = jets.select(-2, 2);
+    const auto ends = at_positions(f2, triples.low) + at_positions(f2, triples.high);
+    const auto spread = at_positions(f2, triples.high) - at_positions(f2, triples.low);
+    sum = (sum * 2 + ends) / 6;
+    error = at::where(sum == 0, spread, spread * (spread / sum) / 8).abs();
+  }
   const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
   const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
   return at::where(equal, curvature, at::where(expanded, sum, by_quotient));

@@ -1,13 +1,15 @@
 #include "derivatives/fermi.h"
 
+#include "derivatives/constant.h"
 #include "derivatives/tolerances.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
-#include <ATen/ops/log1p.h>
+#include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
@@ -22,34 +24,33 @@ namespace {
 
 using at::Tensor;
 
-/// ln(1 + e^-|x|).
-Tensor log1p_exp(const Tensor& x) {
-  return at::log1p(at::exp(-x.abs()));
-}
-
 /// ln f(x).
 Tensor log_fermi(const Tensor& x) {
-  return -x.clamp_min(0) - log1p_exp(x);
-}
-
-/// ln u.
-Tensor log_slope(const Tensor& x) {
-  return -x.abs() - 2 * log1p_exp(x);
+  return at::log_sigmoid(-x);
 }
 
 } // namespace
 
 Tensor fermi(const Tensor& x) {
-  return at::sigmoid(-x);
+  // The derivative of a sigmoid is s (1 - s), which is nothing where s is rounded to 1.
+  return at::where(x < 0, 1 - at::sigmoid(x), at::sigmoid(-x));
+}
+
+Tensor fermi_jets(const Tensor& x) {
+  const auto f = fermi(x);
+  const auto u = f * fermi(-x);
+  const auto v = fermi(-x) - f;
+  return at::stack({f, -u, u * v, u * (2 * u - v * v), u * v * (v * v - 8 * u)}, -2);
 }
 
 Tensor entropy_jets(const Tensor& x) {
-  const auto u = at::exp(log_slope(x));
-  const auto v = at::sigmoid(x) - fermi(x);
-  const auto value = log1p_exp(x) + x.abs() * fermi(x.abs());
+  const auto f = fermi(x);
+  const auto rest = fermi(-x);
+  const auto u = f * rest;
+  const auto v = rest - f;
   const auto w = u * v;
   return at::stack(
-      {value,
+      {-(f * log_fermi(x) + rest * log_fermi(-x)),
        -x * u,
        x * w - u,
        2 * w + x * u * (2 * u - v * v),
@@ -58,17 +59,21 @@ Tensor entropy_jets(const Tensor& x) {
 }
 
 FermiSlope fermi_slope(const Tensor& x) {
-  const auto logarithm = log_slope(x);
-  const auto scale = logarithm.amax({-1}, /*keepdim=*/true);
+  const auto logarithm = log_fermi(x) + log_fermi(-x);
+  const auto at_x = recorded_constant(logarithm);
+  const auto scale = x.size(-1) == 0 ? at_x.sum({-1}, /*keepdim=*/true) : at_x.amax({-1}, /*keepdim=*/true);
   const auto scaled = at::exp(logarithm - scale);
   const auto u = at::exp(logarithm);
-  const auto v = at::sigmoid(x) - fermi(x);
+  const auto v = fermi(-x) - fermi(x);
   return {
       at::stack({scaled, -scaled * v, scaled * (v * v - 2 * u), scaled * v * (8 * u - v * v)}, -2), scale.squeeze(-1)};
 }
 
 Tensor chemical_potential(const Tensor& eigenvalues, const Tensor& filling, const Tensor& kT) {
   const auto n = eigenvalues.size(-1);
+  if (filling.numel() == 0) {
+    return at::empty_like(filling, at::MemoryFormat::Contiguous);
+  }
   const auto levels = eigenvalues.to(at::kDouble);
   const auto wanted = filling.to(at::kDouble).unsqueeze(-1);
   const auto temperature = kT.to(at::kDouble).unsqueeze(-1);

@@ -120,6 +120,9 @@ Tensor spectral_function(
     const auto y = values(f, eigenvalues);
     return hermitian_part(at::matmul(eigenvectors * y.unsqueeze(-2), eigenvectors.mH()));
   }
+  TORCH_CHECK(
+      f.name != "jets" || f.jets.size(-2) > 1,
+      "spectralgrad.funm: Expected df and d2f to be given where a function is exported and differentiated, but only f is known");
   const auto first = first_differences(f, eigenvalues);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
   if (directions.size() == 1) {

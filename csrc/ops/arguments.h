@@ -3,6 +3,7 @@
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
 
 #include <optional>
 #include <string>
@@ -25,6 +26,19 @@ at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
 
 /// Raises `c10::LinAlgError` naming an entry where the triangle that is read holds a NaN or an Inf.
 void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO, std::string_view name = "A");
+
+/// Calls `f`, with what it raises in the name of `from` in that of `function`: the one that was called.
+template <typename F>
+auto in_the_name_of(const std::string& function, const std::string& from, F&& f) {
+  try {
+    return f();
+  } catch (const c10::LinAlgError& error) {
+    const std::string message = error.what_without_backtrace();
+    const auto start = "spectralgrad." + from + ":";
+    TORCH_CHECK_LINALG(
+        false, message.find(start) == 0 ? "spectralgrad." + function + message.substr(start.size() - 1) : message);
+  }
+}
 
 /// Copies a result into a tensor given as out=, with torch's checks of dtype and device and its way of resizing.
 void write_out(const at::Tensor& result, const at::Tensor& out);

@@ -19,7 +19,7 @@ const auto& chemical_potential_op() {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::chemical_potential", "")
-          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>();
+          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double)>();
   return op;
 }
 
@@ -28,10 +28,18 @@ struct ChemicalPotential {
   static constexpr const char* name = "ChemicalPotential";
   static constexpr bool saves_inputs = true;
   static constexpr bool saves_outputs = true;
-  using Options = autograd::NoOptions;
+  struct Options {
+    double spin;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["spin"] = spin;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("spin").toDouble()};
+    }
+  };
 
-  static autograd::variable_list forward(const autograd::variable_list& x, const Options&) {
-    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4])};
+  static autograd::variable_list forward(const autograd::variable_list& x, const Options& options) {
+    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin)};
   }
 
   static derivatives::ChemicalPotential point(const autograd::Saved& saved) {
@@ -64,21 +72,25 @@ Tensor chemical_potential_kernel(
     const Tensor& eigenvalues,
     const Tensor&,
     const Tensor& filling,
-    const Tensor& kT) {
+    const Tensor& kT,
+    double spin) {
   const auto n = eigenvalues.size(-1);
   const auto cold = (kT > 0).logical_not();
   TORCH_CHECK_VALUE(
       !cold.any().item<bool>(),
       "spectralgrad.density_matrix: Expected a kT that is a tensor to be positive, but got ",
       kT.masked_select(cold)[0].item<double>());
+  if (n == 0) {
+    return filling.clone(); // whatever it is: no electrons, no levels
+  }
   const auto outside = (filling > 0).logical_and(filling < n).logical_not();
   TORCH_CHECK_VALUE(
       !outside.any().item<bool>(),
-      "spectralgrad.density_matrix: Expected 0 < electrons < spin*n at kT > 0, where levels are neither all empty nor all "
-      "full, but electrons/spin is ",
-      filling.masked_select(outside)[0].item<double>(),
-      " and n is ",
-      n);
+      "spectralgrad.density_matrix: Expected electrons at kT > 0, where levels are neither all empty nor all full, to be between "
+      "0 and ",
+      static_cast<double>(n) * spin,
+      ", both excluded, but got ",
+      filling.masked_select(outside)[0].item<double>() * spin);
   return derivatives::chemical_potential(eigenvalues, filling, kT);
 }
 
@@ -87,7 +99,8 @@ Tensor chemical_potential_meta(
     const Tensor& eigenvalues,
     const Tensor&,
     const Tensor&,
-    const Tensor&) {
+    const Tensor&,
+    double) {
   const auto shape = eigenvalues.sym_sizes();
   return at::empty_symint(shape.slice(0, shape.size() - 1), eigenvalues.options());
 }
@@ -97,19 +110,20 @@ Tensor chemical_potential_autograd(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Tensor& filling,
-    const Tensor& kT) {
-  return autograd::differentiable<ChemicalPotential>({A, eigenvalues, eigenvectors, filling, kT}, {})[0];
+    const Tensor& kT,
+    double spin) {
+  return autograd::differentiable<ChemicalPotential>({A, eigenvalues, eigenvectors, filling, kT}, {spin})[0];
 }
 
 } // namespace
 
-Tensor chemical_potential(const Eigenpairs& pairs, const Tensor& filling, const Tensor& kT) {
-  return chemical_potential_op().call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT);
+Tensor chemical_potential(const Eigenpairs& pairs, const Tensor& filling, const Tensor& kT, double spin) {
+  return chemical_potential_op().call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT) -> Tensor");
+      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT, float spin) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

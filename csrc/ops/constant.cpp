@@ -38,6 +38,10 @@ Tensor constant(const Tensor& x) {
   return is_differentiated(x) ? constant_op().call(x) : x;
 }
 
+Tensor recorded_constant(const Tensor& x) {
+  return constant_op().call(x);
+}
+
 } // namespace derivatives
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

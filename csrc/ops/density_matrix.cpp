@@ -20,6 +20,7 @@
 #include <ATen/ops/linalg_cholesky_ex.h>
 #include <ATen/ops/linalg_solve_triangular.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/special_xlog1py.h>
 #include <ATen/ops/where.h>
@@ -86,6 +87,15 @@ class Basis {
     return hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
+  /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for 1.
+  Tensor amplification() const {
+    if (!factor_.defined() || factor_.size(-1) == 0) {
+      return {};
+    }
+    const auto diagonal = at::real(derivatives::recorded_constant(factor_).diagonal(0, -2, -1));
+    return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
+  }
+
   static Tensor hermitian_part(const Tensor& M) {
     return (M + M.mH()) * 0.5;
   }
@@ -99,23 +109,29 @@ std::pair<Tensor, Tensor> ground_state(
     const Tensor& eigenvalues,
     const std::optional<Tensor>& electrons,
     const std::optional<Tensor>& mu,
+    const Tensor& amplification,
     double spin) {
   const auto n = eigenvalues.size(-1);
   if (mu) {
     // A level at mu counts by half: in part, so that a repeated one is found out.
-    const auto distance = eigenvalues - derivatives::constant(*mu).unsqueeze(-1);
+    const auto distance = eigenvalues - derivatives::recorded_constant(*mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
-        (n > 0 ? eigenvalues.abs().amax({-1}, true) : eigenvalues);
+        (n > 0 ? eigenvalues.abs().amax({-1}, true) : eigenvalues) *
+        (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling = ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
-    return {ops::fill_levels(eigenvalues, filling, function, "mu", spin), *mu};
+    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), *mu};
   }
-  const auto occupations = ops::fill_levels(eigenvalues, derivatives::constant(*electrons) / spin, function, "electrons", spin);
+  const auto number = derivatives::recorded_constant(*electrons);
+  const auto filled = ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin);
+  // What more electrons do: they go where there are some, and room for others.
+  const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
+  const auto occupations = filled + partly * ((*electrons - number) / spin).unsqueeze(-1);
   if (n == 0) {
     return {occupations, at::zeros_like(*electrons)};
   }
   const auto infinity = std::numeric_limits<double>::infinity();
-  const auto homo = at::where(occupations > 0, eigenvalues, -infinity).amax(-1);
-  const auto lumo = at::where(occupations < 1, eigenvalues, infinity).amin(-1);
+  const auto homo = at::where(filled > 0, eigenvalues, -infinity).amax(-1);
+  const auto lumo = at::where(filled < 1, eigenvalues, infinity).amin(-1);
   return {occupations, (homo + lumo) / 2};
 }
 
@@ -127,6 +143,7 @@ DensityMatrix compute(
     const std::optional<Tensor>& overlap,
     double spin,
     bool full) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   TORCH_CHECK_VALUE(
       electrons.has_value() != given_mu.has_value(),
       "spectralgrad.density_matrix: Expected one of electrons and mu, but got ",
@@ -140,14 +157,17 @@ DensityMatrix compute(
   DensityMatrix result;
   Tensor occupied; // spin f, in the orthonormal basis
   if (kT) {
-    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, *kT) : *given_mu;
-    const auto x = derivatives::reduced(pairs, result.mu, *kT);
-    occupied = spin * ops::spectral_function({"fermi", {}, {}}, x);
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, *kT, spin) : *given_mu;
+    const derivatives::ReducedLevels levels(pairs, result.mu, *kT);
+    const auto fermi = derivatives::is_differentiated(levels.x)
+        ? derivatives::ScalarFunction{"jets", {}, levels.in_units(derivatives::fermi_jets(levels.x))}
+        : derivatives::ScalarFunction{"fermi", {}, {}};
+    occupied = spin * ops::spectral_function(fermi, levels.pairs);
     if (full) {
-      result.entropy = spin * ops::spectral_trace(x, derivatives::entropy_jets(x.eigenvalues));
+      result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(levels.x)));
     }
   } else {
-    auto [f, mu] = ground_state(pairs.eigenvalues, electrons, given_mu, spin);
+    auto [f, mu] = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
     result.mu = std::move(mu);
     occupied = spin * ops::spectral_function({"steps", {}, f.unsqueeze(-2)}, pairs);
     if (full) {

@@ -5,7 +5,7 @@
 #include "derivatives/eigh.h"
 #include "kernels/eigh_vjp.h"
 #include "ops/arguments.h"
-#include "ops/lazy_views.h"
+#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
@@ -37,7 +37,7 @@ Tensor eigh_vjp_with(
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters) {
-  const LazyViews views;
+  const TensorCode tensor_code;
   return function(
       tensor_or_undefined(eigenvalues_cotangent),
       tensor_or_undefined(eigenvectors_cotangent),

@@ -2,6 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "derivatives/tolerances.h"
+#include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
@@ -9,6 +10,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/ones_like.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
@@ -26,7 +28,7 @@ const auto& fill_levels_op() {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::fill_levels", "")
-          .typed<Tensor(const Tensor&, const Tensor&, std::string_view, std::string_view, double)>();
+          .typed<Tensor(const Tensor&, const Tensor&, const OptionalTensor&, std::string_view, std::string_view, double)>();
   return op;
 }
 
@@ -85,6 +87,7 @@ Cut find_cut(const double* eigenvalues, int64_t n, double filling, double same) 
 Tensor fill_levels_kernel(
     const Tensor& eigenvalues,
     const Tensor& filling,
+    const OptionalTensor& amplification,
     std::string_view function,
     std::string_view argument,
     double capacity) {
@@ -106,11 +109,14 @@ Tensor fill_levels_kernel(
   }
   const auto values = eigenvalues.to(at::kCPU, at::kDouble).contiguous();
   const auto fillings = filling.to(at::kCPU, at::kDouble).expand(eigenvalues.sizes().slice(0, eigenvalues.dim() - 1)).contiguous();
+  const auto rounding = amplification
+      ? amplification->to(at::kCPU, at::kDouble).expand(fillings.sizes()).contiguous()
+      : at::ones_like(fillings);
   for (int64_t matrix = 0; matrix < fillings.numel(); ++matrix) {
     const auto* levels = values.const_data_ptr<double>() + matrix * n;
     const auto wanted = fillings.const_data_ptr<double>()[matrix];
     const auto largest = std::max(std::abs(levels[0]), std::abs(levels[n - 1]));
-    const auto cut = find_cut(levels, n, wanted, tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest);
+    const auto cut = find_cut(levels, n, wanted, tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest * rounding.const_data_ptr<double>()[matrix]);
     if (cut.last - cut.first > 1) {
       if (checks() == Checks::ignore) {
         occupations.view({-1, n})[matrix].fill_(std::numeric_limits<double>::quiet_NaN());
@@ -122,17 +128,22 @@ Tensor fill_levels_kernel(
   return occupations;
 }
 
-Tensor fill_levels_meta(const Tensor& eigenvalues, const Tensor&, std::string_view, std::string_view, double) {
+Tensor fill_levels_meta(
+    const Tensor& eigenvalues,
+    const Tensor&,
+    const OptionalTensor&,
+    std::string_view, std::string_view, double) {
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
 Tensor fill_levels_autograd(
     const Tensor& eigenvalues,
     const Tensor& filling,
+    const OptionalTensor& amplification,
     std::string_view function,
     std::string_view argument,
     double capacity) {
-  return autograd::below_autograd([&] { return fill_levels_op().call(eigenvalues, filling, function, argument, capacity); });
+  return autograd::below_autograd([&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity); });
 }
 
 } // namespace
@@ -140,15 +151,16 @@ Tensor fill_levels_autograd(
 Tensor fill_levels(
     const Tensor& eigenvalues,
     const Tensor& filling,
+    const Tensor& amplification,
     std::string_view function,
     std::string_view argument,
     double capacity) {
-  return fill_levels_op().call(eigenvalues, filling, function, argument, capacity);
+  return fill_levels_op().call(eigenvalues, filling, optional(amplification), function, argument, capacity);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "fill_levels(Tensor eigenvalues, Tensor filling, str function, str argument, float capacity) -> Tensor occupations");
+      "fill_levels(Tensor eigenvalues, Tensor filling, Tensor? amplification, str function, str argument, float capacity) -> Tensor occupations");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

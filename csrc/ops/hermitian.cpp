@@ -2,7 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "ops/arguments.h"
-#include "ops/lazy_views.h"
+#include "ops/tensor_code.h"
 
 #include <spectralgrad/checks.h>
 
@@ -58,7 +58,7 @@ struct Hermitian {
 };
 
 Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_view name) {
-  const LazyViews views;
+  const TensorCode tensor_code;
   const std::string who(function);
   check_hermitian_arguments(who.c_str(), A, "L", name);
   if (checks() != Checks::ignore) {

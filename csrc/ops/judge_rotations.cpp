@@ -5,7 +5,7 @@
 #include "kernels/cluster_pairs.h"
 #include "kernels/judge.h"
 #include "ops/arguments.h"
-#include "ops/lazy_views.h"
+#include "ops/tensor_code.h"
 
 #include <spectralgrad/checks.h>
 
@@ -91,7 +91,7 @@ Tensor judge_kernel(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const ops::LazyViews views;
+  const ops::TensorCode tensor_code;
   auto partners = kernels::partners(eigenvalues, rounds);
   if (partners.numel() == 0) {
     return partners;
@@ -106,6 +106,22 @@ Tensor judge_kernel(
     tell(rejected, partners, what);
     partners = at::where(rejected, places, partners);
   };
+  if (eigenvectors_cotangent) {
+    // Where the eigenvalues are equal to rounding, as they are.
+    const Products products(eigenvectors, *eigenvectors_cotangent);
+    const auto skew = ((products.W - products.W.mH()) * 0.5).abs();
+    const auto of_pair = [&](const Tensor& x) {
+      auto shape = partners.sizes().vec();
+      shape.push_back(x.size(-1));
+      return x.unsqueeze(-3).expand(shape).gather(-1, partners.unsqueeze(-1)).squeeze(-1);
+    };
+    const auto gaps = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)).abs();
+    const auto same = tolerances::same_eigenvalue * tolerances::eps(eigenvalues.scalar_type()) *
+        eigenvalues.abs().amax({-1}, /*keepdim=*/true).unsqueeze(-2);
+    reject(
+        (of_pair(skew) > tolerance * of_pair(products.magnitude)).logical_and(of_pair(gaps) <= same),
+        "depends on the choice of eigenvectors inside an eigenspace");
+  }
   if (rotated_vectors_cotangent) {
     const auto rotated = derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
     const Products products(rotated[3], *rotated_vectors_cotangent);

@@ -3,7 +3,7 @@
 #include "autograd/spectral_function.h"
 #include "derivatives/spectral_function.h"
 #include "ops/arguments.h"
-#include "ops/lazy_views.h"
+#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
@@ -68,7 +68,7 @@ Tensor spectral_function_kernel(
     const OptionalTensor& second_direction,
     std::string_view function,
     c10::ArrayRef<double> parameters) {
-  const LazyViews views;
+  const TensorCode tensor_code;
   return derivatives::spectral_function(
       {std::string(function), parameters.vec(), tensor_or_undefined(jets)},
       eigenvalues,
@@ -114,7 +114,7 @@ Tensor transposed_kernel(
     const Tensor& jets,
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
-  const LazyViews views;
+  const TensorCode tensor_code;
   return derivatives::spectral_function_transposed(
       {"jets", {}, jets}, eigenvalues, eigenvectors, defined({first_direction, second_direction}));
 }

@@ -6,7 +6,7 @@
 #include "derivatives/rotated_eigenpairs.h"
 #include "kernels/cluster_pairs.h"
 #include "ops/arguments.h"
-#include "ops/lazy_views.h"
+#include "ops/tensor_code.h"
 
 #include <spectralgrad/eigh.h>
 
@@ -81,7 +81,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const ops::LazyViews views;
+  const ops::TensorCode tensor_code;
   auto [values, vectors, rotated_values, rotated_vectors] =
       derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
   return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
@@ -122,7 +122,8 @@ Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
 
 std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
   ops::check_hermitian_arguments("spectral_map", A, "L");
-  const auto [eigenvalues, eigenvectors] = eigh(A, "L", Rule::gated());
+  const auto [eigenvalues, eigenvectors] =
+      ops::in_the_name_of("spectral_map", "eigh", [&] { return eigh(A, "L", Rule::gated()); });
   const auto rounds = derivatives::is_differentiated(A) ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
   if (rounds == 0) {
     return fn(eigenvalues, eigenvectors);

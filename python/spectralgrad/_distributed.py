@@ -28,7 +28,7 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "eigh": (2,),
     "eigh_vjp": (1, 2, 1, 2),
     "eigvalsh": (2,),
-    "fill_levels": (1, 0),
+    "fill_levels": (1, 0, 0),
     "hermitian": (2,),
     "judge_cotangents": (1, 2, 2, 1),
     "judge_rotations": (1, 2, 2, 3, 1, 2),

@@ -255,6 +255,10 @@ each_graph = pytest.mark.parametrize("graph", GRAPHS)
 each_filling = pytest.mark.parametrize("filling", FILLINGS)
 each_overlap = pytest.mark.parametrize("overlap", OVERLAPS)
 each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+# Where a case is slow: each graph and each type, not each with each.
+each_molecule = pytest.mark.parametrize(
+    ("graph", "dtype"), [("cube", torch.float64), ("benzene", torch.complex128)], ids=["cube", "complex benzene"]
+)
 
 
 @each_graph
@@ -466,13 +470,12 @@ def _probe(field: str, value: Tensor) -> Tensor:
 def _tolerance(inputs: Inputs) -> float:
     # ε/kT has rounded by eps/kT; weights f(1 - f) by as much, and ∂μ/∂kT is their mean of (ε - μ)/kT.
     kT = float(inputs["kT"])
-    return max(1e-12 if inputs["S"] is None else 1e-11, 1e-15 / kT**2 if kT else 0)
+    return max(1e-13 if inputs["S"] is None else 5e-13, 1e-15 / kT**2 if kT else 0)
 
 
-@each_graph
+@each_molecule
 @each_filling
 @each_overlap
-@each_dtype
 def test_first_derivatives(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
     """Of every field along every input, forward; and backward, from each field into all inputs."""
     inputs = case(graph, filling, overlap, dtype)
@@ -501,10 +504,9 @@ def test_first_derivatives(graph: str, filling: str, overlap: str, dtype: torch.
             assert error(ours, slope, max(1, float(G.abs().max()))) <= _tolerance(inputs), (name, field)
 
 
-@each_graph
+@each_molecule
 @pytest.mark.parametrize("filling", ["half", "a fraction", "cold", "spin 1", "projector"])
 @each_overlap
-@each_dtype
 def test_gradient_of_the_free_energy(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
     """∂F/∂H = D, ∂F/∂S = -W, ∂F/∂N = μ, ∂F/∂kT = -entropy: to rounding, and W makes forces."""
     inputs = case(graph, filling, overlap, dtype)
@@ -626,10 +628,9 @@ def _smooth_loss(inputs: Inputs, names: tuple[str, ...], M: Tensor) -> Callable[
     return loss
 
 
-@each_graph
+@each_molecule
 @pytest.mark.parametrize("filling", ["half", "a fraction", "mu", "projector"])
 @each_overlap
-@each_dtype
 def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
     """Mixed ones of all inputs, three ways, against mixed differences."""
     inputs = case(graph, filling, overlap, dtype)
@@ -656,7 +657,6 @@ def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch
         gradients = torch.func.grad(loss, argnums=tuple(range(len(names))))(*values)
         return sum((G.conj() * E).sum().real for G, E in zip(gradients, one))
 
-    size = float(max(abs(expected), 1))
     for way in (slope, through_gradient):
         forward = torch.func.jvp(way, at, other)[1]
         backward = sum(
@@ -664,7 +664,7 @@ def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch
             for G, E in zip(torch.func.grad(way, argnums=tuple(range(len(names))))(*at), other)
         )
         for ours in (forward, backward):
-            assert float(abs(ours - expected)) / size <= 10 * _tolerance(inputs)
+            assert error(ours, expected) <= 20 * _tolerance(inputs)
 
 
 @each_graph
@@ -680,6 +680,17 @@ def test_hessian_of_the_free_energy(graph: str, dtype: torch.dtype) -> None:
         assert relative_error(product, tangents(inputs, {"H": E})["density_matrix"]) <= 1e-13
 
 
+def test_a_third_derivative_is_refused() -> None:
+    H = graph_hamiltonian("benzene", torch.float64)
+
+    def order(X: Tensor) -> Tensor:
+        return sg.density_matrix(X, electrons=6, kT=0.3)[0, 1]
+
+    twice = torch.func.grad(lambda X: torch.func.grad(order)(X).sum())
+    with pytest.raises(RuntimeError, match="a third derivative was asked for"):
+        torch.func.grad(lambda X: twice(X).sum())(H)
+
+
 def _ring(n: int, dtype: torch.dtype) -> Tensor:
     """Levels -2, 1, 1 for n = 3 and -2, 0, 0, 2 for n = 4; complex: with a phase on each bond that gauges away."""
     H = huckel(networkx.cycle_graph(n)).to(dtype)
@@ -687,11 +698,11 @@ def _ring(n: int, dtype: torch.dtype) -> Tensor:
     return phases[:, None] * H * phases.conj() if dtype.is_complex else H
 
 
-@pytest.mark.parametrize("n", [3, 4])
 @pytest.mark.parametrize("fixed", ["electrons", "mu"])
 @each_overlap
 @each_dtype
-def test_gradcheck(n: int, fixed: str, overlap: str, dtype: torch.dtype) -> None:
+def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
+    n = 3
     S = overlap_of(n, dtype) if overlap == "overlap" else None
     inputs = [
         _ring(n, dtype).requires_grad_(),
@@ -708,8 +719,8 @@ def test_gradcheck(n: int, fixed: str, overlap: str, dtype: torch.dtype) -> None
         return tuple(x for x in result if x is not result.mu or fixed == "electrons")
 
     real = not dtype.is_complex  # torch itself fails batched forward gradients through the .mH of a complex tensor
-    # One of each in full, the others along random directions.
-    fast = n == 4 or overlap == "overlap"
+    # One in full, the others along random directions.
+    fast = dtype.is_complex or overlap == "overlap" or fixed == "mu"
     assert gradcheck(
         fields, inputs, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real, fast_mode=fast
     )
@@ -945,6 +956,12 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
         "electrons.*nan",
     ),
     "negative kT": (lambda: sg.density_matrix(RING, electrons=4, kT=-0.1), (ValueError, RuntimeError), r"kT.*-0\.1"),
+    "a tensor of temperatures with a zero": (
+        lambda: sg.density_matrix(RING, electrons=4, kT=torch.tensor([0.1, 0.0])),
+        ValueError,
+        r"kT.*positive.*0",
+    ),
+    "complex mu": (lambda: sg.density_matrix(RING, mu=torch.tensor(1j), kT=0.1), TypeError, "mu to be real"),
     "kT is no number": (lambda: sg.density_matrix(RING, electrons=4, kT="hot"), TypeError, "kT"),
     "electrons are no number": (lambda: sg.density_matrix(RING, electrons="four"), TypeError, "electrons"),
     "spin": (lambda: sg.density_matrix(RING, electrons=4, kT=0.1, spin=0), (ValueError, RuntimeError), "spin.*0"),

@@ -136,7 +136,7 @@ PROBLEMS: dict[str, Callable[[Tensor], Problem]] = {
 each_problem = pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
-NEAR = [1e-8, 1e-9, 1e-10, 1e-12, 1e-14, 1e-15, 0.0]
+NEAR = [1e-8, 1e-9, 1e-11, 1e-13, 1e-15, 0.0]
 # Two, three and five levels in one place; two clusters at once; clusters of everything.
 SPECTRA: dict[str, Callable[[float], list[float]]] = {
     "pair": lambda gap: [0.3, 1, 1 + gap, 2.5],
@@ -166,29 +166,29 @@ def of_nonlinear(gap: float, nonlinear: bool = True) -> float:
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gap", NEAR)
 @each_dtype
 @each_problem
 @each_spectrum
 def test_gradient_at_small_gaps(
-    spectrum: Callable[[float], list[float]], make: Callable[[Tensor], Problem], dtype: torch.dtype, gap: float
+    spectrum: Callable[[float], list[float]], make: Callable[[Tensor], Problem], dtype: torch.dtype
 ) -> None:
-    A = with_spectrum(spectrum(gap), dtype, seed=1)
-    problem = make(M_of(len(A), dtype))
-    G = map_gradient(problem, A)
-    assert relative_error(G, problem.exact(A)) <= of_nonlinear(gap, make is product_of_two)
-    assert torch.equal(G, G.mH.resolve_conj())
+    for gap in NEAR:
+        A = with_spectrum(spectrum(gap), dtype, seed=1)
+        problem = make(M_of(len(A), dtype))
+        G = map_gradient(problem, A)
+        assert relative_error(G, problem.exact(A)) <= of_nonlinear(gap, make is product_of_two), gap
+        assert torch.equal(G, G.mH.resolve_conj())
 
 
-@pytest.mark.parametrize("gap", [1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 3e-8, 2e-8])
+@pytest.mark.parametrize("m", [2, 4])
 @each_dtype
 @each_problem
-def test_gradient_at_larger_gaps(make: Callable[[Tensor], Problem], dtype: torch.dtype, gap: float) -> None:
-    """Above the gaps that are taken together, one evaluation is left: its noise over the gap."""
-    for m in (2, 4):
+def test_gradient_at_larger_gaps(make: Callable[[Tensor], Problem], dtype: torch.dtype, m: int) -> None:
+    """Above the gaps that are closed, one evaluation is left: its noise over the gap."""
+    for gap in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 3e-8, 2e-8):
         A = with_cluster(6, m, gap, dtype, seed=2)
         problem = make(M_of(6, dtype))
-        assert relative_error(map_gradient(problem, A), problem.exact(A)) <= max(1e-13, 1e-15 / gap)
+        assert relative_error(map_gradient(problem, A), problem.exact(A)) <= max(1e-13, 1e-15 / gap), gap
 
 
 @pytest.mark.parametrize("exactly", [True, False], ids=["exact", "rounding-level"])
@@ -450,7 +450,7 @@ def test_the_other_clusters_keep_their_gradient(dtype: torch.dtype) -> None:
     A = torch.diag(torch.tensor([1.0, 1.0, 2.0, 3.0, 3.0, 3.0], dtype=torch.float64)).to(dtype)
 
     def fn(L: Tensor, V: Tensor) -> Tensor:
-        return expectation(M, apply_function(torch.exp, L, V)) + V[:, 0].abs().pow(4).sum()
+        return expectation(M, apply_function(torch.exp, L, V)) + expectation(M, projector(V, slice(0, 1)))
 
     X = A.clone().requires_grad_()
     with pytest.warns(sg.GaugeWarning):

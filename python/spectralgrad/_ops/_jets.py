@@ -83,7 +83,7 @@ def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
             break
         except RuntimeError:
             # What some operations have no derivative for may be left out, if it is beyond the second derivative.
-            if len(rows) + missing - 1 <= 3:
+            if len(rows) + missing - 1 <= 2:
                 raise
     return torch.stack(rows, -2)
 
@@ -94,9 +94,9 @@ def _part(index: int, f: Elementwise, x: Tensor) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """The power of two below max|λ|, (*, 1): in units of it no derivative over- or underflows that need not."""
-    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.new_ones((*x.shape[:-1], 1))
+    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
     unit = largest.log2().floor().exp2()
-    return torch.where((unit > 0) & unit.isfinite(), unit, torch.ones_like(unit))
+    return unit.where((unit > 0) & unit.isfinite(), 1.0)
 
 
 def _in_units(f: Elementwise, unit: Tensor, order: int) -> Elementwise:
@@ -119,6 +119,8 @@ def jets(
     x = eigenvalues / unit
     given = [_in_units(g, unit, order) for order, g in enumerate(functions)]
     order = _ORDER if may_be_differentiated(A) else 0
+    if torch.compiler.is_exporting():
+        order = len(given) - 1  # torch.export cannot record a derivative of f
     is_complex = given[0](x).is_complex()
     parts = [functools.partial(_part, part, g) for g in given for part in (0, 1)] if is_complex else given
     A = A / unit.unsqueeze(-1)

@@ -39,9 +39,10 @@ def _quantity(name: str, value: Any, H: Tensor) -> Tensor | None:
         if value.is_complex() or value.dtype == torch.bool:
             raise TypeError(f"{_FUNCTION}: Expected {name} to be real, but got {value.dtype}")
         return value.to(device=H.device, dtype=H.real.dtype)
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, Real | torch.SymInt | torch.SymFloat):
         raise TypeError(f"{_FUNCTION}: Expected {name} to be a real number or a Tensor, but got {type(value).__name__}")
-    return torch.full((), float(value), dtype=H.real.dtype, device=H.device)
+    # Of H, as tensors of their own are lost where torch.export meets torch.func.
+    return H.real.new_full((), value)
 
 
 @overload
@@ -107,7 +108,7 @@ def density_matrix(
     Example::
 
         >>> H = torch.tensor([[0.0, -1.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)  # hydrogen, in hoppings
-        >>> F = sg.density_matrix(H, electrons=2, kT=0.1, full_output=True).free_energy
+        >>> F = sg.density_matrix(H, electrons=2, kT=0.05, full_output=True).free_energy
         >>> torch.autograd.grad(F, H)[0]  # its gradient is the density matrix
         tensor([[1.0000, 1.0000],
                 [1.0000, 1.0000]], dtype=torch.float64)

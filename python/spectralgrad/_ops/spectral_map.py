@@ -59,12 +59,16 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
         >>> y = sg.spectral_map(lambda L, V: V @ torch.diag(L.exp() + 1 / L) @ V.T, A)
         >>> y[0, 1].backward()
         >>> A.grad[0, 1] * 2 - torch.e
-        tensor(-1., dtype=torch.float64)
+        tensor(-1.0000, dtype=torch.float64)
     """
     check_tensor("spectral_map", A)
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
-    eigenvalues, eigenvectors = eigh(A, rule=Gated())
+    try:
+        eigenvalues, eigenvectors = eigh(A, rule=Gated())
+    except (RuntimeError, NotImplementedError) as error:
+        message = str(error).replace("spectralgrad.eigh", "spectralgrad.spectral_map", 1)
+        raise type(error)(message) from None
     rounds = _rounds(eigenvalues) if may_be_differentiated(A) else 0
     if rounds == 0:
         result = fn(eigenvalues, eigenvectors)

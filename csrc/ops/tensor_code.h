@@ -1,21 +1,23 @@
 #pragma once
 
 #include <c10/core/DispatchKey.h>
+#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 namespace spectralgrad::ops {
 
-/// For kernels that are made of tensor operations: lets `conj()`, `mH()` and negated views mean what they say. Below a
-/// TorchDispatchMode the keys that resolve such views are left out, and their data would be taken as it lies.
-class LazyViews {
+/// For kernels that are made of tensor operations: those mean what they say. `conj()`, `mH()` and negated views do not below a
+/// TorchDispatchMode, where the keys that resolve them are left out and their data would be taken as it lies; products do
+/// not under autocast.
+class TensorCode {
  public:
-  LazyViews() {
+  TensorCode() {
     c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Conjugate, false);
     c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Negative, false);
   }
-  LazyViews(const LazyViews&) = delete;
-  LazyViews& operator=(const LazyViews&) = delete;
-  ~LazyViews() {
+  TensorCode(const TensorCode&) = delete;
+  TensorCode& operator=(const TensorCode&) = delete;
+  ~TensorCode() {
     c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Conjugate, conjugate_);
     c10::impl::tls_set_dispatch_key_excluded(c10::DispatchKey::Negative, negative_);
   }
@@ -23,6 +25,7 @@ class LazyViews {
  private:
   bool conjugate_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Conjugate);
   bool negative_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Negative);
+  c10::impl::ExcludeDispatchKeyGuard no_autocast_{c10::autocast_dispatch_keyset};
 };
 
 } // namespace spectralgrad::ops
