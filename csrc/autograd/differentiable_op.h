@@ -144,7 +144,9 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
   static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
     const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto tensors = context->get_saved_variables();
-    const Positions positions{context->saved_data.at("positions").toIntVector(), context->saved_data.at("arity").toInt()};
+    const Positions positions{
+        context->saved_data.at("positions").toIntVector(),
+        context->saved_data.at("arity").toInt()};
     const auto count = positions.defined.size();
     const auto split = tensors.begin() + static_cast<int64_t>(Op::saves_inputs ? count : 0);
     Saved saved{{}, {split, tensors.end()}, std::vector<bool>(positions.arity)};

@@ -6,7 +6,6 @@
 
 #include <torch/library.h>
 
-
 namespace spectralgrad::autograd {
 namespace {
 
@@ -15,8 +14,7 @@ Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName r
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (requires_grad({A}) || has_tangent(A)) {
     ops::check_hermitian_arguments("eigvalsh", A, UPLO);
-    return ops::in_the_name_of(
-        "eigvalsh", "eigh", [&] { return std::get<0>(spectralgrad::eigh(A, UPLO, resolved)); });
+    return ops::in_the_name_of("eigvalsh", "eigh", [&] { return std::get<0>(spectralgrad::eigh(A, UPLO, resolved)); });
   }
   return below_autograd([&] { return spectralgrad::eigvalsh(A, UPLO, resolved); });
 }

@@ -79,7 +79,9 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
   if (!G.defined()) {
     return result;
   }
-  const auto call = [&](const variable_list& inputs) { return forward(inputs, options)[0]; };
+  const auto call = [&](const variable_list& inputs) {
+    return forward(inputs, options)[0];
+  };
   if (saved.needed[A]) {
     result[A] = call(with_direction(x, G));
   }
@@ -96,7 +98,9 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
 
 variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
   const auto& x = saved.inputs;
-  const auto call = [&](const variable_list& inputs) { return forward(inputs, options)[0]; };
+  const auto call = [&](const variable_list& inputs) {
+    return forward(inputs, options)[0];
+  };
   Tensor sum;
   if (tangents[A].defined()) {
     add(sum, call(with_direction(x, tangents[A])));
@@ -123,13 +127,15 @@ variable_list SpectralFunctionTransposed::vjp(const variable_list& cotangents, c
   }
   // The pairing of jets c with the result is that of E_0 with D_m for c.
   const auto with_jets = with(x, jets, cotangents[0]);
-  const auto call = [&](const variable_list& inputs) { return ops::call_spectral_function(inputs, "jets", {}); };
+  const auto call = [&](const variable_list& inputs) {
+    return ops::call_spectral_function(inputs, "jets", {});
+  };
   if (saved.needed[A]) {
     result[A] = call(with_jets);
   }
   if (saved.needed[first_direction]) {
-    result[first_direction] =
-        call(with(with(with_jets, first_direction, x[second_direction]), second_direction, Tensor()));
+    result[first_direction] = call(
+        with(with(with_jets, first_direction, x[second_direction]), second_direction, Tensor()));
   }
   if (x[second_direction].defined() && saved.needed[second_direction]) {
     result[second_direction] = call(with(with_jets, second_direction, Tensor()));
@@ -167,7 +173,9 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
   const auto scalar = g.unsqueeze(-1).unsqueeze(-1);
   if (saved.needed[A]) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()}, "jets", {});
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        "jets",
+        {});
     result[A] = scalar * slope;
   }
   if (saved.needed[jets]) {
@@ -184,7 +192,9 @@ variable_list SpectralTrace::jvp(const variable_list& tangents, const Saved& sav
   Tensor sum;
   if (tangents[A].defined()) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()}, "jets", {});
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        "jets",
+        {});
     add(sum, at::real(slope.conj() * tangents[A]).sum(at::IntArrayRef{-2, -1}));
   }
   if (tangents[jets].defined()) {

@@ -47,7 +47,9 @@ ReducedLevels::ReducedLevels(const ops::Eigenpairs& given, const Tensor& mu, con
   const auto temperature = as_matrix(recorded_constant(kT));
   const auto identity = at::diag_embed(at::ones_like(given.eigenvalues));
   pairs = {
-      (given.A - identity * as_matrix(recorded_constant(mu))) / temperature, recorded_constant(x), given.eigenvectors};
+      (given.A - identity * as_matrix(recorded_constant(mu))) / temperature,
+      recorded_constant(x),
+      given.eigenvectors};
   unit = temperature / as_matrix(kT);
 }
 
@@ -78,7 +80,9 @@ std::array<Tensor, 3> chemical_potential_vjp(
 Tensor chemical_potential_jvp(const std::array<Tensor, 3>& tangents, const ChemicalPotential& at) {
   const Response response(at);
   Tensor sum;
-  const auto add = [&](const Tensor& term) { sum = sum.defined() ? sum + term : term; };
+  const auto add = [&](const Tensor& term) {
+    sum = sum.defined() ? sum + term : term;
+  };
   if (tangents[0].defined()) {
     add(pairing(response.Q, tangents[0]));
   }

@@ -43,7 +43,9 @@ Tensor decay(const Tensor& d) {
 
 /// log(b/a), to relative precision where b is close to a.
 Tensor log_ratio(const Tensor& a, const Tensor& b) {
-  return at::where(b <= 2 * a, at::log1p((b - a) / a), at::log(b / a));
+  const auto ratio = b / a;
+  const auto far = at::where(ratio.isinf(), at::log(b) - at::log(a), at::log(ratio));
+  return at::where(b <= 2 * a, at::log1p((b - a) / a), far);
 }
 
 namespace exponential {
@@ -138,7 +140,10 @@ Tensor first(const Tensor& a, const Tensor& b, const Parameters& parameters) {
   const auto same_sign = first_of_positive(smaller, larger, p);
   // x^p is odd or even, so its differences are even or odd. Across zero the gap is the sum of two sizes.
   const auto across = quotient(b.pow(p) - a.pow(p), b - a);
-  return at::where(a > 0, same_sign, at::where(b < 0, odd ? same_sign : -same_sign, at::where(a == b, a.pow(p - 1) * p, across)));
+  return at::where(
+      a > 0,
+      same_sign,
+      at::where(b < 0, odd ? same_sign : -same_sign, at::where(a == b, a.pow(p - 1) * p, across)));
 }
 Tensor jets(const Tensor& x, const Parameters& parameters) {
   std::vector<Tensor> rows;
@@ -223,7 +228,7 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
 
 /// Where derivatives are singular at 0, eigenvalues that cannot be told from it are 0.
 Tensor without_noise_at_zero(const ClosedForm& form, const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (!form.singular_at_zero || (f.name == "power" && power::is_integer(f.parameters[0]))) {
+  if (!form.singular_at_zero || (f.name == "power" && (f.parameters[0] < 0 || power::is_integer(f.parameters[0])))) {
     return eigenvalues;
   }
   const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
@@ -326,11 +331,7 @@ struct Triples {
 };
 
 /// f[a,b,c] from accurate first differences and jets.
-Tensor triple_differences(
-    const Tensor& eigenvalues,
-    const Tensor& first,
-    const Tensor& jets,
-    const Triples& triples) {
+Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const Tensor& jets, const Triples& triples) {
   const auto n = eigenvalues.size(-1);
   const auto pairs = first.flatten(-2);
   const auto upper = at_positions(pairs, triples.middle * n + triples.high);
@@ -381,7 +382,9 @@ Tensor triple_differences(
 Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor& steps, const Triples& triples) {
   const auto n = eigenvalues.size(-1);
   const auto pairs = first.flatten(-2);
-  const auto pair = [&](const Tensor& i, const Tensor& j) { return at_positions(pairs, i * n + j); };
+  const auto pair = [&](const Tensor& i, const Tensor& j) {
+    return at_positions(pairs, i * n + j);
+  };
   const auto distance = [&](const Tensor& i, const Tensor& j) {
     return at_positions(eigenvalues, i) - at_positions(eigenvalues, j);
   };
@@ -394,7 +397,8 @@ Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor
   };
   const auto none = at::zeros_like(low);
   const auto all_differ = quotient(
-      pair(triples.middle, triples.high) - pair(triples.low, triples.middle), distance(triples.high, triples.low));
+      pair(triples.middle, triples.high) - pair(triples.low, triples.middle),
+      distance(triples.high, triples.low));
   return at::where(
       low == middle,
       at::where(middle == high, none, odd(triples.high, triples.middle, triples.low)),
@@ -455,7 +459,10 @@ Tensor second_differences(
     return result * s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
   }
   return form->second(
-      at_positions(x, triples.low), at_positions(x, triples.middle), at_positions(x, triples.high), f.parameters);
+      at_positions(x, triples.low),
+      at_positions(x, triples.middle),
+      at_positions(x, triples.high),
+      f.parameters);
 }
 
 Tensor first_differences_transposed(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& C) {

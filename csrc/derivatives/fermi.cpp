@@ -66,7 +66,8 @@ FermiSlope fermi_slope(const Tensor& x) {
   const auto u = at::exp(logarithm);
   const auto v = fermi(-x) - fermi(x);
   return {
-      at::stack({scaled, -scaled * v, scaled * (v * v - 2 * u), scaled * v * (8 * u - v * v)}, -2), scale.squeeze(-1)};
+      at::stack({scaled, -scaled * v, scaled * (v * v - 2 * u), scaled * v * (8 * u - v * v)}, -2),
+      scale.squeeze(-1)};
 }
 
 Tensor chemical_potential(const Tensor& eigenvalues, const Tensor& filling, const Tensor& kT) {
@@ -90,7 +91,8 @@ Tensor chemical_potential(const Tensor& eigenvalues, const Tensor& filling, cons
     const auto log_electrons = at::logsumexp(at::cat({electrons, (-excess).clamp_min(0).log()}, -1), -1, true);
     const auto log_holes = at::logsumexp(at::cat({holes, excess.clamp_min(0).log()}, -1), -1, true);
     // d/dmu of either logarithm: the mean of the other occupation.
-    const auto slope = (at::exp(electrons - log_electrons) * fermi(-x) + at::exp(holes - log_holes) * fermi(x)).sum(-1, true);
+    const auto slope =
+        (at::exp(electrons - log_electrons) * fermi(-x) + at::exp(holes - log_holes) * fermi(x)).sum(-1, true);
     return std::pair{log_electrons - log_holes, slope / temperature};
   };
   const auto margin = temperature * ((n / at::minimum(wanted, n - wanted)).log() + 2);
@@ -105,7 +107,8 @@ Tensor chemical_potential(const Tensor& eigenvalues, const Tensor& filling, cons
     const auto newton = mu - value / slope;
     const auto inside = (newton > low).logical_and(newton < high);
     const auto next = at::where(value == 0, mu, at::where(inside, newton, (low + high) / 2));
-    const auto settled = (next == mu).logical_or((high - low) <= tolerances::eps(at::kDouble) * at::maximum(low.abs(), high.abs()));
+    const auto settled =
+        (next == mu).logical_or((high - low) <= tolerances::eps(at::kDouble) * at::maximum(low.abs(), high.abs()));
     mu = next;
     if (settled.logical_or(mu.isnan()).all().item<bool>()) {
       break;

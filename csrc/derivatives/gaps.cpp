@@ -125,7 +125,8 @@ Tensor divide_tangent_by_gaps(const Tensor& X, const Tensor& eigenvalues, const 
 
 Tensor quotient(const Tensor& numerator, const Tensor& gap) {
   const auto none = gap == 0;
-  return at::where(none, at::zeros({}, numerator.options()), numerator / at::where(none, at::ones_like(gap), gap));
+  // Times 0, so that NaN stays.
+  return at::where(none, numerator * 0, numerator / at::where(none, at::ones_like(gap), gap));
 }
 
 } // namespace spectralgrad::derivatives

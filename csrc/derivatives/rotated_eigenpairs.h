@@ -8,22 +8,34 @@
 // What the spectral map differentiates a function through: A's eigenpairs, and inside each cluster the same with pairs
 // rotated into each other.
 //
-// For a gauge-invariant phi(lambda, V), which need not be known, the part of its derivative inside a cluster is a limit 0/0. With
-// the gap of a pair closed, lambda_a = lambda_b, another basis of the pair is as good: at v_+- = (v_a +- z v_b)/sqrt(2), |z| = 1,
-//     d phi/d lambda_+- = v_+-^H G v_+- = (G_aa + G_bb)/2 +- Re(z G_ab)
-// where G = dphi/dA: half their difference is the entry that was lost, its real part for z = 1, minus its imaginary part for
-// z = i. Closing a gap, no wider than sqrt(eps)*max|lambda|, moves A by half of it.
+// For a gauge-invariant phi(lambda, V), which need not be known, the part of its derivative G = V^H (dphi/dA) V inside a cluster
+// is a limit 0/0 at A. It is none at the neighbours of A whose pair (a, b) has eigenvectors turned by an angle t,
+//     v_a' = cos(t) v_a + z sin(t) v_b,    v_b' = -conj(z) sin(t) v_a + cos(t) v_b,    |z| = 1,
+// and eigenvalues m -+ g: there
+//     dphi/dlambda_a' - dphi/dlambda_b' = cos(2t) (G_aa - G_bb) + 2 sin(2t) Re(z G_ab).
+// With t = +-pi/8 and g = d/sqrt(2), where lambda_a, lambda_b = m -+ d, half the difference of the two is sqrt(2) Re(z G_ab) at A
+// itself up to the order of d^2: their mean is m -+ d/2, and what the other half of d does, the two see with opposite signs.
+// What other pairs do that are turned at the same time is of the order of their d, if phi is not linear in functions of A.
+// z = 1 gives the real part of G_ab, z = i minus the imaginary one.
 //
-// A round closes disjoint pairs, all clusters of the batch at once; `rounds` of them make each pair meet once. The last set of
+// A round turns disjoint pairs, all clusters of the batch at once; `rounds` of them make each pair meet once. The last set of
 // all has the eigenvectors of each cluster exchanged in turn, to find out whether phi treats them alike.
 namespace spectralgrad::derivatives {
 
-/// lambda (*, n), V (*, n, n), and for each set of pairs (*, sets, n) and (*, sets, n, n); sets = rounds + 1, or
-/// 2 rounds + 1 for complex matrices.
+/// How many sets of eigenpairs there are: for each z and each sign of t one of `rounds`, and the last.
+int64_t number_of_sets(bool is_complex, int64_t rounds);
+
+/// lambda (*, n), V (*, n, n), and for each set of pairs (*, sets, n) and (*, sets, n, n).
 using RotatedEigenpairs = std::array<at::Tensor, 4>;
 
 /// From ascending eigenvalues and eigenvectors; not differentiable itself.
 RotatedEigenpairs rotated_eigenpairs(const at::Tensor& eigenvalues, const at::Tensor& eigenvectors, int64_t rounds);
+
+/// G_ab of all pairs that meet, from the cotangents of the rotated eigenvalues; 0 elsewhere. `partners` (*, rounds, n).
+at::Tensor lost_entries(const at::Tensor& rotated_cotangent, const at::Tensor& partners, bool is_complex);
+
+/// Where pairs meet: (*, rounds, n, n), bool.
+at::Tensor meetings(const at::Tensor& partners);
 
 /// gA from the cotangents of all four, some of which may be undefined. Pairs of whose rotation phi is not independent, which
 /// is told, keep what `eigh` gives.

@@ -50,13 +50,14 @@ void judge_left_out(const ScalarFunction& f, const Tensor& left_out, const Tenso
   const auto lost = left_out.abs().flatten(size.dim() - 2) > tolerance.flatten(-2);
   const auto matrices = lost.any(-1).reshape({-1}).nonzero();
   if (matrices.numel() > 0) {
-    kernels::warn_or_raise(c10::str(
-        "spectralgrad.",
-        f.name == "sqrt" ? "sqrtm" : "powm",
-        ": A is singular (matrix ",
-        matrices[0].item<int64_t>(),
-        " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
-        "given is the derivative among matrices of the same kernel."));
+    kernels::warn_or_raise(
+        c10::str(
+            "spectralgrad.",
+            f.name == "sqrt" ? "sqrtm" : "powm",
+            ": A is singular (matrix ",
+            matrices[0].item<int64_t>(),
+            " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
+            "given is the derivative among matrices of the same kernel."));
   }
 }
 
@@ -68,10 +69,11 @@ Tensor finite_product(
     const Tensor& differences,
     const Tensor& factor,
     const Tensor& size) {
-  if (f.name != "sqrt" && f.name != "power") {
+  if (f.name != "sqrt" && !(f.name == "power" && f.parameters[0] > 0)) {
     return differences * factor;
   }
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) * eigenvalues.abs().amax(-1);
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+      eigenvalues.abs().amax(-1);
   auto singular = eigenvalues.select(-1, 0) <= noise;
   if (!singular.any().item<bool>()) {
     return differences * factor;
@@ -99,8 +101,12 @@ Tensor second_order(
   for (int64_t start = 0; start < n; start += step) {
     const auto count = std::min(step, n - start);
     const auto differences = second_differences(f, eigenvalues, first, start, count);
-    const auto left = [&](const Tensor& M) { return M.narrow(-1, start, count).unsqueeze(-2); };
-    const auto right = [&](const Tensor& M) { return M.narrow(-2, start, count).mT().unsqueeze(-3); };
+    const auto left = [&](const Tensor& M) {
+      return M.narrow(-1, start, count).unsqueeze(-2);
+    };
+    const auto right = [&](const Tensor& M) {
+      return M.narrow(-2, start, count).mT().unsqueeze(-3);
+    };
     sum += finite_product(f, eigenvalues, differences, left(X) * right(Y) + left(Y) * right(X), size).sum(-1);
   }
   return sum;
@@ -129,7 +135,8 @@ Tensor spectral_function(
     return from_eigenbasis(finite_product(f, eigenvalues, first, X, norm(X)), eigenvectors);
   }
   return from_eigenbasis(
-      second_order(f, eigenvalues, first, X, in_eigenbasis(directions[1], eigenvectors)), eigenvectors);
+      second_order(f, eigenvalues, first, X, in_eigenbasis(directions[1], eigenvectors)),
+      eigenvectors);
 }
 
 Tensor spectral_function_transposed(

@@ -61,7 +61,9 @@ Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
     const auto places = size + size % 2;
     for (int64_t round = 0; round < std::min(rounds, rounds_of(size)); ++round) {
       auto* partner = data + (matrix * rounds + round) * n + first;
-      const auto who = [&](int64_t place) { return place == places - 1 ? place : (place + round) % (places - 1); };
+      const auto who = [&](int64_t place) {
+        return place == places - 1 ? place : (place + round) % (places - 1);
+      };
       for (int64_t place = 0; place < places / 2; ++place) {
         const auto a = who(place);
         const auto b = who(places - 1 - place);

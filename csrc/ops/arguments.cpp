@@ -69,11 +69,7 @@ void scan(const Tensor& A, std::string_view UPLO, const F& f) {
 
 } // namespace
 
-void check_hermitian_arguments(
-    const char* function,
-    const Tensor& A,
-    std::string_view UPLO,
-    std::string_view name) {
+void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
   TORCH_CHECK(
       A.dim() >= 2,
       "spectralgrad.",

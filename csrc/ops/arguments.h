@@ -36,7 +36,8 @@ auto in_the_name_of(const std::string& function, const std::string& from, F&& f)
     const std::string message = error.what_without_backtrace();
     const auto start = "spectralgrad." + from + ":";
     TORCH_CHECK_LINALG(
-        false, message.find(start) == 0 ? "spectralgrad." + function + message.substr(start.size() - 1) : message);
+        false,
+        message.find(start) == 0 ? "spectralgrad." + function + message.substr(start.size() - 1) : message);
   }
 }
 

@@ -14,6 +14,7 @@
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/TensorSubclassLikeUtils.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/amin.h>
 #include <ATen/ops/linalg_cholesky.h>
@@ -104,6 +105,16 @@ class Basis {
   Tensor factor_;
 };
 
+/// `kT` if it is positive: else raises, or, in what is compiled and has no data yet, NaN.
+Tensor positive(const Tensor& kT) {
+  const auto warm = kT > 0;
+  TORCH_CHECK_VALUE(
+      at::isTensorSubclassLike(kT) || warm.all().item<bool>(),
+      "spectralgrad.density_matrix: Expected a kT that is a tensor to be positive, but got ",
+      kT.masked_select(warm.logical_not())[0].item<double>());
+  return at::where(warm, kT, std::numeric_limits<double>::quiet_NaN());
+}
+
 /// Occupations at zero temperature, and the middle of the gap.
 std::pair<Tensor, Tensor> ground_state(
     const Tensor& eigenvalues,
@@ -118,7 +129,8 @@ std::pair<Tensor, Tensor> ground_state(
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (n > 0 ? eigenvalues.abs().amax({-1}, true) : eigenvalues) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
-    const auto filling = ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
+    const auto filling =
+        ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
     return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), *mu};
   }
   const auto number = derivatives::recorded_constant(*electrons);
@@ -139,7 +151,7 @@ DensityMatrix compute(
     const Tensor& matrix,
     const std::optional<Tensor>& electrons,
     const std::optional<Tensor>& given_mu,
-    const std::optional<Tensor>& kT,
+    const std::optional<Tensor>& given_kT,
     const std::optional<Tensor>& overlap,
     double spin,
     bool full) {
@@ -156,9 +168,11 @@ DensityMatrix compute(
 
   DensityMatrix result;
   Tensor occupied; // spin f, in the orthonormal basis
-  if (kT) {
-    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, *kT, spin) : *given_mu;
-    const derivatives::ReducedLevels levels(pairs, result.mu, *kT);
+  Tensor kT;
+  if (given_kT) {
+    kT = positive(*given_kT);
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : *given_mu;
+    const derivatives::ReducedLevels levels(pairs, result.mu, kT);
     const auto fermi = derivatives::is_differentiated(levels.x)
         ? derivatives::ScalarFunction{"jets", {}, levels.in_units(derivatives::fermi_jets(levels.x))}
         : derivatives::ScalarFunction{"fermi", {}, {}};
@@ -178,7 +192,7 @@ DensityMatrix compute(
   if (full) {
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
-    result.free_energy = kT ? result.energy - *kT * result.entropy : result.energy.clone();
+    result.free_energy = given_kT ? result.energy - kT * result.entropy : result.energy.clone();
     result.energy_weighted_density_matrix = basis.restore(Basis::hermitian_part(product));
   }
   return result;

@@ -53,11 +53,12 @@ Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
   const auto n = eigenvalues.size(-1);
   const auto matrix = outside.any(-1).reshape({-1}).nonzero()[0].item<int64_t>();
   const auto smallest = eigenvalues.reshape({-1, n})[matrix][0].item<double>();
-  const auto expected = domain == Domain::nonzero ? "invertible, but it has the eigenvalue 0"
-                                                  : c10::str(
-                                                        domain == Domain::positive ? "positive definite" : "positive semidefinite",
-                                                        ", but its smallest eigenvalue is ",
-                                                        smallest);
+  const auto expected = domain == Domain::nonzero
+      ? "invertible, but it has the eigenvalue 0"
+      : c10::str(
+            domain == Domain::positive ? "positive definite" : "positive semidefinite",
+            ", but its smallest eigenvalue is ",
+            smallest);
   TORCH_CHECK_LINALG(
       false,
       "spectralgrad.",

@@ -25,10 +25,15 @@ namespace {
 using at::Tensor;
 
 const auto& fill_levels_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::fill_levels", "")
-          .typed<Tensor(const Tensor&, const Tensor&, const OptionalTensor&, std::string_view, std::string_view, double)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::fill_levels", "")
+                             .typed<Tensor(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const OptionalTensor&,
+                                 std::string_view,
+                                 std::string_view,
+                                 double)>();
   return op;
 }
 
@@ -108,20 +113,32 @@ Tensor fill_levels_kernel(
     return occupations;
   }
   const auto values = eigenvalues.to(at::kCPU, at::kDouble).contiguous();
-  const auto fillings = filling.to(at::kCPU, at::kDouble).expand(eigenvalues.sizes().slice(0, eigenvalues.dim() - 1)).contiguous();
-  const auto rounding = amplification
-      ? amplification->to(at::kCPU, at::kDouble).expand(fillings.sizes()).contiguous()
-      : at::ones_like(fillings);
+  const auto fillings =
+      filling.to(at::kCPU, at::kDouble).expand(eigenvalues.sizes().slice(0, eigenvalues.dim() - 1)).contiguous();
+  const auto rounding = amplification ? amplification->to(at::kCPU, at::kDouble).expand(fillings.sizes()).contiguous()
+                                      : at::ones_like(fillings);
   for (int64_t matrix = 0; matrix < fillings.numel(); ++matrix) {
     const auto* levels = values.const_data_ptr<double>() + matrix * n;
     const auto wanted = fillings.const_data_ptr<double>()[matrix];
     const auto largest = std::max(std::abs(levels[0]), std::abs(levels[n - 1]));
-    const auto cut = find_cut(levels, n, wanted, tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest * rounding.const_data_ptr<double>()[matrix]);
+    const auto cut = find_cut(
+        levels,
+        n,
+        wanted,
+        tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest *
+            rounding.const_data_ptr<double>()[matrix]);
     if (cut.last - cut.first > 1) {
       if (checks() == Checks::ignore) {
         occupations.view({-1, n})[matrix].fill_(std::numeric_limits<double>::quiet_NaN());
       } else {
-        raise_cut(function, argument, capacity, cut, levels, wanted, eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "");
+        raise_cut(
+            function,
+            argument,
+            capacity,
+            cut,
+            levels,
+            wanted,
+            eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "");
       }
     }
   }
@@ -132,7 +149,9 @@ Tensor fill_levels_meta(
     const Tensor& eigenvalues,
     const Tensor&,
     const OptionalTensor&,
-    std::string_view, std::string_view, double) {
+    std::string_view,
+    std::string_view,
+    double) {
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
@@ -143,7 +162,8 @@ Tensor fill_levels_autograd(
     std::string_view function,
     std::string_view argument,
     double capacity) {
-  return autograd::below_autograd([&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity); });
+  return autograd::below_autograd(
+      [&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity); });
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 #include <spectralgrad/funm.h>
 
+#include "autograd/differentiable_op.h"
 #include "derivatives/constant.h"
 #include "ops/spectral_function.h"
 
@@ -33,8 +34,8 @@ Tensor differentiate(const Tensor& y, const Tensor& x) {
   if (!y.requires_grad()) {
     return at::zeros_like(x);
   }
-  const auto result = torch::autograd::grad(
-      {y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
+  const auto result =
+      torch::autograd::grad({y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
   return result[0].defined() ? result[0] : at::zeros_like(x);
 }
 
@@ -46,6 +47,7 @@ struct Given {
 
   Given(const char* function, const Tensor& A, const std::array<const ElementwiseFunction*, 3>& given)
       : pairs(ops::eigenpairs(function, A)) {
+    TORCH_CHECK_VALUE(*given[0], "spectralgrad.", function, ": Expected f to be a function, but it is empty");
     const auto unit = power_of_two_below(pairs.eigenvalues);
     pairs.A = A / unit.unsqueeze(-1);
     pairs.eigenvalues = pairs.eigenvalues / unit;
@@ -55,9 +57,14 @@ struct Given {
       check(function, k, x, y);
       return k == 0 ? y : y * unit.pow(k);
     };
-    const bool made_of_more = call(0, pairs.eigenvalues).requires_grad();
-    const at::AutoGradMode enable(order > 0 || at::GradMode::is_enabled());
-    const auto x = order > 0 ? pairs.eigenvalues.detach().requires_grad_() : pairs.eigenvalues;
+    const auto y = call(0, pairs.eigenvalues);
+    if (order == 0) {
+      jets = y.unsqueeze(-2);
+      return;
+    }
+    const bool made_of_more = y.requires_grad() || torch::autograd::isFwGradDefined(y);
+    const at::AutoGradMode enable(true);
+    const auto x = pairs.eigenvalues.detach().requires_grad_();
     std::vector<Tensor> rows;
     for (int64_t k = 0; k <= order; ++k) {
       const bool is_given = k < 3 && *given[static_cast<size_t>(k)];
@@ -114,11 +121,16 @@ Tensor invsqrtm(const Tensor& A) {
 Tensor powm(const Tensor& A, double p) {
   TORCH_CHECK_VALUE(std::isfinite(p), "spectralgrad.powm: Expected p to be finite, but got ", p);
   const bool integer = p == std::floor(p);
-  const auto domain = integer ? (p < 0 ? Domain::nonzero : Domain::all) : (p < 0 ? Domain::positive : Domain::nonnegative);
+  const auto domain = integer ? (p < 0 ? Domain::nonzero : Domain::all)
+                              : (p < 0 ? Domain::positive : Domain::nonnegative);
   return apply("powm", A, domain, {"power", {p}, {}});
 }
 
-Tensor funm(const Tensor& A, const ElementwiseFunction& f, const ElementwiseFunction& df, const ElementwiseFunction& d2f) {
+Tensor funm(
+    const Tensor& A,
+    const ElementwiseFunction& f,
+    const ElementwiseFunction& df,
+    const ElementwiseFunction& d2f) {
   const Given given("funm", A, {&f, &df, &d2f});
   return ops::spectral_function({"jets", {}, given.jets}, given.pairs);
 }

@@ -48,7 +48,10 @@ struct Hermitian {
     return M.defined() ? (M + M.mH()) * 0.5 : M;
   }
 
-  static autograd::variable_list vjp(const autograd::variable_list& cotangents, const autograd::Saved&, const Options&) {
+  static autograd::variable_list vjp(
+      const autograd::variable_list& cotangents,
+      const autograd::Saved&,
+      const Options&) {
     return {hermitian_part(cotangents[0])};
   }
 

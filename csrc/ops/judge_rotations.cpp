@@ -13,6 +13,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/diag_embed.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/imag.h>
 #include <ATen/ops/matmul.h>
@@ -62,6 +63,42 @@ void judge_phases(const Tensor& V, const Tensor& gV, double tolerance) {
   }
 }
 
+/// Whether the function depends on the basis of a pair, (*, rounds, n): S_ab, the skew-Hermitian part of V^H gV, at the turned pair
+/// should be its gap times the derivative along v_a' v_b'^H, which follows from the entries that were found.
+Tensor depends_on_basis(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& rotated_cotangent,
+    const Tensor& rotated_vectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& partners) {
+  const auto rounds = partners.size(-2);
+  const auto rotated = derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
+  const Products products(rotated[3], rotated_vectors_cotangent);
+  const auto skew = (products.W - products.W.mH()) * 0.5;
+  auto G = rotated_cotangent ? derivatives::lost_entries(*rotated_cotangent, partners, eigenvectors.is_complex())
+                             : at::zeros_like(eigenvectors);
+  if (eigenvalues_cotangent) {
+    G = G + at::diag_embed(*eigenvalues_cotangent);
+  }
+  const auto& V = rotated[3];
+  // In the basis of each set, as far as the pair goes: U^H G U, U = V^H V'.
+  const auto U = at::matmul(eigenvectors.mH().unsqueeze(-3), V);
+  const auto turned = at::matmul(at::matmul(U.mH(), G.unsqueeze(-3)), U);
+  const auto gaps = rotated[2].unsqueeze(-2) - rotated[2].unsqueeze(-1);
+  const auto expected = gaps * turned;
+  const auto noise = tolerances::gauge(eigenvalues.scalar_type()) * products.magnitude +
+      tolerances::pair_mismatch * expected.abs();
+  const auto differs = (skew - expected).abs() > noise;
+  auto either = at::zeros_like(partners, partners.options().dtype(at::kBool));
+  const auto sets = differs.size(-3) - 1;
+  for (int64_t first = 0; first < sets; first += rounds) {
+    const auto of_set = differs.slice(-3, first, first + rounds);
+    either = either.logical_or(of_set.gather(-1, partners.unsqueeze(-1)).squeeze(-1));
+  }
+  return either;
+}
+
 /// Tells of the first pair in `rejected` (*, rounds, n).
 void tell(const Tensor& rejected, const Tensor& partners, const std::string& what) {
   const auto n = partners.size(-1);
@@ -71,16 +108,17 @@ void tell(const Tensor& rejected, const Tensor& partners, const std::string& wha
     return;
   }
   const auto index = found[0].item<int64_t>();
-  kernels::warn_or_raise(c10::str(
-      "spectralgrad.spectral_map: The function ",
-      what,
-      " (eigenvalues ",
-      index % n,
-      " and ",
-      partners.reshape({-1})[index].item<int64_t>(),
-      " of matrix ",
-      index / n / rounds,
-      " of the batch, which are a cluster), so it has no derivative there. Of that pair, what eigh would give is kept."));
+  kernels::warn_or_raise(
+      c10::str(
+          "spectralgrad.spectral_map: The function ",
+          what,
+          " (eigenvalues ",
+          index % n,
+          " and ",
+          partners.reshape({-1})[index].item<int64_t>(),
+          " of matrix ",
+          index / n / rounds,
+          " of the batch, which are a cluster), so it has no derivative there. Of that pair, what eigh would give is kept."));
 }
 
 Tensor judge_kernel(
@@ -123,27 +161,24 @@ Tensor judge_kernel(
         "depends on the choice of eigenvectors inside an eigenspace");
   }
   if (rotated_vectors_cotangent) {
-    const auto rotated = derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
-    const Products products(rotated[3], *rotated_vectors_cotangent);
-    const auto skew = ((products.W - products.W.mH()) * 0.5).abs();
-    const auto depends = [&](int64_t set) {
-      const auto of_pair = [&](const Tensor& x) {
-        return x.slice(-3, set * rounds, (set + 1) * rounds).gather(-1, partners.unsqueeze(-1)).squeeze(-1);
-      };
-      return of_pair(skew) > tolerance * of_pair(products.magnitude);
-    };
-    auto either = depends(0);
-    if (eigenvectors.is_complex()) {
-      either = either.logical_or(depends(1));
-    }
-    reject(either, "depends on the choice of eigenvectors inside an eigenspace");
+    reject(
+        depends_on_basis(
+            eigenvalues_cotangent,
+            rotated_cotangent,
+            *rotated_vectors_cotangent,
+            eigenvalues,
+            eigenvectors,
+            partners),
+        "depends on the choice of eigenvectors inside an eigenspace");
   }
   if (rotated_cotangent) {
     const auto exchanged = rotated_cotangent->select(-2, -1);
     const auto direct = eigenvalues_cotangent ? *eigenvalues_cotangent : at::zeros_like(eigenvalues);
-    const auto change = (exchanged - direct.gather(-1, kernels::successors(eigenvalues))).abs();
-    const auto largest = direct.abs().amax({-1}, /*keepdim=*/true);
-    const auto differs = (change > tolerances::alike(eigenvalues.scalar_type()) * largest).unsqueeze(-2);
+    const auto successors = kernels::successors(eigenvalues);
+    const auto change = (exchanged - direct.gather(-1, successors)).abs();
+    const auto gaps = (eigenvalues.gather(-1, successors) - eigenvalues).abs() / eigenvalues.abs().amax({-1}, true);
+    const auto allowed = (gaps.nan_to_num() * tolerances::alike_per_gap + tolerance) * direct.abs().amax({-1}, true);
+    const auto differs = (change > allowed).unsqueeze(-2);
     const auto of_partner = differs.expand(partners.sizes()).gather(-1, partners);
     reject(differs.logical_or(of_partner), "treats equal eigenvalues differently");
   }

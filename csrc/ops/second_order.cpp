@@ -100,7 +100,8 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
     const auto message = c10::str(
         "spectralgrad.eigh: A second derivative is taken through a repeated eigenvalue (of matrix ",
         close[0].item<int64_t>(),
-        " of the batch), where part of it is lost, whatever the loss; rule=spectralgrad.Split(order=2) recovers it.");
+        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
+        "rule=spectralgrad.Split(order=2) recovers most of it.");
     kernels::warn_or_raise(message);
     kernels::note_second_order_warning();
   }

@@ -34,11 +34,15 @@ const auto& spectral_function_op() {
 }
 
 const auto& transposed_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
-          .typed<Tensor(
-              const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
+                             .typed<Tensor(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const OptionalTensor&)>();
   return op;
 }
 
@@ -116,7 +120,10 @@ Tensor transposed_kernel(
     const OptionalTensor& second_direction) {
   const TensorCode tensor_code;
   return derivatives::spectral_function_transposed(
-      {"jets", {}, jets}, eigenvalues, eigenvectors, defined({first_direction, second_direction}));
+      {"jets", {}, jets},
+      eigenvalues,
+      eigenvectors,
+      defined({first_direction, second_direction}));
 }
 
 Tensor transposed_meta(
@@ -137,7 +144,8 @@ Tensor transposed_autograd(
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
   return autograd::differentiable<autograd::SpectralFunctionTransposed>(
-      {A, eigenvalues, eigenvectors, jets, first_direction, tensor_or_undefined(second_direction)}, {})[0];
+      {A, eigenvalues, eigenvectors, jets, first_direction, tensor_or_undefined(second_direction)},
+      {})[0];
 }
 
 Tensor trace_kernel(const Tensor&, const Tensor&, const Tensor&, const Tensor& jets) {
@@ -149,18 +157,18 @@ Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const
   return at::empty_symint(shape.slice(0, shape.size() - 1), jets.options());
 }
 
-Tensor trace_autograd(
-    const Tensor& A,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Tensor& jets) {
+Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& jets) {
   return autograd::differentiable<autograd::SpectralTrace>({A, eigenvalues, eigenvectors, jets}, {})[0];
 }
 
 } // namespace
 
-Tensor call_spectral_function(const autograd::variable_list& x, std::string_view function, c10::ArrayRef<double> parameters) {
-  return spectral_function_op().call(x[0], x[1], x[2], optional(x[3]), optional(x[4]), optional(x[5]), function, parameters);
+Tensor call_spectral_function(
+    const autograd::variable_list& x,
+    std::string_view function,
+    c10::ArrayRef<double> parameters) {
+  return spectral_function_op()
+      .call(x[0], x[1], x[2], optional(x[3]), optional(x[4]), optional(x[5]), function, parameters);
 }
 
 Tensor call_spectral_function_transposed(const autograd::variable_list& x) {

@@ -92,12 +92,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const auto sets = (eigenvectors.is_complex() ? 2 : 1) * rounds + 1;
+  const auto sets = derivatives::number_of_sets(eigenvectors.is_complex(), rounds);
   auto shape = eigenvectors.sym_sizes().vec();
   shape.insert(shape.end() - 2, sets);
   auto vectors = at::empty_symint(shape, eigenvectors.options());
   shape.pop_back();
-  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors), at::empty_symint(shape, eigenvalues.options()), std::move(vectors)};
+  return {
+      at::empty_like(eigenvalues),
+      at::empty_like(eigenvectors),
+      at::empty_symint(shape, eigenvalues.options()),
+      std::move(vectors)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
@@ -121,15 +125,17 @@ Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
 } // namespace
 
 std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
+  TORCH_CHECK_VALUE(fn, "spectralgrad.spectral_map: Expected fn to be a function, but it is empty");
   ops::check_hermitian_arguments("spectral_map", A, "L");
-  const auto [eigenvalues, eigenvectors] =
-      ops::in_the_name_of("spectral_map", "eigh", [&] { return eigh(A, "L", Rule::gated()); });
+  const auto [eigenvalues, eigenvectors] = ops::in_the_name_of("spectral_map", "eigh", [&] {
+    return eigh(A, "L", Rule::gated());
+  });
   const auto rounds = derivatives::is_differentiated(A) ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
   if (rounds == 0) {
     return fn(eigenvalues, eigenvectors);
   }
-  const auto [values, vectors, rotated_values, rotated_vectors] = rotated_eigenpairs_op().call(
-      A, derivatives::constant(eigenvalues), derivatives::constant(eigenvectors), rounds);
+  const auto [values, vectors, rotated_values, rotated_vectors] =
+      rotated_eigenpairs_op().call(A, derivatives::constant(eigenvalues), derivatives::constant(eigenvectors), rounds);
   auto results = fn(values, vectors);
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);

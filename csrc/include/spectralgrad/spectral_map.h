@@ -16,9 +16,9 @@ using SpectralFunction = std::function<std::vector<at::Tensor>(const at::Tensor&
 /// gap, 0 included, for any fn that does not depend on the choice of eigenvectors: sums of several functions of A, projectors,
 /// or both. Tensors that fn is made of get their gradients, too.
 ///
-/// What a backward of `eigh` cannot see is found by calling fn again, at the same matrix with the eigenvectors of each pair
-/// of a cluster rotated by 45 degrees (`csrc/derivatives/rotated_eigenpairs.h`): for a largest cluster of m about 2m calls
-/// more, 4m for complex matrices, and none without clusters (gaps of sqrt(eps)*max|lambda|) or without a derivative to come.
+/// What a backward of `eigh` cannot see is found by calling fn again, at neighbours of A whose eigenvectors are turned into each
+/// other, pair by pair of a cluster (`csrc/derivatives/rotated_eigenpairs.h`): for a largest cluster of m about 4m calls more,
+/// 8m for complex matrices, and none without clusters (gaps up to 8*sqrt(eps)*max|lambda|) or without a derivative to come.
 ///
 /// Raises as `eigh`. Where fn does depend on the choice, `GaugeReporter::warn` says so when it is differentiated, and
 /// those pairs keep what `eigh` gives. At a cluster a second derivative raises `c10::Error`.

@@ -102,8 +102,9 @@ def density_matrix(
         TypeError, ValueError: where not just one of `electrons` and `mu` is given, or a number is out of its range. At kT > 0,
             0 < electrons < spin·n.
 
-    Mermin (1965), Phys. Rev. 137, A1441. The derivatives are those of `funm`, and of μ by the implicit function theorem; a
-    tensor of temperatures may not hold a zero.
+    Mermin (1965), Phys. Rev. 137, A1441. The derivatives are those of `funm`, and of μ by the implicit function theorem. A
+    tensor of temperatures may not hold a zero. Where whole levels are filled below a gap so wide that exp(-gap/2kT)
+    underflows, the derivative in `electrons` is NaN.
 
     Example::
 

@@ -53,8 +53,8 @@ def eigh(
 
     .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss
         that depends on that choice has no gradient. A loss of the kind tr(M f(A)) has one, but where eigenvalues are
-        equal no backward of eigh can see all of it: use ``rule=Split()`` there. A second derivative through a repeated
-        eigenvalue needs ``rule=Split(order=2)``.
+        equal no backward of eigh can see all of it: `funm` and its relatives have it, to second derivatives, and
+        `spectral_map`; ``rule=Split()`` and ``rule=Split(order=2)`` recover most of it.
 
     The gradient is V [diag(gλ) + F∘S] Vᴴ with S the skew-Hermitian part of VᴴgV and F the rule's 1/(λj - λi): Giles
     (2008), "An extended collection of matrix derivative results"; Seeger et al. (2017), arXiv:1710.08717.

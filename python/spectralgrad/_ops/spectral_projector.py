@@ -43,5 +43,7 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     check_tensor("spectral_projector", A)
     for name, value in (("start", start), ("stop", stop)):
         if not isinstance(value, int | torch.SymInt):
-            raise TypeError(f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}")
+            raise TypeError(
+                f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}"
+            )
     return cast("Tensor", torch.ops.spectralgrad.spectral_projector.default(A, start, stop))
