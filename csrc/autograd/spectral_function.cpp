@@ -105,7 +105,12 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
   if (tangents[A].defined()) {
     add(sum, call(with_direction(x, tangents[A])));
   }
-  for (const auto place : {jets, first_direction, second_direction}) {
+  if (tangents[jets].defined()) {
+    // Of the change of f that they are, nothing else is known.
+    const auto name = options.function == "steps" ? "steps" : "jets";
+    add(sum, ops::call_spectral_function(with(x, jets, tangents[jets]), name, {}));
+  }
+  for (const auto place : {first_direction, second_direction}) {
     if (tangents[place].defined()) {
       add(sum, call(with(x, place, tangents[place])));
     }

@@ -20,6 +20,7 @@ namespace spectralgrad::derivatives {
 /// "exp", "log", "sqrt", "invsqrt", "fermi" = 1/(1 + e^x), "power" (its exponent the only parameter);
 /// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative;
 /// "steps": f constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) its values.
+/// A name with a closed form may come with jets, too: they are not read, but differentiated, where f depends on more than x.
 struct ScalarFunction {
   std::string name;
   std::vector<double> parameters;

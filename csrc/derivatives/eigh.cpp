@@ -2,6 +2,7 @@
 
 #include "derivatives/constant.h"
 #include "derivatives/gaps.h"
+#include "derivatives/hermitian_part.h"
 #include "derivatives/judge_cotangents.h"
 #include "derivatives/second_order.h"
 
@@ -11,19 +12,8 @@
 #include <ATen/ops/real.h>
 
 namespace spectralgrad::derivatives {
-namespace {
 
 using at::Tensor;
-
-Tensor hermitian_part(const Tensor& M) {
-  return (M + M.mH()) * 0.5;
-}
-
-Tensor skew_hermitian_part(const Tensor& M) {
-  return (M - M.mH()) * 0.5;
-}
-
-} // namespace
 
 Tensor eigh_vjp(
     const Tensor& eigenvalues_cotangent,

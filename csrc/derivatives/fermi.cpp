@@ -61,7 +61,7 @@ Tensor entropy_jets(const Tensor& x) {
 FermiSlope fermi_slope(const Tensor& x) {
   const auto logarithm = log_fermi(x) + log_fermi(-x);
   const auto at_x = recorded_constant(logarithm);
-  const auto scale = x.size(-1) == 0 ? at_x.sum({-1}, /*keepdim=*/true) : at_x.amax({-1}, /*keepdim=*/true);
+  const auto scale = x.sym_size(-1) == 0 ? at_x.sum({-1}, /*keepdim=*/true) : at_x.amax({-1}, /*keepdim=*/true);
   const auto scaled = at::exp(logarithm - scale);
   const auto u = at::exp(logarithm);
   const auto v = fermi(-x) - fermi(x);

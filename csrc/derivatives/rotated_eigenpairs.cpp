@@ -2,6 +2,7 @@
 
 #include "derivatives/constant.h"
 #include "derivatives/gaps.h"
+#include "derivatives/hermitian_part.h"
 #include "derivatives/judge_rotations.h"
 #include "kernels/cluster_pairs.h"
 
@@ -22,10 +23,6 @@ namespace spectralgrad::derivatives {
 namespace {
 
 using at::Tensor;
-
-Tensor hermitian_part(const Tensor& M) {
-  return (M + M.mH()) * 0.5;
-}
 
 /// Each position's own place: made of them, so that tensor subclasses (sharded ones) give one of their own.
 Tensor places_of(const Tensor& partners) {
@@ -134,7 +131,8 @@ Tensor rotated_eigenpairs_vjp(
   if (eigenvectors_cotangent.defined()) {
     const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
     const auto products = at::matmul(eigenvectors.abs().mT(), constant(eigenvectors_cotangent).abs());
-    inner = inner + divide_cotangent_by_gaps((W - W.mH()) * 0.5, products + products.mT(), eigenvalues, Rule::gated());
+    inner = inner +
+        divide_cotangent_by_gaps(skew_hermitian_part(W), products + products.mT(), eigenvalues, Rule::gated());
   }
   if (eigenvalues_cotangent.defined()) {
     inner = inner + at::diag_embed(eigenvalues_cotangent);

@@ -1,5 +1,6 @@
 #include "derivatives/spectral_function.h"
 
+#include "derivatives/hermitian_part.h"
 #include "derivatives/tolerances.h"
 #include "kernels/judge.h"
 
@@ -22,10 +23,6 @@ namespace spectralgrad::derivatives {
 namespace {
 
 using at::Tensor;
-
-Tensor hermitian_part(const Tensor& M) {
-  return (M + M.mH()) * 0.5;
-}
 
 /// V^H E V of the Hermitian part of E.
 Tensor in_eigenbasis(const Tensor& E, const Tensor& V) {
@@ -127,7 +124,7 @@ Tensor spectral_function(
     return hermitian_part(at::matmul(eigenvectors * y.unsqueeze(-2), eigenvectors.mH()));
   }
   TORCH_CHECK(
-      f.name != "jets" || f.jets.size(-2) > 1,
+      f.name != "jets" || !f.jets.defined() || f.jets.size(-2) > 1,
       "spectralgrad.funm: Expected df and d2f to be given where a function is exported and differentiated, but only f is known");
   const auto first = first_differences(f, eigenvalues);
   const auto X = in_eigenbasis(directions[0], eigenvectors);

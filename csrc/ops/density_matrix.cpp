@@ -3,6 +3,7 @@
 #include "derivatives/chemical_potential.h"
 #include "derivatives/constant.h"
 #include "derivatives/fermi.h"
+#include "derivatives/hermitian_part.h"
 #include "derivatives/tolerances.h"
 #include "ops/arguments.h"
 #include "ops/chemical_potential.h"
@@ -76,7 +77,7 @@ class Basis {
       return H;
     }
     const auto left = at::linalg_solve_triangular(factor_, H, /*upper=*/false);
-    return hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
+    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
   }
 
   /// C^-H D C^-1.
@@ -85,20 +86,16 @@ class Basis {
       return D;
     }
     const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
-    return hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
+    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
   /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for 1.
   Tensor amplification() const {
-    if (!factor_.defined() || factor_.size(-1) == 0) {
+    if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};
     }
     const auto diagonal = at::real(derivatives::recorded_constant(factor_).diagonal(0, -2, -1));
     return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
-  }
-
-  static Tensor hermitian_part(const Tensor& M) {
-    return (M + M.mH()) * 0.5;
   }
 
  private:
@@ -122,12 +119,12 @@ std::pair<Tensor, Tensor> ground_state(
     const std::optional<Tensor>& mu,
     const Tensor& amplification,
     double spin) {
-  const auto n = eigenvalues.size(-1);
+  const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu) {
     // A level at mu counts by half: in part, so that a repeated one is found out.
     const auto distance = eigenvalues - derivatives::recorded_constant(*mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
-        (n > 0 ? eigenvalues.abs().amax({-1}, true) : eigenvalues) *
+        (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
         ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
@@ -138,7 +135,7 @@ std::pair<Tensor, Tensor> ground_state(
   // What more electrons do: they go where there are some, and room for others.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
   const auto occupations = filled + partly * ((*electrons - number) / spin).unsqueeze(-1);
-  if (n == 0) {
+  if (empty) {
     return {occupations, at::zeros_like(*electrons)};
   }
   const auto infinity = std::numeric_limits<double>::infinity();
@@ -173,9 +170,7 @@ DensityMatrix compute(
     kT = positive(*given_kT);
     result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : *given_mu;
     const derivatives::ReducedLevels levels(pairs, result.mu, kT);
-    const auto fermi = derivatives::is_differentiated(levels.x)
-        ? derivatives::ScalarFunction{"jets", {}, levels.in_units(derivatives::fermi_jets(levels.x))}
-        : derivatives::ScalarFunction{"fermi", {}, {}};
+    const derivatives::ScalarFunction fermi{"fermi", {}, levels.in_units(derivatives::fermi_jets(levels.x))};
     occupied = spin * ops::spectral_function(fermi, levels.pairs);
     if (full) {
       result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(levels.x)));
@@ -193,7 +188,7 @@ DensityMatrix compute(
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
     result.free_energy = given_kT ? result.energy - kT * result.entropy : result.energy.clone();
-    result.energy_weighted_density_matrix = basis.restore(Basis::hermitian_part(product));
+    result.energy_weighted_density_matrix = basis.restore(derivatives::hermitian_part(product));
   }
   return result;
 }

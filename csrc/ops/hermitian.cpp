@@ -1,6 +1,7 @@
 #include "ops/hermitian.h"
 
 #include "autograd/differentiable_op.h"
+#include "derivatives/hermitian_part.h"
 #include "ops/arguments.h"
 #include "ops/tensor_code.h"
 
@@ -45,7 +46,7 @@ struct Hermitian {
 
   // A is a Hermitian variable: that one triangle is read is a matter of storage.
   static Tensor hermitian_part(const Tensor& M) {
-    return M.defined() ? (M + M.mH()) * 0.5 : M;
+    return M.defined() ? derivatives::hermitian_part(M) : M;
   }
 
   static autograd::variable_list vjp(

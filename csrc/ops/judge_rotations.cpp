@@ -1,6 +1,7 @@
 #include "derivatives/judge_rotations.h"
 
 #include "autograd/differentiable_op.h"
+#include "derivatives/hermitian_part.h"
 #include "derivatives/tolerances.h"
 #include "kernels/cluster_pairs.h"
 #include "kernels/judge.h"
@@ -75,7 +76,7 @@ Tensor depends_on_basis(
   const auto rounds = partners.size(-2);
   const auto rotated = derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
   const Products products(rotated[3], rotated_vectors_cotangent);
-  const auto skew = (products.W - products.W.mH()) * 0.5;
+  const auto skew = derivatives::skew_hermitian_part(products.W);
   auto G = rotated_cotangent ? derivatives::lost_entries(*rotated_cotangent, partners, eigenvectors.is_complex())
                              : at::zeros_like(eigenvectors);
   if (eigenvalues_cotangent) {
@@ -147,7 +148,7 @@ Tensor judge_kernel(
   if (eigenvectors_cotangent) {
     // Where the eigenvalues are equal to rounding, as they are.
     const Products products(eigenvectors, *eigenvectors_cotangent);
-    const auto skew = ((products.W - products.W.mH()) * 0.5).abs();
+    const auto skew = derivatives::skew_hermitian_part(products.W).abs();
     const auto of_pair = [&](const Tensor& x) {
       auto shape = partners.sizes().vec();
       shape.push_back(x.size(-1));

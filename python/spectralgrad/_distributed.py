@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 # Per operator and tensor argument: how many dimensions, at the end, are not the batch's. All that come before are
-# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell; where
-# none does, the whole batch is looked at.
+# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell;
+# where none does, the whole batch is looked at.
 _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "chemical_potential": (2, 1, 2, 0, 0),
     "cluster_rounds": (None,),

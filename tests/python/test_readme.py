@@ -29,9 +29,9 @@ def test_first_screen(capsys):
 
 
 def test_other_blocks_run():
-    A = torch.eye(3, requires_grad=True)
+    A = torch.diag(torch.tensor([1.0, 1.0, 2.0])).requires_grad_()
     for block in python_blocks()[1:]:
-        exec(block, {"sg": sg, "torch": torch, "A": A})
+        exec(block, {"sg": sg, "torch": torch, "A": A, "H": A, "S": torch.eye(3)})
     assert not sg.installed()
 
 

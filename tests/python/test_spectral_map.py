@@ -510,7 +510,7 @@ def test_without_a_cluster_fn_is_called_once(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("m", [2, 3, 4, 5])
 @each_dtype
 def test_rounds(m: int, dtype: torch.dtype) -> None:
-    """Disjoint pairs of all clusters share a round, for two angles: m - 1 (m for an odd m), twice for i, one for the test.
+    """Disjoint pairs of all clusters share a round: m - 1 (m for an odd m) for two angles, twice for i, one to test.
 
     What is not differentiated is not paid for.
     """

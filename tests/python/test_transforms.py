@@ -56,24 +56,22 @@ def _named_function(x: Any) -> Any:
 
 
 def _named_function_slope(x: Any) -> Any:
-    p = x + 4
-    half = mpmath.mpf("0.5")
-    return (
-        mpmath.exp(x) + 1 / p + half / mpmath.sqrt(p) - half * p ** (-3 * half) + 3 * half * mpmath.sqrt(p) + 3 * x**2
-    )
+    p, half = x + 4, mpmath.mpf("0.5")
+    of_p = 1 / p + half / mpmath.sqrt(p) - half * p ** (-3 * half) + 3 * half * mpmath.sqrt(p)
+    return mpmath.exp(x) + of_p + 3 * x**2
 
 
 KT = 0.5
 
 
 def _occupations(values: Any) -> Any:
-    """The gradient of the free energy is the density matrix, of as many electrons as there are orbitals."""
+    """The gradient of the free energy is the density matrix, of four electrons."""
     kT = mpmath.mpf(KT)
 
     def fermi(mu: Any) -> list[Any]:
         return [2 / (1 + mpmath.exp((x - mu) / kT)) for x in values]
 
-    mu = mpmath.findroot(lambda mu: sum(fermi(mu)) - len(values), (min(values), max(values)), solver="anderson")
+    mu = mpmath.findroot(lambda mu: sum(fermi(mu)) - 4, (min(values), max(values)), solver="anderson")
     return exact.eigenvalue_weights(values, fermi(mu))
 
 
@@ -102,7 +100,7 @@ OPERATIONS = {
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True
     ),
     "density_matrix": Operation(
-        lambda X, M: sg.density_matrix(X, electrons=X.shape[-1], kT=KT, full_output=True).free_energy,
+        lambda X, M: sg.density_matrix(X, electrons=4, kT=KT, full_output=True).free_energy,
         _occupations,
         of_identity=True,
         exact=True,
@@ -590,6 +588,8 @@ def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, back
 @each_dtype
 @each_operation
 def test_compiled_and_checkpointed(operation: str, dtype: torch.dtype) -> None:
+    if "funm" in operation.split("_"):
+        pytest.skip("torch.func.grad, by which f is differentiated, refuses the hooks of a compiled checkpoint")
     case = problem(operation, SPECTRA["degenerate"], dtype)
     compiled = torch.compile(
         lambda X: torch.utils.checkpoint.checkpoint(case.f, X, use_reentrant=False), backend="aot_eager", fullgraph=True
@@ -654,6 +654,12 @@ def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
     torch.export.save(program, stored)
     stored.seek(0)
     for run in (program.module(), torch.export.load(stored).module(), program.run_decompositions().module()):
+        if operation == "funm":
+            X = example.A.clone().requires_grad_()
+            assert relative_error(y := run(X, example.M), example.f(X)) <= 1e-13
+            with pytest.raises(RuntimeError, match=r"spectralgrad\.funm: Expected df and d2f to be given"):
+                torch.autograd.grad(y, X)
+            continue
         for spectrum in (SPECTRA["degenerate"], [-2.0, 1.0, 1.0, 2.0, 2.0, 3.5]):
             case = problem(operation, spectrum, dtype)
             X = case.A.clone().requires_grad_()
@@ -665,6 +671,8 @@ def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
 @each_dtype
 @each_operation
 def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
+    if operation == "funm":
+        pytest.skip("torch.export records no derivative of f: df and d2f must be given, as to trace_funm here")
     loss = OPERATIONS[operation].loss
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
@@ -699,7 +707,8 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
 def test_aot_inductor(tmp_path: Path) -> None:
     """Compiled to a library, whose C++ runtime calls our operators through the dispatcher. One, as each takes long."""
     double, complex_double = DOUBLE
-    examples = {name: problem(name, SPECTRA["distinct"], double) for name in OPERATIONS}
+    names = [name for name in OPERATIONS if name != "funm"]  # see test_export
+    examples = {name: problem(name, SPECTRA["distinct"], double) for name in names}
     E = random_hermitian(4, 4, dtype=double, seed=2)
 
     def program(X: Tensor, T: Tensor, Z: Tensor) -> tuple[Tensor, ...]:
@@ -709,7 +718,7 @@ def test_aot_inductor(tmp_path: Path) -> None:
     Z = problem("eigh", SPECTRA["degenerate"], complex_double).A
     exported = torch.export.export(Module(program), (examples["eigh"].A, E, 2 * Z))
     package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "program.pt2"))
-    cases = [problem(name, SPECTRA["degenerate"], double) for name in OPERATIONS]
+    cases = [problem(name, SPECTRA["degenerate"], double) for name in names]
     inputs = [cases[0].A, E, Z]
     outputs = torch._inductor.aoti_load_package(package)(*inputs)
     L, V, split, *duals = outputs

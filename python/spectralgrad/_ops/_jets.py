@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -88,8 +87,8 @@ def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
     return torch.stack(rows, -2)
 
 
-def _part(index: int, f: Elementwise, x: Tensor) -> Tensor:
-    return torch.view_as_real(f(x))[..., index]
+def _part(index: int, f: Elementwise) -> Elementwise:
+    return lambda x: torch.view_as_real(f(x))[..., index]
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -107,8 +106,8 @@ def _in_units(f: Elementwise, unit: Tensor, order: int) -> Elementwise:
 def jets(
     function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has one, of its
-    imaginary part."""
+    """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has
+    one, of its imaginary part."""
     if df is None and d2f is not None:
         raise TypeError(f"spectralgrad.{function}: Expected df where d2f is given, but got None")
     names = ("f", "df", "d2f")
@@ -122,8 +121,8 @@ def jets(
     if torch.compiler.is_exporting():
         order = len(given) - 1  # torch.export cannot record a derivative of f
     is_complex = given[0](x).is_complex()
-    parts = [functools.partial(_part, part, g) for g in given for part in (0, 1)] if is_complex else given
     A = A / unit.unsqueeze(-1)
     if not is_complex:
         return A, x, _real_jets(given, x, order), None
-    return A, x, _real_jets(parts[0::2], x, order), _real_jets(parts[1::2], x, order)
+    real, imaginary = (_real_jets([_part(part, g) for g in given], x, order) for part in (0, 1))
+    return A, x, real, imaginary

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ def _quantity(name: str, value: Any, H: Tensor) -> Tensor | None:
     if isinstance(value, bool) or not isinstance(value, Real | torch.SymInt | torch.SymFloat):
         raise TypeError(f"{_FUNCTION}: Expected {name} to be a real number or a Tensor, but got {type(value).__name__}")
     # Of H, as tensors of their own are lost where torch.export meets torch.func.
-    return H.real.new_full((), value)
+    return H.real.new_full((), cast("float", value))
 
 
 @overload
@@ -84,12 +84,14 @@ def density_matrix(
     implicitly.
 
     Args:
-        H: ``(*, n, n)`` symmetric or Hermitian, float32, float64, complex64 or complex128. Only the lower triangle is read.
+        H: ``(*, n, n)`` symmetric or Hermitian, float32, float64, complex64 or complex128. Only the lower triangle is
+            read.
         electrons: how many there are, between 0 and spin·n; or
         mu: their chemical potential: one of the two.
-        kT: the temperature times Boltzmann's constant, in the units of `H`. At 0, the number, D is spin times the projector
-            onto the filled levels; a single level is filled in part if need be, or half if it is at `mu`.
-        overlap: S ``(*, n, n)``, positive definite, of a basis that is not orthonormal: H C = S C ε, CᴴSC = 1, D = spin·C f Cᴴ.
+        kT: the temperature times Boltzmann's constant, in the units of `H`. At 0, the number, D is spin times the
+            projector onto the filled levels; a single level is filled in part if need be, or half if it is at `mu`.
+        overlap: S ``(*, n, n)``, positive definite, of a basis that is not orthonormal: H C = S C ε, CᴴSC = 1, D =
+            spin·C f Cᴴ.
         spin: how many electrons an orbital holds.
         full_output: to return a `DensityMatrixResult` instead of D alone.
 
@@ -97,18 +99,18 @@ def density_matrix(
 
     Raises:
         RuntimeError, NotImplementedError, torch.linalg.LinAlgError: as `eigh`, for `H` and `overlap`.
-        torch.linalg.LinAlgError: where `overlap` is not positive definite; at zero temperature, where the Fermi level cuts a
-            repeated level, so that there is no ground state to speak of.
-        TypeError, ValueError: where not just one of `electrons` and `mu` is given, or a number is out of its range. At kT > 0,
-            0 < electrons < spin·n.
+        torch.linalg.LinAlgError: where `overlap` is not positive definite; at zero temperature, where the Fermi level
+            cuts a repeated level, so that there is no ground state to speak of.
+        TypeError, ValueError: where not just one of `electrons` and `mu` is given, or a number is out of its range. At
+            kT > 0, 0 < electrons < spin·n.
 
-    Mermin (1965), Phys. Rev. 137, A1441. The derivatives are those of `funm`, and of μ by the implicit function theorem. A
-    tensor of temperatures may not hold a zero. Where whole levels are filled below a gap so wide that exp(-gap/2kT)
-    underflows, the derivative in `electrons` is NaN.
+    Mermin (1965), Phys. Rev. 137, A1441. The derivatives are those of `funm`, and of μ by the implicit function
+    theorem. A tensor of temperatures may not hold a zero. Where whole levels are filled below a gap so wide that
+    exp(-gap/2kT) underflows, the derivative in `electrons` is NaN.
 
     Example::
 
-        >>> H = torch.tensor([[0.0, -1.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)  # hydrogen, in hoppings
+        >>> H = torch.tensor([[0.0, -1.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)  # hydrogen
         >>> F = sg.density_matrix(H, electrons=2, kT=0.05, full_output=True).free_energy
         >>> torch.autograd.grad(F, H)[0]  # its gradient is the density matrix
         tensor([[1.0000, 1.0000],
@@ -145,7 +147,7 @@ def density_matrix(
 
 
 def _broadcast(H: Tensor, quantities: list[Tensor | None], overlap: Tensor | None) -> tuple[Tensor | None, ...]:
-    """All with the same batch: under vmap an operator cannot tell the mapped dimension from one that is to broadcast."""
+    """All with the same batch: under vmap operators cannot tell the mapped dimension from one that is to broadcast."""
     batches = [x.shape[:-2] for x in (H, overlap) if x is not None] + [x.shape for x in quantities if x is not None]
     try:
         batch = torch.broadcast_shapes(*batches)

@@ -37,7 +37,8 @@ def expm(A: Tensor) -> Tensor:
 def logm(A: Tensor) -> Tensor:
     """The logarithm of positive definite matrices, with derivatives that are exact where eigenvalues meet.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive definite.
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive
+    definite.
 
     Example::
 
@@ -54,12 +55,12 @@ def logm(A: Tensor) -> Tensor:
 def sqrtm(A: Tensor) -> Tensor:
     """The square root of positive semidefinite matrices, with derivatives that are exact where eigenvalues meet.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` has a negative eigenvalue,
-    by more than rounding, n·eps·max|λ|.
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` has a negative
+    eigenvalue, by more than rounding, n·eps·max|λ|.
 
     .. note:: At a singular `A` the derivative is infinite along directions inside the kernel, the eigenspace of
-        eigenvalues up to n·eps·max|λ|. That part is left out, and `GaugeWarning` says so where it is more than rounding:
-        what is given is the derivative among matrices of the same kernel.
+        eigenvalues up to n·eps·max|λ|. That part is left out, and `GaugeWarning` says so where it is more than
+        rounding: what is given is the derivative among matrices of the same kernel.
 
     Example::
 
@@ -76,7 +77,8 @@ def sqrtm(A: Tensor) -> Tensor:
 def invsqrtm(A: Tensor) -> Tensor:
     """A^(-1/2) of positive definite matrices, with derivatives that are exact where eigenvalues meet.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive definite.
+    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive
+    definite.
 
     Example::
 
@@ -96,8 +98,8 @@ def powm(A: Tensor, p: float) -> Tensor:
     See `funm` for `A`, derivatives and errors.
 
     Args:
-        A: ``(*, n, n)``; positive semidefinite if `p` is not an integer (at a singular one as `sqrtm`), invertible if `p`
-            is negative, both if both; ``torch.linalg.LinAlgError`` else.
+        A: ``(*, n, n)``; positive semidefinite if `p` is not an integer (at a singular one as `sqrtm`), invertible if
+            `p` is negative, both if both; ``torch.linalg.LinAlgError`` else.
         p: a real number. For a `p` that is learned: ``funm(A, lambda x: x**p)``.
 
     Example::
@@ -129,8 +131,8 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
 
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
-        f: an elementwise function of a real tensor, such as ``torch.tanh``; it may return complex numbers. Tensors that it
-            is made of get their gradients, too.
+        f: an elementwise function of a real tensor, such as ``torch.tanh``; it may return complex numbers. Tensors that
+            it is made of get their gradients, too.
         df: its derivative, by default by automatic differentiation of `f`.
         d2f: its second derivative, by default by automatic differentiation of `df` or `f`.
 
@@ -144,8 +146,8 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
         TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
 
     The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
-    Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded in
-    derivatives of f up to the fourth, as far as those exist.
+    Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded
+    in derivatives of f up to the fourth, as far as those exist.
 
     Example::
 

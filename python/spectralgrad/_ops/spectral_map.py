@@ -18,7 +18,6 @@ for _name in ("once", "judge_rotations", "rotated_eigenpairs"):
 _T = TypeVar("_T")
 
 
-@torch.compiler.disable(reason="spectral_map looks at the eigenvalues to see how often its function is to be called")
 def _rounds(eigenvalues: Tensor) -> int:
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(eigenvalues):
@@ -29,18 +28,18 @@ def _rounds(eigenvalues: Tensor) -> int:
 def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     """fn(λ, V) of the eigenvalues and eigenvectors of `A`, with its exact first derivative at every gap, 0 included.
 
-    For any `fn` that does not depend on the choice of eigenvectors: sums and products of several functions of A, projectors,
-    networks on invariant features. What no backward of `eigh` can see, where eigenvalues meet, is found by calling `fn`
-    again, at neighbours of the matrix whose eigenvectors are turned into each other, pair by pair of a cluster: about 4m calls
-    more for a largest cluster of m (8m for complex matrices), and none without a cluster, or without a derivative to come.
-    Eigenvalues are a cluster where they are 8√eps·max|λ| apart, or less. Inside, the derivative errs by the square of the gap, or
-    by a fraction of it if `fn` is not linear in functions of A and several pairs are near; outside by eps over the gap. That is
-    a few 1e-9 at worst in float64, and rounding at a gap of 0.
+    For any `fn` that does not depend on the choice of eigenvectors: sums and products of several functions of A,
+    projectors, networks on invariant features. What no backward of `eigh` can see, where eigenvalues meet, is found by
+    calling `fn` again, at neighbours of the matrix whose eigenvectors are turned into each other, pair by pair of a
+    cluster: about 4m calls more for a largest cluster of m (8m for complex matrices), and none without a cluster, or
+    without a derivative to come. Eigenvalues are a cluster where they are 8√eps·max|λ| apart, or less. Inside, the
+    derivative errs by the square of the gap, or by a fraction of it if `fn` is not linear in functions of A and several
+    pairs are near; outside by eps over the gap. That is a few 1e-9 at worst in float64, and rounding at a gap of 0.
 
     Args:
-        fn: takes eigenvalues ``(*, n)``, ascending, and eigenvectors ``(*, n, n)``, and returns a tensor or a tuple (list, dict)
-            of tensors, of any shape. Tensors that it is made of get their gradients, too. Called more than once, it must
-            give the same.
+        fn: takes eigenvalues ``(*, n)``, ascending, and eigenvectors ``(*, n, n)``, and returns a tensor or a tuple
+            (list, dict) of tensors, of any shape. Tensors that it is made of get their gradients, too. Called more than
+            once, it must give the same.
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
 
     Returns:
@@ -51,8 +50,9 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
         TypeError: `fn` is not a function, or returns anything but tensors.
         RuntimeError: a second derivative is asked for at a cluster; `funm` and its relatives have one.
 
-    Where `fn` does depend on the choice, `GaugeWarning` says so when it is differentiated in reverse mode, and such pairs
-    keep what `eigh` gives. Under torch.compile the number of calls breaks the graph; with ``fullgraph=True`` that raises.
+    Where `fn` does depend on the choice, `GaugeWarning` says so when it is differentiated in reverse mode, and such
+    pairs keep what `eigh` gives. Under torch.compile the number of calls breaks the graph; with ``fullgraph=True`` that
+    raises.
 
     Example::
 
@@ -84,11 +84,12 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     for L, V in zip(rotated_values.unbind(-2), rotated_vectors.unbind(-3), strict=True):
         # Nothing in value, nor for what fn is made of; the derivative in A that was lost.
         here, same = _tensors(fn(L, V))[0], _tensors(fn(constant(L), constant(V)))[0]
-        sums = [
-            y + (a - b) if y.is_floating_point() or y.is_complex() else y
-            for y, a, b in zip(sums, here, same, strict=True)
-        ]
+        sums = [_corrected(*parts) for parts in zip(sums, here, same, strict=True)]
     return pytree.tree_unflatten(sums, structure)
+
+
+def _corrected(y: Tensor, here: Tensor, same: Tensor) -> Tensor:
+    return y + (here - same) if y.is_floating_point() or y.is_complex() else y
 
 
 def _tensors(result: Any) -> tuple[list[Tensor], Any]:
@@ -96,6 +97,7 @@ def _tensors(result: Any) -> tuple[list[Tensor], Any]:
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
             raise TypeError(
-                f"spectralgrad.spectral_map: Expected fn to return a Tensor or a tuple of Tensors, but got {type(leaf).__name__}"
+                "spectralgrad.spectral_map: Expected fn to return a Tensor or a tuple of Tensors, but got "
+                f"{type(leaf).__name__}"
             )
     return leaves, structure

@@ -30,8 +30,8 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
         torch.linalg.LinAlgError: where `start` or `stop` cuts a repeated eigenvalue: there is no such projector. Under
             ``checks("ignore")`` that matrix of a batch gives NaN.
 
-    The derivative is V (K ∘ VᴴȦV) Vᴴ with Kᵢⱼ = 1/(λi - λj), signed, between inside and outside, and 0 else: Kato (1966),
-    "Perturbation Theory for Linear Operators", II.2.
+    The derivative is V (K ∘ VᴴȦV) Vᴴ with Kᵢⱼ = 1/(λi - λj), signed, between inside and outside, and 0 else: Kato
+    (1966), "Perturbation Theory for Linear Operators", II.2.
 
     Example::
 
@@ -42,7 +42,7 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     """
     check_tensor("spectral_projector", A)
     for name, value in (("start", start), ("stop", stop)):
-        if not isinstance(value, int | torch.SymInt):
+        if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
             raise TypeError(
                 f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}"
             )
