@@ -35,6 +35,7 @@ difference = (A.grad.full_tensor() - reference.grad).abs().max().item()
 
 print(
     f"process {distributed.get_rank()}: {A.to_local().shape[0]} of {len(A)} matrices, gradient {A.grad.placements}, "
-    f"off by {difference:.0e} from one process's"
+    f"off by {difference:.0e} from one process's\n",
+    end="",  # one write, that lines of two processes do not mix
 )
 distributed.destroy_process_group()

@@ -597,7 +597,6 @@ def test_registered_whatever_is_imported_first(imports: str) -> None:
 {imports}
 import sys, torch
 from torch.distributed.tensor import DTensor
-from reference import relative_error
 from spectralgrad import _distributed
 known = DTensor._op_dispatcher.sharding_propagator.op_strategy_funcs
 for name in _distributed._TRAILING_DIMENSIONS:
