@@ -27,7 +27,7 @@ struct ReducedLevels {
   at::Tensor x; // (*, n)
   at::Tensor unit; // (*, 1, 1): 1, as what kT is divided by, constant, over kT
 
-  ReducedLevels(const ops::Eigenpairs& pairs, const at::Tensor& mu, const at::Tensor& kT);
+  ReducedLevels(const ops::Eigenpairs& given, const at::Tensor& mu, const at::Tensor& kT);
 
   /// From derivatives in x to those in the levels of `pairs`.
   at::Tensor in_units(const at::Tensor& jets) const;

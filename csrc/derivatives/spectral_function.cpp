@@ -66,7 +66,8 @@ Tensor finite_product(
     const Tensor& differences,
     const Tensor& factor,
     const Tensor& size) {
-  if (f.name != "sqrt" && !(f.name == "power" && f.parameters[0] > 0)) {
+  const bool may_be_infinite = f.name == "sqrt" || (f.name == "power" && f.parameters[0] > 0);
+  if (!may_be_infinite) {
     return differences * factor;
   }
   const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *

@@ -51,7 +51,7 @@ Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
   const auto n = eigenvalues.size(-1);
   auto shape = eigenvalues.sizes().vec();
   shape.insert(shape.end() - 1, rounds);
-  auto result = at::empty(shape, at::kLong);
+  const auto result = at::empty(shape, at::kLong);
   auto* data = result.mutable_data_ptr<int64_t>();
   for (int64_t row = 0; n > 0 && row < result.numel() / n; ++row) {
     std::iota(data + row * n, data + (row + 1) * n, 0);
@@ -79,7 +79,7 @@ Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
 
 Tensor successors(const Tensor& eigenvalues) {
   const auto n = eigenvalues.size(-1);
-  auto result = at::empty(eigenvalues.sizes(), at::kLong);
+  const auto result = at::empty(eigenvalues.sizes(), at::kLong);
   auto* data = result.mutable_data_ptr<int64_t>();
   for_each_cluster(eigenvalues, [&](int64_t matrix, int64_t first, int64_t size) {
     for (int64_t i = 0; i < size; ++i) {

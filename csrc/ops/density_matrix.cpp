@@ -39,7 +39,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-using ops::Eigenpairs;
 
 constexpr auto function = "density_matrix";
 
@@ -198,7 +197,7 @@ struct Broadcast {
   Tensor H;
   DensityMatrixOptions options;
 
-  Broadcast(const Tensor& matrix, const DensityMatrixOptions& given) : H(matrix), options(given) {
+  Broadcast(Tensor matrix, DensityMatrixOptions given) : H(std::move(matrix)), options(std::move(given)) {
     ops::check_hermitian_arguments(function, H, "L", "H");
     auto batch = H.sizes().slice(0, H.dim() - 2).vec();
     if (options.overlap) {

@@ -25,7 +25,7 @@ using at::Tensor;
 using ops::Domain;
 using ops::Eigenpairs;
 
-Tensor apply(const char* function, const Tensor& A, std::string_view domain, derivatives::ScalarFunction f) {
+Tensor apply(const char* function, const Tensor& A, std::string_view domain, const derivatives::ScalarFunction& f) {
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 

@@ -68,9 +68,9 @@ Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_
   if (checks() != Checks::ignore) {
     check_finite(who.c_str(), A, "L", name);
   }
-  auto result = A.tril() + A.tril(-1).mH();
+  const auto result = A.tril() + A.tril(-1).mH();
   if (A.is_complex()) {
-    auto diagonal = result.diagonal(0, -2, -1);
+    const auto diagonal = result.diagonal(0, -2, -1);
     diagonal.copy_(at::real(diagonal).clone());
   }
   return result.contiguous();

@@ -29,7 +29,6 @@ namespace {
 using at::Tensor;
 using ops::optional;
 using ops::OptionalTensor;
-using ops::tensor_or_undefined;
 
 const auto& judge_rotations_op() {
   static const auto op = c10::Dispatcher::singleton()

@@ -164,19 +164,26 @@ Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& 
 } // namespace
 
 Tensor call_spectral_function(
-    const autograd::variable_list& x,
+    const autograd::variable_list& inputs,
     std::string_view function,
     c10::ArrayRef<double> parameters) {
-  return spectral_function_op()
-      .call(x[0], x[1], x[2], optional(x[3]), optional(x[4]), optional(x[5]), function, parameters);
+  return spectral_function_op().call(
+      inputs[0],
+      inputs[1],
+      inputs[2],
+      optional(inputs[3]),
+      optional(inputs[4]),
+      optional(inputs[5]),
+      function,
+      parameters);
 }
 
-Tensor call_spectral_function_transposed(const autograd::variable_list& x) {
-  return transposed_op().call(x[0], x[1], x[2], x[3], x[4], optional(x[5]));
+Tensor call_spectral_function_transposed(const autograd::variable_list& inputs) {
+  return transposed_op().call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]));
 }
 
-Tensor call_spectral_trace(const autograd::variable_list& x) {
-  return trace_op().call(x[0], x[1], x[2], x[3]);
+Tensor call_spectral_trace(const autograd::variable_list& inputs) {
+  return trace_op().call(inputs[0], inputs[1], inputs[2], inputs[3]);
 }
 
 Tensor spectral_function(
