@@ -1,5 +1,6 @@
 #include "ops/hermitian_decomposition.h"
 
+#include "kernels/lapack_eigh.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
@@ -17,6 +18,15 @@ using at::Tensor;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
+std::tuple<Tensor, Tensor> decompose(
+    const char* function,
+    const Tensor& A,
+    std::string_view UPLO,
+    bool compute_eigenvectors) {
+  return kernels::use_lapack_eigh(A) ? kernels::lapack_eigh(function, A, UPLO, compute_eigenvectors)
+                                     : at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+}
+
 } // namespace
 
 std::tuple<Tensor, Tensor> hermitian_decomposition(
@@ -26,14 +36,14 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     bool compute_eigenvectors) {
   if (checks() != Checks::ignore) {
     check_finite(function, A, UPLO);
-    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+    return decompose(function, A, UPLO, compute_eigenvectors);
   }
   const auto bad = is_not_finite(A, UPLO);
   if (!bad.any().item<bool>()) {
-    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+    return decompose(function, A, UPLO, compute_eigenvectors);
   }
   auto [eigenvalues, eigenvectors] =
-      at::_linalg_eigh(A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors);
+      decompose(function, A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors);
   eigenvalues.masked_fill_(bad.unsqueeze(-1), nan);
   if (compute_eigenvectors) {
     eigenvectors.masked_fill_(bad.unsqueeze(-1).unsqueeze(-1), nan);

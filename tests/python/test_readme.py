@@ -47,6 +47,19 @@ def test_quoted_ratios_are_the_committed_ones():
     assert quoted.groups() == (worst("forward"), worst("backward"))
 
 
+def test_quoted_speed_is_the_committed_one():
+    """From the file that `benchmarks/bench_eigh.py --threads 2 --out` wrote."""
+    written = json.loads((ROOT / "benchmarks/results/eigh.json").read_text())
+    assert written["machine"]["threads"] == "2"
+    ratios = [
+        1 / m["ratio"]
+        for m in written["measurements"]
+        if m["contender"] == "spectralgrad.eigh" and int(m["case"].split()[1]) >= 100
+    ]
+    quoted = re.search(r"hundred and more matrices take PyTorch ([\d.]+) to\s+([\d.]+) times as long", README)
+    assert quoted.groups() == (f"{min(ratios):.1f}", f"{max(ratios):.1f}")
+
+
 def test_the_limit_that_is_stated_first_is_one():
     """(V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ at 2I: equal to `eigh`, unequal in truth; `Split` tells them apart."""
 
