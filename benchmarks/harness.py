@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -18,9 +17,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch.utils.benchmark import Timer
 
 import spectralgrad as sg
+from spectralgrad.compare.timing import interleaved
 
 
 @dataclass(frozen=True)
@@ -38,26 +37,8 @@ def interleave(
     case: str, contenders: dict[str, Callable[[], Any]], *, repeats: int = 21, seconds: float = 0.02
 ) -> list[Measurement]:
     """Times the contenders in turn; the first is the reference. Each turn takes about `seconds`."""
-    timers = {
-        name: Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-        for name, call in contenders.items()
-    }
-    loops = {name: max(1, int(seconds / timer.timeit(3).mean)) for name, timer in timers.items()}
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, timer in timers.items():
-            times[name].append(timer.timeit(loops[name]).mean)
-    reference = times[next(iter(times))]
-    return [
-        Measurement(
-            case,
-            name,
-            statistics.median(taken),
-            min(taken),
-            statistics.median(t / r for t, r in zip(taken, reference, strict=True)),
-        )
-        for name, taken in times.items()
-    ]
+    taken = interleaved(contenders, repeats=repeats, seconds=seconds)
+    return [Measurement(case, name, t.median, t.minimum, t.median_ratio) for name, t in taken.items()]
 
 
 def machine() -> dict[str, str]:

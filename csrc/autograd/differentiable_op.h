@@ -1,8 +1,9 @@
 #pragma once
 
+#include "autograd/no_autocast.h"
+
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
-#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/utils.h>
@@ -61,9 +62,6 @@ auto below_autograd(F&& f) {
   const at::AutoDispatchBelowADInplaceOrView guard;
   return std::forward<F>(f)();
 }
-
-/// Derivatives are in the precision of what they are derivatives of, also where autocast would have products in another.
-using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
 
 /// Whether a torch.func transform is running: its layers put this key into the thread's set.
 inline bool transform_is_active() {
@@ -142,7 +140,7 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
   }
 
   static variable_list backward(torch::autograd::AutogradContext* context, const variable_list& cotangents) {
-    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
+    const NoAutocast no_autocast;
     const auto tensors = context->get_saved_variables();
     const Positions positions{
         context->saved_data.at("positions").toIntVector(),
@@ -182,7 +180,7 @@ struct RecordedNode : public torch::autograd::Node {
   }
 
   variable_list apply(variable_list&& cotangents) override {
-    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
+    const NoAutocast no_autocast;
     const std::lock_guard<std::mutex> lock(mutex_);
     Saved saved;
     for (size_t i = 0; i < saved_.size(); ++i) {
@@ -257,7 +255,7 @@ variable_list record(const variable_list& inputs, const typename Op::Options& op
 /// The kernel of an operation under the Autograd dispatch key.
 template <typename Op>
 variable_list differentiable(const variable_list& inputs, const typename Op::Options& options) {
-  const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
+  const NoAutocast no_autocast;
   if (transform_is_active() || has_tangent(inputs)) {
     return record<Op>(inputs, options);
   }

@@ -301,7 +301,7 @@ struct PairDifferences {
       const auto ends = k % 2 == 1 ? y.unsqueeze(-1) + y.unsqueeze(-2) : y.unsqueeze(-1) - y.unsqueeze(-2);
       sum = sum * gap + ends * c[k];
     }
-    return order == 0 ? jets.select(-2, 0).unsqueeze(-1).expand_as(gap) : sum;
+    return sum;
   }
 };
 
@@ -432,37 +432,44 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   return PairDifferences(eigenvalues, f.jets).value;
 }
 
-Tensor second_differences(
-    const ScalarFunction& f,
-    const Tensor& eigenvalues,
-    const Tensor& first,
-    int64_t start,
-    int64_t count) {
-  const Triples triples(eigenvalues.size(-1), start, count, eigenvalues.device());
+SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f), x_(eigenvalues) {
   const auto* form = closed_form(f);
   if (form == nullptr) {
-    return f.name == "steps" ? step_triples(eigenvalues, first, f.jets.select(-2, 0), triples)
-                             : triple_differences(eigenvalues, first, f.jets, triples);
+    jets_ = f.jets;
+    first_ = first_differences(f, x_);
+    return;
   }
-  const auto x = without_noise_at_zero(*form, f, eigenvalues);
-  if (form->second == nullptr) {
-    if (f.name != "power" && f.name != "log") {
-      return triple_differences(x, first, form->jets(x, f.parameters), triples);
-    }
+  x_ = without_noise_at_zero(*form, f, eigenvalues);
+  if (form->second != nullptr) {
+    return;
+  }
+  if (f.name == "power" || f.name == "log") {
     // Homogeneous (the derivatives of the logarithm are): in units of s, where no power over- or underflows that need not,
     //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s].
     const auto p = f.name == "power" ? f.parameters[0] : 0.0;
-    const auto largest = x.abs().amax({-1}, /*keepdim=*/true);
+    const auto largest = x_.abs().amax({-1}, /*keepdim=*/true);
     const auto s = at::where(largest > 0, largest, at::ones_like(largest));
-    const auto scaled = first_differences(f, x / s);
-    const auto result = triple_differences(x / s, scaled, form->jets(x / s, f.parameters), triples);
-    return result * s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
+    x_ = x_ / s;
+    unit_ = s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
   }
-  return form->second(
-      at_positions(x, triples.low),
-      at_positions(x, triples.middle),
-      at_positions(x, triples.high),
-      f.parameters);
+  jets_ = form->jets(x_, f.parameters);
+  first_ = first_differences(f, x_);
+}
+
+Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
+  const Triples triples(x_.size(-1), start, count, x_.device());
+  if (f_.name == "steps") {
+    return step_triples(x_, first_, jets_.select(-2, 0), triples);
+  }
+  if (!jets_.defined()) {
+    return closed_form(f_)->second(
+        at_positions(x_, triples.low),
+        at_positions(x_, triples.middle),
+        at_positions(x_, triples.high),
+        f_.parameters);
+  }
+  const auto result = triple_differences(x_, first_, jets_, triples);
+  return unit_.defined() ? result * unit_ : result;
 }
 
 Tensor first_differences_transposed(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& C) {

@@ -37,13 +37,21 @@ at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
 /// f[lambda_i, lambda_j]: (*, n, n). Infinite where f' is.
 at::Tensor first_differences(const ScalarFunction& f, const at::Tensor& eigenvalues);
 
-/// f[lambda_i, lambda_j, lambda_k] for start <= k < start + count: (*, n, n, count). `first` as above.
-at::Tensor second_differences(
-    const ScalarFunction& f,
-    const at::Tensor& eigenvalues,
-    const at::Tensor& first,
-    int64_t start,
-    int64_t count);
+/// f[lambda_i, lambda_j, lambda_k], n^3 of them, in slices.
+class SecondDifferences {
+ public:
+  SecondDifferences(const ScalarFunction& f, const at::Tensor& eigenvalues);
+
+  /// For start <= k < start + count: (*, n, n, count).
+  at::Tensor slice(int64_t start, int64_t count) const;
+
+ private:
+  ScalarFunction f_;
+  at::Tensor x_; // eigenvalues, in units of their largest where f is homogeneous
+  at::Tensor unit_; // what the differences are then to be multiplied with
+  at::Tensor jets_; // and
+  at::Tensor first_; // first differences, if there is no closed form
+};
 
 /// The transpose of jets -> first differences: sum_ij C_ij f[lambda_i, lambda_j] = sum_ki result_ki jets_ki for symmetric
 /// C (*, n, n); the formula of each pair as chosen for `f`.

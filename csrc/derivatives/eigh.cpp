@@ -1,6 +1,5 @@
 #include "derivatives/eigh.h"
 
-#include "derivatives/constant.h"
 #include "derivatives/gaps.h"
 #include "derivatives/hermitian_part.h"
 #include "derivatives/judge_cotangents.h"
@@ -30,8 +29,7 @@ Tensor eigh_vjp(
     return hermitian_part(at::matmul(eigenvectors * judged.unsqueeze(-2), eigenvectors.mH()));
   }
   const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
-  const auto products = at::matmul(constant(eigenvectors).abs().mT(), constant(eigenvectors_cotangent).abs());
-  const auto magnitude = products + products.mT();
+  const auto magnitude = cotangent_magnitude(eigenvectors, eigenvectors_cotangent);
   const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, eigenvalues);
   const auto divided = divide_cotangent_by_gaps(skew_hermitian_part(W), magnitude, eigenvalues, rule);
   const auto inner = divided + at::diag_embed(diagonal);

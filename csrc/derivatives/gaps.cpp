@@ -7,6 +7,7 @@
 #include <ATen/ops/amax.h>
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/diag_embed.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
@@ -88,6 +89,11 @@ Tensor inverse_gaps(const Gaps& gaps, const Rule& rule, const Tensor& frozen) {
 }
 
 } // namespace
+
+Tensor cotangent_magnitude(const Tensor& eigenvectors, const Tensor& eigenvectors_cotangent) {
+  const auto products = at::matmul(constant(eigenvectors).abs().mT(), constant(eigenvectors_cotangent).abs());
+  return products + products.mT();
+}
 
 Tensor divide_cotangent_by_gaps(const Tensor& S, const Tensor& magnitude, const Tensor& eigenvalues, const Rule& rule) {
   if (eigenvalues.sym_size(-1) == 0) {

@@ -21,6 +21,9 @@
 // s, masks and widths are constants of the differentiation.
 namespace spectralgrad::derivatives {
 
+/// N = |V|^T |gV| + (|V|^T |gV|)^T, (*, n, n), real: what the entries of V^H gV and its adjoint were summed from. A constant.
+at::Tensor cotangent_magnitude(const at::Tensor& eigenvectors, const at::Tensor& eigenvectors_cotangent);
+
 /// Reverse mode: F o S for S (*, n, n), the skew-Hermitian part of V^H gV.
 ///
 /// At a degeneracy S_ij = d_ij g_ij with g smooth if the loss does not depend on the basis inside an eigenspace, so S_ij
@@ -29,8 +32,7 @@ namespace spectralgrad::derivatives {
 /// values, not derivatives: S may vanish because the loss is stationary. Pairs so close that they are not resolvable stay
 /// out of the differentiation of F altogether.
 ///
-/// `magnitude` (*, n, n), real: N = |V|^T |gV| + (|V|^T |gV|)^T, what the entries of S were summed from. Only read by rules
-/// that gate.
+/// `magnitude`: `cotangent_magnitude`. Only read by rules that gate.
 at::Tensor divide_cotangent_by_gaps(
     const at::Tensor& S,
     const at::Tensor& magnitude,

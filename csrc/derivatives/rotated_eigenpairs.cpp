@@ -1,6 +1,5 @@
 #include "derivatives/rotated_eigenpairs.h"
 
-#include "derivatives/constant.h"
 #include "derivatives/gaps.h"
 #include "derivatives/hermitian_part.h"
 #include "derivatives/judge_rotations.h"
@@ -130,9 +129,8 @@ Tensor rotated_eigenpairs_vjp(
   auto inner = at::zeros_like(eigenvectors);
   if (eigenvectors_cotangent.defined()) {
     const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
-    const auto products = at::matmul(eigenvectors.abs().mT(), constant(eigenvectors_cotangent).abs());
-    inner = inner +
-        divide_cotangent_by_gaps(skew_hermitian_part(W), products + products.mT(), eigenvalues, Rule::gated());
+    const auto magnitude = cotangent_magnitude(eigenvectors, eigenvectors_cotangent);
+    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), magnitude, eigenvalues, Rule::gated());
   }
   if (eigenvalues_cotangent.defined()) {
     inner = inner + at::diag_embed(eigenvalues_cotangent);

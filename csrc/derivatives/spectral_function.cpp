@@ -84,21 +84,17 @@ Tensor finite_product(
   return differences.masked_fill(infinite, 0) * factor;
 }
 
-Tensor second_order(
-    const ScalarFunction& f,
-    const Tensor& eigenvalues,
-    const Tensor& first,
-    const Tensor& X,
-    const Tensor& Y) {
+Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y) {
   const auto n = eigenvalues.size(-1);
   auto sum = at::zeros_like(X);
   // n^3 differences, a few million at a time.
   constexpr int64_t entries_at_a_time = 1 << 21;
   const auto step = std::max<int64_t>(1, entries_at_a_time / std::max<int64_t>(1, X.numel()));
   const auto size = norm(X) * norm(Y);
+  const SecondDifferences all(f, eigenvalues);
   for (int64_t start = 0; start < n; start += step) {
     const auto count = std::min(step, n - start);
-    const auto differences = second_differences(f, eigenvalues, first, start, count);
+    const auto differences = all.slice(start, count);
     const auto left = [&](const Tensor& M) {
       return M.narrow(-1, start, count).unsqueeze(-2);
     };
@@ -127,14 +123,12 @@ Tensor spectral_function(
   TORCH_CHECK(
       f.name != "jets" || !f.jets.defined() || f.jets.size(-2) > 1,
       "spectralgrad.funm: Expected df and d2f to be given where a function is exported and differentiated, but only f is known");
-  const auto first = first_differences(f, eigenvalues);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
   if (directions.size() == 1) {
-    return from_eigenbasis(finite_product(f, eigenvalues, first, X, norm(X)), eigenvectors);
+    const auto differences = first_differences(f, eigenvalues);
+    return from_eigenbasis(finite_product(f, eigenvalues, differences, X, norm(X)), eigenvectors);
   }
-  return from_eigenbasis(
-      second_order(f, eigenvalues, first, X, in_eigenbasis(directions[1], eigenvectors)),
-      eigenvectors);
+  return from_eigenbasis(second_order(f, eigenvalues, X, in_eigenbasis(directions[1], eigenvectors)), eigenvectors);
 }
 
 Tensor spectral_function_transposed(

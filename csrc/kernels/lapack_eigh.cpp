@@ -1,20 +1,19 @@
 #include "kernels/lapack_eigh.h"
 
 #include "kernels/judge.h"
+#include "kernels/lowest_index.h"
+#include "ops/arguments.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
-#include <c10/util/StringUtil.h>
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 // LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
@@ -248,8 +247,7 @@ std::tuple<Tensor, Tensor> lapack_eigh(
       A.sizes().slice(0, A.dim() - 1),
       A.options().dtype(c10::toRealValueType(A.scalar_type())));
   const auto vectors = compute_eigenvectors ? at::empty(A.sizes(), A.options()) : Tensor();
-  constexpr auto none = std::numeric_limits<int64_t>::max();
-  std::atomic<int64_t> failed{none};
+  LowestIndex failed;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
     using real_t = typename RealOf<scalar_t>::type;
     const auto* from = columns.const_data_ptr<scalar_t>();
@@ -263,19 +261,17 @@ std::tuple<Tensor, Tensor> lapack_eigh(
       Solver<scalar_t> solver(n, uplo, compute_eigenvectors);
       for (auto i = begin; i < end; ++i) {
         if (solver.solve(from + i * n * n, values + i * n, to == nullptr ? nullptr : to + i * n * n) != 0) {
-          auto first = failed.load();
-          while (i < first && !failed.compare_exchange_weak(first, i)) {
-          }
+          failed.found(i);
         }
       }
     });
   });
   TORCH_CHECK_LINALG(
-      failed == none,
+      !failed.any(),
       "spectralgrad.",
       function,
       ": ",
-      A.dim() > 2 ? c10::str("(Batch element ", failed.load(), "): ") : "",
+      ops::batch_element(A.dim() > 2, failed.value()),
       "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues.");
   return {std::move(eigenvalues), compute_eigenvectors ? vectors.mT() : Tensor()};
 }

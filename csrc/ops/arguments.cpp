@@ -1,5 +1,7 @@
 #include "ops/arguments.h"
 
+#include "kernels/lowest_index.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -7,11 +9,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
 #include <c10/util/accumulate.h>
 
-#include <atomic>
 #include <cmath>
-#include <limits>
 
 namespace spectralgrad::ops {
 namespace {
@@ -107,6 +108,10 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       UPLO);
 }
 
+std::string batch_element(bool is_batch, int64_t matrix) {
+  return is_batch ? c10::str("(Batch element ", matrix, "): ") : "";
+}
+
 Tensor is_not_finite(const Tensor& A, std::string_view UPLO) {
   if (A.device().is_cpu()) {
     auto result = at::empty(batch_shape(A), A.options().dtype(at::kBool));
@@ -126,19 +131,16 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO, 
     return;
   }
   const auto n = A.size(-1);
-  constexpr auto none = std::numeric_limits<int64_t>::max();
-  std::atomic<int64_t> first{none}; // in the whole batch, so that the sentence does not depend on the threads
+  kernels::LowestIndex not_finite; // in the whole batch
   scan(A, UPLO, [&](int64_t matrix, int64_t position) {
     if (position >= 0) {
-      const auto index = matrix * n * n + position;
-      auto current = first.load();
-      while (index < current && !first.compare_exchange_weak(current, index)) {
-      }
+      not_finite.found(matrix * n * n + position);
     }
   });
-  if (first == none) {
+  if (!not_finite.any()) {
     return;
   }
+  const auto first = not_finite.value();
   const auto matrix = first / (n * n);
   const auto row = first % (n * n) / n;
   const auto column = first % n;
@@ -147,7 +149,7 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO, 
       "spectralgrad.",
       function,
       ": ",
-      A.dim() > 2 ? c10::str("(Batch element ", matrix, "): ") : "",
+      batch_element(A.dim() > 2, matrix),
       "Expected the ",
       is_upper(UPLO) ? "upper" : "lower",
       " triangle of ",

@@ -21,6 +21,9 @@ void check_hermitian_arguments(
     std::string_view UPLO,
     std::string_view name = "A");
 
+/// Which matrix a sentence is about, in torch's words; nothing where there is only one.
+std::string batch_element(bool is_batch, int64_t matrix);
+
 /// For each matrix of the batch (*), whether the triangle that is read holds a NaN or an Inf; bool.
 at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
 

@@ -1,5 +1,6 @@
 #include <spectralgrad/density_matrix.h>
 
+#include "autograd/no_autocast.h"
 #include "derivatives/chemical_potential.h"
 #include "derivatives/constant.h"
 #include "derivatives/fermi.h"
@@ -151,7 +152,7 @@ DensityMatrix compute(
     const std::optional<Tensor>& overlap,
     double spin,
     bool full) {
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const autograd::NoAutocast no_autocast;
   TORCH_CHECK_VALUE(
       electrons.has_value() != given_mu.has_value(),
       "spectralgrad.density_matrix: Expected one of electrons and mu, but got ",

@@ -64,7 +64,7 @@ Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
       "spectralgrad.",
       function,
       ": ",
-      eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "",
+      batch_element(eigenvalues.dim() > 1, matrix),
       "Expected A to be ",
       expected);
 }

@@ -12,7 +12,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/ones_like.h>
 #include <c10/util/Exception.h>
-#include <c10/util/StringUtil.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -131,14 +130,7 @@ Tensor fill_levels_kernel(
       if (checks() == Checks::ignore) {
         occupations.view({-1, n})[matrix].fill_(std::numeric_limits<double>::quiet_NaN());
       } else {
-        raise_cut(
-            function,
-            argument,
-            capacity,
-            cut,
-            levels,
-            wanted,
-            eigenvalues.dim() > 1 ? c10::str("(Batch element ", matrix, "): ") : "");
+        raise_cut(function, argument, capacity, cut, levels, wanted, batch_element(eigenvalues.dim() > 1, matrix));
       }
     }
   }

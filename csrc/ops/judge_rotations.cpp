@@ -1,6 +1,7 @@
 #include "derivatives/judge_rotations.h"
 
 #include "autograd/differentiable_op.h"
+#include "derivatives/gaps.h"
 #include "derivatives/hermitian_part.h"
 #include "derivatives/tolerances.h"
 #include "kernels/cluster_pairs.h"
@@ -49,14 +50,11 @@ struct Products {
   Tensor W;
   Tensor magnitude;
 
-  Products(const Tensor& V, const Tensor& gV) : W(at::matmul(V.mH(), gV)) {
-    const auto products = at::matmul(V.abs().mT(), gV.abs());
-    magnitude = products + products.mT();
-  }
+  Products(const Tensor& V, const Tensor& gV)
+      : W(at::matmul(V.mH(), gV)), magnitude(derivatives::cotangent_magnitude(V, gV)) {}
 };
 
-void judge_phases(const Tensor& V, const Tensor& gV, double tolerance) {
-  const Products products(V, gV);
+void judge_phases(const Products& products, double tolerance) {
   const auto phases = at::imag(products.W.diagonal(0, -2, -1)).abs();
   if ((phases > tolerance * products.magnitude.diagonal(0, -2, -1)).any().item<bool>()) {
     kernels::act_on({kernels::Finding::phases});
@@ -135,9 +133,6 @@ Tensor judge_kernel(
     return partners;
   }
   const auto tolerance = tolerances::gauge(eigenvalues.scalar_type());
-  if (eigenvectors_cotangent && eigenvectors.is_complex() && checks() != Checks::ignore) {
-    judge_phases(eigenvectors, *eigenvectors_cotangent, tolerance);
-  }
   const auto places = at::arange(partners.size(-1), partners.options());
   const auto reject = [&](const Tensor& which, const std::string& what) {
     const auto rejected = which.logical_and(partners != places);
@@ -145,8 +140,11 @@ Tensor judge_kernel(
     partners = at::where(rejected, places, partners);
   };
   if (eigenvectors_cotangent) {
-    // Where the eigenvalues are equal to rounding, as they are.
     const Products products(eigenvectors, *eigenvectors_cotangent);
+    if (eigenvectors.is_complex() && checks() != Checks::ignore) {
+      judge_phases(products, tolerance);
+    }
+    // Where the eigenvalues are equal to rounding, as they are.
     const auto skew = derivatives::skew_hermitian_part(products.W).abs();
     const auto of_pair = [&](const Tensor& x) {
       auto shape = partners.sizes().vec();

@@ -186,13 +186,9 @@ Tensor call_spectral_trace(const autograd::variable_list& inputs) {
   return trace_op().call(inputs[0], inputs[1], inputs[2], inputs[3]);
 }
 
-Tensor spectral_function(
-    const ScalarFunction& f,
-    const Eigenpairs& pairs,
-    const Tensor& first_direction,
-    const Tensor& second_direction) {
+Tensor spectral_function(const ScalarFunction& f, const Eigenpairs& pairs) {
   return call_spectral_function(
-      {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, first_direction, second_direction},
+      {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, Tensor(), Tensor()},
       f.name,
       f.parameters);
 }

@@ -5,7 +5,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <string_view>
-#include <utility>
 
 // The operators that every function of a matrix is made of. A is read once, by `eigenpairs`, whose results are constants of
 // every differentiation. All that depends on A takes A beside them, unread, for autograd to follow.
@@ -30,13 +29,8 @@ struct Eigenpairs {
 /// `eigh`, and `c10::LinAlgError` where an eigenvalue is outside `domain`; under `Checks::ignore` such a matrix gives NaN.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
-/// D_m of derivatives/spectral_function.h with up to two directions, undefined if absent; differentiable in A, in the jets of
-/// `f` and in the directions, in A twice in all.
-at::Tensor spectral_function(
-    const derivatives::ScalarFunction& f,
-    const Eigenpairs& pairs,
-    const at::Tensor& first_direction = {},
-    const at::Tensor& second_direction = {});
+/// f(A), D_0 of derivatives/spectral_function.h; differentiable in the jets of `f`, and twice in A.
+at::Tensor spectral_function(const derivatives::ScalarFunction& f, const Eigenpairs& pairs);
 
 /// sum_i f(lambda_i), (*), of f given as jets.
 at::Tensor spectral_trace(const Eigenpairs& pairs, const at::Tensor& jets);

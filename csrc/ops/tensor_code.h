@@ -1,7 +1,8 @@
 #pragma once
 
+#include "autograd/no_autocast.h"
+
 #include <c10/core/DispatchKey.h>
-#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 namespace spectralgrad::ops {
@@ -25,7 +26,7 @@ class TensorCode {
  private:
   bool conjugate_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Conjugate);
   bool negative_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Negative);
-  c10::impl::ExcludeDispatchKeyGuard no_autocast_{c10::autocast_dispatch_keyset};
+  autograd::NoAutocast no_autocast_;
 };
 
 } // namespace spectralgrad::ops

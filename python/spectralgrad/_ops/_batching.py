@@ -15,8 +15,7 @@ def _leading(x: Any, dim: int | None, size: int) -> Any:
     return x.unsqueeze(0).expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
 
 
-def register_batching(name: str) -> None:
-    """For the operator `spectralgrad::name`, whose tensors, given and returned, all carry the batch."""
+def _register(name: str) -> None:
     operator: Callable[..., Any] = getattr(torch.ops.spectralgrad, name)
 
     def batched(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -26,9 +25,11 @@ def register_batching(name: str) -> None:
     torch.library.register_vmap(f"spectralgrad::{name}", batched)
 
 
+def register_batching(*names: str) -> None:
+    """For operators `spectralgrad::name`, whose tensors, given and returned, all carry the batch."""
+    for name in names:
+        _register(name)
+
+
 # What derivatives call between tensor operations; see csrc/derivatives.
-register_batching("constant")
-register_batching("judge_cotangents")
-register_batching("eigh_vjp")
-register_batching("watch_second_order")
-register_batching("warn_of_second_order")
+register_batching("constant", "judge_cotangents", "eigh_vjp", "watch_second_order", "warn_of_second_order")

@@ -50,9 +50,8 @@ def _nested(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
     return (*rows, last)
 
 
-def _repeated(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
-    """The same by plain autograd: torch.func does without saved-tensor hooks."""
-    y = f(x)
+def _repeated(f: Elementwise, x: Tensor, y: Tensor, order: int) -> tuple[Tensor, ...]:
+    """The same by plain autograd: torch.func does without saved-tensor hooks. `y` is f(x)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         rows = [f(x)]
@@ -67,9 +66,9 @@ def _repeated(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
     return tuple(rows) if made_of_more else tuple(row.detach() for row in rows)
 
 
-def _derivatives(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
+def _derivatives(f: Elementwise, x: Tensor, y: Tensor, order: int) -> tuple[Tensor, ...]:
     traced = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
-    return (_nested if traced else _repeated)(f, x, order)
+    return _nested(f, x, order) if traced else _repeated(f, x, y, order)
 
 
 def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
@@ -78,7 +77,7 @@ def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
     # The last one given is the one to differentiate.
     for missing in range(order - len(rows) + 1, 0, -1):
         try:
-            rows += _derivatives(given[-1], x, missing)[1:]
+            rows += _derivatives(given[-1], x, rows[-1], missing)[1:]
             break
         except RuntimeError:
             # What some operations have no derivative for may be left out, if it is beyond the second derivative.

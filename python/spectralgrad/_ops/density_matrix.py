@@ -9,8 +9,7 @@ from torch import Tensor
 from ._arguments import check_tensor
 from ._batching import register_batching
 
-for _name in ("hermitian", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full"):
-    register_batching(_name)
+register_batching("hermitian", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
 
 _FUNCTION = "spectralgrad.density_matrix"
 

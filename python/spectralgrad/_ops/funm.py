@@ -11,10 +11,8 @@ from ._arguments import check_tensor
 from ._batching import register_batching
 from ._jets import Elementwise, jets
 
-for _name in ("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace"):
-    register_batching(_name)
-for _name in ("expm", "logm", "sqrtm", "invsqrtm", "powm"):
-    register_batching(_name)
+register_batching("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace")
+register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm")
 
 
 def expm(A: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ from ._arguments import check_tensor, may_be_differentiated
 from ._batching import register_batching
 from .eigh import eigh
 
-for _name in ("once", "judge_rotations", "rotated_eigenpairs"):
-    register_batching(_name)
+register_batching("once", "judge_rotations", "rotated_eigenpairs")
 
 _T = TypeVar("_T")
 

@@ -6,10 +6,12 @@ A time depends on the machine and on its other work; a ratio of interleaved repe
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch.utils.benchmark import Timer
 
 
 @dataclass(frozen=True)
@@ -22,26 +24,20 @@ class Timing:
     minimum_ratio: float
 
 
-def _time(call: Callable[[], Any], loops: int) -> float:
-    started = time.perf_counter()
-    for _ in range(loops):
-        call()
-    return (time.perf_counter() - started) / loops
-
-
 def interleaved(calls: Mapping[str, Callable[[], Any]], *, repeats: int, seconds: float) -> dict[str, Timing]:
     """Times the calls in turn, ``repeats`` times, each turn for about ``seconds``; the first is what ratios are of.
 
     The median ratio is that of the repeats' ratios, the minimum one that of the fastest repeats.
     """
-    loops = {}
-    for name, call in calls.items():
-        call()
-        loops[name] = max(1, round(seconds / _time(call, 2)))
+    timers = {
+        name: Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+        for name, call in calls.items()
+    }
+    loops = {name: max(1, round(seconds / timer.timeit(3).mean)) for name, timer in timers.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
-        for name, call in calls.items():
-            taken[name].append(_time(call, loops[name]))
+        for name, timer in timers.items():
+            taken[name].append(timer.timeit(loops[name]).mean)
     ours = taken[next(iter(taken))]
     return {
         name: Timing(
