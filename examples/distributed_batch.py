@@ -38,4 +38,5 @@ print(
     f"off by {difference:.0e} from one process's\n",
     end="",  # one write, that lines of two processes do not mix
 )
+distributed.barrier()  # gloo may abort where one process is gone before the other is done
 distributed.destroy_process_group()
