@@ -13,17 +13,19 @@
 namespace spectralgrad::autograd {
 
 void Eigh::Options::save(Dictionary& dictionary) const {
-  // UPLO is not needed: the gradient is Hermitian, whichever triangle was read.
+  // UPLO is not needed: the gradient is Hermitian, whichever triangle was read. Nor is the method.
   dictionary["rule"] = rule.name();
   dictionary["parameters"] = rule.parameters();
 }
 
 Eigh::Options Eigh::Options::load(const Dictionary& dictionary) {
-  return {"", Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector())};
+  return {"", Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()), {}};
 }
 
 variable_list Eigh::forward(const variable_list& inputs, const Options& options) {
-  auto [eigenvalues, eigenvectors] = spectralgrad::eigh(inputs[0], options.UPLO, options.rule);
+  const ops::EncodedRule rule(options.rule);
+  auto [eigenvalues, eigenvectors] =
+      ops::call_eigh(inputs[0], options.UPLO, rule.name, rule.parameters, options.method);
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 
@@ -43,11 +45,14 @@ std::tuple<Tensor, Tensor> eigh_autograd(
     const Tensor& A,
     std::string_view UPLO,
     ops::RuleName rule,
-    ops::RuleParameters parameters) {
+    ops::RuleParameters parameters,
+    ops::MethodName method) {
   if (!derivatives::is_differentiated(A)) {
-    return below_autograd([&] { return ops::call_eigh(A, UPLO, rule, parameters); });
+    return below_autograd([&] { return ops::call_eigh(A, UPLO, rule, parameters, method); });
   }
-  auto outputs = differentiable<Eigh>({A}, {std::string(UPLO), ops::resolve_rule(rule, parameters)});
+  auto outputs = differentiable<Eigh>(
+      {A},
+      {std::string(UPLO), ops::resolve_rule(rule, parameters), std::optional<std::string>(method)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 

@@ -4,6 +4,7 @@
 
 #include "autograd/differentiable_op.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,7 @@ struct Eigh {
   struct Options {
     std::string UPLO;
     Rule rule;
+    std::optional<std::string> method; // ops/hermitian_decomposition.h
 
     void save(Dictionary& dictionary) const;
     static Options load(const Dictionary& dictionary);

@@ -58,7 +58,8 @@ std::tuple<Tensor, Tensor> linalg_eigh_autograd(
   if (!installation().active || (!autograd::requires_grad({A}) && !autograd::has_tangent(A))) {
     return torch_eigh(keys, A, UPLO, compute_eigenvectors);
   }
-  auto outputs = autograd::differentiable<autograd::Eigh>({A}, {std::string(UPLO), installed_rule()});
+  // The same values, to the bit, as without derivatives: signs of eigenvectors that come and go with requires_grad would be news.
+  auto outputs = autograd::differentiable<autograd::Eigh>({A}, {std::string(UPLO), installed_rule(), "torch"});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 

@@ -15,6 +15,11 @@ inline double eps(c10::ScalarType dtype) {
                                                                 : std::numeric_limits<float>::epsilon();
 }
 
+/// Entries of a matrix up to this fraction of the largest are nothing to a decomposition: their squares, with which it works,
+/// come near to underflow, and they are nothing beside eps. In float32 3e-17, in float64 1e-140.
+template <typename T>
+inline constexpr T negligible = sizeof(T) == 4 ? T(3e-17) : T(1e-140);
+
 /// Noise gate, in units of eps*N: skew(V^H gV) carries rounding of at most 0.9 eps*N (measured up to n = 256), so an
 /// entry that passes at 4 is signal to better than a quarter, and one that is dropped costs no more than its noise.
 inline constexpr double gate_noise = 4.0;

@@ -1,19 +1,18 @@
 #include "kernels/lapack_eigh.h"
 
+#include "derivatives/tolerances.h"
 #include "kernels/judge.h"
 #include "kernels/lowest_index.h"
-#include "ops/arguments.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/Exception.h>
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 // LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
@@ -80,10 +79,7 @@ namespace spectralgrad::kernels {
 namespace {
 
 using at::Tensor;
-
-bool lapack_is_there() {
-  return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
-}
+using lanes::EighFindings;
 
 /// Within it, MKL uses no threads of its own in this thread.
 class SequentialLapack {
@@ -159,98 +155,151 @@ int syevd(
   return info;
 }
 
-/// One thread's: buffers, which ATen aligns alike.
+enum class Outcome { done, not_finite, not_converged };
+
+/// One thread's.
 template <typename scalar_t>
 class Solver {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  Solver(int64_t n, char uplo, bool vectors) : n_(static_cast<int>(n)), uplo_(uplo), job_(vectors ? 'V' : 'N') {
+  Solver(int64_t n, bool upper, bool vectors) : n_(static_cast<int>(n)), upper_(upper), job_(vectors ? 'V' : 'N') {
     scalar_t work{};
     real_t reals{};
     int integers = 0;
-    syevd(job_, uplo_, n_, static_cast<scalar_t*>(nullptr), nullptr, &work, &reals, &integers, Workspace());
+    syevd(job_, 'L', n_, static_cast<scalar_t*>(nullptr), nullptr, &work, &reals, &integers, size_);
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
-    matrix_ = buffer<scalar_t>(n * n);
-    eigenvalues_ = buffer<real_t>(n);
-    work_ = buffer<scalar_t>(size_.work);
-    reals_ = buffer<real_t>(size_.real);
-    integers_ = buffer<int>(size_.integer);
+    // In one piece, every part at the same alignment for every matrix: what LAPACK rounds depends on it.
+    int64_t bytes = 0;
+    const auto place = [&](int64_t count, size_t of_each) {
+      constexpr int64_t alignment = 64;
+      const auto at = bytes;
+      bytes += (std::max<int64_t>(count, 1) * static_cast<int64_t>(of_each) + alignment - 1) / alignment * alignment;
+      return at;
+    };
+    const auto matrix = place(n * n, sizeof(scalar_t));
+    const auto eigenvalues = place(n, sizeof(real_t));
+    const auto work_at = place(size_.work, sizeof(scalar_t));
+    const auto reals_at = place(size_.real, sizeof(real_t));
+    const auto integers_at = place(size_.integer, sizeof(int));
+    memory_ = at::empty({bytes}, at::kByte);
+    auto* begin = static_cast<char*>(memory_.mutable_data_ptr());
+    matrix_ = reinterpret_cast<scalar_t*>(begin + matrix);
+    eigenvalues_ = reinterpret_cast<real_t*>(begin + eigenvalues);
+    work_ = reinterpret_cast<scalar_t*>(begin + work_at);
+    reals_ = reinterpret_cast<real_t*>(begin + reals_at);
+    integers_ = reinterpret_cast<int*>(begin + integers_at);
   }
 
-  /// Of a matrix column by column; leaves eigenvectors, if asked for, column by column. LAPACK's info.
-  int solve(const scalar_t* A, real_t* eigenvalues, scalar_t* eigenvectors) {
-    const auto bytes = sizeof(scalar_t) * n_ * n_;
-    auto* matrix = data<scalar_t>(matrix_);
-    auto* values = data<real_t>(eigenvalues_);
-    std::memcpy(matrix, A, bytes);
-    const auto info = syevd(
-        job_,
-        uplo_,
-        n_,
-        matrix,
-        values,
-        data<scalar_t>(work_),
-        data<real_t>(reals_),
-        data<int>(integers_),
-        size_);
-    std::copy_n(values, n_, eigenvalues);
-    if (eigenvectors != nullptr) {
-      std::memcpy(eigenvectors, matrix, bytes);
+  /// Of a matrix row by row. NaN if it holds a NaN or an Inf; what does not converge is left undefined. Eigenvectors, if asked
+  /// for, one after the other.
+  Outcome solve(const scalar_t* A, real_t* eigenvalues, scalar_t* eigenvectors) {
+    auto outcome = Outcome::done;
+    if (!load(A, upper_)) {
+      outcome = Outcome::not_finite;
+      std::fill_n(eigenvalues_, n_, std::numeric_limits<real_t>::quiet_NaN());
+      std::fill_n(matrix_, n_ * n_, scalar_t(std::numeric_limits<real_t>::quiet_NaN()));
+    } else if (!solve_in_place(upper_)) {
+      // MKL loses some matrices of low rank in single precision. From the other triangle it goes another way.
+      load(A, !upper_);
+      outcome = solve_in_place(!upper_) ? Outcome::done : Outcome::not_converged;
     }
-    return info;
+    std::copy_n(eigenvalues_, n_, eigenvalues);
+    if (eigenvectors != nullptr) {
+      std::memcpy(eigenvectors, matrix_, sizeof(scalar_t) * n_ * n_);
+    }
+    return outcome;
   }
 
  private:
-  template <typename T>
-  static Tensor buffer(int64_t count) {
-    return at::empty({std::max<int64_t>(count, 1) * static_cast<int64_t>(sizeof(T))}, at::kByte);
+  /// Copies the triangle that is read to the upper or the lower one, column by column; whether it is finite.
+  bool load(const scalar_t* A, bool to_upper) {
+    using Limits = std::numeric_limits<real_t>;
+    real_t largest = 0;
+    real_t zeros = 0; // NaN for NaN and Inf
+    std::fill_n(matrix_, n_ * n_, scalar_t(0));
+    const auto add = [&](real_t x) {
+      largest = std::max(largest, std::abs(x));
+      zeros += x * 0;
+    };
+    for (int64_t i = 0; i < n_; ++i) {
+      const auto end = upper_ ? n_ : i + 1;
+      for (int64_t j = upper_ ? i : 0; j < end; ++j) {
+        auto entry = A[i * n_ + j];
+        if constexpr (!std::is_same_v<scalar_t, real_t>) {
+          // MKL reads it now and then.
+          entry = i == j ? scalar_t(entry.real()) : entry;
+          add(entry.imag());
+          add(entry.real());
+        } else {
+          add(entry);
+        }
+        if (to_upper == upper_) {
+          matrix_[j * n_ + i] = entry;
+        } else {
+          matrix_[i * n_ + j] = conjugate(entry);
+        }
+      }
+    }
+    // MKL loses the eigenvalues of matrices with some entries whose squares underflow beside the others', or the process.
+    const auto least = std::max(largest * tolerances::negligible<real_t>, Limits::min());
+    if (largest * Limits::epsilon() >= least) {
+      const auto flush = [&](real_t x) {
+        return std::abs(x) < least ? real_t(0) : x;
+      };
+      for (int64_t i = 0; i < n_ * n_; ++i) {
+        auto& entry = matrix_[i];
+        if constexpr (std::is_same_v<scalar_t, real_t>) {
+          entry = flush(entry);
+        } else {
+          entry = {flush(entry.real()), flush(entry.imag())};
+        }
+      }
+    }
+    return zeros == 0;
   }
 
-  template <typename T>
-  static T* data(const Tensor& bytes) {
-    return static_cast<T*>(bytes.mutable_data_ptr());
+  /// Whether it converged.
+  bool solve_in_place(bool upper) {
+    const auto info = syevd(job_, upper ? 'U' : 'L', n_, matrix_, eigenvalues_, work_, reals_, integers_, size_);
+    return info == 0 && std::none_of(eigenvalues_, eigenvalues_ + n_, [](real_t x) { return std::isnan(x); });
   }
 
   int n_;
-  char uplo_;
+  bool upper_;
   char job_;
   Workspace size_;
-  Tensor matrix_;
-  Tensor eigenvalues_;
-  Tensor work_;
-  Tensor reals_;
-  Tensor integers_;
+  Tensor memory_;
+  scalar_t* matrix_ = nullptr;
+  real_t* eigenvalues_ = nullptr;
+  scalar_t* work_ = nullptr;
+  real_t* reals_ = nullptr;
+  int* integers_ = nullptr;
 };
 
 } // namespace
 
-bool use_lapack_eigh(const Tensor& A) {
-  const auto n = A.size(-1);
-  const auto count = n == 0 ? 0 : A.numel() / (n * n);
-  // Threads inside a matrix help large ones only; those that are alone need them.
-  constexpr int64_t large = 512;
-  return lapack_is_there() && A.device().is_cpu() && count > 0 && (n < large || count >= at::get_num_threads());
+bool lapack_is_there() {
+  return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
 }
 
-std::tuple<Tensor, Tensor> lapack_eigh(
-    const char* function,
+std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(
     const Tensor& A,
     std::string_view UPLO,
     bool compute_eigenvectors) {
   const auto n = A.size(-1);
-  const auto batch = A.sizes().slice(0, A.dim() - 2);
-  const auto count = c10::multiply_integers(batch);
-  const auto columns = A.mT().resolve_conj().resolve_neg().contiguous();
-  const char uplo = UPLO == "L" || UPLO == "l" ? 'L' : 'U';
+  const auto count = c10::multiply_integers(A.sizes().slice(0, A.dim() - 2));
+  const auto matrices = A.resolve_conj().resolve_neg().contiguous();
+  const bool upper = UPLO == "U" || UPLO == "u";
   auto eigenvalues = at::empty(
       A.sizes().slice(0, A.dim() - 1),
       A.options().dtype(c10::toRealValueType(A.scalar_type())));
   const auto vectors = compute_eigenvectors ? at::empty(A.sizes(), A.options()) : Tensor();
-  LowestIndex failed;
+  LowestIndex not_finite;
+  LowestIndex not_converged;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
     using real_t = typename RealOf<scalar_t>::type;
-    const auto* from = columns.const_data_ptr<scalar_t>();
+    const auto* from = matrices.template const_data_ptr<scalar_t>();
     auto* values = eigenvalues.template mutable_data_ptr<real_t>();
     auto* to = compute_eigenvectors ? vectors.template mutable_data_ptr<scalar_t>() : nullptr;
     // About ten microseconds' worth.
@@ -258,22 +307,25 @@ std::tuple<Tensor, Tensor> lapack_eigh(
     const auto grain = std::max<int64_t>(1, operations_per_task / (n * n * n));
     at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
       const SequentialLapack sequential;
-      Solver<scalar_t> solver(n, uplo, compute_eigenvectors);
+      Solver<scalar_t> solver(n, upper, compute_eigenvectors);
       for (auto i = begin; i < end; ++i) {
-        if (solver.solve(from + i * n * n, values + i * n, to == nullptr ? nullptr : to + i * n * n) != 0) {
-          failed.found(i);
+        switch (solver.solve(from + i * n * n, values + i * n, to == nullptr ? nullptr : to + i * n * n)) {
+          case Outcome::not_finite:
+            not_finite.found(i);
+            break;
+          case Outcome::not_converged:
+            not_converged.found(i);
+            break;
+          case Outcome::done:
+            break;
         }
       }
     });
   });
-  TORCH_CHECK_LINALG(
-      !failed.any(),
-      "spectralgrad.",
-      function,
-      ": ",
-      ops::batch_element(A.dim() > 2, failed.value()),
-      "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues.");
-  return {std::move(eigenvalues), compute_eigenvectors ? vectors.mT() : Tensor()};
+  return {
+      std::move(eigenvalues),
+      compute_eigenvectors ? vectors.mT() : Tensor(),
+      EighFindings{not_finite.value(), not_converged.value()}};
 }
 
 } // namespace spectralgrad::kernels

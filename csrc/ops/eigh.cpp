@@ -13,6 +13,7 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
+using ops::MethodName;
 using ops::RuleName;
 using ops::RuleParameters;
 
@@ -20,14 +21,21 @@ std::tuple<Tensor, Tensor> eigh_kernel(
     const Tensor& A,
     std::string_view UPLO,
     RuleName rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    MethodName method) {
   ops::check_hermitian_arguments("eigh", A, UPLO);
   const auto resolved = ops::resolve_rule(rule, parameters);
-  auto [eigenvalues, eigenvectors] = ops::hermitian_decomposition("eigh", A, UPLO, /*compute_eigenvectors=*/true);
+  auto [eigenvalues, eigenvectors] =
+      ops::hermitian_decomposition("eigh", A, UPLO, /*compute_eigenvectors=*/true, method);
   return {ops::split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
 }
 
-std::tuple<Tensor, Tensor> eigh_meta(const Tensor& A, std::string_view UPLO, RuleName rule, RuleParameters parameters) {
+std::tuple<Tensor, Tensor> eigh_meta(
+    const Tensor& A,
+    std::string_view UPLO,
+    RuleName rule,
+    RuleParameters parameters,
+    MethodName) {
   ops::check_hermitian_arguments("eigh", A, UPLO);
   ops::resolve_rule(rule, parameters);
   return ops::hermitian_decomposition_meta(A);
@@ -41,7 +49,7 @@ std::tuple<Tensor&, Tensor&> eigh_out_kernel(
     Tensor& eigenvalues,
     Tensor& eigenvectors) {
   ops::check_out_not_differentiated("eigh", {A, eigenvalues, eigenvectors});
-  const auto result = eigh_kernel(A, UPLO, rule, parameters);
+  const auto result = eigh_kernel(A, UPLO, rule, parameters, std::nullopt);
   ops::write_out(std::get<0>(result), eigenvalues);
   ops::write_out(std::get<1>(result), eigenvectors);
   return {eigenvalues, eigenvectors};
@@ -53,17 +61,18 @@ std::tuple<Tensor, Tensor> ops::call_eigh(
     const Tensor& A,
     std::string_view UPLO,
     RuleName rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    MethodName method) {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::eigh", "")
-          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, RuleName, RuleParameters)>();
-  return op.call(A, UPLO, rule, parameters);
+          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, RuleName, RuleParameters, MethodName)>();
+  return op.call(A, UPLO, rule, parameters, method);
 }
 
 std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return ops::call_eigh(A, UPLO, encoded.name, encoded.parameters);
+  return ops::call_eigh(A, UPLO, encoded.name, encoded.parameters, std::nullopt);
 }
 
 std::tuple<Tensor&, Tensor&> eigh_out(
@@ -84,7 +93,7 @@ std::tuple<Tensor&, Tensor&> eigh_out(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "eigh(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[]) "
+      "eigh(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[], str? method=None) "
       "-> (Tensor eigenvalues, Tensor eigenvectors)");
   library.def(
       "eigh.out(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[], *, "

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ops/arguments.h"
+#include "ops/hermitian_decomposition.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -9,11 +10,12 @@
 
 namespace spectralgrad::ops {
 
-/// The operator itself, with the rule as it travels: what `spectralgrad::eigh` calls once it has encoded one.
+/// The operator itself, with the rule as it travels, and the way to decompose (ops/hermitian_decomposition.h).
 std::tuple<at::Tensor, at::Tensor> call_eigh(
     const at::Tensor& A,
     std::string_view UPLO,
     RuleName rule,
-    RuleParameters parameters);
+    RuleParameters parameters,
+    MethodName method);
 
 } // namespace spectralgrad::ops

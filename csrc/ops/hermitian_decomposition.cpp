@@ -1,5 +1,7 @@
 #include "ops/hermitian_decomposition.h"
 
+#include "kernels/batch_eigh.h"
+#include "kernels/eigh_method.h"
 #include "kernels/lapack_eigh.h"
 #include "ops/arguments.h"
 
@@ -15,16 +17,52 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
+using kernels::EighMethod;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-std::tuple<Tensor, Tensor> decompose(
+/// By torch.linalg.eigh's own code, which makes no sense of what is not finite.
+std::tuple<Tensor, Tensor> by_torch(
     const char* function,
     const Tensor& A,
     std::string_view UPLO,
     bool compute_eigenvectors) {
-  return kernels::use_lapack_eigh(A) ? kernels::lapack_eigh(function, A, UPLO, compute_eigenvectors)
-                                     : at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+  if (checks() != Checks::ignore) {
+    check_finite(function, A, UPLO);
+    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+  }
+  const auto bad = is_not_finite(A, UPLO);
+  if (!bad.any().item<bool>()) {
+    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+  }
+  auto [eigenvalues, eigenvectors] =
+      at::_linalg_eigh(A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors);
+  eigenvalues.masked_fill_(bad.unsqueeze(-1), nan);
+  if (compute_eigenvectors) {
+    eigenvectors.masked_fill_(bad.unsqueeze(-1).unsqueeze(-1), nan);
+  }
+  return {std::move(eigenvalues), std::move(eigenvectors)};
+}
+
+EighMethod parse_method(const char* function, std::string_view name, const Tensor& A) {
+  const bool can_choose = A.device().is_cpu() && A.numel() > 0;
+  if (name == "lanes" && A.size(-1) <= kernels::lanes::largest_n) {
+    return can_choose ? EighMethod::lanes : EighMethod::torch;
+  }
+  if (name == "lapack" && kernels::lapack_is_there()) {
+    return can_choose ? EighMethod::lapack : EighMethod::torch;
+  }
+  TORCH_CHECK_VALUE(
+      name == "torch",
+      "spectralgrad.",
+      function,
+      ": Expected method to be 'lanes' (for n up to ",
+      kernels::lanes::largest_n,
+      "), 'lapack' (where LibTorch brings it) or 'torch', but got '",
+      name,
+      "' for n = ",
+      A.size(-1));
+  return EighMethod::torch;
 }
 
 } // namespace
@@ -33,21 +71,25 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     const char* function,
     const Tensor& A,
     std::string_view UPLO,
-    bool compute_eigenvectors) {
-  if (checks() != Checks::ignore) {
+    bool compute_eigenvectors,
+    MethodName name) {
+  const auto method = name ? parse_method(function, *name, A) : kernels::eigh_method(A, compute_eigenvectors);
+  if (method == EighMethod::torch) {
+    return by_torch(function, A, UPLO, compute_eigenvectors);
+  }
+  auto [eigenvalues, eigenvectors, findings] = method == EighMethod::lanes
+      ? kernels::batch_eigh(A, UPLO, compute_eigenvectors)
+      : kernels::lapack_eigh(A, UPLO, compute_eigenvectors);
+  if (findings.not_finite != findings.none && checks() != Checks::ignore) {
     check_finite(function, A, UPLO);
-    return decompose(function, A, UPLO, compute_eigenvectors);
   }
-  const auto bad = is_not_finite(A, UPLO);
-  if (!bad.any().item<bool>()) {
-    return decompose(function, A, UPLO, compute_eigenvectors);
-  }
-  auto [eigenvalues, eigenvectors] =
-      decompose(function, A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors);
-  eigenvalues.masked_fill_(bad.unsqueeze(-1), nan);
-  if (compute_eigenvectors) {
-    eigenvectors.masked_fill_(bad.unsqueeze(-1).unsqueeze(-1), nan);
-  }
+  TORCH_CHECK_LINALG(
+      findings.not_converged == findings.none,
+      "spectralgrad.",
+      function,
+      ": ",
+      batch_element(A.dim() > 2, findings.not_converged),
+      "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues.");
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 

@@ -56,8 +56,9 @@ def test_decomposes(dtype: torch.dtype, batch: tuple[int, ...], n: int, UPLO: st
     tolerance = {"rtol": 0, "atol": 40 * eps(dtype)}
     torch.testing.assert_close((V * L.unsqueeze(-2)) @ V.mH, A, **tolerance)
     torch.testing.assert_close(V.mH @ V, torch.eye(n, dtype=dtype, device=device).expand_as(A), **tolerance)
-    assert torch.equal(L, torch.linalg.eigh(A, UPLO).eigenvalues)
-    assert torch.equal(V, torch.linalg.eigh(A, UPLO).eigenvectors)
+    torchs = torch.linalg.eigh(A, UPLO)
+    torch.testing.assert_close(L, torchs.eigenvalues, **tolerance)
+    assert V.stride() == torchs.eigenvectors.stride()
 
 
 @pytest.mark.parametrize("batch", SHAPES)
@@ -217,8 +218,9 @@ def test_place_in_the_batch_does_not_matter(dtype: torch.dtype, n: int, device: 
     if device == "cpu":
         for ours, expected in zip(sg.eigh(A[order]), sg.eigh(A), strict=True):
             assert torch.equal(ours, expected[order])
-        for ours, expected in zip(sg.eigh(A[3]), sg.eigh(A), strict=True):
-            assert torch.equal(ours, expected[3])
+        if n <= 8:  # Above, the method depends on the size of the batch.
+            for ours, expected in zip(sg.eigh(A[3]), sg.eigh(A), strict=True):
+                assert torch.equal(ours, expected[3])
         assert torch.equal(sg.eigvalsh(A[order]), sg.eigvalsh(A)[order])
     # To rounding, not to the bit: what matrix products round depends on how their data is aligned.
     assert relative_error(gradient(loss, A[order]), gradient(loss, A)[order]) <= 8 * n * eps(dtype)
@@ -301,7 +303,7 @@ def test_out_of_another_shape_is_resized_with_torchs_warning() -> None:
         out = _out(2)
         with pytest.warns(UserWarning, match="An output with one or more elements was resized"):
             eigh(A, out=out)
-        assert torch.equal(out[1], sg.eigh(A).eigenvectors)
+        assert torch.equal(out[1], eigh(A).eigenvectors)
 
 
 # --- errors: torch's types, and a sentence with what was expected and what came --------------------------------------

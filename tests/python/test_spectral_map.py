@@ -184,11 +184,11 @@ def test_gradient_at_small_gaps(
 @each_dtype
 @each_problem
 def test_gradient_at_larger_gaps(make: Callable[[Tensor], Problem], dtype: torch.dtype, m: int) -> None:
-    """Above the gaps that are closed, one evaluation is left: its noise over the gap."""
+    """Above the gaps that are closed, one evaluation is left: its noise, some 9 eps, over the gap."""
     for gap in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 3e-8, 2e-8):
         A = with_cluster(6, m, gap, dtype, seed=2)
         problem = make(M_of(6, dtype))
-        assert relative_error(map_gradient(problem, A), problem.exact(A)) <= max(1e-13, 1e-15 / gap), gap
+        assert relative_error(map_gradient(problem, A), problem.exact(A)) <= max(1e-13, 2e-15 / gap), gap
 
 
 @pytest.mark.parametrize("exactly", [True, False], ids=["exact", "rounding-level"])

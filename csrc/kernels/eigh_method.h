@@ -1,0 +1,20 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace spectralgrad::kernels {
+
+/// Ways to decompose Hermitian matrices.
+enum class EighMethod {
+  /// kernels/batch_eigh.h: one matrix in each lane of a SIMD register.
+  lanes,
+  /// kernels/lapack_eigh.h: one matrix on each thread.
+  lapack,
+  /// torch.linalg.eigh's: one matrix at a time, on all threads; and for all that is not on the CPU.
+  torch,
+};
+
+/// The fastest for matrices like these.
+EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors);
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,618 @@
+"""Hermitian matrices that decompositions find hard, and how far a decomposition of them is off.
+
+    python tests/python/spectra.py --help
+
+prints the worst ratios of each family; `test_accuracy.py` holds them to bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import networkx
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+class Draw:
+    """What a family is made of. All is float64 or complex128 and is rounded to `dtype` at the end."""
+
+    def __init__(self, n: int, dtype: torch.dtype, seed: int) -> None:
+        self.n = n
+        self.is_complex = dtype.is_complex
+        self.rng = np.random.default_rng([seed, n])
+        limits = torch.finfo(dtype)
+        self.eps, self.tiny, self.huge = limits.eps, limits.tiny, limits.max
+        self.steps = np.arange(n) / max(n - 1, 1)  # from 0 to 1
+
+    def normal(self, *shape: int) -> Array:
+        x = self.rng.standard_normal(shape)
+        return x + 1j * self.rng.standard_normal(shape) if self.is_complex else x
+
+    def uniform(self) -> Array:
+        """Entries in (-1, 1), or of the unit square."""
+        x = self.rng.uniform(-1, 1, (self.n, self.n))
+        return hermitian(x + 1j * self.rng.uniform(-1, 1, x.shape) if self.is_complex else x)
+
+    def signs(self) -> Array:
+        return self.rng.choice([-1.0, 1.0], self.n)
+
+    def with_spectrum(self, spectrum: Any) -> Array:
+        Q = np.linalg.qr(self.normal(self.n, self.n))[0]
+        return hermitian(Q * np.asarray(spectrum, dtype=float) @ Q.conj().T)
+
+    def turned(self, A: Any) -> Array:
+        """D A Dᴴ with a diagonal D of quarter turns, which rounds nothing: complex, of the same eigenvalues."""
+        A = np.asarray(A, dtype=float)
+        if not self.is_complex:
+            return A
+        phases = self.rng.choice(np.array([1, 1j, -1, -1j]), len(A))
+        return phases[:, None] * A * phases.conj()
+
+    def tridiagonal(self, diagonal: Any, off_diagonal: Any) -> Array:
+        off_diagonal = np.broadcast_to(off_diagonal, max(self.n - 1, 0))
+        off = np.diag(off_diagonal, 1) if self.n > 1 else np.zeros((1, 1))
+        return self.turned(np.diag(np.broadcast_to(diagonal, self.n)) + off + off.T)
+
+    def blocks(self, blocks: Iterable[Any]) -> Array:
+        """As many as are needed, the last one cut off."""
+        A = np.zeros((self.n, self.n), dtype=complex if self.is_complex else float)
+        row = 0
+        for block in blocks:
+            m = min(len(block), self.n - row)
+            A[row : row + m, row : row + m] = np.asarray(block)[:m, :m]
+            row += m
+            if row == self.n:
+                break
+        return A
+
+
+def hermitian(A: Array) -> Array:
+    """Of the lower triangle; halves of sums would overflow, and lose what is subnormal."""
+    lower = np.tril(A, -1)
+    return lower + lower.conj().T + np.diag(np.diag(A).real)
+
+
+Family = Callable[[Draw], Iterable[Array]]
+FAMILIES: dict[str, Family] = {}
+
+
+def _family(name: str) -> Callable[[Family], Family]:
+    def register(make: Family) -> Family:
+        FAMILIES[name] = make
+        return make
+
+    return register
+
+
+# --- LAPACK's: the numbers of dchkst.f -------------------------------------------------------------------------------
+
+
+def _lapack_spectra(d: Draw) -> dict[str, Array]:
+    return {
+        "even": 1 - d.steps * (1 - d.eps),
+        "geometric": d.eps**d.steps,
+        "clustered": np.where(np.arange(d.n) == 0, 1, d.eps),
+    }
+
+
+def _lapack() -> None:
+    over, under = (lambda d: d.huge**0.5), (lambda d: d.tiny**0.5)
+
+    def add(number: int, make: Callable[[Draw], Array]) -> None:
+        FAMILIES[f"LAPACK {number}"] = lambda d: [make(d)]
+
+    def spectrum(number: int, name: str, form: str, scale: Callable[[Draw], float] = lambda d: 1.0) -> None:
+        def make(d: Draw) -> Array:
+            values = _lapack_spectra(d)[name] * scale(d)
+            if form == "diagonal":
+                return np.diag(values * d.signs())
+            return d.with_spectrum(values if form == "positive" else values * d.signs())
+
+        add(number, make)
+
+    add(1, lambda d: np.zeros((d.n, d.n)))
+    add(2, lambda d: np.eye(d.n))
+    for first, form in [(3, "diagonal"), (8, "full"), (16, "positive")]:
+        for k, name in enumerate(["even", "geometric", "clustered"]):
+            spectrum(first + k, name, form)
+    spectrum(6, "geometric", "diagonal", over)
+    spectrum(7, "geometric", "diagonal", under)
+    spectrum(11, "even", "full", over)
+    spectrum(12, "even", "full", under)
+    add(13, lambda d: d.uniform())
+    add(14, lambda d: d.uniform() * over(d))
+    add(15, lambda d: d.uniform() * under(d))
+    spectrum(19, "even", "positive", over)
+    spectrum(20, "even", "positive", under)
+
+    def dominant(d: Draw) -> Array:
+        diagonal = d.eps**d.steps
+        return d.tridiagonal(diagonal, d.rng.uniform(-0.5, 0.5, d.n - 1) * np.sqrt(diagonal[1:] * diagonal[:-1]))
+
+    add(21, dominant)
+
+
+_lapack()
+
+
+# --- equal and near eigenvalues --------------------------------------------------------------------------------------
+
+
+@_family("repeated")
+def _repeated(d: Draw) -> Iterable[Array]:
+    """Every multiplicity up to n = 8; three of them above."""
+    multiplicities = range(1, d.n) if d.n <= 8 else (1, d.n // 2, d.n - 1)
+    for m in multiplicities:
+        yield d.with_spectrum([1.0] * m + [3.0] * (d.n - m))
+    yield d.with_spectrum(np.arange(d.n) // 2 - 1.0)
+    yield d.with_spectrum(np.arange(d.n) % 3 - 1.0)
+    yield d.with_spectrum(np.full(d.n, -3.0))
+
+
+@_family("rank one + identity")
+def _rank_one(d: Draw) -> Iterable[Array]:
+    u = d.normal(d.n, 1) / d.n**0.5
+    for size in (1.0, d.eps**0.5, 4 * d.eps):
+        yield np.eye(d.n) + size * hermitian(u @ u.conj().T)
+    yield d.turned(np.ones((d.n, d.n)) + np.eye(d.n))
+
+
+@_family("projector")
+def _projector(d: Draw) -> Iterable[Array]:
+    for rank in sorted({1, d.n // 2, d.n - 1} & set(range(1, d.n))):
+        yield d.with_spectrum(np.arange(d.n) < rank)
+
+
+@_family("clustered")
+def _clustered(d: Draw) -> Iterable[Array]:
+    """Half of the eigenvalues 1e-1 to 1e-15 apart, as far as the precision tells."""
+    m = (d.n + 1) // 2
+    for k in range(1, 16 if d.eps < 1e-10 else 9):
+        yield d.with_spectrum([*(1 + 10.0**-k * np.arange(m)), *(-np.arange(1, d.n - m + 1) / d.n)])
+
+
+@_family("nearly diagonal")
+def _nearly_diagonal(d: Draw) -> Iterable[Array]:
+    """About what a rotation may leave out, beside equal and beside distinct diagonal entries."""
+    for size in (1e-4, d.eps**0.5, d.eps, d.eps**1.5):
+        yield np.eye(d.n) + size * d.uniform()
+        yield np.diag(np.arange(1.0, d.n + 1)) + size * d.uniform()
+        yield size * d.uniform() * (1 - np.eye(d.n)) + np.diag(d.signs())
+
+
+@_family("Wilkinson")
+def _wilkinson(d: Draw) -> Iterable[Array]:
+    yield d.tridiagonal(abs(np.arange(d.n) - (d.n - 1) / 2), 1.0)
+
+
+@_family("glued Wilkinson")
+def _glued_wilkinson(d: Draw) -> Iterable[Array]:
+    for m in {max(d.n // 2, 1), max(d.n // 3, 1), min(21, d.n)}:
+        inside = np.arange(1, d.n) % m != 0
+        for glue in (d.eps, d.eps**0.5, 1e-2):
+            yield d.tridiagonal(abs(np.arange(d.n) % m - (m - 1) / 2), np.where(inside, 1.0, glue))
+
+
+@_family("Laplacian")
+def _laplacian(d: Draw) -> Iterable[Array]:
+    n = d.n
+    side = int(n**0.5)
+    for graph in [
+        networkx.path_graph(n),
+        networkx.cycle_graph(n),
+        networkx.complete_graph(n),
+        networkx.star_graph(n - 1),
+        networkx.convert_node_labels_to_integers(networkx.grid_2d_graph(side, side)),
+        networkx.gnp_random_graph(n, 0.3, seed=int(d.rng.integers(2**31))),
+    ]:
+        graph.remove_edges_from(list(networkx.selfloop_edges(graph)))
+        graph.add_nodes_from(range(n))  # the grid may leave some over
+        A = networkx.to_numpy_array(graph, nodelist=range(n))
+        yield d.turned(np.diag(A.sum(1)) - A)
+
+
+@_family("small integers")
+def _integers(d: Draw) -> Iterable[Array]:
+    for _ in range(3):
+        A = d.rng.integers(-1, 2, (d.n, d.n)).astype(float)
+        yield hermitian(A + 1j * d.rng.integers(-1, 2, A.shape) if d.is_complex else A)
+
+
+@_family("all ones")
+def _all_ones(d: Draw) -> Iterable[Array]:
+    yield np.ones((d.n, d.n))
+    yield d.turned(-np.ones((d.n, d.n)))
+
+
+# --- rank, grading, scales within a matrix ---------------------------------------------------------------------------
+
+
+@_family("rank deficient")
+def _rank_deficient(d: Draw) -> Iterable[Array]:
+    for rank in sorted({1, d.n // 2, d.n - 1} & set(range(1, d.n))):
+        B = d.normal(d.n, rank)
+        yield hermitian(B @ B.conj().T)
+    A = d.uniform()
+    A[d.n // 2, :] = A[:, d.n // 2] = 0
+    yield A
+
+
+@_family("graded")
+def _graded(d: Draw) -> Iterable[Array]:
+    """Entries from 1 to 1e-30: down, up and in no order."""
+    up = 10.0 ** (-15 * d.steps)
+    for grade in (up, up[::-1], d.rng.permutation(up)):
+        yield grade[:, None] * d.uniform() * grade
+        yield d.tridiagonal(grade**2, grade[1:] * grade[:-1])
+    yield np.diag(up**2) + up.min() ** 2 * d.uniform()
+
+
+@_family("arrow")
+def _arrow(d: Draw) -> Iterable[Array]:
+    for diagonal in (np.arange(d.n, dtype=float), np.ones(d.n), np.zeros(d.n)):
+        for at in (0, d.n - 1):
+            A = np.diag(diagonal).astype(complex if d.is_complex else float)
+            row = d.normal(d.n)
+            A[at, :], A[:, at] = row, row.conj()
+            A[at, at] = 1
+            yield hermitian(A)
+
+
+@_family("blocks of other scales")
+def _blocks(d: Draw) -> Iterable[Array]:
+    def block(scale: float, m: int) -> Array:
+        return scale * hermitian(d.normal(m, m))
+
+    for scales in ([1e-12, 1e12], [1.0, 1e-14, 1e-18], [1e10, 1e-10, 1e10]):
+        yield d.blocks(block(scales[k % len(scales)], max(1, d.n // 3)) for k in range(d.n))
+    scattered = d.rng.permutation(d.n)
+    yield d.blocks(block(10.0 ** -(3 * k % 30), 2) for k in range(d.n))[scattered][:, scattered]
+
+
+@_family("holes")
+def _holes(d: Draw) -> Iterable[Array]:
+    """Exact zeros, of either sign."""
+    for density in (0.2, 0.6):
+        A = hermitian(np.where(d.rng.random((d.n, d.n)) < density, d.uniform(), 0))
+        yield A
+        yield A * np.where(np.add.outer(np.arange(d.n), np.arange(d.n)) % 2 == 0, 1, -1)
+    A = d.uniform()
+    np.fill_diagonal(A, 0)
+    yield A
+    A = d.uniform()
+    A[1:, 0] = A[0, 1:] = 0
+    yield A
+    checkerboard = np.add.outer(np.arange(d.n), np.arange(d.n)) % 2 == 0
+    yield np.where(checkerboard, d.uniform(), 0)
+    yield np.where(checkerboard, 0, d.uniform())
+
+
+@_family("some subnormal entries")
+def _some_subnormal(d: Draw) -> Iterable[Array]:
+    scales = np.array([1.0, d.tiny, d.tiny * d.eps, d.tiny**0.5, 4 * d.tiny])
+    for _ in range(2):
+        yield hermitian(d.uniform() * d.rng.choice(scales, (d.n, d.n)))
+    yield np.diag(d.signs()) + hermitian(np.tril(d.uniform() * d.tiny * 0.25, -1))
+    # Columns that are subnormal as a whole, which a reflection has to normalize.
+    yield d.blocks(hermitian(d.normal(2, 2)) * max(10.0 ** (-3 * k), d.tiny * d.eps) for k in range(d.n))
+    grade = np.maximum(d.tiny**0.6, d.tiny ** (0.6 * d.steps))
+    yield grade[:, None] * d.uniform() * grade
+
+
+@_family("all subnormal")
+def _all_subnormal(d: Draw) -> Iterable[Array]:
+    yield d.uniform() * d.tiny * 0.5
+    yield d.with_spectrum([1.0] * (d.n // 2) + [3.0] * (d.n - d.n // 2)) * d.tiny * 0.125
+
+
+@_family("nearly overflowing")
+def _nearly_overflowing(d: Draw) -> Iterable[Array]:
+    for A in (d.uniform(), d.with_spectrum(np.arange(d.n) + 1.0), np.diag(d.signs())):
+        yield A / np.linalg.norm(A) * (d.huge / 4)
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+
+
+@_family("diagonal")
+def _diagonal(d: Draw) -> Iterable[Array]:
+    values = d.rng.standard_normal(d.n)
+    for diagonal in (np.sort(values), np.sort(values)[::-1], values, np.round(values), -np.ones(d.n)):
+        yield np.diag(diagonal)
+    A = np.diag(values)
+    A[-1, -1] = 0
+    yield A
+
+
+@_family("tridiagonal")
+def _tridiagonal(d: Draw) -> Iterable[Array]:
+    yield d.tridiagonal(d.rng.standard_normal(d.n), d.rng.standard_normal(max(d.n - 1, 0)))
+    yield d.tridiagonal(0.0, d.rng.standard_normal(max(d.n - 1, 0)))
+    yield d.tridiagonal(0.0, 1.0)
+    yield d.tridiagonal(np.arange(d.n), 1e3)
+
+
+@_family("antidiagonal")
+def _antidiagonal(d: Draw) -> Iterable[Array]:
+    yield np.eye(d.n)[::-1]
+    yield hermitian(d.normal(d.n, d.n) * np.eye(d.n)[::-1])
+    permutation = np.eye(d.n)[d.rng.permutation(d.n)]
+    yield d.turned(permutation + permutation.T)
+
+
+@_family("Clement")
+def _clement(d: Draw) -> Iterable[Array]:
+    k = np.arange(1, d.n)
+    yield d.tridiagonal(0.0, np.sqrt(k * (d.n - k)))
+
+
+@_family("Hilbert")
+def _hilbert(d: Draw) -> Iterable[Array]:
+    yield d.turned(1 / (np.add.outer(np.arange(d.n), np.arange(d.n)) + 1.0))
+
+
+_ROSSER = [
+    [611, 196, -192, 407, -8, -52, -49, 29],
+    [196, 899, 113, -192, -71, -43, -8, -44],
+    [-192, 113, 899, 196, 61, 49, 8, 52],
+    [407, -192, 196, 611, 8, 44, 59, -23],
+    [-8, -71, 61, 8, 411, -599, 208, 208],
+    [-52, -43, 49, 44, -599, 411, 208, 208],
+    [-49, -8, 8, 59, 208, 208, 99, -911],
+    [29, -44, 52, -23, 208, 208, -911, 99],
+]
+
+
+@_family("Rosser")
+def _rosser(d: Draw) -> Iterable[Array]:
+    yield d.turned(d.blocks([_ROSSER] * d.n).real)
+    if d.n > 8:  # in the midst of others
+        A = np.diag(np.linspace(-1000, 1000, d.n))
+        A[1:9, 1:9] = _ROSSER
+        yield d.turned(A)
+
+
+@_family("Toeplitz")
+def _toeplitz(d: Draw) -> Iterable[Array]:
+    yield d.tridiagonal(2.0, -1.0)
+    distance = abs(np.subtract.outer(np.arange(d.n), np.arange(d.n)))
+    for base in (0.5, 0.999):
+        yield d.turned(base**distance)
+    row = d.normal(d.n)
+    yield hermitian(row[distance])
+
+
+@_family("normal")
+def _normal(d: Draw) -> Iterable[Array]:
+    for _ in range(4):
+        yield hermitian(d.normal(d.n, d.n))
+
+
+def family(name: str, n: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    """(k, n, n), Hermitian to the bit; k depends on n and dtype."""
+    wide = np.complex128 if dtype.is_complex else np.float64
+    # The name is part of the seed, so that a new family leaves the others as they are.
+    draw = Draw(n, dtype, seed + sum(ord(letter) * 31**k for k, letter in enumerate(name)))
+    matrices = [hermitian(A.astype(wide)) for A in FAMILIES[name](draw)]
+    return torch.tensor(np.stack(matrices) if matrices else np.empty((0, n, n), dtype=wide)).to(dtype)
+
+
+class Batch(NamedTuple):
+    names: list[str]  # with the scale, of each matrix
+    A: Tensor
+
+    def family(self, k: int) -> str:
+        return self.names[k].partition(" ×")[0]
+
+
+# Powers of two just beyond 1e±30 and 1e±150: they round nothing, so one reference serves a matrix at all scales.
+_EXPONENTS = {torch.float32: 100, torch.float64: 499}
+
+
+def _scales(A: Tensor) -> list[int]:
+    """The exponents that keep A and its eigenvalues in range, with an ulp of the largest that is a number, too."""
+    largest, limits = float(A.abs().max()), torch.finfo(A.dtype)
+    if largest == 0:
+        return [0]
+    far = _EXPONENTS[A.dtype.to_real()]
+    room = limits.tiny * 2**10, limits.max / (4 * A.shape[-1])
+    return [0, *(e for e in (far, -far) if room[0] <= largest * 2.0**e <= room[1])]
+
+
+@functools.lru_cache(maxsize=16)
+def mixed_batch(
+    n: int, dtype: torch.dtype, seed: int = 0, *, every_scale: bool = True, without: tuple[str, ...] = ()
+) -> Batch:
+    """All families at all scales, or each matrix at one of its scales, shuffled."""
+    names: list[str] = []
+    matrices: list[Tensor] = []
+    for name in [name for name in FAMILIES if name not in without]:
+        for A in family(name, n, dtype, seed):
+            scales = _scales(A)
+            for e in scales if every_scale else [scales[len(matrices) % len(scales)]]:
+                names.append(name if e == 0 else f"{name} × 2^{e}")
+                matrices.append(A * 2.0**e)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return Batch([names[k] for k in order], torch.stack([matrices[k] for k in order]))
+
+
+# --- how far off -----------------------------------------------------------------------------------------------------
+
+
+def widened(x: Tensor) -> Array:
+    """In a precision that has 11 bits more at least, and an exponent for which no scale is large."""
+    wide = {
+        torch.float32: np.float64,
+        torch.float64: np.longdouble,
+        torch.complex64: np.complex128,
+        torch.complex128: np.clongdouble,
+    }
+    return x.detach().cpu().resolve_conj().resolve_neg().numpy().astype(wide[x.dtype])
+
+
+def _adjoint(X: Array) -> Array:
+    return np.ascontiguousarray(X.swapaxes(-1, -2).conj())
+
+
+_CLUSTER_GAP = 1e-8
+
+
+def _from_rayleigh_quotient(C: Array) -> Array:
+    """Of a nearly diagonal matrix of norm 1 in extended precision.
+
+    Its off-diagonal entries, about 1e-15, move an eigenvalue by their square over the gap: by nothing, across gaps of
+    1e-8. What lies closer is a block whose distance from a multiple of the identity is small enough for float64.
+    """
+    order = np.argsort(np.diagonal(C).real)
+    C = C[np.ix_(order, order)]
+    centers = np.diagonal(C).real
+    borders = [0, *(np.flatnonzero(np.diff(centers) > _CLUSTER_GAP) + 1), len(C)]
+    values = []
+    outside = C.copy()
+    for start, stop in zip(borders, borders[1:]):
+        block = C[start:stop, start:stop]
+        outside[start:stop, start:stop] = 0
+        center = centers[start]
+        offset = block - center * np.eye(len(block))
+        values += list(center + np.linalg.eigvalsh(offset.astype(complex if np.iscomplexobj(C) else float)))
+    assert float(np.linalg.norm(outside.astype(complex))) ** 2 / _CLUSTER_GAP < 1e-18, "not nearly diagonal"
+    return np.sort(np.array(values, dtype=np.longdouble))
+
+
+def _exact_eigenvalues(A: Array) -> Array:
+    """Of an extended-precision stack of norms about 1: any basis would do to begin with, here NumPy's."""
+    V = np.linalg.eigh(A.astype(complex if np.iscomplexobj(A) else float))[1].astype(A.dtype)
+    V = V @ (3 * np.eye(A.shape[-1]) - _adjoint(V) @ V) / 2  # orthonormal in the extended precision
+    C = _adjoint(V) @ (A @ V)
+    return np.stack([_from_rayleigh_quotient((X + X.conj().T) / 2) for X in C])
+
+
+_known: dict[bytes, Array] = {}
+
+
+def exact_eigenvalues(A: Tensor) -> Array:
+    """Of each matrix of a batch (k, n, n), to less than a tenth of an ulp of the largest; ascending."""
+    wide = widened(A)
+    largest = abs(wide).max((-2, -1))
+    exponents = np.where(largest > 0, np.frexp(np.where(largest > 0, largest, 1))[1], 0)
+    unit = np.ldexp(np.ones_like(largest), exponents)[:, None]
+    scaled = wide / unit[..., None]
+    if scaled.real.dtype == np.float64:  # of float32, whose ulp it has many digits of
+        return np.linalg.eigvalsh(scaled) * unit
+    # The bytes of float64, since those of an extended number are padded with anything. They tell all but what is below
+    # 1e-300 of the largest.
+    keys = [X.tobytes() for X in scaled.astype(complex if np.iscomplexobj(scaled) else float)]
+    missing = {key: k for k, key in enumerate(keys) if key not in _known}
+    if missing:
+        _known.update(zip(missing, _exact_eigenvalues(scaled[list(missing.values())])))
+    return np.stack([_known[key] for key in keys]) * unit
+
+
+class Ratios(NamedTuple):
+    """Of each matrix; NaN where a result has one."""
+
+    residual: Array  # |A V - V Λ| / (n |A| eps)
+    orthogonality: Array  # |Vᴴ V - 1| / (n eps)
+    eigenvalues: Array  # max |λ - exact| / (|A| eps)
+
+
+def _ulp_of_norm(A: Tensor, exact: Array) -> Array:
+    """|A| eps, but at least the smallest number there is: what is subnormal has no more digits."""
+    limits = torch.finfo(A.dtype)
+    return np.maximum(abs(exact).max(-1) * limits.eps, limits.tiny * limits.eps)
+
+
+def value_ratios(A: Tensor, L: Tensor) -> Array:
+    exact = exact_eigenvalues(A)
+    return abs(widened(L) - exact).max(-1) / _ulp_of_norm(A, exact)
+
+
+def ratios(A: Tensor, L: Tensor, V: Tensor) -> Ratios:
+    """|A| is the 2-norm, the norms above it are Frobenius', which are larger: the ratios bound those of 2-norms."""
+    n, eps, exact = A.shape[-1], torch.finfo(A.dtype).eps, exact_eigenvalues(A)
+    a, values, vectors = widened(A), widened(L), widened(V)
+    unit = _ulp_of_norm(A, exact)
+    # In units of an ulp of the norm first: nothing has a norm that overflows.
+    residual = (a @ vectors - vectors * values[:, None, :]) / unit[:, None, None]
+    defect = _adjoint(vectors) @ vectors - np.eye(n)
+
+    def frobenius(X: Array) -> Array:
+        return np.sqrt((abs(X) ** 2).sum((-2, -1)))
+
+    return Ratios(frobenius(residual) / n, frobenius(defect) / (n * eps), abs(values - exact).max(-1) / unit)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
+
+
+def _or_nan(f: Callable[..., Any], A: Tensor, UPLO: str) -> tuple[Tensor, ...]:
+    """What does not converge is NaN, in the table inf; the others are decomposed as one batch."""
+    converge = torch.ones(len(A), dtype=torch.bool)
+    while True:
+        try:
+            results = f(A[converge], UPLO)
+            break
+        except torch.linalg.LinAlgError as error:
+            position = int(str(error).partition("Batch element ")[2].partition(")")[0])
+            converge[converge.nonzero()[position]] = False
+    results = (results,) if isinstance(results, Tensor) else tuple(results)
+    return tuple(
+        torch.full((len(A), *x.shape[1:]), torch.nan, dtype=x.dtype).index_put((converge,), x) for x in results
+    )
+
+
+def main() -> None:
+    import spectralgrad as sg
+
+    parser = argparse.ArgumentParser(description="The worst ratios of spectralgrad.eigh; see `Ratios` for the columns.")
+    parser.add_argument("-n", type=int, nargs="+", default=[1, 2, 3, 4, 5, 8, 12, 16, 17, 24, 32, 33, 48, 64, 65])
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--by", nargs="+", choices=["family", "n", "scale"], default=["family"], help="lines are for")
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, metavar="NAME", help="only these")
+    parser.add_argument("--uplo", choices=["L", "U"], default="L")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    columns = [*Ratios._fields, "eigvalsh"]
+    worst: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
+    for name in arguments.dtype:
+        for n in arguments.n:
+            batch = mixed_batch(n, DTYPES[name], arguments.seed)
+            (L, V), (values,) = (_or_nan(f, batch.A, arguments.uplo) for f in (sg.eigh, sg.eigvalsh))
+            table = [*ratios(batch.A, L, V), value_ratios(batch.A, values)]
+            for k, full_name in enumerate(batch.names):
+                if arguments.family and batch.family(k) not in arguments.family:
+                    continue
+                parts = {"family": batch.family(k), "n": f"n = {n}", "scale": full_name.partition("× ")[2] or "1"}
+                for line in (tuple(parts[by] for by in arguments.by), ("all",)):
+                    entries = worst.setdefault(line, {})
+                    for column, measured in zip(columns, table):
+                        ratio = np.inf if np.isnan(measured[k]) else float(measured[k])
+                        entries[name, column] = max(entries.get((name, column), 0.0), ratio)
+
+    lines = [line for line in worst if line != ("all",)] + [("all",)]
+    if arguments.by == ["family"]:
+        lines.sort(key=lambda line: [*FAMILIES, "all"].index(line[0]))
+    labels = [", ".join(line) for line in lines]
+    width = max(map(len, labels))
+    print(" " * width, *(f"{name:>35}" for name in arguments.dtype))
+    print(
+        " " * width,
+        *("".join(f"{c:>9.8}" for c in ["resid", "orthog", "values", "vals only"]) for _ in arguments.dtype),
+    )
+    for line, label in zip(lines, labels):
+        cells = ("".join(f"{worst[line][name, c]:9.2f}" for c in columns) for name in arguments.dtype)
+        print(f"{label:{width}}", *cells)
+
+
+if __name__ == "__main__":
+    main()
