@@ -14,7 +14,7 @@ PIP_FLAGS ?=
 TORCH ?= torch==2.13.0
 # Two compilers at a time fit into 8 GiB.
 JOBS ?= $(shell nproc)
-# For `make compare`.
+# For `make compare` and `make bench`.
 ARGS ?=
 # For `make test`: two processes of one thread each are faster than one of two on matrices as small as the tests'.
 PYTEST_ARGS ?= --numprocesses 2
@@ -38,6 +38,12 @@ help: ## this list
 .PHONY: compare
 compare: build $(STAMPS)/compare ## why gradients of eigh differ between frameworks; ARGS="--quick" for a minute's worth
 	$(PY) -m spectralgrad compare $(ARGS)
+
+# One after the other, alone: leave the machine to it. A new benchmark is found by its name.
+.PHONY: bench
+bench: build $(STAMPS)/compare ## how fast, against torch, TensorFlow, JAX and NumPy; ARGS="--quick" for a minute's worth
+	@for benchmark in $(sort $(wildcard benchmarks/bench_*.py)); do $(PY) $$benchmark $(ARGS); done
+	$(PY) benchmarks/update_readme.py
 
 .PHONY: test
 test: build googletest $(STAMPS)/test $(STAMPS)/clients ## the C++ suite, a program using the installed library, the Python suite

@@ -1,57 +1,116 @@
-"""Batches of matrices, forward, against torch.linalg.eigh in the same process, interleaved.
+"""eigh, forward and forward + backward, against torch.linalg, TensorFlow, JAX and NumPy in one process.
 
-Random symmetric and Hermitian matrices, one to thousands of them; the number of threads is `--threads`.
+Parts: sizes (large batches, the targets among them), complex, batches (from one matrix up), spectra.
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import spectralgrad as sg
-from harness import arguments, interleave, report
+from contenders import FORWARD, FORWARD_BACKWARD, all_peers, contenders, matrices
+from harness import SETTLE, Benchmark, Plot, Record, Session, Target, per_matrix, run, speedup
 
-# Size and number of matrices.
-SIZES = [
-    (2, 10_000),
-    (3, 1),
-    (3, 10_000),
-    (4, 10_000),
-    (8, 1),
-    (8, 2_000),
-    (16, 500),
-    (32, 200),
-    (64, 1),
-    (64, 100),
-    (128, 2),
-    (128, 64),
-    (256, 8),
-    (512, 1),
-    (512, 4),
-    (1024, 1),
+BOTH = (FORWARD, FORWARD_BACKWARD)
+# Size -> batch: what torch takes ten to a hundred milliseconds for, and the few large matrices.
+LARGE_BATCH = {
+    2: 32768,
+    3: 16384,
+    4: 16384,
+    8: 4096,
+    16: 1024,
+    32: 512,
+    64: 128,
+    128: 128,
+    256: 8,
+    512: 4,
+    1024: 1,
+    2048: 1,
+}
+# One thread has had its say below.
+LARGEST_OF_ONE_THREAD = 128
+REAL, COMPLEX = ("float32", "float64"), ("complex64", "complex128")
+
+# Times as fast as torch.linalg.eigh, two threads, random spectra, AVX-512: to be reached, and what prototypes reached.
+# n: float32 forward, with backward, float64 forward, with backward.
+TARGETS = {
+    2: ((40, 67), (25, 47), (38, 66), (21, 32)),
+    3: ((40, 62), (27, 40), (20, 35), (17, 26)),
+    4: ((33, 43), (23, 34), (15, 22), (13, 18)),
+    8: ((15, 22), (12, 19), (9, 15), (8, 12)),
+    16: ((15, 22), (10, 15), (8, 11), (6, 8)),
+    32: ((11, 14), (8, 10), (5.5, 7), (4.3, 5.5)),
+    64: ((4.5, 6), (3.5, 5), (2.5, 3.7), (2.3, 3)),
+    128: ((1.6, 3), (1.4, 2.2), (1.6, 2.1), (1.4, 1.6)),
+    512: ((1.3, 1.6), (1.15, 1.4), (1.25, 1.6), (1.15, 1.4)),
+    1024: ((1.0, None), (1.05, 1.2), (1.0, None), (1.05, 1.2)),
+    2048: ((1.0, None), (1.05, 1.2), (1.0, None), (1.05, 1.2)),
+}
+# n: complex64, complex128, forward.
+COMPLEX_TARGETS = {3: (12, 7), 8: (8, 5), 16: (6, 3.5), 32: (3.5, 2.2)}
+
+
+def targets() -> Iterator[Target]:
+    kinds = [(dtype, operation) for dtype in REAL for operation in BOTH]
+    for n, row in TARGETS.items():
+        for (dtype, operation), (first, second) in zip(kinds, row):
+            case = {"part": "sizes", "operation": operation, "dtype": dtype, "n": n, "threads": 2}
+            yield Target(case, "spectralgrad.eigh", first, second, ahead_of=("tf.linalg.eigh",))
+    for n, row in COMPLEX_TARGETS.items():
+        for dtype, first in zip(COMPLEX, row):
+            case = {"part": "complex", "operation": FORWARD, "dtype": dtype, "n": n, "threads": 2}
+            yield Target(case, "spectralgrad.eigh", first)
+
+
+class Case(NamedTuple):
+    part: str
+    dtype: str
+    n: int
+    batch: int
+    spectrum: str = "random"
+
+
+def cases(session: Session) -> list[Case]:
+    if session.quick:
+        return [
+            Case("sizes", "float32", 3, 512),
+            Case("sizes", "float64", 16, 32),
+            Case("complex", "complex64", 8, 64),
+            Case("batches", "float32", 3, 1),
+            Case("spectra", "float32", 16, 32, "repeated"),
+        ]
+    sizes = {n: b for n, b in LARGE_BATCH.items() if session.threads > 1 or n <= LARGEST_OF_ONE_THREAD}
+    found = [Case("sizes", dtype, n, batch) for n, batch in sizes.items() for dtype in REAL]
+    found += [Case("batches", "float32", n, b) for n in (3, 16) for b in (1, 8, 64, 512, LARGE_BATCH[n])]
+    if session.threads > 1:
+        found += [Case("complex", dtype, n, LARGE_BATCH[n]) for n in COMPLEX_TARGETS for dtype in COMPLEX]
+        structured = ("repeated", "graded", "tridiagonal")
+        found += [Case("spectra", "float32", n, LARGE_BATCH[n], s) for n in (3, 16, 64) for s in structured]
+    return found
+
+
+def measure(session: Session) -> None:
+    peers = all_peers()
+    for case in session.progress(cases(session)):
+        A = matrices(case.n, case.batch, case.dtype, case.spectrum)
+        for operation, calls in contenders(peers, "eigh", A, BOTH, case.spectrum).items():
+            session.compare(calls, settle=SETTLE, operation=operation, **case._asdict())
+
+
+def _of(part: str) -> Any:
+    def chosen(record: Record) -> bool:
+        return record["part"] == part
+
+    return chosen
+
+
+PLOTS = [
+    Plot("eigh_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), _of("sizes")),
+    Plot("eigh_speedup", "n", speedup, "times as fast as torch", ("dtype", "operation"), _of("sizes"), level=1),
+    Plot("eigh_complex", "n", speedup, "times as fast as torch", ("dtype", "operation"), _of("complex"), level=1),
+    Plot("eigh_batches", "batch", per_matrix, "µs per matrix", ("n", "dtype", "operation"), _of("batches")),
+    Plot("eigh_spectra", "n", speedup, "times as fast as torch", ("spectrum", "operation"), _of("spectra"), level=1),
 ]
 
-
-def main() -> None:
-    parsed = arguments(__doc__)
-    torch.manual_seed(0)
-    measurements = []
-    for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128):
-        for n, count in SIZES:
-            if dtype.is_complex and n > 256:
-                continue
-            A = torch.randn(count, n, n, dtype=dtype)
-            A = A + A.mH
-            kind = str(dtype).removeprefix("torch.")
-            measurements += interleave(
-                f"{kind} {count} x {n} x {n}",
-                {
-                    "torch.linalg.eigh": lambda A=A: torch.linalg.eigh(A),
-                    "spectralgrad.eigh": lambda A=A: sg.eigh(A),
-                },
-                repeats=7,
-            )
-    report(f"eigh, forward, {parsed.threads} threads", measurements, parsed.out)
-
-
 if __name__ == "__main__":
-    main()
+    run(Benchmark("eigh", "eigh", measure, targets=list(targets()), plots=PLOTS), __doc__)

@@ -1,46 +1,28 @@
-"""What a call costs where there is next to nothing to compute: one 4×4 matrix, through Python.
+"""What a call costs where there is next to nothing to compute: one 4×4 matrix, through Python, one thread.
 
 Aimed at: forward at most 1.5 times torch.linalg's, forward and backward together at most 1.2 times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from contenders import FORWARD, FORWARD_BACKWARD, contenders, matrices, torch_peers
+from harness import Benchmark, Session, Target, run
 
-import torch
-
-import spectralgrad as sg
-from harness import arguments, interleave, report
+DTYPES = ("float32", "float64", "complex128")
+TARGETS = {FORWARD: 1 / 1.5, FORWARD_BACKWARD: 1 / 1.2}
 
 
-def forward_and_backward(eigh: Callable[..., Any], A: torch.Tensor) -> Callable[[], Any]:
-    leaf = A.clone().requires_grad_()
-    cotangents = (torch.randn(1, 4, dtype=A.real.dtype), torch.randn_like(A))
-    if A.is_complex():  # a loss that does not see phases
-        with torch.no_grad():
-            V = torch.linalg.eigh(A).eigenvectors
-            cotangents = (cotangents[0], V * torch.randn(1, 4, 4, dtype=A.real.dtype))
-    return lambda: torch.autograd.grad(tuple(eigh(leaf)), leaf, cotangents)
-
-
-def main() -> None:
-    parsed = arguments(__doc__)
-    torch.manual_seed(0)
-    measurements = []
-    for dtype in (torch.float32, torch.float64, torch.complex128):
-        A = torch.randn(1, 4, 4, dtype=dtype)
-        A = A + A.mH
-        kind = str(dtype).removeprefix("torch.")
-        pair = {"torch.linalg.eigh": torch.linalg.eigh, "spectralgrad.eigh": sg.eigh}
-        measurements += interleave(
-            f"{kind} forward", {name: lambda eigh=eigh, A=A: eigh(A) for name, eigh in pair.items()}
-        )
-        measurements += interleave(
-            f"{kind} forward + backward", {name: forward_and_backward(eigh, A) for name, eigh in pair.items()}
-        )
-    report("One 4×4 matrix, through Python", measurements, parsed.out)
+def measure(session: Session) -> None:
+    for dtype in session.progress(DTYPES):
+        calls = contenders(torch_peers(), "eigh", matrices(4, 1, dtype), tuple(TARGETS))
+        for operation in TARGETS:
+            session.compare(calls[operation], repeats=21, operation=operation, dtype=dtype, n=4, batch=1)
 
 
 if __name__ == "__main__":
-    main()
+    wanted = [
+        Target({"operation": operation, "dtype": dtype}, "spectralgrad.eigh", first, any_capability=True)
+        for dtype in DTYPES
+        for operation, first in TARGETS.items()
+    ]
+    run(Benchmark("overhead", "One 4×4 matrix, through Python", measure, threads=(1,), targets=wanted), __doc__)

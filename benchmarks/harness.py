@@ -1,84 +1,429 @@
-"""What the benchmarks share: interleaved repeats in one process, medians and minima, ratios, a table and a JSON.
+"""What the benchmarks share: a process for each number of threads, interleaved repeats, JSON, tables, plots, targets.
 
-Absolute times depend on the machine and on what else it does; a ratio of interleaved repeats does not: that is quoted.
+A benchmark is a function that hands cases and contenders to a `Session`, and a `Benchmark` that says how to show what
+came out. `docs/benchmarks.md` says what is measured how, and why so.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import platform
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import spectralgrad as sg
-from spectralgrad.compare.timing import interleaved
+from spectralgrad.compare import machine, timing
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+# Numbers of a quick run are no results.
+QUICK_RESULTS = HERE.parent / "build" / "bench"
+
+# Seconds before a turn in which another runtime's idle threads stop spinning.
+SETTLE = 0.01
+
+# One measurement: the case (operation, dtype, n, …), the contender, and what `Session.compare` adds.
+Record = dict[str, Any]
+Item = TypeVar("Item")
+
+CASE_FIELDS = ("part", "function", "operation", "dtype", "n", "batch", "spectrum", "threads")
+
+
+# --- measuring, in a process of one number of threads -----------------------------------------------------------------
+
+
+class Session:
+    """Measures in this process, and keeps the records."""
+
+    def __init__(self, threads: int, quick: bool, options: Mapping[str, int]) -> None:
+        self.threads = threads
+        self.quick = quick
+        self.options = options
+        self.records: list[Record] = []
+
+    def progress(self, cases: Sequence[Item]) -> Iterator[Item]:
+        return iter(track(cases, f"{Path(sys.argv[0]).stem}, threads: {self.threads}"))
+
+    def compare(
+        self,
+        contenders: Mapping[str, Callable[[], Any]],
+        *,
+        repeats: int = 7,
+        seconds: float = 0.015,
+        settle: float = 0.0,
+        longest: float = 4.0,
+        **case: Any,
+    ) -> dict[str, Record]:
+        """Times the contenders in turn; the first is the reference. The arguments are those of `timing.interleaved`."""
+        if self.quick:
+            repeats, seconds, settle, longest = min(repeats, 3), 0.002, min(settle, 0.002), 0.5
+        taken = timing.interleaved(contenders, repeats=repeats, seconds=seconds, settle=settle, longest=longest)
+        found = {
+            name: {
+                **case,
+                "threads": self.threads,
+                "contender": name,
+                "median": t.median,
+                "minimum": t.minimum,
+                "speedup": 1 / t.median_ratio,
+                "speedup_of_minima": 1 / t.minimum_ratio,
+                "repeats": t.repeats,
+            }
+            for name, t in taken.items()
+        }
+        self.records += found.values()
+        return found
+
+
+def describe_machine() -> dict[str, Any]:
+    """With the versions of all that may contend, whether it does in this benchmark or not."""
+    described = machine.describe()
+    for name in ("torch", "tensorflow", "jax", "jaxlib", "scipy"):
+        try:
+            described["versions"][name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            described["versions"][name] = "not installed"
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    described["versions"]["spectralgrad"] = " ".join([sg.__version__, *git.stdout.split()])
+    return described | {"capability": torch.backends.cpu.get_cpu_capability()}
+
+
+# --- a process for each number of threads -----------------------------------------------------------------------------
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """TensorFlow and XLA make their threads when they start, and OpenBLAS when it is loaded: hence processes."""
+    count = str(threads)
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
+    limits |= {"NPROC": count, "TF_NUM_INTRAOP_THREADS": count, "TF_NUM_INTEROP_THREADS": "1"}  # NPROC is XLA's
+    # Idle threads of OpenBLAS (NumPy's, JAX's) spin for 2^26 cycles and more, into the next contender's turn; libgomp's
+    # do for 3 to 7 ms, which `settle` waits for. 2^22 cycles are less than that.
+    limits["OPENBLAS_THREAD_TIMEOUT"] = "22"
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    return {**os.environ, **limits, **quiet}
+
+
+def _cores(count: int) -> set[int]:
+    """As many CPUs out of those that this process may use, of different cores as far as there are."""
+    first_of_core: dict[str, int] = {}
+    allowed = sorted(os.sched_getaffinity(0))
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        first_of_core.setdefault(siblings.read_text() if siblings.exists() else str(cpu), cpu)
+    firsts = list(first_of_core.values())
+    return set((firsts + [cpu for cpu in allowed if cpu not in firsts])[:count])
+
+
+def fresh_process(arguments: Iterable[str], threads: int) -> Any:
+    """Runs this program in a process of so many threads and cores; what it left in the file it was told, as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer, log = Path(folder) / "answer.json", Path(folder) / "log"
+        with log.open("w") as stderr:
+            ended = subprocess.run(
+                [sys.executable, sys.argv[0], *arguments, "--answer", str(answer)],
+                env=_environment(threads),
+                stderr=stderr,  # TensorFlow says there what it is like, whatever it was told
+                # Before any framework counts the CPUs.
+                preexec_fn=functools.partial(os.sched_setaffinity, 0, _cores(threads)),
+                check=False,
+            )
+        if ended.returncode:
+            sys.exit(log.read_text() + f"\nthe process that measures ended with {ended.returncode}")
+        return json.loads(answer.read_text())
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Seconds per call of one contender, and the median over the repeats of its ratio to the reference."""
+class Target:
+    """How many times as fast as the reference `contender` is to be in the case that has these fields.
 
-    case: str
+    `first` decides; `second` is what prototypes reached. The figures are for AVX-512, unless `any_capability`.
+    """
+
+    case: Mapping[str, Any]
     contender: str
-    median: float
-    minimum: float
-    ratio: float
+    first: float
+    second: float | None = None
+    ahead_of: tuple[str, ...] = ()
+    any_capability: bool = False
 
 
-def interleave(
-    case: str, contenders: dict[str, Callable[[], Any]], *, repeats: int = 21, seconds: float = 0.02
-) -> list[Measurement]:
-    """Times the contenders in turn; the first is the reference. Each turn takes about `seconds`."""
-    taken = interleaved(contenders, repeats=repeats, seconds=seconds)
-    return [Measurement(case, name, t.median, t.minimum, t.median_ratio) for name, t in taken.items()]
+def select(records: Iterable[Record], **fields: Any) -> list[Record]:
+    return [r for r in records if all(r.get(name) == value for name, value in fields.items())]
 
 
-def machine() -> dict[str, str]:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
+def words(record: Mapping[str, Any]) -> str:
+    """A case in words."""
+    said = [str(record[name]) for name in ("function", "operation", "dtype") if name in record]
+    shape = f"{record['batch']} × " if "batch" in record else ""
+    return " ".join(said) + f" {shape}{record['n']}×{record['n']}"
+
+
+def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Console) -> bool:
+    """Prints the targets and what came of them; whether all were reached."""
+    table = Table("case", "median", "of minima", "first", "second", "ahead of", "reached", title="targets")
+    everything = True
+    for target in targets:
+        shares = 1.3 if content["machine"]["capability"] != "AVX512" and not target.any_capability else 1.0
+        first = target.first / shares
+        second = "" if target.second is None else f"{target.second / shares:.3g}"
+        found = select(content["measurements"], **target.case, contender=target.contender)
+        if not found:
+            everything = False
+            table.add_row(words(target.case), "", "", f"{first:.3g}", second, "", "not measured")
+            continue
+        ours = found[0]
+        leads = [
+            (theirs["median"] / ours["median"], peer)
+            for peer in target.ahead_of
+            for theirs in select(content["measurements"], **target.case, contender=peer)
+        ]
+        reached = ours["speedup"] >= first and all(lead > 1 for lead, _ in leads)
+        everything &= reached
+        table.add_row(
+            words(ours),
+            f"{ours['speedup']:.2f}",
+            f"{ours['speedup_of_minima']:.2f}",
+            f"{first:.3g}",
+            second,
+            ", ".join(f"{peer.split('.')[0]} {lead:.2g}" for lead, peer in leads),
+            "yes" if reached else "[red]no",
+        )
+    console.print(table)
+    return everything
+
+
+# --- tables and plots -------------------------------------------------------------------------------------------------
+
+
+def print_records(title: str, records: Sequence[Record], console: Console) -> None:
+    """A row for each case, a column for each contender."""
+    shown = [name for name in CASE_FIELDS if any(name in r for r in records)]
+    contenders = list(dict.fromkeys(r["contender"] for r in records))
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for r in records:
+        cell = f"{r['median'] * 1e6:.1f} | {r['minimum'] * 1e6:.1f} | {r['speedup']:.2f}"
+        rows.setdefault(tuple(str(r.get(name, "")) for name in shown), {})[r["contender"]] = cell
+    caption = "median µs | minimum µs | times as fast as the first"
+    table = Table(*shown, title=title, caption=caption)
+    for contender in contenders:
+        table.add_column(contender, justify="right", no_wrap=True)
+    for case, cells in rows.items():
+        table.add_row(*case, *(cells.get(contender, "") for contender in contenders))
+    console.print(table)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of panels, one for each combination of the values of `panels`; `y` is of a record."""
+
+    name: str
+    x: str
+    y: Callable[[Record], float]
+    label: str
+    panels: tuple[str, ...]
+    chosen: Callable[[Record], bool] = lambda r: True
+    level: float | None = None
+
+
+def per_matrix(record: Record) -> float:
+    return record["median"] / record["batch"] * 1e6
+
+
+def per_call(record: Record) -> float:
+    return record["median"] * 1e6
+
+
+def speedup(record: Record) -> float:
+    return record["speedup"]
+
+
+# By how a contender's name begins.
+_COLOURS = {
+    "spectralgrad": "#1f77b4",
+    "torch.linalg.eig": "#d62728",
+    "torch": "#9467bd",
+    "tf": "#8c564b",
+    "jax": "#ff7f0e",
+    "numpy": "#7f7f7f",
+}
+
+
+def _label(record: Record) -> str:
+    return f"{record['contender']}, threads: {record['threads']}"
+
+
+def draw(plot: Plot, records: Sequence[Record], folder: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    chosen = [r for r in records if plot.chosen(r)]
+    panels = list(dict.fromkeys(tuple(r[name] for name in plot.panels) for r in chosen))
+    if not panels:
+        return
+    # Text as text: a tenth of the size. The salt: the same picture from the same numbers, to the byte.
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": plot.name, "font.size": 9}):
+        columns = min(len(panels), 4)
+        rows = -(-len(panels) // columns)
+        figure, grid = plt.subplots(
+            rows,
+            columns,
+            figsize=(3.4 * columns, 3 * rows + 0.6),
+            squeeze=False,
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+        )
+        handles = {}
+        for axes, panel in zip(grid.flat, panels):
+            inside = select(chosen, **dict(zip(plot.panels, panel)))
+            for label in dict.fromkeys(_label(r) for r in inside):
+                line = sorted((r for r in inside if _label(r) == label), key=lambda r: r[plot.x])
+                handles[label] = axes.plot(
+                    [r[plot.x] for r in line],
+                    [plot.y(r) for r in line],
+                    color=next(colour for beginning, colour in _COLOURS.items() if label.startswith(beginning)),
+                    linestyle="--" if line[0]["threads"] == 1 else "-",
+                    marker="o",
+                    markersize=3,
+                    linewidth=1.2,
+                )[0]
+            if plot.level is not None:
+                axes.axhline(plot.level, color="#b0b0b0", linewidth=0.8)
+            axes.set_xscale("log", base=2)
+            ticks = sorted({r[plot.x] for r in chosen})
+            axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=90 if len(ticks) > 5 else 0)
+            axes.minorticks_off()
+            axes.set_yscale("log")
+            axes.set_title(
+                " ".join(f"{k} {v}" if isinstance(v, int) else v for k, v in zip(plot.panels, panel)), fontsize=8
+            )
+            axes.set_xlabel(plot.x)
+            axes.set_ylabel(plot.label)
+            axes.grid(True, which="major", color="#e4e4e4", linewidth=0.6)
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_visible(False)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
+        figure.savefig(folder / f"{plot.name}.svg", metadata={"Date": None})
+        plt.close(figure)
+
+
+# --- a program --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`name` is that of the files; `measure` runs once in a process for each number of threads."""
+
+    name: str
+    title: str
+    measure: Callable[[Session], None]
+    threads: tuple[int, ...] = (1, 2)
+    targets: Sequence[Target] = ()
+    plots: Sequence[Plot] = ()
+    # Instead of the table of all records; whether what was aimed at was reached.
+    show: Callable[[Sequence[Record], Console], bool] | None = None
+    # Arguments of its own, handed on to the processes: option -> default.
+    options: Mapping[str, int] = field(default_factory=dict)
+
+
+def _present(benchmark: Benchmark, content: Mapping[str, Any], folder: Path) -> bool:
+    console = Console(width=None if sys.stdout.isatty() else 220)
+    records = content["measurements"]
+    for plot in benchmark.plots:
+        draw(plot, records, folder)
+    if benchmark.show is not None:
+        return benchmark.show(records, console)
+    print_records(benchmark.title, records, console)
+    return judge(benchmark.targets, content, console)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """A measurement on a line of its own, so that a difference can be read."""
+    rounded = [
+        {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in record.items()}
+        for record in content["measurements"]
+    ]
+    head = json.dumps({k: v for k, v in content.items() if k != "measurements"}, indent=1, ensure_ascii=False)
+    lines = ",\n  ".join(json.dumps(record) for record in rounded)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{head[:-2]},\n "measurements": [\n  {lines}\n ]\n}}\n', encoding="utf-8")
+
+
+def run(benchmark: Benchmark, description: str | None) -> None:
+    """The program: arguments, a process for each number of threads, the JSON, the tables, the plots, the targets."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", help=f"default: {benchmark.threads}; --quick: the last")
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, for trying; into build/bench")
+    parser.add_argument("--out", type=Path, help="the folder for the numbers and plots (default: benchmarks/results)")
+    parser.add_argument(
+        "--show", action="store_true", help="measure nothing: tables and plots of what is in the folder"
     )
-    return {
-        "cpu": cpu,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(torch.get_num_threads()),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "spectralgrad": sg.__version__,
-    }
-
-
-def report(title: str, measurements: list[Measurement], out: Path | None) -> None:
-    table = Table(title=title)
-    for heading in ("case", "contender", "median µs", "minimum µs", "times the reference"):
-        table.add_column(heading, justify="left" if heading in ("case", "contender") else "right")
-    for m in measurements:
-        table.add_row(m.case, m.contender, f"{m.median * 1e6:.1f}", f"{m.minimum * 1e6:.1f}", f"{m.ratio:.2f}")
-    Console().print(table)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "title": title,
-            "date": date.today().isoformat(),
-            "machine": machine(),
-            "measurements": [asdict(m) for m in measurements],
-        }
-        out.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def arguments(description: str | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers, the machine and the versions")
+    parser.add_argument("--require-targets", action="store_true", help="exit status 1 where a target is not reached")
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # of a process that measures
+    for name, default in benchmark.options.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parsed = parser.parse_args()
-    torch.set_num_threads(parsed.threads)
-    return parsed
+
+    if parsed.answer is not None:
+        torch.set_num_threads(parsed.threads[0])
+        torch.manual_seed(0)
+        # A loss without a gradient: then the benchmark would be of something else.
+        warnings.simplefilter("error", sg.GaugeWarning)
+        session = Session(parsed.threads[0], parsed.quick, {name: getattr(parsed, name) for name in benchmark.options})
+        benchmark.measure(session)
+        parsed.answer.write_text(json.dumps(session.records))
+        return
+
+    folder = parsed.out or (QUICK_RESULTS if parsed.quick else RESULTS)
+    path = folder / f"{benchmark.name}.json"
+    if parsed.show:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        numbers = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
+        available = len(os.sched_getaffinity(0))
+        if not all(1 <= threads <= available for threads in numbers):
+            parser.error(f"--threads: this process has {available} CPUs, and {numbers} was asked for")
+        handed_on = ["--quick"] * parsed.quick
+        for name in benchmark.options:
+            handed_on += [f"--{name}", str(getattr(parsed, name))]
+        load = os.getloadavg()[0]
+        if load > 0.3:
+            print(f"The machine is busy (load {load:.1f}): with every core in use OpenMP's regions take milliseconds.")
+        content = {
+            "title": benchmark.title,
+            "script": f"benchmarks/{Path(sys.argv[0]).name}",
+            "date": date.today().isoformat(),
+            "machine": describe_machine(),
+            "load_before": load,
+            "measurements": [
+                record
+                for threads in numbers
+                for record in fresh_process(["--threads", str(threads), *handed_on], threads)
+            ],
+        }
+        _write(path, content)
+    reached = _present(benchmark, content, folder)
+    if parsed.require_targets and not reached:
+        sys.exit(1)

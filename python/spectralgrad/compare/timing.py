@@ -5,13 +5,13 @@ A time depends on the machine and on its other work; a ratio of interleaved repe
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from timeit import Timer
 from typing import Any
-
-import torch
-from torch.utils.benchmark import Timer
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,61 @@ class Timing:
     minimum: float
     median_ratio: float
     minimum_ratio: float
+    repeats: int
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], *, repeats: int, seconds: float) -> dict[str, Timing]:
+@dataclass(frozen=True)
+class _Turn:
+    timer: Timer
+    calls: int
+    untimed: int
+    repeats: int
+
+
+def _turn(call: Callable[[], Any], repeats: int, seconds: float, longest: float) -> _Turn:
+    # Not torch.utils.benchmark.Timer: two untimed calls before each measurement triple the cost of a call of seconds.
+    timer = Timer(call)
+    timer.timeit(1)  # what compiles or allocates
+    once = timer.timeit(1)
+    if once < seconds:
+        once = timer.timeit(3) / 3
+    calls = max(1, round(seconds / once))
+    # Wakes the threads that fell asleep in the others' turns. Nothing to a call that takes longer than a turn.
+    untimed = max(1, calls // 10) if once < seconds else 0
+    affordable = longest / ((calls + untimed) * once)
+    return _Turn(timer, calls, untimed, max(1, int(min(repeats, affordable))))
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    repeats: int,
+    seconds: float,
+    settle: float = 0.0,
+    longest: float = math.inf,
+) -> dict[str, Timing]:
     """Times the calls in turn, ``repeats`` times, each turn for about ``seconds``; the first is what ratios are of.
 
-    The median ratio is that of the repeats' ratios, the minimum one that of the fastest repeats.
+    The median ratio is that of the repeats' ratios, the minimum one that of the fastest repeats. Before each turn the
+    process sleeps for ``settle`` seconds, in which the idle threads of another runtime stop spinning on their cores. A
+    call whose turns would take more than ``longest`` seconds together takes part in the first few repeats only.
     """
-    timers = {
-        name: Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-        for name, call in calls.items()
-    }
-    loops = {name: max(1, round(seconds / timer.timeit(3).mean)) for name, timer in timers.items()}
+    turns = {name: _turn(call, repeats, seconds, longest) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, timer in timers.items():
-            taken[name].append(timer.timeit(loops[name]).mean)
-    ours = taken[next(iter(taken))]
+    for repeat in range(repeats):
+        for name, turn in turns.items():
+            if repeat < turn.repeats:
+                time.sleep(settle)
+                turn.timer.timeit(turn.untimed)
+                taken[name].append(turn.timer.timeit(turn.calls) / turn.calls)
+    first = taken[next(iter(taken))]
     return {
         name: Timing(
             statistics.median(times),
             min(times),
-            statistics.median(a / b for a, b in zip(times, ours, strict=True)),
-            min(times) / min(ours),
+            statistics.median(a / b for a, b in zip(times, first, strict=False)),
+            min(times) / min(first),
+            len(times),
         )
         for name, times in taken.items()
     }

@@ -1,0 +1,83 @@
+"""The peak of resident memory of one forward + backward over what is held before it, each in a fresh process.
+
+Before: the matrices, the cotangents, and all that importing and one decomposition of a 2×2 matrix leave behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from contenders import FORWARD_BACKWARD, contenders, matrices, torch_peers
+from harness import Benchmark, Record, Session, run, words
+
+BATCH = {3: 100_000, 16: 8192, 64: 512, 256: 32, 2048: 1}
+DTYPES = ("float32", "float64")
+
+
+def _status(name: str) -> int:
+    """Kilobytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
+    """MiB, of this process."""
+    torch.set_num_threads(threads)
+    peer = next(peer for peer in torch_peers() if contender.startswith(peer.prefix))
+
+    def call(A: np.ndarray) -> Callable[[], Any]:
+        return contenders([peer], "eigh", A, (FORWARD_BACKWARD,))[FORWARD_BACKWARD][contender]
+
+    call(matrices(2, 1, dtype))()
+    prepared = call(matrices(n, batch, dtype))
+    ctypes.CDLL(None).malloc_trim(0)  # what finding the cotangents has freed would be used again, unnoticed
+    held = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is held
+    kept = prepared()
+    reached = _status("VmHWM")
+    del kept
+    return (reached - held) / 1024
+
+
+def measure(session: Session) -> None:
+    cases = [(n, dtype) for n in BATCH for dtype in DTYPES]
+    for n, dtype in session.progress(cases[2:3] if session.quick else cases):
+        peaks = {}
+        for contender in ("torch.linalg.eigh", "spectralgrad.eigh"):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                peaks[contender] = process.submit(peak, contender, n, BATCH[n], dtype, session.threads).result()
+        session.records += [
+            {
+                "operation": FORWARD_BACKWARD,
+                "dtype": dtype,
+                "n": n,
+                "batch": BATCH[n],
+                "threads": session.threads,
+                "contender": contender,
+                "peak_mib": mib,
+                "of_torch": mib / peaks["torch.linalg.eigh"],
+            }
+            for contender, mib in peaks.items()
+        ]
+
+
+def show(records: Sequence[Record], console: Console) -> bool:
+    table = Table("case", "contender", "peak MiB", "of torch's", title="Peak of memory beyond what is held before")
+    for r in records:
+        table.add_row(words(r), r["contender"], f"{r['peak_mib']:.1f}", f"{r['of_torch']:.2f}")
+    console.print(table)
+    return all(r["of_torch"] <= 1 for r in records)
+
+
+if __name__ == "__main__":
+    run(Benchmark("memory", "Memory", measure, threads=(2,), show=show), __doc__)

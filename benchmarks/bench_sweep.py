@@ -1,0 +1,88 @@
+"""Where this is slower than torch.linalg: cases drawn from all sizes, dtypes, batches, spectra, one thread and two.
+
+A case that comes out below the limit is measured again, longer, up to three times, so that what is reported is no
+accident of a busy machine. Every case is in the JSON with the number of its repeats; the table has the slowest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+
+from contenders import FORWARD, FORWARD_BACKWARD, SPECTRA, contenders, matrices, torch_peers
+from harness import Benchmark, Record, Session, print_records, run
+
+LIMIT = 0.9
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 129, 200, 256, 384, 512, 768, 1024)
+BATCHES = (1, 2, 3, 5, 8, 17, 32, 100, 256, 1000, 4096)
+DTYPES = ("float32", "float64", "complex64", "complex128")
+OPERATIONS = (("eigh", FORWARD), ("eigh", FORWARD_BACKWARD), ("eigvalsh", FORWARD))
+# Repeats and the seconds of a turn.
+LONGER_AND_LONGER = ((5, 0.004), (9, 0.01), (15, 0.02), (25, 0.02))
+# At least.
+SHOWN = 20
+
+
+class Case(NamedTuple):
+    n: int
+    batch: int
+    dtype: str
+    spectrum: str
+    function: str
+    operation: str
+
+
+def affordable(case: Case) -> bool:
+    """Torch's decomposition takes a tenth of a second, or so; a single real matrix may be of any size."""
+    weight = 4 if case.dtype.startswith("complex") else 1
+    alone = case.batch == 1 and weight == 1
+    return alone or (weight * case.n**3 * case.batch <= 2**28 and weight * case.n**2 * case.batch <= 2**21)
+
+
+def cases(session: Session) -> list[Case]:
+    every = [
+        Case(n, batch, dtype, spectrum, *operation)
+        for n, batch, dtype, spectrum, operation in itertools.product(SIZES, BATCHES, DTYPES, SPECTRA, OPERATIONS)
+    ]
+    every = [case for case in every if affordable(case)]
+    # One matrix, where a call's fixed cost shows, and torch's own ground, the largest: always in.
+    always = [c for c in every if c.batch == 1 and c.spectrum == "random" and c.dtype in DTYPES[:2]]
+    count = session.options["cases"]
+    if count == 0:
+        return every
+    if session.quick:
+        always, count = always[::12], 20
+    drawn = random.Random(session.options["seed"]).sample(every, len(every))
+    return list(dict.fromkeys(always + drawn))[: max(count, len(always))]
+
+
+def measure(session: Session) -> None:
+    peers = torch_peers()
+    for case in session.progress(cases(session)):
+        A = matrices(case.n, case.batch, case.dtype, case.spectrum)
+        calls = contenders(peers, case.function, A, (case.operation,), case.spectrum)[case.operation]
+        kept = len(session.records)
+        for repeats, seconds in LONGER_AND_LONGER:
+            del session.records[kept:]
+            found = session.compare(calls, repeats=repeats, seconds=seconds, longest=2.0, **case._asdict())
+            if found[f"spectralgrad.{case.function}"]["speedup"] >= LIMIT or session.quick:
+                break
+
+
+def show(records: Sequence[Record], console: Console) -> bool:
+    ours = sorted((r for r in records if r["contender"].startswith("spectralgrad")), key=lambda r: r["speedup"])
+    below = sum(r["speedup"] < LIMIT for r in ours)
+    title = f"{below} of {len(ours)} cases below {LIMIT} of torch's speed; the slowest:"
+    print_records(title, ours[: max(SHOWN, below)], console)
+    return below == 0
+
+
+if __name__ == "__main__":
+    run(
+        Benchmark("sweep", "Never slower than torch", measure, show=show, options={"cases": 260, "seed": 0}),
+        __doc__ + f"\n--cases counts those of one number of threads; 0 is all of them. The limit is {LIMIT}.",
+    )

@@ -1,0 +1,167 @@
+"""Writes the README's figures of speed from the files in benchmarks/results; with --check, says whether they are these.
+
+All that the README says of speed in figures is between two marks, and this is the only place that rounds them. Nothing
+but the standard library is imported: the test suite calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN = "<!-- speed: written by benchmarks/update_readme.py from benchmarks/results -->\n"
+END = "<!-- end of speed -->\n"
+
+FORWARD, FORWARD_BACKWARD = "forward", "forward + backward"
+NOT_MEASURED = "–"
+Record = dict[str, Any]
+
+
+def rounded(value: float) -> str:
+    """Two digits: 0.87, 1.3, 42, 130. Nearest, ties to even, as Python's formats do."""
+    if value >= 9.95:
+        return f"{float(f'{value:.1e}'):.0f}"
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+
+
+def load(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"measurements": []}
+
+
+def ours(records: Iterable[Record], **fields: Any) -> list[float]:
+    """Times as fast as the reference, of the records with these fields."""
+    return [
+        r["speedup"]
+        for r in records
+        if r["contender"].startswith("spectralgrad.") and all(r.get(name) == value for name, value in fields.items())
+    ]
+
+
+def cell(records: Iterable[Record], **fields: Any) -> str:
+    found = ours(records, **fields)
+    return rounded(found[0]) if found else NOT_MEASURED
+
+
+def spread(values: list[float]) -> str:
+    low, high = rounded(min(values)), rounded(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def origin(content: dict[str, Any], threads: int) -> str:
+    machine = content["machine"]
+    versions = machine["versions"]
+    return (
+        f"{machine['processor']}, {machine['capability']}, threads: {threads}; torch {versions['torch']}, "
+        f"spectralgrad {versions['spectralgrad'].split()[0]}; {content['date']}"
+    )
+
+
+def table_of_sizes(content: dict[str, Any]) -> list[str]:
+    records = [r for r in content["measurements"] if r["part"] == "sizes" and r["threads"] == 2]
+    columns = [(dtype, operation) for dtype in ("float32", "float64") for operation in (FORWARD, FORWARD_BACKWARD)]
+    lines = [
+        "| matrices | " + " | ".join(f"{dtype} {operation}" for dtype, operation in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for n, batch in dict.fromkeys((r["n"], r["batch"]) for r in records):
+        cells = [cell(records, n=n, batch=batch, dtype=dtype, operation=operation) for dtype, operation in columns]
+        lines.append(f"| {batch} × {n}×{n} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def ahead_of_tensorflow(records: list[Record]) -> list[float]:
+    """Ratios of medians, over the cases of `table_of_sizes`."""
+    medians: dict[tuple[Any, ...], dict[str, float]] = {}
+    for r in records:
+        if (r["part"], r["threads"]) == ("sizes", 2):
+            medians.setdefault((r["n"], r["dtype"], r["operation"]), {})[r["contender"]] = r["median"]
+    return [case["tf.linalg.eigh"] / case["spectralgrad.eigh"] for case in medians.values() if "tf.linalg.eigh" in case]
+
+
+def sentences() -> list[str]:
+    eigh = load("eigh")["measurements"]
+    lines = []
+    if leads := ahead_of_tensorflow(eigh):
+        lines.append(f"- The same cases against TensorFlow's: {spread(leads)} times as fast.")
+    lines += [
+        f"- Batches of {dtype} matrices, forward, two threads: {spread(values)} times as fast."
+        for dtype in ("complex64", "complex128")
+        if (values := ours(eigh, part="complex", dtype=dtype, operation=FORWARD, threads=2))
+    ]
+    for name, words in (
+        ("eigvalsh", "`sg.eigvalsh` on batches, forward, two threads: {} times as fast as torch's."),
+        (
+            "spectral_functions",
+            "`sg.expm` and `sg.sqrtm` on batches of n = 3, 8, 16, two threads: {} times as fast as V f(λ) Vᵀ by "
+            "`torch.linalg.eigh`.",
+        ),
+        ("partial_cotangent", "The backward where n/8 eigenvectors are used, n = 256 … 1024: {} times as fast."),
+    ):
+        if values := ours(load(name)["measurements"], threads=2):
+            lines.append("- " + words.format(spread(values)))
+    for operation, words in (
+        (FORWARD, "On one 4×4 matrix, where nothing but the overhead counts, a call takes {} times torch's time"),
+        (FORWARD_BACKWARD, "with its backward {} times."),
+    ):
+        values = ours(load("overhead")["measurements"], operation=operation, threads=1)
+        worst = rounded(1 / min(values))
+        lines.append(("- " if operation == FORWARD else "  ") + words.format(worst) + "," * (operation == FORWARD))
+    if swept := ours(load("sweep")["measurements"]):
+        below = sum(value < 0.9 for value in swept)
+        lines.append(
+            f"- In a sweep of {len(swept)} cases (sizes, dtypes, batches, spectra, one thread and two) the slowest "
+            f"runs at {rounded(min(swept))} of torch's speed; {below} are below 0.9."
+        )
+    memory = [r for r in load("memory")["measurements"] if r["contender"] == "spectralgrad.eigh"]
+    if memory:
+        lines.append(
+            f"- Peak memory of forward + backward: {spread([r['of_torch'] for r in memory])} times torch's, over "
+            f"{len(memory)} cases."
+        )
+    return lines
+
+
+def block() -> str:
+    eigh = load("eigh")
+    head = [
+        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the",
+        f"repeats ({origin(eigh, 2)}):",
+        "",
+        *table_of_sizes(eigh),
+        "",
+        *sentences(),
+    ]
+    return "\n".join(head) + "\n"
+
+
+def split(text: str) -> tuple[str, str, str]:
+    """What is before the block, in it, and after it."""
+    before, begin, rest = text.partition(BEGIN)
+    inside, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md has not both marks, {BEGIN.strip()} and {END.strip()}")
+    return before + begin, inside, end + after
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where the figures differ")
+    check = parser.parse_args().check
+    before, inside, after = split(README.read_text(encoding="utf-8"))
+    if check:
+        if inside != block():
+            sys.exit("README.md quotes other figures than benchmarks/results has: python benchmarks/update_readme.py")
+    else:
+        README.write_text(before + block() + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
