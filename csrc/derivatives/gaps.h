@@ -1,5 +1,6 @@
 #pragma once
 
+#include "derivatives/inverse_gap.h"
 #include "derivatives/tolerances.h"
 
 #include <spectralgrad/rule.h>
@@ -46,47 +47,59 @@ at::Tensor divide_tangent_by_gaps(const at::Tensor& X, const at::Tensor& eigenva
 /// numerator/gap, entry by entry, for divided differences; 0 where the gap is. Not differentiated.
 at::Tensor quotient(const at::Tensor& numerator, const at::Tensor& gap);
 
+/// A rule as far as gaps are concerned, for eigenvalues of type T.
+template <typename T>
+GapRule<T> gap_rule(const Rule& rule) {
+  const auto eps = tolerances::eps(c10::CppTypeToScalarType<T>::value);
+  const auto width = rule.width().value_or(0);
+  switch (rule.kind()) {
+    case Rule::Kind::gated:
+      return {GapForm::lorentzian, static_cast<T>(width * eps), 0};
+    case Rule::Kind::split:
+      return {GapForm::lorentzian, static_cast<T>(tolerances::gate_width * eps), 0};
+    case Rule::Kind::bare:
+      return {GapForm::bare, 0, 0};
+    case Rule::Kind::lorentzian:
+    case Rule::Kind::cutoff:
+      break;
+  }
+  const auto form = rule.kind() == Rule::Kind::cutoff ? GapForm::cutoff : GapForm::lorentzian;
+  return rule.relative() ? GapRule<T>{form, static_cast<T>(width), 0} : GapRule<T>{form, 0, static_cast<T>(width)};
+}
+
 /// F_ij for one matrix at a time, for kernels: of n >= 1 eigenvalues.
 template <typename T>
 class InverseGaps {
  public:
-  InverseGaps(const T* eigenvalues, int64_t n, const Rule& rule) : eigenvalues_(eigenvalues), kind_(rule.kind()) {
-    const T largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
-    const auto width = static_cast<T>(rule.width().value_or(0));
-    const bool relative = rule.relative() || width == 0;
-    const T unit = relative ? largest : std::max(largest, width);
-    scale_ = unit == 0 ? T(1) : unit;
-    const auto eps = static_cast<T>(tolerances::eps(c10::CppTypeToScalarType<T>::value));
-    switch (kind_) {
-      case Rule::Kind::gated:
-        half_width_ = width * eps;
-        break;
-      case Rule::Kind::split:
-        half_width_ = static_cast<T>(tolerances::gate_width) * eps;
-        break;
-      default:
-        half_width_ = relative ? width : width / scale_;
-    }
-  }
+  InverseGaps(const T* eigenvalues, int64_t n, const Rule& rule)
+      : eigenvalues_(eigenvalues),
+        inverse_gap_(
+            gap_rule<T>(rule),
+            std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1])),
+            tolerances::negligible<T>) {}
 
   /// For i < j; F_ji = -F_ij.
   T operator()(int64_t i, int64_t j) const {
-    if (kind_ == Rule::Kind::bare) {
-      return 1 / (eigenvalues_[j] - eigenvalues_[i]);
-    }
-    const T x = (eigenvalues_[j] - eigenvalues_[i]) / scale_;
-    if (kind_ == Rule::Kind::cutoff) {
-      return std::abs(x) <= half_width_ ? T(0) : 1 / x / scale_;
-    }
-    const T unit = std::max(std::abs(x), half_width_);
-    return unit == 0 ? T(0) : (x / unit) / (x * (x / unit) + half_width_ * (half_width_ / unit)) / scale_;
+    return inverse_gap_((eigenvalues_[j] - eigenvalues_[i]) / inverse_gap_.scale) / inverse_gap_.scale;
   }
 
  private:
+  struct Scalars {
+    using Number = T;
+    using Value = T;
+    static T abs(T x) {
+      return std::abs(x);
+    }
+    static T larger(T x, T y) {
+      return std::max(x, y);
+    }
+    static T select(bool mask, T yes, T no) {
+      return mask ? yes : no;
+    }
+  };
+
   const T* eigenvalues_;
-  Rule::Kind kind_;
-  T scale_;
-  T half_width_;
+  InverseGap<Scalars> inverse_gap_;
 };
 
 } // namespace spectralgrad::derivatives

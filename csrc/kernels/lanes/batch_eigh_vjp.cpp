@@ -1,0 +1,351 @@
+#include "kernels/lanes/batch_eigh_vjp.h"
+
+#include "kernels/lanes/exchange.h"
+#include "kernels/lanes/products.h"
+
+// Compiled once for each instruction set. The formulas are those of derivatives/eigh.h and derivatives/gaps.h.
+namespace spectralgrad::kernels::lanes {
+inline namespace CPU_CAPABILITY {
+namespace {
+
+template <typename T>
+struct Arithmetic {
+  using Number = Vec<T>;
+  using Value = T;
+  static SPECTRALGRAD_INLINE Vec<T> abs(const Vec<T>& x) {
+    return x.abs();
+  }
+  static SPECTRALGRAD_INLINE Vec<T> larger(const Vec<T>& x, const Vec<T>& y) {
+    return lanes::larger<T>(x, y);
+  }
+  static SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
+    return lanes::select<T>(mask, yes, no);
+  }
+};
+
+/// |z| to within a factor of sqrt(2), from below, without a square that may underflow.
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
+  return x.abs();
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
+  return larger(z.re.abs(), z.im.abs());
+}
+
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
+  return x.abs();
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
+  return squared(z).sqrt();
+}
+
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Vec<T>&) {
+  return Vec<T>(T(0));
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Complex<T>& z) {
+  return z.im;
+}
+
+/// One group of matrices; n is `known_n` if that is not 0.
+template <typename T, bool is_complex, int known_n>
+class Vjp {
+ public:
+  static constexpr int W = lane_count<T>;
+  static constexpr int parts = is_complex ? 2 : 1;
+  static constexpr int entry = parts * W;
+  using E = Entry<T, is_complex>;
+
+  static int64_t numbers(int n) {
+    // V, the cotangent, W, a product, the moduli of V and the cotangent, and three rows.
+    return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 3 * W;
+  }
+
+  Vjp(const EighVjpBatch<T>& batch, T* memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
+    const int64_t row = (n_ | 1);
+    const auto take = [&](int64_t count) {
+      T* taken = memory;
+      memory += count;
+      return taken;
+    };
+    const auto matrix = [&](int numbers) {
+      return View<T>{take(n_ * row * numbers), row * numbers, numbers};
+    };
+    V_ = matrix(entry);
+    gV_ = matrix(entry);
+    W_ = matrix(entry);
+    product_ = matrix(entry);
+    V_sizes_ = matrix(W);
+    gV_sizes_ = matrix(W);
+    eigenvalues_ = take(static_cast<int64_t>(n_) * W);
+    cotangents_ = take(static_cast<int64_t>(n_) * W);
+    norms_ = take(static_cast<int64_t>(n_) * W);
+  }
+
+  void run(const Members& members) {
+    load_matrices(batch_.eigenvectors, members, V_);
+    load_rows(batch_.eigenvalues, members, eigenvalues_);
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      load_rows(batch_.eigenvalues_cotangent, members, cotangents_);
+    }
+    const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    auto suspicious = Vec<T>(T(0)) < Vec<T>(T(0));
+    if (batch_.suspicion.found != nullptr) {
+      const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
+      for (int i = 0; i + 1 < n_; ++i) {
+        suspicious = suspicious | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
+      }
+    }
+    if (batch_.eigenvectors_cotangent.data == nullptr) {
+      for (int r = 0; r < n_; ++r) {
+        for (int k = 0; k < n_; ++k) {
+          store_entry(product_.at(r, k), scale(at(V_, r, k), load(cotangents_ + k * W)));
+        }
+      }
+    } else {
+      load_matrices(batch_.eigenvectors_cotangent, members, gV_);
+      const Scale<T> units(scale_cotangent());
+      multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
+      have_sizes_ = false;
+      if (batch_.suspicion.found != nullptr && is_complex) {
+        suspicious = suspicious | phases_matter();
+      }
+      divide_by_gaps(largest, units.from);
+      multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
+    }
+    multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
+    store_hermitian(members);
+    if (batch_.suspicion.found != nullptr) {
+      const int unset = suspicious.zero_mask();
+      for (int lane = 0; lane < members.count; ++lane) {
+        batch_.suspicion.found[members.first + lane] = (unset >> lane & 1) == 0;
+      }
+    }
+  }
+
+ private:
+  SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
+    return load_entry<T, is_complex>(matrix.at(i, j));
+  }
+
+  SPECTRALGRAD_INLINE void load_matrices(const Matrices<T>& from, const Members& members, const View<T>& to) {
+    const int numbers = n_ * n_ * parts;
+    const Cursor<T, is_complex> to_numbers(from.right == 1 ? to : to.transposed(), n_);
+    load_numbers<T, known_n * known_n * parts>(from.data, numbers, numbers, members, to_numbers);
+  }
+
+  SPECTRALGRAD_INLINE void load_rows(const T* from, const Members& members, T* to) {
+    load_numbers<T, known_n>(from, n_, n_, members, Cursor<T, false>({to, 0, W}, n_));
+  }
+
+  /// Brings the largest entry of the cotangent near 1 by a power of two; returns it.
+  SPECTRALGRAD_INLINE Vec<T> scale_cotangent() {
+    Vec<T> largest(T(0));
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        largest = larger(largest, low_size(at(gV_, r, c)));
+      }
+    }
+    const auto to = Scale<T>(largest).to;
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        store_entry(gV_.at(r, c), scale(at(gV_, r, c), to));
+      }
+    }
+    return largest;
+  }
+
+  SPECTRALGRAD_INLINE void find_sizes() {
+    if (have_sizes_) {
+      return;
+    }
+    have_sizes_ = true;
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        store(V_sizes_.at(r, c), size_of(at(V_, r, c)));
+        store(gV_sizes_.at(r, c), size_of(at(gV_, r, c)));
+      }
+    }
+  }
+
+  /// N_ij = (|V|^T |gV| + its transpose)_ij
+  Vec<T> magnitude(int i, int j) {
+    find_sizes();
+    Vec<T> sum(T(0));
+    for (int k = 0; k < n_; ++k) {
+      sum = fma(load(V_sizes_.at(k, i)), load(gV_sizes_.at(k, j)), sum);
+      sum = fma(load(V_sizes_.at(k, j)), load(gV_sizes_.at(k, i)), sum);
+    }
+    return sum;
+  }
+
+  SPECTRALGRAD_INLINE Mask<T> phases_matter() {
+    const Vec<T> gauge(batch_.suspicion.gauge);
+    auto result = gauge < gauge;
+    for (int i = 0; i < n_; ++i) {
+      const auto diagonal = at(W_, i, i);
+      const auto size = imaginary(diagonal).abs();
+      // N_ii is no less than twice the real part.
+      if (any<T>(gauge * (real(diagonal) + real(diagonal)).abs() < size)) {
+        result = result | (gauge * magnitude(i, i) < size);
+      }
+    }
+    return result;
+  }
+
+  /// Turns W = V^H gV into diag(g_lambda) + F o S.
+  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Vec<T>& unit) {
+    const Vec<T> zero(T(0));
+    const Vec<T> half(T(0.5));
+    const derivatives::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, tolerances::negligible<T>);
+    const auto inverse_scale = Vec<T>(T(1)) / inverse_gap.scale;
+    const bool invertible = !any<T>(inverse_gap.scale < Vec<T>(4 * std::numeric_limits<T>::min()));
+    const auto over_scale = [&](const Vec<T>& x) {
+      return invertible ? x * inverse_scale : x / inverse_gap.scale;
+    };
+    const Vec<T> noise(batch_.noise);
+    // A little less, and more, than rounding can make of a bound.
+    const Vec<T> surely(T(0.99));
+    const Vec<T> hardly(T(1.01));
+    const Vec<T> root(is_complex ? T(1.4143) : T(1));
+    if (batch_.gates) {
+      for (int i = 0; i < n_; ++i) {
+        auto sum = zero;
+        for (int k = 0; k < n_; ++k) {
+          sum = add_squared(at(gV_, k, i), sum);
+        }
+        store(norms_ + i * W, sum.sqrt());
+      }
+    }
+    for (int i = 0; i < n_; ++i) {
+      const auto here = load(eigenvalues_ + i * W);
+      for (int j = i + 1; j < n_; ++j) {
+        const auto upper = at(W_, i, j);
+        const auto lower = conj(at(W_, j, i));
+        auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
+        if (batch_.gates) {
+          // N is at most the sum of the norms of the columns and at least |W_ij| + |W_ji|: most often that decides.
+          const auto size = low_size(S);
+          const auto most = noise * (load(norms_ + i * W) + load(norms_ + j * W));
+          const auto maybe = size <= hardly * most;
+          if (any<T>(maybe)) {
+            const auto least = noise * (low_size(upper) + low_size(lower));
+            auto is_noise = root * size <= surely * least;
+            if (any<T>(maybe & negation<T>(is_noise))) {
+              is_noise = is_noise | (maybe & (size_of(S) <= noise * magnitude(i, j)));
+            }
+            // NaN and Inf are never noise: comparisons with them fail.
+            S = where_entry(negation<T>(is_noise & (size < Vec<T>(std::numeric_limits<T>::infinity()))), S);
+          }
+        }
+        // The units at the end: their product alone may be out of range.
+        const auto F = inverse_gap(over_scale(load(eigenvalues_ + j * W) - here));
+        auto divided = scale(scale(S, F), unit);
+        if constexpr (is_complex) {
+          divided = {over_scale(divided.re), over_scale(divided.im)};
+        } else {
+          divided = over_scale(divided);
+        }
+        store_entry(W_.at(i, j), divided);
+        store_entry(W_.at(j, i), conj(divided));
+      }
+    }
+    for (int i = 0; i < n_; ++i) {
+      const auto cotangent = batch_.eigenvalues_cotangent == nullptr ? zero : load(cotangents_ + i * W);
+      if constexpr (is_complex) {
+        store_entry(W_.at(i, i), Complex<T>{cotangent, zero});
+      } else {
+        store_entry(W_.at(i, i), cotangent);
+      }
+    }
+  }
+
+  /// The lower triangle of W to both triangles of the result.
+  SPECTRALGRAD_INLINE void store_hermitian(const Members& members) {
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < r; ++c) {
+        store_entry(W_.at(c, r), conj(at(W_, r, c)));
+      }
+      if constexpr (is_complex) {
+        store(W_.at(r, r) + W, Vec<T>(T(0)));
+      }
+    }
+    const int numbers = n_ * n_ * parts;
+    store_numbers<T, known_n * known_n * parts>(
+        batch_.result,
+        numbers,
+        numbers,
+        members,
+        Cursor<T, is_complex>(W_, n_));
+  }
+
+  const EighVjpBatch<T>& batch_;
+  int n_;
+  View<T> V_;
+  View<T> gV_;
+  View<T> W_;
+  View<T> product_;
+  View<T> V_sizes_;
+  View<T> gV_sizes_;
+  T* eigenvalues_;
+  T* cotangents_;
+  T* norms_;
+  bool have_sizes_ = false;
+};
+
+template <typename T, bool is_complex, int known_n>
+void vjp_of(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
+  constexpr int W = lane_count<T>;
+  Vjp<T, is_complex, known_n> vjp(batch, memory);
+  for (auto first = begin; first < end; first += W) {
+    vjp.run({first, static_cast<int>(end - first < W ? end - first : W)});
+  }
+}
+
+template <typename T, bool is_complex>
+void vjp_of(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
+  switch (batch.n) {
+    case 1:
+      return vjp_of<T, is_complex, 1>(batch, begin, end, memory);
+    case 2:
+      return vjp_of<T, is_complex, 2>(batch, begin, end, memory);
+    case 3:
+      return vjp_of<T, is_complex, 3>(batch, begin, end, memory);
+    case 4:
+      return vjp_of<T, is_complex, 4>(batch, begin, end, memory);
+    default:
+      return vjp_of<T, is_complex, 0>(batch, begin, end, memory);
+  }
+}
+
+template <typename T>
+void vjp(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
+  batch.is_complex ? vjp_of<T, true>(batch, begin, end, memory) : vjp_of<T, false>(batch, begin, end, memory);
+}
+
+template <typename T>
+int64_t workspace(int n, bool is_complex) {
+  return is_complex ? Vjp<T, true, 0>::numbers(n) : Vjp<T, false, 0>::numbers(n);
+}
+
+template <typename T>
+constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace<T>, vjp<T>};
+
+} // namespace
+} // namespace CPU_CAPABILITY
+
+template <>
+const EighVjpKernel<float>& EighVjpKernel<float>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
+  return kernel<float>;
+}
+
+template <>
+const EighVjpKernel<double>& EighVjpKernel<double>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
+  return kernel<double>;
+}
+
+} // namespace spectralgrad::kernels::lanes
