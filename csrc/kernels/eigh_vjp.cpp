@@ -4,6 +4,7 @@
 #include "derivatives/tolerances.h"
 #include "kernels/judge.h"
 #include "kernels/lanes/batch_eigh_vjp.h"
+#include "kernels/lanes/gap_pass.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -11,8 +12,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -29,83 +32,35 @@ class Magnitude {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  /// Both column by column: entry (k, i) at [i * n + k].
-  Magnitude(const scalar_t* V, const scalar_t* gV, int64_t n) : V_(V), gV_(gV), n_(n) {}
+  /// Both with the strides of their tensors.
+  Magnitude(const Tensor& V, const Tensor& gV, int64_t matrix) : V_(V, matrix), gV_(gV, matrix), n_(V.size(-1)) {}
 
   real_t operator()(int64_t i, int64_t j) const {
     real_t sum = 0;
     for (int64_t k = 0; k < n_; ++k) {
-      sum += std::abs(V_[i * n_ + k]) * std::abs(gV_[j * n_ + k]) +
-          std::abs(V_[j * n_ + k]) * std::abs(gV_[i * n_ + k]);
+      sum += std::abs(V_(k, i)) * std::abs(gV_(k, j)) + std::abs(V_(k, j)) * std::abs(gV_(k, i));
     }
     return sum;
   }
 
-  /// ||gV_i||, of which the sum over i and j bounds N_ij (Cauchy-Schwarz).
-  real_t column_norm(int64_t i) const {
-    real_t sum = 0;
-    for (int64_t k = 0; k < n_; ++k) {
-      const auto size = std::abs(gV_[i * n_ + k]);
-      sum += size * size;
-    }
-    return std::sqrt(sum);
-  }
-
  private:
-  const scalar_t* V_;
-  const scalar_t* gV_;
+  struct Entries {
+    Entries(const Tensor& x, int64_t matrix)
+        : data(x.const_data_ptr<scalar_t>() + matrix * x.size(-1) * x.size(-1)),
+          down(x.stride(-2)),
+          right(x.stride(-1)) {}
+    scalar_t operator()(int64_t i, int64_t j) const {
+      return data[i * down + j * right];
+    }
+    const scalar_t* data;
+    int64_t down;
+    int64_t right;
+  };
+
+  Entries V_;
+  Entries gV_;
   int64_t n_;
 };
-
-/// Turns W = V^H gV into diag(g_lambda) + F o S, in place.
-template <typename scalar_t>
-void divide_in_place(
-    scalar_t* W,
-    int64_t n,
-    const typename RealOf<scalar_t>::type* eigenvalues,
-    const typename RealOf<scalar_t>::type* eigenvalues_cotangent,
-    const Magnitude<scalar_t>& magnitude,
-    const Rule& rule,
-    std::vector<typename RealOf<scalar_t>::type>& norms) {
-  using real_t = typename RealOf<scalar_t>::type;
-  const derivatives::InverseGaps<real_t> inverse_gaps(eigenvalues, n, rule);
-  const auto noise = static_cast<real_t>(rule.noise() * tolerances::eps(c10::CppTypeToScalarType<real_t>::value));
-  if (rule.gates()) {
-    norms.resize(n);
-    for (int64_t i = 0; i < n; ++i) {
-      norms[i] = magnitude.column_norm(i);
-    }
-  }
-  // The bound is on exact sums; this is beyond its rounding.
-  constexpr auto slack = real_t(1.01);
-  // NaN and Inf are never noise.
-  const auto is_noise = [&](const scalar_t& S, int64_t i, int64_t j) {
-    const auto size = std::abs(S);
-    return size <= slack * noise * (norms[i] + norms[j]) && size <= noise * magnitude(i, j) && std::isfinite(size);
-  };
-  for (int64_t i = 0; i < n; ++i) {
-    W[i * n + i] = eigenvalues_cotangent == nullptr ? real_t(0) : eigenvalues_cotangent[i];
-    for (int64_t j = i + 1; j < n; ++j) {
-      const scalar_t S = (W[i * n + j] - conjugate(W[j * n + i])) * real_t(0.5);
-      const scalar_t divided = rule.gates() && is_noise(S, i, j) ? scalar_t(0) : S * inverse_gaps(i, j);
-      W[i * n + j] = divided;
-      W[j * n + i] = conjugate(divided);
-    }
-  }
-}
-
-/// (M + M^H)/2, in place.
-template <typename scalar_t>
-void make_hermitian(scalar_t* M, int64_t n) {
-  using real_t = typename RealOf<scalar_t>::type;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = i; j < n; ++j) {
-      const scalar_t mean = (M[i * n + j] + conjugate(M[j * n + i])) * real_t(0.5);
-      M[i * n + j] = mean;
-      M[j * n + i] = conjugate(mean);
-    }
-  }
-}
 
 template <typename F>
 void for_each_matrix(int64_t count, int64_t n, const F& f) {
@@ -144,25 +99,20 @@ Tensor by_rows_or_columns(const Tensor& x) {
   return plain.is_contiguous() || plain.mT().is_contiguous() ? plain : plain.contiguous();
 }
 
+/// Of a batch that `by_rows_or_columns` returned.
+Tensor one_of(const Tensor& x, int64_t matrix) {
+  const auto n = x.size(-1);
+  return x.as_strided({n, n}, {x.stride(-2), x.stride(-1)}, x.storage_offset() + matrix * n * n);
+}
+
+/// From one of its matrices on.
 template <typename real_t>
-lanes::Matrices<real_t> matrices(const Tensor& x) {
+lanes::Matrices<real_t> matrices(const Tensor& x, int64_t matrix = 0) {
   const auto n = x.size(-1);
   // Of a 1 x 1 matrix strides say nothing.
   const bool by_rows = x.is_contiguous();
-  return {static_cast<const real_t*>(x.const_data_ptr()), by_rows ? n : 1, by_rows ? 1 : n};
-}
-
-/// V^H gV of one matrix, row by row.
-template <typename scalar_t>
-void multiply(const scalar_t* V_columns, const scalar_t* gV_columns, int64_t n, std::vector<scalar_t>& W) {
-  W.assign(n * n, scalar_t(0));
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      for (int64_t k = 0; k < n; ++k) {
-        W[i * n + j] += conjugate(V_columns[i * n + k]) * gV_columns[j * n + k];
-      }
-    }
-  }
+  const auto* data = static_cast<const real_t*>(x.const_data_ptr()) + matrix * n * n * (x.is_complex() ? 2 : 1);
+  return {data, by_rows ? n : 1, by_rows ? 1 : n};
 }
 
 /// Up to this n one pass over matrices in lanes is faster than matrix products with a pass between them (measured).
@@ -231,19 +181,213 @@ Tensor eigh_vjp_in_lanes(
           gravest.note(judge<scalar_t>(n, lambda, lambda_cotangent, nullptr, nothing), matrix);
           continue;
         }
-        const auto V = vectors.reshape({count, n, n}).select(0, matrix).mT().contiguous();
-        const auto gV = vectors_cotangent.reshape({count, n, n}).select(0, matrix).mT().contiguous();
-        std::vector<scalar_t> W;
-        multiply(V.template const_data_ptr<scalar_t>(), gV.template const_data_ptr<scalar_t>(), n, W);
-        const Magnitude<scalar_t> magnitude(
-            V.template const_data_ptr<scalar_t>(),
-            gV.template const_data_ptr<scalar_t>(),
-            n);
-        gravest.note(judge<scalar_t>(n, lambda, lambda_cotangent, W.data(), magnitude), matrix);
+        const auto W = at::matmul(one_of(vectors, matrix).mH(), one_of(vectors_cotangent, matrix)).contiguous();
+        gravest.note(
+            judge<scalar_t>(
+                n,
+                lambda,
+                lambda_cotangent,
+                W.template const_data_ptr<scalar_t>(),
+                Magnitude<scalar_t>(vectors, vectors_cotangent, matrix)),
+            matrix);
       }
     });
   });
   act_on(gravest.verdict());
+  return result;
+}
+
+/// |V| and |gV| of one matrix, once they are asked for.
+class Sizes {
+ public:
+  Sizes() = default;
+  Sizes(const Tensor* V, const Tensor* gV, int64_t matrix) : V_(V), gV_(gV), matrix_(matrix) {}
+
+  template <typename real_t>
+  static typename lanes::GapPass<real_t>::Sizes get(void* context) {
+    auto& self = *static_cast<Sizes*>(context);
+    std::call_once(*self.once_, [&] {
+      self.V_sizes_ = one_of(*self.V_, self.matrix_).abs().contiguous();
+      self.gV_sizes_ = one_of(*self.gV_, self.matrix_).abs().contiguous();
+    });
+    return {self.V_sizes_.template const_data_ptr<real_t>(), self.gV_sizes_.template const_data_ptr<real_t>()};
+  }
+
+ private:
+  const Tensor* V_ = nullptr;
+  const Tensor* gV_ = nullptr;
+  int64_t matrix_ = 0;
+  std::unique_ptr<std::once_flag> once_ = std::make_unique<std::once_flag>();
+  Tensor V_sizes_;
+  Tensor gV_sizes_;
+};
+
+/// Calls f(matrix, begin, end) for all rows of all matrices, in tiles.
+template <typename real_t, typename F>
+void for_each_tile_row(int64_t count, int64_t n, const F& f) {
+  const auto rows = lanes::for_this_machine<lanes::GapPassKernel<real_t>>().rows;
+  const auto tiles = (n + rows - 1) / rows;
+  at::parallel_for(0, count * tiles, entries_per_task / (n * rows) + 1, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end;) {
+      const auto matrix = i / tiles;
+      const auto first = i % tiles;
+      const auto last = std::min(tiles, first + end - i);
+      f(matrix, first, last);
+      i += last - first;
+    }
+  });
+}
+
+/// (X + X^H)/2, or with `from_lower` the Hermitian matrix that has X's lower triangle, in place.
+void make_hermitian(const Tensor& X, bool from_lower) {
+  const auto n = X.size(-1);
+  AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(X.scalar_type()), "eigh_vjp", [&] {
+    auto* data = static_cast<scalar_t*>(X.mutable_data_ptr());
+    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<scalar_t>>();
+    const auto numbers = n * n * (X.is_complex() ? 2 : 1);
+    for_each_tile_row<scalar_t>(X.numel() / (n * n), n, [&](int64_t matrix, int64_t begin, int64_t end) {
+      kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_lower, begin, end);
+    });
+  });
+}
+
+/// X V^H, of which it is known that it is Hermitian: of a large one, little more than half is computed.
+Tensor hermitian_product(const Tensor& X, const Tensor& V) {
+  const auto n = V.size(-1);
+  constexpr int64_t large = 256;
+  if (n < large) {
+    auto result = at::matmul(X, V.mH()).contiguous();
+    make_hermitian(result, /*from_lower=*/false);
+    return result;
+  }
+  auto result = at::empty_like(V, at::MemoryFormat::Contiguous);
+  constexpr int64_t blocks = 4;
+  const auto rows = (n + blocks - 1) / blocks / 16 * 16 + 16;
+  for (int64_t begin = 0; begin < n; begin += rows) {
+    const auto end = std::min(n, begin + rows);
+    result.slice(-2, begin, end).slice(-1, 0, end).copy_(at::matmul(X.slice(-2, begin, end), V.slice(-2, 0, end).mH()));
+  }
+  make_hermitian(result, /*from_lower=*/true);
+  return result;
+}
+
+/// The columns that a cotangent has anything in, of any matrix of the batch, if they are at most half of all; else undefined.
+Tensor few_used_columns(const Tensor& eigenvalues_cotangent, const Tensor& eigenvectors_cotangent) {
+  const auto n = eigenvectors_cotangent.size(-1);
+  constexpr int64_t worth_looking = 128;
+  if (n < worth_looking) {
+    return {};
+  }
+  // Most often none is zero, which the first rows tell.
+  if (eigenvectors_cotangent.slice(-2, 0, 1).ne(0).sum().item<int64_t>() * 2 > eigenvectors_cotangent.numel() / n) {
+    return {};
+  }
+  auto used = eigenvectors_cotangent.reshape({-1, n}).ne(0).any(0);
+  if (eigenvalues_cotangent.defined()) {
+    used = used.logical_or(eigenvalues_cotangent.reshape({-1, n}).ne(0).any(0));
+  }
+  auto columns = used.nonzero().squeeze(-1);
+  return 2 * columns.numel() <= n ? columns : Tensor();
+}
+
+/// By matrix products, with a pass over the matrices between them.
+Tensor eigh_vjp_by_products(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  const auto n = eigenvectors.size(-1);
+  const auto count = eigenvectors.numel() / (n * n);
+  const auto plain = [](const Tensor& x) {
+    return x.defined() ? x.resolve_conj().resolve_neg().contiguous() : x;
+  };
+  const auto values = plain(eigenvalues);
+  const auto values_cotangent = plain(eigenvalues_cotangent);
+  const bool judged = checks() != Checks::ignore;
+  const auto V = by_rows_or_columns(eigenvectors);
+  if (!eigenvectors_cotangent.defined()) {
+    if (judged) {
+      Gravest gravest;
+      AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "eigh_vjp", [&] {
+        const auto nothing = [](auto, auto) {
+          return scalar_t(0);
+        };
+        for (int64_t i = 0; i < count; ++i) {
+          const auto* lambda = row<scalar_t>(values, i, n);
+          gravest.note(judge<scalar_t>(n, lambda, row<scalar_t>(values_cotangent, i, n), nullptr, nothing), i);
+        }
+      });
+      act_on(gravest.verdict());
+    }
+    return hermitian_product(V * values_cotangent.unsqueeze(-2), V);
+  }
+  const auto gV = by_rows_or_columns(eigenvectors_cotangent);
+  const auto used = few_used_columns(values_cotangent, gV);
+  auto inner = at::matmul(V.mH(), used.defined() ? gV.index_select(-1, used) : gV).contiguous();
+  if (used.defined()) {
+    inner = at::zeros(gV.sizes(), gV.options()).index_copy_(-1, used, inner);
+  }
+  Gravest gravest;
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp", [&] {
+    using real_t = typename RealOf<scalar_t>::type;
+    if (judged) {
+      for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
+        for (auto i = begin; i < end; ++i) {
+          gravest.note(
+              judge<scalar_t>(
+                  n,
+                  row<real_t>(values, i, n),
+                  row<real_t>(values_cotangent, i, n),
+                  inner.template const_data_ptr<scalar_t>() + i * n * n,
+                  Magnitude<scalar_t>(V, gV, i)),
+              i);
+        }
+      });
+    }
+    const auto eps = tolerances::eps(c10::CppTypeToScalarType<real_t>::value);
+    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
+    auto* W = static_cast<real_t*>(inner.mutable_data_ptr());
+    const auto numbers = n * n * (V.is_complex() ? 2 : 1);
+    const auto sums = rule.gates() ? at::empty_like(values) : Tensor();
+    if (rule.gates()) {
+      auto* to = sums.template mutable_data_ptr<real_t>();
+      for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
+        for (auto i = begin; i < end; ++i) {
+          kernel.column_sums(W + i * numbers, n, V.is_complex(), to + i * n);
+        }
+      });
+    }
+    std::vector<Sizes> sizes(count);
+    for (int64_t i = 0; i < count; ++i) {
+      sizes[i] = {&V, &gV, i};
+    }
+    for_each_tile_row<real_t>(count, n, [&](int64_t matrix, int64_t begin, int64_t end) {
+      const lanes::GapPass<real_t> pass{
+          n,
+          V.is_complex(),
+          W + matrix * numbers,
+          row<real_t>(values, matrix, n),
+          row<real_t>(values_cotangent, matrix, n),
+          derivatives::gap_rule<real_t>(rule),
+          static_cast<real_t>(rule.noise() * eps),
+          row<real_t>(sums, matrix, n),
+          matrices<real_t>(V, matrix),
+          matrices<real_t>(gV, matrix),
+          Sizes::get<real_t>,
+          &sizes[matrix]};
+      kernel.divide(pass, begin, end);
+    });
+  });
+  act_on(gravest.verdict());
+  if (!used.defined()) {
+    return hermitian_product(at::matmul(V, inner), V);
+  }
+  // V inner V^H is the Hermitian part of V B V_used^H, B the used columns, those entries twice that have no partner among them.
+  const auto columns = inner.index_select(-1, used);
+  const auto B = (columns * 2).index_copy_(-2, used, columns.index_select(-2, used));
+  auto result = at::matmul(at::matmul(V, B), V.index_select(-1, used).mH()).contiguous();
+  make_hermitian(result, /*from_lower=*/false);
   return result;
 }
 
@@ -258,67 +402,8 @@ Tensor eigh_vjp(
   if (eigenvectors.numel() == 0) {
     return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
   }
-  if (eigenvectors.size(-1) <= largest_in_lanes) {
-    return eigh_vjp_in_lanes(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule);
-  }
-  const auto plain = [](const Tensor& x) {
-    return x.defined() ? x.resolve_conj().resolve_neg().contiguous() : x;
-  };
-  const auto n = eigenvectors.size(-1);
-  const auto count = eigenvectors.numel() / (n * n);
-  const auto values = plain(eigenvalues);
-  const auto values_cotangent = plain(eigenvalues_cotangent);
-  const bool judged = checks() != Checks::ignore;
-  Gravest gravest;
-  Tensor result;
-  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(eigenvectors.scalar_type(), "eigh_vjp", [&] {
-    using real_t = typename RealOf<scalar_t>::type;
-    if (!eigenvectors_cotangent.defined()) {
-      if (judged) {
-        for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
-          for (auto matrix = begin; matrix < end; ++matrix) {
-            const auto verdict = judge<scalar_t>(
-                n,
-                row<real_t>(values, matrix, n),
-                row<real_t>(values_cotangent, matrix, n),
-                nullptr,
-                [](auto, auto) { return real_t(0); });
-            gravest.note(verdict, matrix);
-          }
-        });
-      }
-      result = at::matmul(eigenvectors * values_cotangent.unsqueeze(-2), eigenvectors.mH()).contiguous();
-    } else {
-      // Columns become contiguous rows.
-      const auto V = plain(eigenvectors.mT());
-      const auto gV = plain(eigenvectors_cotangent.mT());
-      auto inner = at::matmul(eigenvectors.mH(), eigenvectors_cotangent).contiguous();
-      for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
-        std::vector<real_t> norms;
-        for (auto matrix = begin; matrix < end; ++matrix) {
-          auto* W = inner.mutable_data_ptr<scalar_t>() + matrix * n * n;
-          const auto* lambda = row<real_t>(values, matrix, n);
-          const auto* lambda_cotangent = row<real_t>(values_cotangent, matrix, n);
-          const Magnitude<scalar_t> magnitude(
-              V.const_data_ptr<scalar_t>() + matrix * n * n,
-              gV.const_data_ptr<scalar_t>() + matrix * n * n,
-              n);
-          if (judged) {
-            gravest.note(judge<scalar_t>(n, lambda, lambda_cotangent, W, magnitude), matrix);
-          }
-          divide_in_place(W, n, lambda, lambda_cotangent, magnitude, rule, norms);
-        }
-      });
-      result = at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()).contiguous();
-    }
-    for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
-      for (auto matrix = begin; matrix < end; ++matrix) {
-        make_hermitian(result.mutable_data_ptr<scalar_t>() + matrix * n * n, n);
-      }
-    });
-  });
-  act_on(gravest.verdict());
-  return result;
+  const auto vjp = eigenvectors.size(-1) <= largest_in_lanes ? eigh_vjp_in_lanes : eigh_vjp_by_products;
+  return vjp(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule);
 }
 
 } // namespace spectralgrad::kernels

@@ -60,6 +60,15 @@ c10::complex<T> conjugate(c10::complex<T> z) {
 }
 
 template <typename T>
+T real_part(T x) {
+  return x;
+}
+template <typename T>
+T real_part(c10::complex<T> z) {
+  return z.real();
+}
+
+template <typename T>
 T imaginary_part(T) {
   return 0;
 }
@@ -81,7 +90,9 @@ Verdict judge(
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
   if (W != nullptr && !std::is_same_v<scalar_t, real_t>) {
     for (int64_t i = 0; i < n; ++i) {
-      if (std::abs(imaginary_part(W[i * n + i])) > tolerance * magnitude(i, i)) {
+      // N_ii is no less than twice the size of the entry: most often that will do.
+      const auto size = std::abs(imaginary_part(W[i * n + i]));
+      if (size > 2 * tolerance * std::abs(real_part(W[i * n + i])) && size > tolerance * magnitude(i, i)) {
         return {Finding::phases, 0, i, i};
       }
     }

@@ -72,6 +72,46 @@ TEST_P(EighVjp, KernelEqualsTensorCode) {
   }
 }
 
+// Sizes on both sides of where one pass over matrices in lanes gives way to matrix products, of where these are blocked, and of
+// tiles; cotangents with all columns and with a few, dense and of projectors, where half of the entries are rounding.
+TEST_P(EighVjp, KernelEqualsTensorCodeAtAnySize) {
+  at::manual_seed(1);
+  const ChecksGuard guard(Checks::ignore);
+  const auto dtype = GetParam();
+  const auto real = c10::toRealValueType(dtype);
+  for (const int64_t n : {1, 2, 3, 4, 7, 16, 17, 33, 48, 49, 64, 130, 257, 300}) {
+    const int64_t count = n < 100 ? 3 : 1;
+    const auto tolerance = (real == at::kDouble ? 1e-14 : 5e-6) * static_cast<double>(n + 10);
+    const auto V = std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype)));
+    const auto eigenvalues =
+        std::get<0>(at::arange(n, at::kDouble).mul(0.7).sin().expand({count, n}).sort(-1)).to(real);
+    const auto M = random_hermitian({n, n}, dtype);
+    const auto few = (n + 7) / 8;
+    const auto projector = at::cat({2 * at::matmul(M, V.slice(-1, 0, few)), at::zeros({count, n, n - few}, dtype)}, -1);
+    const auto gL = at::randn({count, n}, real);
+    const auto gV = at::randn({count, n, n}, dtype);
+    auto scattered = gV.clone();
+    scattered.slice(-1, 0, n, 2).zero_();
+    scattered.slice(-1, 0, n, 3).zero_();
+    auto few_values = gL.clone();
+    few_values.slice(-1, few).zero_();
+    for (const auto& [values_cotangent, vectors_cotangent] : std::vector<std::pair<OptionalTensor, OptionalTensor>>{
+             {gL, gV},
+             {{}, gV.mT()},
+             {gL, {}},
+             {{}, projector},
+             {gL, projector},
+             {few_values, projector},
+             {{}, scattered}}) {
+      const auto kernel = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, V, Rule::gated());
+      const auto leaf = V.clone().requires_grad_();
+      const auto reference = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, leaf, Rule::gated()).detach();
+      EXPECT_LE((kernel - reference).norm().item<double>(), tolerance * reference.norm().item<double>()) << "n = " << n;
+      EXPECT_TRUE(kernel.equal(kernel.mH()));
+    }
+  }
+}
+
 TEST(EighVjpBare, IsNanWhereTorchIs) {
   auto A = at::eye(3, at::kDouble).requires_grad_();
   const auto G = gradient(std::get<1>(eigh(A, "L", Rule::bare())).sum(), A);

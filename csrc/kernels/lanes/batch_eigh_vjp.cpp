@@ -1,5 +1,6 @@
 #include "kernels/lanes/batch_eigh_vjp.h"
 
+#include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/exchange.h"
 #include "kernels/lanes/products.h"
 
@@ -7,40 +8,6 @@
 namespace spectralgrad::kernels::lanes {
 inline namespace CPU_CAPABILITY {
 namespace {
-
-template <typename T>
-struct Arithmetic {
-  using Number = Vec<T>;
-  using Value = T;
-  static SPECTRALGRAD_INLINE Vec<T> abs(const Vec<T>& x) {
-    return x.abs();
-  }
-  static SPECTRALGRAD_INLINE Vec<T> larger(const Vec<T>& x, const Vec<T>& y) {
-    return lanes::larger<T>(x, y);
-  }
-  static SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
-    return lanes::select<T>(mask, yes, no);
-  }
-};
-
-/// |z| to within a factor of sqrt(2), from below, without a square that may underflow.
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
-  return x.abs();
-}
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
-  return larger(z.re.abs(), z.im.abs());
-}
-
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
-  return x.abs();
-}
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
-  return squared(z).sqrt();
-}
 
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> imaginary(const Vec<T>&) {
@@ -208,10 +175,6 @@ class Vjp {
       return invertible ? x * inverse_scale : x / inverse_gap.scale;
     };
     const Vec<T> noise(batch_.noise);
-    // A little less, and more, than rounding can make of a bound.
-    const Vec<T> surely(T(0.99));
-    const Vec<T> hardly(T(1.01));
-    const Vec<T> root(is_complex ? T(1.4143) : T(1));
     if (batch_.gates) {
       for (int i = 0; i < n_; ++i) {
         auto sum = zero;
@@ -228,19 +191,11 @@ class Vjp {
         const auto lower = conj(at(W_, j, i));
         auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
         if (batch_.gates) {
-          // N is at most the sum of the norms of the columns and at least |W_ij| + |W_ji|: most often that decides.
-          const auto size = low_size(S);
-          const auto most = noise * (load(norms_ + i * W) + load(norms_ + j * W));
-          const auto maybe = size <= hardly * most;
-          if (any<T>(maybe)) {
-            const auto least = noise * (low_size(upper) + low_size(lower));
-            auto is_noise = root * size <= surely * least;
-            if (any<T>(maybe & negation<T>(is_noise))) {
-              is_noise = is_noise | (maybe & (size_of(S) <= noise * magnitude(i, j)));
-            }
-            // NaN and Inf are never noise: comparisons with them fail.
-            S = where_entry(negation<T>(is_noise & (size < Vec<T>(std::numeric_limits<T>::infinity()))), S);
-          }
+          const auto most = load(norms_ + i * W) + load(norms_ + j * W);
+          const auto dropped = is_rounding<T, is_complex>(S, upper, lower, noise, most, [&](const Mask<T>& asked) {
+            return asked & (size_of(S) <= noise * magnitude(i, j));
+          });
+          S = where_entry(negation<T>(dropped), S);
         }
         // The units at the end: their product alone may be out of range.
         const auto F = inverse_gap(over_scale(load(eigenvalues_ + j * W) - here));

@@ -2,18 +2,11 @@
 
 #include "derivatives/inverse_gap.h"
 #include "kernels/lanes/capability.h"
+#include "kernels/lanes/matrices.h"
 
 #include <cstdint>
 
 namespace spectralgrad::kernels::lanes {
-
-/// Matrices n x n one after the other, complex numbers as pairs of real ones; strides in entries. Null if there are none.
-template <typename T>
-struct Matrices {
-  const T* data;
-  int64_t down;
-  int64_t right;
-};
 
 /// What derivatives/judge_cotangents.h looks for, for a first look.
 template <typename T>

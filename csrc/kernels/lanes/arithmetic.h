@@ -1,0 +1,74 @@
+#pragma once
+
+#include "kernels/lanes/entry.h"
+
+// What the formulas shared with tensor code need to know of vectors, and sizes of entries.
+namespace spectralgrad::kernels::lanes {
+inline namespace CPU_CAPABILITY {
+
+/// For derivatives/inverse_gap.h.
+template <typename T>
+struct Arithmetic {
+  using Number = Vec<T>;
+  using Value = T;
+  static SPECTRALGRAD_INLINE Vec<T> abs(const Vec<T>& x) {
+    return x.abs();
+  }
+  static SPECTRALGRAD_INLINE Vec<T> larger(const Vec<T>& x, const Vec<T>& y) {
+    return lanes::larger<T>(x, y);
+  }
+  static SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
+    return lanes::select<T>(mask, yes, no);
+  }
+};
+
+/// |z| to within a factor of sqrt(2), from below, without a square that may underflow.
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
+  return x.abs();
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
+  return larger(z.re.abs(), z.im.abs());
+}
+
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
+  return x.abs();
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
+  return squared(z).sqrt();
+}
+
+/// Whether an entry S of the skew-Hermitian part of V^H gV is rounding: up to `noise` N, with N = |V|^T |gV| + its transpose, which
+/// is at most `most` and at least the sum of the sizes of the two entries (`upper`, and `lower` across the diagonal) that S was
+/// made of. That decides nearly always; else `exact` says which of those that it is asked for are.
+template <typename T, bool is_complex, typename Exact>
+SPECTRALGRAD_INLINE Mask<T> is_rounding(
+    const Entry<T, is_complex>& S,
+    const Entry<T, is_complex>& upper,
+    const Entry<T, is_complex>& lower,
+    const Vec<T>& noise,
+    const Vec<T>& most,
+    const Exact& exact) {
+  // A little more, and less, than rounding can make of a bound, and what `low_size` may lack.
+  const Vec<T> hardly(T(1.01));
+  const Vec<T> surely(T(0.99));
+  const Vec<T> root(is_complex ? T(1.4143) : T(1));
+  const auto size = low_size(S);
+  const auto maybe = size <= hardly * noise * most;
+  if (!any<T>(maybe)) {
+    return maybe;
+  }
+  auto result = root * size <= surely * noise * (low_size(upper) + low_size(lower));
+  const auto asked = maybe & negation<T>(result);
+  if (any<T>(asked)) {
+    result = result | exact(asked);
+  }
+  // NaN and Inf are never noise: comparisons with NaN fail.
+  return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
+}
+
+} // namespace CPU_CAPABILITY
+} // namespace spectralgrad::kernels::lanes
