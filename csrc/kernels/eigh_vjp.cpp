@@ -349,12 +349,12 @@ Tensor eigh_vjp_by_products(
     const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
     auto* W = static_cast<real_t*>(inner.mutable_data_ptr());
     const auto numbers = n * n * (V.is_complex() ? 2 : 1);
-    const auto sums = rule.gates() ? at::empty_like(values) : Tensor();
+    const auto norms = rule.gates() ? at::empty_like(values) : Tensor();
     if (rule.gates()) {
-      auto* to = sums.template mutable_data_ptr<real_t>();
+      auto* to = norms.template mutable_data_ptr<real_t>();
       for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
         for (auto i = begin; i < end; ++i) {
-          kernel.column_sums(W + i * numbers, n, V.is_complex(), to + i * n);
+          kernel.norm_bounds(W + i * numbers, n, V.is_complex(), to + i * n);
         }
       });
     }
@@ -371,7 +371,7 @@ Tensor eigh_vjp_by_products(
           row<real_t>(values_cotangent, matrix, n),
           derivatives::gap_rule<real_t>(rule),
           static_cast<real_t>(rule.noise() * eps),
-          row<real_t>(sums, matrix, n),
+          row<real_t>(norms, matrix, n),
           matrices<real_t>(V, matrix),
           matrices<real_t>(gV, matrix),
           Sizes::get<real_t>,

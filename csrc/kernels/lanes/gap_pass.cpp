@@ -78,8 +78,8 @@ void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
   const Vec<T> largest(-first > last ? -first : (first > last ? first : last));
   const derivatives::InverseGap<Arithmetic<T>> inverse_gap(pass.rule, largest.abs(), tolerances::negligible<T>);
   const Vec<T> noise(pass.noise);
-  const bool gates = pass.sums != nullptr;
-  int64_t few = n / 4;
+  const bool gates = pass.norms != nullptr;
+  int64_t few = n / 16;
   const auto along = [&](const T* x, int count) {
     return count == lane_count<T> ? load(x) : Vec<T>::loadu(x, count);
   };
@@ -91,7 +91,7 @@ void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
       [&](int64_t i, int64_t column, int count, const Entry<T, is_complex>& upper, const Entry<T, is_complex>& lower) {
         auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
         if (gates) {
-          const auto most = Vec<T>(pass.sums[i]) + along(pass.sums + column, count);
+          const auto most = Vec<T>(pass.norms[i]) + along(pass.norms + column, count);
           const auto dropped = is_rounding<T, is_complex>(S, upper, lower, noise, most, [&](const Mask<T>& asked) {
             return noise_covers<T, is_complex>(pass, i, column, count, size_of(S), asked, few);
           });
@@ -131,7 +131,7 @@ void divide(const GapPass<T>& pass, int64_t begin, int64_t end) {
 }
 
 template <typename T, bool is_complex>
-void column_sums_of(const T* W, int64_t n, T* sums) {
+void norm_bounds_of(const T* W, int64_t n, T* norms) {
   constexpr int L = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;
   // What `low_size` may lack.
@@ -139,16 +139,20 @@ void column_sums_of(const T* W, int64_t n, T* sums) {
   for (int64_t column = 0; column < n; column += L) {
     const int count = static_cast<int>(n - column < L ? n - column : L);
     Vec<T> sum(T(0));
+    Vec<T> largest(T(0));
     for (int64_t row = 0; row < n; ++row) {
-      sum = fma(root, low_size(load_along<T, is_complex>(W + (row * n + column) * parts, count)), sum);
+      const auto size = low_size(load_along<T, is_complex>(W + (row * n + column) * parts, count));
+      sum = sum + size;
+      largest = larger(largest, size);
     }
-    store_along<T>(sums + column, sum, count);
+    // Hoelder's inequality, without squares that may overflow.
+    store_along<T>(norms + column, root * sum.sqrt() * largest.sqrt(), count);
   }
 }
 
 template <typename T>
-void column_sums(const T* W, int64_t n, bool is_complex, T* sums) {
-  is_complex ? column_sums_of<T, true>(W, n, sums) : column_sums_of<T, false>(W, n, sums);
+void norm_bounds(const T* W, int64_t n, bool is_complex, T* norms) {
+  is_complex ? norm_bounds_of<T, true>(W, n, norms) : norm_bounds_of<T, false>(W, n, norms);
 }
 
 template <typename T, bool is_complex>
@@ -169,7 +173,7 @@ void make_hermitian(T* X, int64_t n, bool is_complex, bool from_lower, int64_t b
 }
 
 template <typename T>
-constexpr GapPassKernel<T> kernel{lane_count<T>, divide<T>, column_sums<T>, make_hermitian<T>};
+constexpr GapPassKernel<T> kernel{lane_count<T>, divide<T>, norm_bounds<T>, make_hermitian<T>};
 
 } // namespace
 } // namespace CPU_CAPABILITY

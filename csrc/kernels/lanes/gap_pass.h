@@ -19,7 +19,7 @@ struct GapPass {
   derivatives::GapRule<T> rule;
   // For rules that gate, else zero and null.
   T noise; // fraction of N up to which an entry is rounding
-  const T* sums; // `column_sums` of W as it was
+  const T* norms; // `norm_bounds` of W as it was
   Matrices<T> V;
   Matrices<T> gV;
   /// |V| and |gV|, n x n, row by row: called for when there are many entries that cannot be told from rounding otherwise.
@@ -37,9 +37,8 @@ struct GapPassKernel {
   int rows;
   /// Rows from `begin` to `end`, in tiles, and the columns below them.
   void (*divide)(const GapPass<T>&, int64_t begin, int64_t end);
-  /// Of each column of a matrix n x n, row by row, the sum of what its entries are at most, n numbers: more than its norm, which is
-  /// that of the column of gV.
-  void (*column_sums)(const T* W, int64_t n, bool is_complex, T* sums);
+  /// For each column of a matrix n x n, row by row, a number that is no less than its norm, which is that of the column of gV.
+  void (*norm_bounds)(const T* W, int64_t n, bool is_complex, T* norms);
   /// (X + X^H)/2, in place, of a matrix n x n, row by row; the same rows. `from_lower`: outside the tiles on the diagonal, only what
   /// is below it is known.
   void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_lower, int64_t begin, int64_t end);
