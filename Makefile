@@ -26,7 +26,7 @@ STAMPS := $(VENV)/stamps
 LINT := build/lint
 CXX_SOURCES := $(shell find csrc -name '*.cpp')
 CXX_HEADERS := $(shell find csrc -name '*.h')
-CXX_TESTS := $(shell find tests/cpp -name '*.cpp' -o -name '*.h')
+CXX_TESTS := $(shell find tests/cpp tests/sanitize -name '*.cpp' -o -name '*.h')
 TIDY := $(CXX_SOURCES:%.cpp=$(LINT)/%.tidy)
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -51,6 +51,20 @@ test: build googletest $(STAMPS)/test $(STAMPS)/clients ## the C++ suite, a prog
 	$(BIN)/cmake --build build
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: sanitize
+sanitize: sanitize-address sanitize-thread ## the C++ suite under AddressSanitizer and UBSan, its threads under ThreadSanitizer
+
+# A build each: the one bears no other beside it.
+SANITIZERS_OF_address := address,undefined
+SANITIZERS_OF_thread := thread
+.PHONY: sanitize-address sanitize-thread
+sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
+	$(BIN)/cmake -S . -B build/sanitize/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=ERROR \
+	  -DCMAKE_PREFIX_PATH="$$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)')" \
+	  -DSPECTRALGRAD_TESTS=ON -DSPECTRALGRAD_SANITIZE=$(SANITIZERS_OF_$*)
+	$(BIN)/cmake --build build/sanitize/$*
+	$(BIN)/ctest --test-dir build/sanitize/$* --output-on-failure --no-tests=error --parallel $(JOBS)
 
 .PHONY: build
 build: $(STAMPS)/editable ## the library and the extension, in build/, and an editable install

@@ -6,8 +6,9 @@
 
 namespace spectralgrad::kernels {
 
-/// `derivatives::eigh_vjp` for CPU tensors that are not differentiated further: the products are ATen's, everything between
-/// them is one pass over each matrix. The magnitudes N are formed for those entries alone that they decide about.
+/// `derivatives::eigh_vjp` for CPU tensors that are not differentiated further. Small matrices: in one pass, one in each lane of a
+/// SIMD register. Others: by matrix products and passes between them, without columns that no cotangent came for. The magnitudes N
+/// are formed for those entries alone that they decide about.
 at::Tensor eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -498,3 +502,43 @@ def test_gradient_through_eigenvectors(n: int, dtype: torch.dtype) -> None:
         error = relative_error(G[k], expected) * torch.linalg.matrix_norm(expected / largest).item()
         allowed = 10 * max(float(condition[k]), 1) * n * eps(dtype)
         assert error <= allowed, f"{batch.names[k]}: {error:.3g} > {allowed:.3g}"
+
+
+# --- instruction sets ------------------------------------------------------------------------------------------------
+
+_IN_LANES = """
+import sys
+import torch
+import spectralgrad
+torch.save([tuple(spectralgrad.eigh(A)) for A in torch.load(sys.argv[1])], sys.argv[2])
+print(torch.backends.cpu.get_cpu_capability())
+"""
+
+
+def test_instruction_sets(tmp_path: Path) -> None:
+    """AVX2 and AVX-512 give the same bits; without either (no fused multiplications) the bounds hold as well."""
+    batches = [mixed_batch(n, dtype, every_scale=False) for n in (1, 2, 3, 4, 5, 17, 33) for dtype in ALL]
+    torch.save([batch.A for batch in batches], tmp_path / "matrices")
+    results = {}
+    for capability in ("default", "avx2", "avx512"):
+        out = tmp_path / capability
+        run = subprocess.run(
+            [sys.executable, "-c", _IN_LANES, tmp_path / "matrices", out],
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        if run.stdout.strip().lower() == capability:  # else the machine does not have it
+            results[capability] = torch.load(out)
+    assert "default" in results
+    for name, result in results.items():
+        for batch, (L, V) in zip(batches, result, strict=True):
+            measured = ratios(batch.A, L, V)
+            assert_within(measured.residual, RESIDUAL, batch, f"{name}: |AV - VΛ| / (n |A| eps)")
+            assert_within(measured.orthogonality, ORTHOGONALITY, batch, f"{name}: |VᴴV - 1| / (n eps)")
+            bound = value_bound(batch.A.shape[-1])
+            assert_within(measured.eigenvalues, bound, batch, f"{name}: |λ - exact| / (|A| eps)")
+    if {"avx2", "avx512"} <= set(results):
+        for ours, theirs in zip(results["avx2"], results["avx512"], strict=True):
+            assert all(torch.equal(bits(x), bits(y)) for x, y in zip(ours, theirs, strict=True))

@@ -23,7 +23,7 @@ namespace spectralgrad {
 /// `csrc/derivatives/eigh.h`. A second derivative through a repeated eigenvalue wants `funm.h` or `Rule::split({}, 2)`.
 ///
 /// Raises `c10::Error` where A is not a batch of square matrices or UPLO is neither letter, `c10::NotImplementedError` for
-/// another dtype, `c10::LinAlgError` where A is not finite or LAPACK does not converge, and `GaugeError` in the backward
+/// another dtype, `c10::LinAlgError` where A is not finite or no convergence is reached, and `GaugeError` in the backward
 /// of a complex loss that depends on phases.
 ///
 /// ```

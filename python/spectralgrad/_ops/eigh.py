@@ -48,7 +48,7 @@ def eigh(
     Raises:
         RuntimeError: `A` is not a batch of square matrices, `UPLO` is neither letter, or `out` does not fit.
         NotImplementedError: `A` is of another dtype.
-        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or LAPACK did not converge.
+        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or no convergence was reached.
         spectralgrad.GaugeError: in the backward of a complex loss that depends on the phases of the eigenvectors.
 
     .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss

@@ -140,7 +140,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     Raises:
         RuntimeError: `A` is not a batch of square matrices, or a third derivative in `A` is asked for.
         NotImplementedError: `A` is of another dtype.
-        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or LAPACK did not converge.
+        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or no convergence was reached.
         TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
 
     The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
