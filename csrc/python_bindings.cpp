@@ -40,9 +40,19 @@ class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
   py::object warn_;
 };
 
+/// Lets Python handle signals, which it does in its main thread alone: an exception of a handler's, as KeyboardInterrupt, ends what
+/// is being computed.
+void check_signals() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) {
+    throw py::error_already_set();
+  }
+}
+
 } // namespace
 
 PYBIND11_MODULE(_C, module) {
+  spectralgrad::exchange_interrupt_check(check_signals);
   py::register_exception_translator([](std::exception_ptr exception) {
     try {
       std::rethrow_exception(exception);

@@ -1,10 +1,9 @@
 #include "kernels/batch_eigh.h"
 
-#include "kernels/judge.h"
+#include "kernels/interruptible.h"
 #include "kernels/lowest_index.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/accumulate.h>
 
@@ -36,10 +35,7 @@ std::tuple<Tensor, Tensor, EighFindings> batch_eigh(const Tensor& A, std::string
         compute_eigenvectors ? static_cast<scalar_t*>(vectors.mutable_data_ptr()) : nullptr};
     const auto workspace = kernel.workspace(batch.n, batch.is_complex, compute_eigenvectors);
     const int64_t lanes = kernel.lanes;
-    // A task is worth starting a thread for: some ten microseconds.
-    constexpr int64_t operations_per_task = 1 << 14;
-    const auto grain = std::max<int64_t>(1, operations_per_task / (n * n * (n + 4)));
-    at::parallel_for(0, (count + lanes - 1) / lanes, grain, [&](int64_t begin, int64_t end) {
+    interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
       const auto memory = at::empty(
           {workspace * static_cast<int64_t>(sizeof(scalar_t))},
           at::TensorOptions().dtype(at::kByte));

@@ -2,6 +2,7 @@
 
 #include "derivatives/gaps.h"
 #include "derivatives/tolerances.h"
+#include "kernels/interruptible.h"
 #include "kernels/judge.h"
 #include "kernels/lanes/batch_eigh_vjp.h"
 #include "kernels/lanes/gap_pass.h"
@@ -159,9 +160,7 @@ Tensor eigh_vjp_in_lanes(
         static_cast<real_t*>(result.mutable_data_ptr())};
     const auto workspace = kernel.workspace(batch.n, batch.is_complex);
     const int64_t lanes = kernel.lanes;
-    constexpr int64_t operations_per_task = 1 << 13;
-    const auto grain = std::max<int64_t>(1, operations_per_task / (n * n * (n + 4)));
-    at::parallel_for(0, (count + lanes - 1) / lanes, grain, [&](int64_t begin, int64_t end) {
+    interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
       const auto memory = at::empty(
           {workspace * static_cast<int64_t>(sizeof(real_t))},
           at::TensorOptions().dtype(at::kByte));

@@ -1,11 +1,11 @@
 #include "kernels/lapack_eigh.h"
 
 #include "derivatives/tolerances.h"
+#include "kernels/interruptible.h"
 #include "kernels/judge.h"
 #include "kernels/lowest_index.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/accumulate.h>
 
@@ -302,10 +302,7 @@ std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(
     const auto* from = matrices.template const_data_ptr<scalar_t>();
     auto* values = eigenvalues.template mutable_data_ptr<real_t>();
     auto* to = compute_eigenvectors ? vectors.template mutable_data_ptr<scalar_t>() : nullptr;
-    // About ten microseconds' worth.
-    constexpr int64_t operations_per_task = 1 << 14;
-    const auto grain = std::max<int64_t>(1, operations_per_task / (n * n * n));
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    interruptible_parallel_for(count, n * n * n, [&](int64_t begin, int64_t end) {
       const SequentialLapack sequential;
       Solver<scalar_t> solver(n, upper, compute_eigenvectors);
       for (auto i = begin; i < end; ++i) {

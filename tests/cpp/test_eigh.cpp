@@ -264,5 +264,15 @@ TEST(Eigh, AMatrixThatIsNotFiniteSpoilsOnlyItselfWhereChecksAreOff) {
   }
 }
 
+struct Interrupted {};
+
+TEST(Interrupt, EndsALongBatch) {
+  const auto before = exchange_interrupt_check([] { throw Interrupted(); });
+  const auto many = at::eye(80, at::kFloat).expand({20000, 80, 80});
+  EXPECT_THROW(eigvalsh(many), Interrupted);
+  exchange_interrupt_check(before);
+  EXPECT_EQ(eigvalsh(many.slice(0, 0, 3)).sum().item<double>(), 3 * 80);
+}
+
 } // namespace
 } // namespace spectralgrad::testing

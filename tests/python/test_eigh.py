@@ -5,6 +5,8 @@ Where eigenvalues meet: test_eigh_degenerate.py. Transforms: test_transforms.py.
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -455,3 +457,26 @@ def test_tolerances_of_these_tests_can_fail() -> None:
     assert relative_error(gradient(loss, A, torch.linalg.eigh), expected) > 1e-9
     assert relative_error(gradient(loss, A), expected) <= 1e-13
     assert relative_error(normal(3, 3, dtype=torch.float64, seed=0), expected) > by_precision(A.dtype, 1e-1, 1e-1)
+
+
+def test_a_signal_ends_a_long_batch() -> None:
+    """Without, Python would handle it only after the last matrix."""
+    A = random_hermitian(100, 100, dtype=torch.float32, seed=0).repeat(2000, 1, 1)
+    start = time.perf_counter()
+    sg.eigh(A)
+    whole = time.perf_counter() - start
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, whole / 20)
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            sg.eigh(A)
+            time.sleep(whole)
+        assert time.perf_counter() - start < whole / 2
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -7,6 +7,7 @@
 #include <spectralgrad/eigvalsh.h>
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
+#include <spectralgrad/interrupt.h>
 #include <spectralgrad/rule.h>
 #include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>
