@@ -8,9 +8,6 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
 
-#include <algorithm>
-#include <cmath>
-
 // The only place that divides by a gap.
 //
 // For eigenvalues lambda (*, n), ascending, a matrix is divided entrywise by d_ij = lambda_j - lambda_i, as far as the
@@ -66,40 +63,5 @@ GapRule<T> gap_rule(const Rule& rule) {
   const auto form = rule.kind() == Rule::Kind::cutoff ? GapForm::cutoff : GapForm::lorentzian;
   return rule.relative() ? GapRule<T>{form, static_cast<T>(width), 0} : GapRule<T>{form, 0, static_cast<T>(width)};
 }
-
-/// F_ij for one matrix at a time, for kernels: of n >= 1 eigenvalues.
-template <typename T>
-class InverseGaps {
- public:
-  InverseGaps(const T* eigenvalues, int64_t n, const Rule& rule)
-      : eigenvalues_(eigenvalues),
-        inverse_gap_(
-            gap_rule<T>(rule),
-            std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1])),
-            tolerances::negligible<T>) {}
-
-  /// For i < j; F_ji = -F_ij.
-  T operator()(int64_t i, int64_t j) const {
-    return inverse_gap_((eigenvalues_[j] - eigenvalues_[i]) / inverse_gap_.scale) / inverse_gap_.scale;
-  }
-
- private:
-  struct Scalars {
-    using Number = T;
-    using Value = T;
-    static T abs(T x) {
-      return std::abs(x);
-    }
-    static T larger(T x, T y) {
-      return std::max(x, y);
-    }
-    static T select(bool mask, T yes, T no) {
-      return mask ? yes : no;
-    }
-  };
-
-  const T* eigenvalues_;
-  InverseGap<Scalars> inverse_gap_;
-};
 
 } // namespace spectralgrad::derivatives

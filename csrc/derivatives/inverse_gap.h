@@ -31,10 +31,7 @@ struct InverseGap {
   /// Whether its square cannot underflow.
   bool is_wide;
 
-  inline __attribute__((always_inline)) InverseGap(
-      const GapRule<Value>& rule,
-      const Number& largest,
-      const Value& negligible)
+  __attribute__((always_inline)) InverseGap(const GapRule<Value>& rule, const Number& largest, const Value& negligible)
       : form(rule.form) {
     const Number zero(Value(0));
     const auto unit = Arithmetic::larger(largest, Number(rule.absolute_width));
@@ -43,7 +40,7 @@ struct InverseGap {
     is_wide = rule.absolute_width == 0 && rule.relative_width > negligible;
   }
 
-  inline __attribute__((always_inline)) Number operator()(const Number& x) const {
+  __attribute__((always_inline)) Number operator()(const Number& x) const {
     const Number zero(Value(0));
     const Number one(Value(1));
     if (form == GapForm::bare) {

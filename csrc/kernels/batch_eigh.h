@@ -4,17 +4,16 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string_view>
 #include <tuple>
 
 namespace spectralgrad::kernels {
 
 /// Eigenvalues (*, n), ascending, and eigenvectors (*, n, n), if asked for, of CPU matrices (*, n, n) with n from 1 to
-/// `lanes::largest_n`, one in each lane of a SIMD register, of which one triangle is read. NaN for matrices that hold a NaN or an
+/// `lanes::largest_n`, one in each lane of a SIMD register, of which one triangle, the `upper` or the lower one, is read. NaN for matrices that hold a NaN or an
 /// Inf. What becomes of a matrix does not depend on the others or on the number of threads, to the last bit.
 std::tuple<at::Tensor, at::Tensor, lanes::EighFindings> batch_eigh(
     const at::Tensor& A,
-    std::string_view UPLO,
+    bool upper,
     bool compute_eigenvectors);
 
 } // namespace spectralgrad::kernels

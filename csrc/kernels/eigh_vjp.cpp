@@ -6,6 +6,7 @@
 #include "kernels/judge.h"
 #include "kernels/lanes/batch_eigh_vjp.h"
 #include "kernels/lanes/gap_pass.h"
+#include "kernels/scratch.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -116,41 +117,64 @@ lanes::Matrices<real_t> matrices(const Tensor& x, int64_t matrix = 0) {
   return {data, by_rows ? n : 1, by_rows ? 1 : n};
 }
 
+/// What the vjp is of, as kernels read it; without the cotangents that are not there.
+struct Inputs {
+  Tensor gL; // (*, n), row by row like the eigenvalues
+  Tensor gV; // (*, n, n), by rows or by columns like the eigenvectors
+  Tensor L;
+  Tensor V;
+  int64_t n;
+  int64_t count;
+
+  Inputs(const Tensor& gL, const Tensor& gV, const Tensor& L, const Tensor& V)
+      : gL(gL.defined() ? plain(gL) : gL),
+        gV(gV.defined() ? by_rows_or_columns(gV) : gV),
+        L(plain(L)),
+        V(by_rows_or_columns(V)),
+        n(V.size(-1)),
+        count(V.numel() / (n * n)) {}
+
+ private:
+  static Tensor plain(const Tensor& x) {
+    return x.resolve_conj().resolve_neg().contiguous();
+  }
+};
+
+/// Of one matrix; `W` = V^H gV, row by row, or null where there is no gV.
+template <typename scalar_t>
+Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const scalar_t* W) {
+  using real_t = typename RealOf<scalar_t>::type;
+  const auto n = inputs.n;
+  const auto* L = row<real_t>(inputs.L, matrix, n);
+  const auto* gL = row<real_t>(inputs.gL, matrix, n);
+  if (W == nullptr) {
+    return judge<scalar_t>(n, L, gL, nullptr, [](auto, auto) { return real_t(0); });
+  }
+  return judge<scalar_t>(n, L, gL, W, Magnitude<scalar_t>(inputs.V, inputs.gV, matrix));
+}
+
 /// Up to this n one pass over matrices in lanes is faster than matrix products with a pass between them (measured).
 constexpr int64_t largest_in_lanes = 48;
 
-Tensor eigh_vjp_in_lanes(
-    const Tensor& eigenvalues_cotangent,
-    const Tensor& eigenvectors_cotangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Rule& rule) {
-  const auto n = eigenvectors.size(-1);
-  const auto count = eigenvectors.numel() / (n * n);
-  const auto plain = [](const Tensor& x) {
-    return x.defined() ? x.resolve_conj().resolve_neg().contiguous() : x;
-  };
-  const auto values = plain(eigenvalues);
-  const auto values_cotangent = plain(eigenvalues_cotangent);
-  const auto vectors = by_rows_or_columns(eigenvectors);
-  const auto vectors_cotangent = eigenvectors_cotangent.defined() ? by_rows_or_columns(eigenvectors_cotangent)
-                                                                  : Tensor();
-  auto result = at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
+Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
+  const auto n = inputs.n;
+  const auto count = inputs.count;
+  auto result = at::empty_like(inputs.V, at::MemoryFormat::Contiguous);
   const bool judged = checks() != Checks::ignore;
-  const auto suspicious = judged ? at::empty({count}, eigenvalues.options().dtype(at::kBool)) : Tensor();
+  const auto suspicious = judged ? at::empty({count}, inputs.L.options().dtype(at::kBool)) : Tensor();
   Gravest gravest;
-  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(eigenvectors.scalar_type(), "eigh_vjp", [&] {
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(inputs.V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
     constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
     const auto eps = tolerances::eps(dtype);
     const auto& kernel = lanes::for_this_machine<lanes::EighVjpKernel<real_t>>();
     const lanes::EighVjpBatch<real_t> batch{
         static_cast<int>(n),
-        eigenvectors.is_complex(),
-        values.template const_data_ptr<real_t>(),
-        row<real_t>(values_cotangent, 0, n),
-        matrices<real_t>(vectors),
-        vectors_cotangent.defined() ? matrices<real_t>(vectors_cotangent) : lanes::Matrices<real_t>{},
+        inputs.V.is_complex(),
+        inputs.L.template const_data_ptr<real_t>(),
+        row<real_t>(inputs.gL, 0, n),
+        matrices<real_t>(inputs.V),
+        inputs.gV.defined() ? matrices<real_t>(inputs.gV) : lanes::Matrices<real_t>{},
         derivatives::gap_rule<real_t>(rule),
         rule.gates(),
         static_cast<real_t>(rule.noise() * eps),
@@ -161,34 +185,16 @@ Tensor eigh_vjp_in_lanes(
     const auto workspace = kernel.workspace(batch.n, batch.is_complex);
     const int64_t lanes = kernel.lanes;
     interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
-      const auto memory = at::empty(
-          {workspace * static_cast<int64_t>(sizeof(real_t))},
-          at::TensorOptions().dtype(at::kByte));
+      const Scratch<real_t> scratch(workspace);
       begin *= lanes;
       end = std::min(count, end * lanes);
-      kernel.vjp(batch, begin, end, static_cast<real_t*>(memory.mutable_data_ptr()));
-      for (auto matrix = begin; judged && matrix < end; ++matrix) {
-        if (!batch.suspicion.found[matrix]) {
-          continue;
+      kernel.vjp(batch, begin, end, scratch.data());
+      for (auto i = begin; judged && i < end; ++i) {
+        if (batch.suspicion.found[i]) {
+          const auto W = inputs.gV.defined() ? at::matmul(one_of(inputs.V, i).mH(), one_of(inputs.gV, i)).contiguous()
+                                             : Tensor();
+          gravest.note(judge_matrix<scalar_t>(inputs, i, row<scalar_t>(W, 0, n)), i);
         }
-        const auto* lambda = row<real_t>(values, matrix, n);
-        const auto* lambda_cotangent = row<real_t>(values_cotangent, matrix, n);
-        if (!vectors_cotangent.defined()) {
-          const auto nothing = [](auto, auto) {
-            return real_t(0);
-          };
-          gravest.note(judge<scalar_t>(n, lambda, lambda_cotangent, nullptr, nothing), matrix);
-          continue;
-        }
-        const auto W = at::matmul(one_of(vectors, matrix).mH(), one_of(vectors_cotangent, matrix)).contiguous();
-        gravest.note(
-            judge<scalar_t>(
-                n,
-                lambda,
-                lambda_cotangent,
-                W.template const_data_ptr<scalar_t>(),
-                Magnitude<scalar_t>(vectors, vectors_cotangent, matrix)),
-            matrix);
       }
     });
   });
@@ -285,70 +291,40 @@ Tensor few_used_columns(const Tensor& eigenvalues_cotangent, const Tensor& eigen
   if (eigenvalues_cotangent.defined()) {
     used = used.logical_or(eigenvalues_cotangent.reshape({-1, n}).ne(0).any(0));
   }
-  auto columns = used.nonzero().squeeze(-1);
+  const auto columns = used.nonzero().squeeze(-1);
   return 2 * columns.numel() <= n ? columns : Tensor();
 }
 
 /// By matrix products, with a pass over the matrices between them.
-Tensor eigh_vjp_by_products(
-    const Tensor& eigenvalues_cotangent,
-    const Tensor& eigenvectors_cotangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Rule& rule) {
-  const auto n = eigenvectors.size(-1);
-  const auto count = eigenvectors.numel() / (n * n);
-  const auto plain = [](const Tensor& x) {
-    return x.defined() ? x.resolve_conj().resolve_neg().contiguous() : x;
-  };
-  const auto values = plain(eigenvalues);
-  const auto values_cotangent = plain(eigenvalues_cotangent);
-  const bool judged = checks() != Checks::ignore;
-  const auto V = by_rows_or_columns(eigenvectors);
-  if (!eigenvectors_cotangent.defined()) {
-    if (judged) {
-      Gravest gravest;
-      AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "eigh_vjp", [&] {
-        const auto nothing = [](auto, auto) {
-          return scalar_t(0);
-        };
-        for (int64_t i = 0; i < count; ++i) {
-          const auto* lambda = row<scalar_t>(values, i, n);
-          gravest.note(judge<scalar_t>(n, lambda, row<scalar_t>(values_cotangent, i, n), nullptr, nothing), i);
-        }
-      });
-      act_on(gravest.verdict());
-    }
-    return hermitian_product(V * values_cotangent.unsqueeze(-2), V);
-  }
-  const auto gV = by_rows_or_columns(eigenvectors_cotangent);
-  const auto used = few_used_columns(values_cotangent, gV);
-  auto inner = at::matmul(V.mH(), used.defined() ? gV.index_select(-1, used) : gV).contiguous();
+Tensor eigh_vjp_by_products(const Inputs& inputs, const Rule& rule) {
+  const auto n = inputs.n;
+  const auto count = inputs.count;
+  const auto& V = inputs.V;
+  const auto& gV = inputs.gV;
+  const auto used = gV.defined() ? few_used_columns(inputs.gL, gV) : Tensor();
+  auto inner = gV.defined() ? at::matmul(V.mH(), used.defined() ? gV.index_select(-1, used) : gV).contiguous()
+                            : Tensor();
   if (used.defined()) {
     inner = at::zeros(gV.sizes(), gV.options()).index_copy_(-1, used, inner);
   }
   Gravest gravest;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
-    if (judged) {
+    if (checks() != Checks::ignore) {
       for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
         for (auto i = begin; i < end; ++i) {
-          gravest.note(
-              judge<scalar_t>(
-                  n,
-                  row<real_t>(values, i, n),
-                  row<real_t>(values_cotangent, i, n),
-                  inner.template const_data_ptr<scalar_t>() + i * n * n,
-                  Magnitude<scalar_t>(V, gV, i)),
-              i);
+          gravest.note(judge_matrix<scalar_t>(inputs, i, row<scalar_t>(inner, i * n, n)), i);
         }
       });
+    }
+    if (!gV.defined()) {
+      return;
     }
     const auto eps = tolerances::eps(c10::CppTypeToScalarType<real_t>::value);
     const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
     auto* W = static_cast<real_t*>(inner.mutable_data_ptr());
     const auto numbers = n * n * (V.is_complex() ? 2 : 1);
-    const auto norms = rule.gates() ? at::empty_like(values) : Tensor();
+    const auto norms = rule.gates() ? at::empty_like(inputs.L) : Tensor();
     if (rule.gates()) {
       auto* to = norms.template mutable_data_ptr<real_t>();
       for_each_matrix(count, n, [&](int64_t begin, int64_t end) {
@@ -366,8 +342,8 @@ Tensor eigh_vjp_by_products(
           n,
           V.is_complex(),
           W + matrix * numbers,
-          row<real_t>(values, matrix, n),
-          row<real_t>(values_cotangent, matrix, n),
+          row<real_t>(inputs.L, matrix, n),
+          row<real_t>(inputs.gL, matrix, n),
           derivatives::gap_rule<real_t>(rule),
           static_cast<real_t>(rule.noise() * eps),
           row<real_t>(norms, matrix, n),
@@ -379,6 +355,9 @@ Tensor eigh_vjp_by_products(
     });
   });
   act_on(gravest.verdict());
+  if (!gV.defined()) {
+    return hermitian_product(V * inputs.gL.unsqueeze(-2), V);
+  }
   if (!used.defined()) {
     return hermitian_product(at::matmul(V, inner), V);
   }
@@ -401,8 +380,8 @@ Tensor eigh_vjp(
   if (eigenvectors.numel() == 0) {
     return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
   }
-  const auto vjp = eigenvectors.size(-1) <= largest_in_lanes ? eigh_vjp_in_lanes : eigh_vjp_by_products;
-  return vjp(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule);
+  const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
+  return inputs.n <= largest_in_lanes ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
 }
 
 } // namespace spectralgrad::kernels

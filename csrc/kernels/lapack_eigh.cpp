@@ -1,13 +1,12 @@
 #include "kernels/lapack_eigh.h"
 
 #include "derivatives/tolerances.h"
+#include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/judge.h"
-#include "kernels/lowest_index.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <cmath>
@@ -225,15 +224,10 @@ class Solver {
     for (int64_t i = 0; i < n_; ++i) {
       const auto end = upper_ ? n_ : i + 1;
       for (int64_t j = upper_ ? i : 0; j < end; ++j) {
-        auto entry = A[i * n_ + j];
-        if constexpr (!std::is_same_v<scalar_t, real_t>) {
-          // MKL reads it now and then.
-          entry = i == j ? scalar_t(entry.real()) : entry;
-          add(entry.imag());
-          add(entry.real());
-        } else {
-          add(entry);
-        }
+        // MKL reads the imaginary part of the diagonal now and then.
+        const auto entry = i == j ? scalar_t(real_part(A[i * n_ + j])) : A[i * n_ + j];
+        add(real_part(entry));
+        add(imaginary_part(entry));
         if (to_upper == upper_) {
           matrix_[j * n_ + i] = entry;
         } else {
@@ -247,7 +241,7 @@ class Solver {
       const auto flush = [&](real_t x) {
         return std::abs(x) < least ? real_t(0) : x;
       };
-      for (int64_t i = 0; i < n_ * n_; ++i) {
+      for (int64_t i = 0; i < static_cast<int64_t>(n_) * n_; ++i) {
         auto& entry = matrix_[i];
         if constexpr (std::is_same_v<scalar_t, real_t>) {
           entry = flush(entry);
@@ -283,35 +277,24 @@ bool lapack_is_there() {
   return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
 }
 
-std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(
-    const Tensor& A,
-    std::string_view UPLO,
-    bool compute_eigenvectors) {
-  const auto n = A.size(-1);
-  const auto count = c10::multiply_integers(A.sizes().slice(0, A.dim() - 2));
-  const auto matrices = A.resolve_conj().resolve_neg().contiguous();
-  const bool upper = UPLO == "U" || UPLO == "u";
-  auto eigenvalues = at::empty(
-      A.sizes().slice(0, A.dim() - 1),
-      A.options().dtype(c10::toRealValueType(A.scalar_type())));
-  const auto vectors = compute_eigenvectors ? at::empty(A.sizes(), A.options()) : Tensor();
-  LowestIndex not_finite;
-  LowestIndex not_converged;
+std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper, bool compute_eigenvectors) {
+  EighResults results(A, compute_eigenvectors);
+  const auto n = results.n;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
     using real_t = typename RealOf<scalar_t>::type;
-    const auto* from = matrices.template const_data_ptr<scalar_t>();
-    auto* values = eigenvalues.template mutable_data_ptr<real_t>();
-    auto* to = compute_eigenvectors ? vectors.template mutable_data_ptr<scalar_t>() : nullptr;
-    interruptible_parallel_for(count, n * n * n, [&](int64_t begin, int64_t end) {
+    const auto* from = results.matrices.template const_data_ptr<scalar_t>();
+    auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
+    auto* to = results.template eigenvectors_or_null<scalar_t>();
+    interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
       const SequentialLapack sequential;
       Solver<scalar_t> solver(n, upper, compute_eigenvectors);
       for (auto i = begin; i < end; ++i) {
         switch (solver.solve(from + i * n * n, values + i * n, to == nullptr ? nullptr : to + i * n * n)) {
           case Outcome::not_finite:
-            not_finite.found(i);
+            results.not_finite.found(i);
             break;
           case Outcome::not_converged:
-            not_converged.found(i);
+            results.not_converged.found(i);
             break;
           case Outcome::done:
             break;
@@ -319,10 +302,7 @@ std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(
       }
     });
   });
-  return {
-      std::move(eigenvalues),
-      compute_eigenvectors ? vectors.mT() : Tensor(),
-      EighFindings{not_finite.value(), not_converged.value()}};
+  return results.finish();
 }
 
 } // namespace spectralgrad::kernels

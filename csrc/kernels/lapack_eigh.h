@@ -4,7 +4,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string_view>
 #include <tuple>
 
 namespace spectralgrad::kernels {
@@ -17,7 +16,7 @@ bool lapack_is_there();
 /// of threads.
 std::tuple<at::Tensor, at::Tensor, lanes::EighFindings> lapack_eigh(
     const at::Tensor& A,
-    std::string_view UPLO,
+    bool upper,
     bool compute_eigenvectors);
 
 } // namespace spectralgrad::kernels

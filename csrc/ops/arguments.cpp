@@ -19,10 +19,6 @@ namespace {
 
 using at::Tensor;
 
-bool is_upper(std::string_view UPLO) {
-  return UPLO == "U" || UPLO == "u";
-}
-
 c10::IntArrayRef batch_shape(const Tensor& A) {
   return A.sizes().slice(0, A.dim() - 2);
 }

@@ -21,6 +21,11 @@ void check_hermitian_arguments(
     std::string_view UPLO,
     std::string_view name = "A");
 
+/// Whether a triangle that has been checked is the upper one.
+inline bool is_upper(std::string_view UPLO) {
+  return UPLO == "U" || UPLO == "u";
+}
+
 /// Which matrix a sentence is about, in torch's words; nothing where there is only one.
 std::string batch_element(bool is_batch, int64_t matrix);
 

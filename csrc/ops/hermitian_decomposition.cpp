@@ -18,6 +18,7 @@ namespace {
 
 using at::Tensor;
 using kernels::EighMethod;
+using kernels::lanes::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
@@ -72,19 +73,19 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     const Tensor& A,
     std::string_view UPLO,
     bool compute_eigenvectors,
-    MethodName name) {
-  const auto method = name ? parse_method(function, *name, A) : kernels::eigh_method(A, compute_eigenvectors);
-  if (method == EighMethod::torch) {
+    MethodName method) {
+  const auto chosen = method ? parse_method(function, *method, A) : kernels::eigh_method(A, compute_eigenvectors);
+  if (chosen == EighMethod::torch) {
     return by_torch(function, A, UPLO, compute_eigenvectors);
   }
-  auto [eigenvalues, eigenvectors, findings] = method == EighMethod::lanes
-      ? kernels::batch_eigh(A, UPLO, compute_eigenvectors)
-      : kernels::lapack_eigh(A, UPLO, compute_eigenvectors);
-  if (findings.not_finite != findings.none && checks() != Checks::ignore) {
+  auto [eigenvalues, eigenvectors, findings] = chosen == EighMethod::lanes
+      ? kernels::batch_eigh(A, is_upper(UPLO), compute_eigenvectors)
+      : kernels::lapack_eigh(A, is_upper(UPLO), compute_eigenvectors);
+  if (findings.not_finite != EighFindings::none && checks() != Checks::ignore) {
     check_finite(function, A, UPLO);
   }
   TORCH_CHECK_LINALG(
-      findings.not_converged == findings.none,
+      findings.not_converged == EighFindings::none,
       "spectralgrad.",
       function,
       ": ",

@@ -465,14 +465,6 @@ constexpr EighKernel<T> kernel{lane_count<T>, workspace<T>, decompose<T>};
 } // namespace
 } // namespace CPU_CAPABILITY
 
-template <>
-const EighKernel<float>& EighKernel<float>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<float>;
-}
-
-template <>
-const EighKernel<double>& EighKernel<double>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<double>;
-}
+SPECTRALGRAD_DEFINE_KERNEL(EighKernel)
 
 } // namespace spectralgrad::kernels::lanes

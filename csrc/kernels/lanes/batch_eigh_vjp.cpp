@@ -293,14 +293,6 @@ constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace<T>, vjp<T>};
 } // namespace
 } // namespace CPU_CAPABILITY
 
-template <>
-const EighVjpKernel<float>& EighVjpKernel<float>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<float>;
-}
-
-template <>
-const EighVjpKernel<double>& EighVjpKernel<double>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<double>;
-}
+SPECTRALGRAD_DEFINE_KERNEL(EighVjpKernel)
 
 } // namespace spectralgrad::kernels::lanes

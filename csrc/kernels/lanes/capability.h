@@ -9,16 +9,26 @@ enum class Capability { portable, avx2, avx512 };
 /// LibTorch's choice, which the environment variable ATEN_CPU_CAPABILITY can lower.
 Capability capability();
 
+// NOLINTBEGIN(bugprone-macro-parentheses): types cannot be in parentheses.
 /// Within a kernel's definition.
 #define SPECTRALGRAD_OF_EACH_CAPABILITY(Kernel) \
   static const Kernel& of_DEFAULT();            \
   static const Kernel& of_AVX2();               \
   static const Kernel& of_AVX512();
 
-/// The one that is being compiled.
-#define SPECTRALGRAD_OF_THIS_CAPABILITY SPECTRALGRAD_OF_(CPU_CAPABILITY)
-#define SPECTRALGRAD_OF_(capability) SPECTRALGRAD_OF__(capability)
-#define SPECTRALGRAD_OF__(capability) of_##capability
+/// Behind its source, which has them as `kernel<T>`: the ones that are being compiled.
+#define SPECTRALGRAD_DEFINE_KERNEL(Kernel)                                  \
+  template <>                                                               \
+  const Kernel<float>& Kernel<float>::SPECTRALGRAD_OF(CPU_CAPABILITY)() {   \
+    return kernel<float>;                                                   \
+  }                                                                         \
+  template <>                                                               \
+  const Kernel<double>& Kernel<double>::SPECTRALGRAD_OF(CPU_CAPABILITY)() { \
+    return kernel<double>;                                                  \
+  }
+#define SPECTRALGRAD_OF(capability) SPECTRALGRAD_OF_(capability)
+#define SPECTRALGRAD_OF_(capability) of_##capability
+// NOLINTEND(bugprone-macro-parentheses)
 
 template <typename Kernel>
 const Kernel& for_this_machine() {

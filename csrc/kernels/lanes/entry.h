@@ -43,6 +43,16 @@ SPECTRALGRAD_INLINE void store_entry(T* to, const Complex<T>& z) {
   store(to + lane_count<T>, z.im);
 }
 
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE Entry<T, is_complex> zero_entry() {
+  const Vec<T> zero(T(0));
+  if constexpr (is_complex) {
+    return {zero, zero};
+  } else {
+    return zero;
+  }
+}
+
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> real(const Vec<T>& x) {
   return x;

@@ -50,7 +50,7 @@ Mask<T> noise_covers(
   } else {
     const auto sizes = pass.sizes(pass.context);
     const auto along = [&](const T* x) {
-      return count == W ? load(x) : Vec<T>::loadu(x, count);
+      return load_along<T, false>(x, count);
     };
     // Until it is enough: most of what is asked for is rounding.
     constexpr int64_t rows_at_once = 16;
@@ -80,9 +80,6 @@ void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
   const Vec<T> noise(pass.noise);
   const bool gates = pass.norms != nullptr;
   int64_t few = n / 16;
-  const auto along = [&](const T* x, int count) {
-    return count == lane_count<T> ? load(x) : Vec<T>::loadu(x, count);
-  };
   for_tile_pairs<T, is_complex>(
       pass.W,
       n,
@@ -91,13 +88,13 @@ void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
       [&](int64_t i, int64_t column, int count, const Entry<T, is_complex>& upper, const Entry<T, is_complex>& lower) {
         auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
         if (gates) {
-          const auto most = Vec<T>(pass.norms[i]) + along(pass.norms + column, count);
+          const auto most = Vec<T>(pass.norms[i]) + load_along<T, false>(pass.norms + column, count);
           const auto dropped = is_rounding<T, is_complex>(S, upper, lower, noise, most, [&](const Mask<T>& asked) {
             return noise_covers<T, is_complex>(pass, i, column, count, size_of(S), asked, few);
           });
           S = where_entry(negation<T>(dropped), S);
         }
-        const auto gap = along(pass.eigenvalues + column, count) - Vec<T>(pass.eigenvalues[i]);
+        const auto gap = load_along<T, false>(pass.eigenvalues + column, count) - Vec<T>(pass.eigenvalues[i]);
         const auto F = inverse_gap(gap / inverse_gap.scale);
         auto divided = scale(S, F);
         if constexpr (is_complex) {
@@ -178,14 +175,6 @@ constexpr GapPassKernel<T> kernel{lane_count<T>, divide<T>, norm_bounds<T>, make
 } // namespace
 } // namespace CPU_CAPABILITY
 
-template <>
-const GapPassKernel<float>& GapPassKernel<float>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<float>;
-}
-
-template <>
-const GapPassKernel<double>& GapPassKernel<double>::SPECTRALGRAD_OF_THIS_CAPABILITY() {
-  return kernel<double>;
-}
+SPECTRALGRAD_DEFINE_KERNEL(GapPassKernel)
 
 } // namespace spectralgrad::kernels::lanes

@@ -116,7 +116,7 @@ SPECTRALGRAD_INLINE bool jacobi(
         const auto R = rotation<T, is_complex>(diagonal[p], diagonal[q], a, a_squared, negligible);
         diagonal[p] = R.low;
         diagonal[q] = R.high;
-        off[above<n>(p, q)] = scale(a, zero);
+        off[above<n>(p, q)] = zero_entry<T, is_complex>();
 #pragma GCC unroll 8
         for (int r = 0; r < n; ++r) {
           if (r == p || r == q) {

@@ -44,16 +44,6 @@ class Cursor {
   mutable int at_ = 0;
 };
 
-template <typename T, bool is_complex>
-SPECTRALGRAD_INLINE Entry<T, is_complex> zero_entry() {
-  const Vec<T> zero(T(0));
-  if constexpr (is_complex) {
-    return {zero, zero};
-  } else {
-    return zero;
-  }
-}
-
 /// Which part of a product is wanted, and of which factor the conjugate is meant.
 enum class Part { all, lower };
 enum class Conjugated { none, left, right };

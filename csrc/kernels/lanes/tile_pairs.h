@@ -75,13 +75,8 @@ SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, int64_t begin, int64_t 
       const int columns = count_from(column);
       E upper[W];
       E lower[W];
-      const Vec<T> zero(T(0));
       for (int r = 0; r < W; ++r) {
-        if constexpr (is_complex) {
-          upper[r] = lower[r] = {zero, zero};
-        } else {
-          upper[r] = lower[r] = zero;
-        }
+        upper[r] = lower[r] = zero_entry<T, is_complex>();
       }
       for (int r = 0; r < rows; ++r) {
         upper[r] = load_along<T, is_complex>(X + ((row + r) * n + column) * parts, columns);

@@ -215,7 +215,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(const Group<T, is_complex>& group, 
   E sum[rows];
   for (int r = 0; r < rows; ++r) {
     v_row[r] = at(pass.v, first + r);
-    sum[r] = scale(v_row[r], Vec<T>(T(0)));
+    sum[r] = zero_entry<T, is_complex>();
     if constexpr (update) {
       v_before_row[r] = at(pass.v_before, first + r);
       w_before_row[r] = at(pass.w_before, first + r);
@@ -356,7 +356,7 @@ SPECTRALGRAD_INLINE void reflect_columns(const Group<T, is_complex>& group, int 
   const T* v = group.at(group.A, i, 0);
   E product[columns];
   for (int c = 0; c < columns; ++c) {
-    product[c] = scale(load_entry<T, is_complex>(v), Vec<T>(T(0)));
+    product[c] = zero_entry<T, is_complex>();
   }
   for (int r = 0; r < i; ++r) {
     const auto v_row = load_entry<T, is_complex>(v + r * G::entry);
@@ -404,10 +404,10 @@ void form_q(const Group<T, is_complex>& group) {
     Complex<T> phase{Vec<T>(T(1)), zero};
     for (int c = 1; c < n; ++c) {
       const auto turn = load_entry<T, true>(group.phases + c * G::entry);
-      phase = add_product(phase, turn, Complex<T>{zero, zero});
+      phase = add_product(phase, turn, zero_entry<T, true>());
       for (int r = 0; r < n; ++r) {
         T* to = group.at(group.Q, r, c);
-        store_entry(to, add_product(load_entry<T, true>(to), phase, Complex<T>{zero, zero}));
+        store_entry(to, add_product(load_entry<T, true>(to), phase, zero_entry<T, true>()));
       }
     }
   }
