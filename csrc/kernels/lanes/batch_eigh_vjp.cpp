@@ -1,8 +1,7 @@
 #include "kernels/lanes/batch_eigh_vjp.h"
 
 #include "kernels/lanes/arithmetic.h"
-#include "kernels/lanes/exchange.h"
-#include "kernels/lanes/products.h"
+#include "kernels/lanes/load_matrices.h"
 
 // Compiled once for each instruction set. The formulas are those of derivatives/eigh.h and derivatives/gaps.h.
 namespace spectralgrad::kernels::lanes {
@@ -54,10 +53,10 @@ class Vjp {
   }
 
   void run(const Members& members) {
-    load_matrices(batch_.eigenvectors, members, V_);
-    load_rows(batch_.eigenvalues, members, eigenvalues_);
+    load_matrices<T, is_complex, known_n>(batch_.eigenvectors, n_, members, V_);
+    load_rows<T, known_n>(batch_.eigenvalues, n_, members, eigenvalues_);
     if (batch_.eigenvalues_cotangent != nullptr) {
-      load_rows(batch_.eigenvalues_cotangent, members, cotangents_);
+      load_rows<T, known_n>(batch_.eigenvalues_cotangent, n_, members, cotangents_);
     }
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
     auto suspicious = Vec<T>(T(0)) < Vec<T>(T(0));
@@ -74,7 +73,7 @@ class Vjp {
         }
       }
     } else {
-      load_matrices(batch_.eigenvectors_cotangent, members, gV_);
+      load_matrices<T, is_complex, known_n>(batch_.eigenvectors_cotangent, n_, members, gV_);
       const Scale<T> units(scale_cotangent());
       multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
       have_sizes_ = false;
@@ -85,7 +84,8 @@ class Vjp {
       multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
     }
     multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
-    store_hermitian(members);
+    complete_hermitian<T, is_complex>(W_, n_);
+    store_matrices<T, is_complex, known_n>(W_, n_, members, batch_.result);
     if (batch_.suspicion.found != nullptr) {
       const int unset = suspicious.zero_mask();
       for (int lane = 0; lane < members.count; ++lane) {
@@ -97,16 +97,6 @@ class Vjp {
  private:
   SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
     return load_entry<T, is_complex>(matrix.at(i, j));
-  }
-
-  SPECTRALGRAD_INLINE void load_matrices(const Matrices<T>& from, const Members& members, const View<T>& to) {
-    const int numbers = n_ * n_ * parts;
-    const Cursor<T, is_complex> to_numbers(from.right == 1 ? to : to.transposed(), n_);
-    load_numbers<T, known_n * known_n * parts>(from.data, numbers, numbers, members, to_numbers);
-  }
-
-  SPECTRALGRAD_INLINE void load_rows(const T* from, const Members& members, T* to) {
-    load_numbers<T, known_n>(from, n_, n_, members, Cursor<T, false>({to, 0, W}, n_));
   }
 
   /// Brings the largest entry of the cotangent near 1 by a power of two; returns it.
@@ -217,25 +207,6 @@ class Vjp {
         store_entry(W_.at(i, i), cotangent);
       }
     }
-  }
-
-  /// The lower triangle of W to both triangles of the result.
-  SPECTRALGRAD_INLINE void store_hermitian(const Members& members) {
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < r; ++c) {
-        store_entry(W_.at(c, r), conj(at(W_, r, c)));
-      }
-      if constexpr (is_complex) {
-        store(W_.at(r, r) + W, Vec<T>(T(0)));
-      }
-    }
-    const int numbers = n_ * n_ * parts;
-    store_numbers<T, known_n * known_n * parts>(
-        batch_.result,
-        numbers,
-        numbers,
-        members,
-        Cursor<T, is_complex>(W_, n_));
   }
 
   const EighVjpBatch<T>& batch_;
