@@ -77,22 +77,27 @@ T imaginary_part(c10::complex<T> z) {
   return z.imag();
 }
 
-/// `W` row-major n x n or null, `magnitude(i, j)` the N_ij it was summed from, `eigenvalues_cotangent` n or null; n >= 1.
-template <typename scalar_t, typename Magnitude>
+/// `W(i, j)` the entries of V^H gV, of which there are none unless `has_W`, `magnitude(i, j)` the N_ij that they were summed from;
+/// `eigenvalues_cotangent` n or null; n >= 1. Calls few of either, where few are needed.
+template <typename scalar_t, typename Entries, typename Magnitude>
 Verdict judge(
     int64_t n,
     const typename RealOf<scalar_t>::type* eigenvalues,
     const typename RealOf<scalar_t>::type* eigenvalues_cotangent,
-    const scalar_t* W,
+    bool has_W,
+    const Entries& W,
     const Magnitude& magnitude) {
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
-  if (W != nullptr && !std::is_same_v<scalar_t, real_t>) {
+  // N_ij is no less than `known`, the sizes of the two entries together: most often that will do.
+  const auto exceeds = [&](real_t size, real_t factor, real_t known, int64_t i, int64_t j) {
+    return size > factor * known && size > factor * magnitude(i, j);
+  };
+  if (has_W && !std::is_same_v<scalar_t, real_t>) {
     for (int64_t i = 0; i < n; ++i) {
-      // N_ii is no less than twice the size of the entry: most often that will do.
-      const auto size = std::abs(imaginary_part(W[i * n + i]));
-      if (size > 2 * tolerance * std::abs(real_part(W[i * n + i])) && size > tolerance * magnitude(i, i)) {
+      const auto diagonal = W(i, i);
+      if (exceeds(std::abs(imaginary_part(diagonal)), tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
         return {Finding::phases, 0, i, i};
       }
     }
@@ -109,17 +114,14 @@ Verdict judge(
     for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
       const bool unequal = eigenvalues_cotangent != nullptr &&
           std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent;
-      bool hermitian_part_matters = false;
-      if (W != nullptr) {
-        const auto upper = W[i * n + j];
-        const auto lower = conjugate(W[j * n + i]);
-        const auto noise = 2 * tolerance * magnitude(i, j);
-        if (std::abs(upper - lower) > noise) {
-          return {Finding::basis, 0, i, j};
-        }
-        hermitian_part_matters = std::abs(upper + lower) > noise;
+      const auto upper = has_W ? W(i, j) : scalar_t(0);
+      const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
+      const auto known = std::abs(upper) + std::abs(lower);
+      if (has_W && exceeds(std::abs(upper - lower), 2 * tolerance, known, i, j)) {
+        return {Finding::basis, 0, i, j};
       }
-      if (unequal) {
+      if (unequal && verdict.finding > Finding::lost_limit) {
+        const bool hermitian_part_matters = has_W && exceeds(std::abs(upper + lower), 2 * tolerance, known, i, j);
         const Verdict found{hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
         if (found.finding < verdict.finding) {
           verdict = found;

@@ -46,11 +46,13 @@ kernels::Verdict judge_batch(
     using real_t = typename kernels::RealOf<scalar_t>::type;
     for (int64_t matrix = 0; matrix < eigenvalues.numel() / n; ++matrix) {
       const auto* N = data_or_null<real_t>(magnitude, matrix * n * n);
+      const auto* entries = data_or_null<scalar_t>(W, matrix * n * n);
       auto verdict = kernels::judge<scalar_t>(
           n,
           eigenvalues.const_data_ptr<real_t>() + matrix * n,
           data_or_null<real_t>(eigenvalues_cotangent, matrix * n),
-          data_or_null<scalar_t>(W, matrix * n * n),
+          entries != nullptr,
+          [&](int64_t i, int64_t j) { return entries[i * n + j]; },
           [&](int64_t i, int64_t j) { return N[i * n + j]; });
       verdict.matrix = matrix;
       if (verdict.graver_than(gravest)) {

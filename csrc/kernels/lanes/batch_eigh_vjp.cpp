@@ -59,26 +59,27 @@ class Vjp {
       load_rows<T, known_n>(batch_.eigenvalues_cotangent, n_, members, cotangents_);
     }
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    const bool judges = batch_.suspicion.found != nullptr;
     auto suspicious = Vec<T>(T(0)) < Vec<T>(T(0));
-    if (batch_.suspicion.found != nullptr) {
-      const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
-      for (int i = 0; i + 1 < n_; ++i) {
-        suspicious = suspicious | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
-      }
-    }
     if (batch_.eigenvectors_cotangent.data == nullptr) {
       for (int r = 0; r < n_; ++r) {
         for (int k = 0; k < n_; ++k) {
           store_entry(product_.at(r, k), scale(at(V_, r, k), load(cotangents_ + k * W)));
         }
       }
+      if (judges) {
+        suspicious = equal_eigenvalues_matter(largest);
+      }
     } else {
       load_matrices<T, is_complex, known_n>(batch_.eigenvectors_cotangent, n_, members, gV_);
       const Scale<T> units(scale_cotangent());
       multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
       have_sizes_ = false;
-      if (batch_.suspicion.found != nullptr && is_complex) {
-        suspicious = suspicious | phases_matter();
+      if (judges) {
+        suspicious = equal_eigenvalues_matter(largest);
+        if constexpr (is_complex) {
+          suspicious = suspicious | phases_matter();
+        }
       }
       divide_by_gaps(largest, units.from);
       multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
@@ -86,7 +87,7 @@ class Vjp {
     multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
     complete_hermitian<T, is_complex>(W_, n_);
     store_matrices<T, is_complex, known_n>(W_, n_, members, batch_.result);
-    if (batch_.suspicion.found != nullptr) {
+    if (judges) {
       const int unset = suspicious.zero_mask();
       for (int lane = 0; lane < members.count; ++lane) {
         batch_.suspicion.found[members.first + lane] = (unset >> lane & 1) == 0;
@@ -138,6 +139,57 @@ class Vjp {
       sum = fma(load(V_sizes_.at(k, j)), load(gV_sizes_.at(k, i)), sum);
     }
     return sum;
+  }
+
+  /// Whether anything depends on the order of equal eigenvalues or on the basis of their eigenvectors.
+  SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
+    const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
+    const Vec<T> gauge(batch_.suspicion.gauge);
+    const Vec<T> zero(T(0));
+    const auto none = zero < zero;
+    auto repeated = none;
+    for (int i = 0; i + 1 < n_; ++i) {
+      repeated = repeated | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
+    }
+    return any<T>(repeated) ? repeated & any_pair_matters(same, gauge) : none;
+  }
+
+  __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
+    // A little less, for what sums may have been rounded to, and what `low_size` may lack.
+    const Vec<T> nearly(T(1.98));
+    const Vec<T> root(is_complex ? T(1.4143) : T(1));
+    const Vec<T> zero(T(0));
+    auto result = zero < zero;
+    auto largest = zero;
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      for (int i = 0; i < n_; ++i) {
+        largest = larger(largest, load(cotangents_ + i * W).abs());
+      }
+    }
+    for (int i = 0; i < n_; ++i) {
+      for (int j = i + 1; j < n_; ++j) {
+        const auto equal = load(eigenvalues_ + j * W) - load(eigenvalues_ + i * W) <= same;
+        if (!any<T>(equal)) {
+          break;
+        }
+        if (batch_.eigenvalues_cotangent != nullptr) {
+          const auto difference = (load(cotangents_ + i * W) - load(cotangents_ + j * W)).abs();
+          result = result | (equal & (gauge * largest < difference));
+        }
+        if (batch_.eigenvectors_cotangent.data == nullptr) {
+          continue;
+        }
+        const auto upper = at(W_, i, j);
+        const auto lower = conj(at(W_, j, i));
+        const auto size = root * low_size(subtract_scaled(lower, Vec<T>(T(1)), upper));
+        // N is no less than the two sizes together: most often that will do.
+        const auto maybe = equal & (nearly * gauge * (low_size(upper) + low_size(lower)) < size);
+        if (any<T>(maybe)) {
+          result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
+        }
+      }
+    }
+    return result;
   }
 
   SPECTRALGRAD_INLINE Mask<T> phases_matter() {

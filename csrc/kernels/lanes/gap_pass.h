@@ -8,39 +8,56 @@
 
 namespace spectralgrad::kernels::lanes {
 
-/// One matrix W = V^H gV that becomes diag(g_lambda) + F o S, S its skew-Hermitian part; complex numbers as pairs of real ones.
+/// Dividing W = V^H gV by gaps, n columns of it; complex numbers as pairs of real ones.
 template <typename T>
 struct GapPass {
   int64_t n;
   bool is_complex;
-  T* W; // n x n, row by row, in place
-  const T* eigenvalues; // n, ascending
+  T* W; // row by row, in place
+  const T* eigenvalues; // n, of the columns
   const T* eigenvalues_cotangent; // n, or null
   derivatives::GapRule<T> rule;
+  T largest; // max|lambda| of all eigenvalues
   // For rules that gate, else zero and null.
   T noise; // fraction of N up to which an entry is rounding
-  const T* norms; // `norm_bounds` of W as it was
-  Matrices<T> V;
-  Matrices<T> gV;
-  /// |V| and |gV|, n x n, row by row: called for when there are many entries that cannot be told from rounding otherwise.
-  struct Sizes {
-    const T* V;
-    const T* gV;
-  };
-  Sizes (*sizes)(void* context);
+  const T* norms; // n: those of gV's columns, or more
+  /// Gets the place, and the size of its skew-Hermitian part, of each entry of which no bound of N tells whether it is rounding.
+  /// Until that is known it counts as none.
+  void (*undecided)(void* context, int64_t i, int64_t j, T size);
   void* context;
 };
 
 template <typename T>
 struct GapPassKernel {
-  /// Rows of a tile: the unit of the functions below.
+  /// Rows of a tile: the unit of `divide` and `make_hermitian`.
   int rows;
-  /// Rows from `begin` to `end`, in tiles, and the columns below them.
+  /// W (n x n) becomes diag(g_lambda) + F o S, S its skew-Hermitian part: rows from `begin` to `end`, in tiles, and the columns
+  /// below them.
   void (*divide)(const GapPass<T>&, int64_t begin, int64_t end);
-  /// For each column of a matrix n x n, row by row, a number that is no less than its norm, which is that of the column of gV.
-  void (*norm_bounds)(const T* W, int64_t n, bool is_complex, T* norms);
-  /// (X + X^H)/2, in place, of a matrix n x n, row by row; the same rows. `from_lower`: outside the tiles on the diagonal, only what
-  /// is below it is known.
+  /// For columns that are not all there are, rows of eigenvalues that have no column: twice F o S, the part across the diagonal
+  /// being zero. Rows from `begin` to `end` of those that `has_column` does not have.
+  void (*divide_rows)(
+      const GapPass<T>&,
+      const T* eigenvalues_of_rows,
+      const bool* has_column,
+      int64_t begin,
+      int64_t end);
+  /// For columns from `begin` to `end` of an n x n matrix a number that is no less than its norm, and zero if it has none;
+  /// `memory` for n numbers.
+  void (*norm_bounds)(const Matrices<T>&, int64_t n, bool is_complex, int64_t begin, int64_t end, T* norms, T* memory);
+  /// The sizes of the entries of some columns of an n x n matrix, each column to a place of its own; rows from `begin` to `end`.
+  void (*column_sizes)(
+      const Matrices<T>&,
+      bool is_complex,
+      const int64_t* columns,
+      int64_t count,
+      T* const* sizes,
+      int64_t begin,
+      int64_t end);
+  /// sum_k a_k b_k + c_k d_k
+  T (*two_products)(const T* a, const T* b, const T* c, const T* d, int64_t n);
+  /// (X + X^H)/2, in place, of a matrix n x n, row by row; rows as for `divide`. `from_lower`: outside the tiles on the diagonal,
+  /// only what is below it is known.
   void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_lower, int64_t begin, int64_t end);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(GapPassKernel)

@@ -84,6 +84,11 @@ SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, int64_t begin, int64_t 
       for (int r = 0; r < columns; ++r) {
         lower[r] = load_along<T, is_complex>(X + ((column + r) * n + row) * parts, rows);
       }
+      // The next tile of these columns is rows further down, where no machine looks by itself.
+      const auto next = column + W;
+      for (int64_t r = next; r < n && r < next + W; ++r) {
+        __builtin_prefetch(X + (r * n + row) * parts);
+      }
       adjoint<T>(lower);
       for (int r = 0; r < rows; ++r) {
         upper[r] = f(row + r, column, columns, upper[r], lower[r]);

@@ -1,0 +1,88 @@
+#pragma once
+
+#include "kernels/batch_layout.h"
+#include "kernels/cotangent_magnitude.h"
+#include "kernels/judge.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <mutex>
+
+// What the ways to compute the vjp of eigh have in common.
+namespace spectralgrad::kernels {
+
+/// Collects what is found of the matrices of a batch, from several threads.
+class Gravest {
+ public:
+  void note(Verdict verdict, int64_t matrix) {
+    verdict.matrix = matrix;
+    if (verdict.finding != Finding::none) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (verdict.graver_than(verdict_)) {
+        verdict_ = verdict;
+      }
+    }
+  }
+  const Verdict& verdict() const {
+    return verdict_;
+  }
+
+ private:
+  Verdict verdict_;
+  std::mutex mutex_;
+};
+
+/// What the vjp is of, as kernels read it; without the cotangents that are not there.
+struct Inputs {
+  at::Tensor gL; // (*, n), row by row like the eigenvalues
+  at::Tensor gV; // (*, n, n), by rows or by columns like the eigenvectors
+  at::Tensor L;
+  at::Tensor V;
+  int64_t n;
+  int64_t count;
+
+  Inputs(const at::Tensor& gL, const at::Tensor& gV, const at::Tensor& L, const at::Tensor& V)
+      : gL(gL.defined() ? plain(gL) : gL),
+        gV(gV.defined() ? by_rows_or_columns(gV) : gV),
+        L(plain(L)),
+        V(by_rows_or_columns(V)),
+        n(V.size(-1)),
+        count(V.numel() / (n * n)) {}
+
+  /// Some of the matrices, with one batch dimension.
+  Inputs piece(int64_t begin, int64_t end) const {
+    const auto vectors = [&](const at::Tensor& x) {
+      return x.defined() ? x.view({count, n}).slice(0, begin, end) : x;
+    };
+    const auto square = [&](const at::Tensor& x) {
+      if (!x.defined()) {
+        return x;
+      }
+      const auto all = x.is_contiguous() ? x.view({count, n, n}) : x.mT().view({count, n, n}).mT();
+      return all.slice(0, begin, end);
+    };
+    return {vectors(gL), square(gV), vectors(L), square(V)};
+  }
+
+ private:
+  static at::Tensor plain(const at::Tensor& x) {
+    return x.resolve_conj().resolve_neg().contiguous();
+  }
+};
+
+/// Of one matrix; `W` gives the entries of V^H gV, if there is a gV.
+template <typename scalar_t, typename Entries>
+Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W) {
+  using real_t = typename RealOf<scalar_t>::type;
+  const auto n = inputs.n;
+  const auto* L = row<real_t>(inputs.L, matrix, n);
+  const auto* gL = row<real_t>(inputs.gL, matrix, n);
+  if (!inputs.gV.defined()) {
+    return judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); });
+  }
+  CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
+  return judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); });
+}
+
+} // namespace spectralgrad::kernels
