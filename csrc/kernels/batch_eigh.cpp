@@ -1,5 +1,6 @@
 #include "kernels/batch_eigh.h"
 
+#include "kernels/diagonal_eigh.h"
 #include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/scratch.h"
@@ -7,11 +8,61 @@
 #include <ATen/Dispatch.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace spectralgrad::kernels {
 
 using at::Tensor;
 using lanes::EighFindings;
+
+namespace {
+
+/// From this n on diagonal matrices are looked for: below, a kernel takes no longer than that.
+constexpr int64_t diagonal_from = 5;
+
+/// Matrices begin <= i < end by `decompose(begin, end)`, and those that are diagonal by themselves.
+template <typename scalar_t, typename Decompose>
+void decompose_unless_diagonal(
+    const EighResults& results,
+    bool upper,
+    int64_t begin,
+    int64_t end,
+    int64_t at_once,
+    const Decompose& decompose) {
+  using real_t = typename RealOf<scalar_t>::type;
+  const auto n = results.n;
+  const auto* from = static_cast<const scalar_t*>(results.matrices.const_data_ptr());
+  auto* values = static_cast<real_t*>(results.eigenvalues.mutable_data_ptr());
+  auto* vectors = results.template eigenvectors_or_null<scalar_t>();
+  std::vector<int64_t> diagonal;
+  for (auto i = begin; i < end && n >= diagonal_from; ++i) {
+    if (is_diagonal(from + i * n * n, n, upper)) {
+      diagonal.push_back(i);
+    }
+  }
+  if (diagonal.empty()) {
+    decompose(begin, end);
+    return;
+  }
+  // A register is spared if all its matrices are diagonal.
+  auto next = diagonal.begin();
+  for (auto first = begin; first < end; first += at_once) {
+    const auto last = std::min(end, first + at_once);
+    const auto after = std::lower_bound(next, diagonal.end(), last);
+    if (after - next < last - first) {
+      decompose(first, last);
+    }
+    for (; next != after; ++next) {
+      diagonal_eigh(
+          from + *next * n * n,
+          n,
+          values + *next * n,
+          vectors == nullptr ? nullptr : vectors + *next * n * n);
+    }
+  }
+}
+
+} // namespace
 
 std::tuple<Tensor, Tensor, EighFindings> batch_eigh(const Tensor& A, bool upper, bool compute_eigenvectors) {
   EighResults results(A, compute_eigenvectors);
@@ -30,7 +81,16 @@ std::tuple<Tensor, Tensor, EighFindings> batch_eigh(const Tensor& A, bool upper,
     interruptible_parallel_for((results.count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
       const Scratch<scalar_t> scratch(workspace);
       EighFindings findings;
-      kernel.decompose(batch, begin * lanes, std::min(results.count, end * lanes), scratch.data(), findings);
+      const auto decompose = [&](int64_t first, int64_t last) {
+        kernel.decompose(batch, first, last, scratch.data(), findings);
+      };
+      const auto first = begin * lanes;
+      const auto last = std::min(results.count, end * lanes);
+      if (batch.is_complex) {
+        decompose_unless_diagonal<c10::complex<scalar_t>>(results, upper, first, last, lanes, decompose);
+      } else {
+        decompose_unless_diagonal<scalar_t>(results, upper, first, last, lanes, decompose);
+      }
       results.not_finite.found(findings.not_finite);
       results.not_converged.found(findings.not_converged);
     });

@@ -17,4 +17,7 @@ enum class EighMethod {
 /// The fastest for matrices like these.
 EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors);
 
+/// Whether the vjp for eigenvectors like these is best computed in lanes, rather than by matrix products.
+bool vjp_in_lanes(const at::Tensor& eigenvectors);
+
 } // namespace spectralgrad::kernels

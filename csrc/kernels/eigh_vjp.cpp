@@ -2,6 +2,7 @@
 
 #include "derivatives/gaps.h"
 #include "derivatives/tolerances.h"
+#include "kernels/eigh_method.h"
 #include "kernels/eigh_vjp_by_products.h"
 #include "kernels/eigh_vjp_inputs.h"
 #include "kernels/interruptible.h"
@@ -43,9 +44,6 @@ class InnerProducts {
   lanes::Matrices<scalar_t> V_{};
   lanes::Matrices<scalar_t> gV_{};
 };
-
-/// Up to this n one pass over matrices in lanes is faster than matrix products with a pass between them (measured).
-constexpr int64_t largest_in_lanes = 48;
 
 Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
   const auto n = inputs.n;
@@ -103,7 +101,7 @@ Tensor eigh_vjp(
     return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
   }
   const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
-  return inputs.n <= largest_in_lanes ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
+  return vjp_in_lanes(inputs.V) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
 }
 
 } // namespace spectralgrad::kernels

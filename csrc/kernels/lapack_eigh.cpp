@@ -1,6 +1,7 @@
 #include "kernels/lapack_eigh.h"
 
 #include "derivatives/tolerances.h"
+#include "kernels/diagonal_eigh.h"
 #include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/judge.h"
@@ -12,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 // LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
@@ -287,9 +289,17 @@ std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper
     auto* to = results.template eigenvectors_or_null<scalar_t>();
     interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
       const SequentialLapack sequential;
-      Solver<scalar_t> solver(n, upper, compute_eigenvectors);
+      std::optional<Solver<scalar_t>> solver;
       for (auto i = begin; i < end; ++i) {
-        switch (solver.solve(from + i * n * n, values + i * n, to == nullptr ? nullptr : to + i * n * n)) {
+        auto* vectors = to == nullptr ? nullptr : to + i * n * n;
+        if (is_diagonal(from + i * n * n, n, upper)) {
+          diagonal_eigh(from + i * n * n, n, values + i * n, vectors);
+          continue;
+        }
+        if (!solver) {
+          solver.emplace(n, upper, compute_eigenvectors);
+        }
+        switch (solver->solve(from + i * n * n, values + i * n, vectors)) {
           case Outcome::not_finite:
             results.not_finite.found(i);
             break;

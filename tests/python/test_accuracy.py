@@ -328,6 +328,30 @@ def _spoiled(A: Tensor) -> tuple[Tensor, list[int]]:
     return A, spoiled
 
 
+@pytest.mark.parametrize("UPLO", ["L", "U"])
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("n", [5, 8, 16, 17, 40, 64, 65, 100])
+def test_diagonal_matrices_are_exact_in_any_company(n: int, dtype: torch.dtype, UPLO: str) -> None:
+    count = 33
+    diagonals = torch.randn(count, n, generator=torch.Generator().manual_seed(n), dtype=dtype.to_real())
+    diagonals[1::3] = diagonals[1::3].round() + 0.0  # repeated ones
+    A = torch.diag_embed(diagonals).to(dtype)
+    expected = diagonals.sort(stable=True)
+    vectors = torch.eye(n, dtype=dtype)[expected.indices].mT
+    other = random_hermitian(count, n, n, dtype=dtype, seed=n)
+    for batch, places in (
+        (A, range(count)),
+        (A[:3], range(3)),
+        (torch.stack([A, other], 1).flatten(0, 1), range(0, 2 * count, 2)),
+        (torch.stack([A[0], other[0], A[1]]), (0, 2)),
+    ):
+        hidden = hide_what_is_not_read(batch, UPLO)
+        L, V = sg.eigh(hidden, UPLO)
+        for found in (L, sg.eigvalsh(hidden, UPLO)):
+            assert torch.equal(found[list(places)], expected.values[: len(places)])
+        assert torch.equal(V[list(places)], vectors[: len(places)])
+
+
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 17, 33, 65])
 def test_a_matrix_that_is_not_finite_spoils_itself_only(n: int, dtype: torch.dtype, threads: int) -> None:
