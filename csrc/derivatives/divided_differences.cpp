@@ -3,19 +3,14 @@
 #include "derivatives/gaps.h"
 #include "derivatives/tolerances.h"
 
+#include <ATen/ScalarOps.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/exp.h>
-#include <ATen/ops/expm1.h>
-#include <ATen/ops/full_like.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/log.h>
-#include <ATen/ops/log1p.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/pow.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
@@ -35,38 +30,62 @@ using Parameters = std::vector<double>;
 
 constexpr int64_t closed_form_jet_order = 6;
 
-/// (1 - e^-d)/d for d >= 0.
-Tensor decay(const Tensor& d) {
-  const auto safe = at::where(d == 0, at::ones_like(d), d);
-  return at::where(d == 0, at::ones_like(d), -at::expm1(-safe) / safe);
-}
+/// For derivatives/closed_forms.h.
+struct TensorArithmetic {
+  using Number = Tensor;
 
-/// log(b/a), to relative precision where b is close to a.
-Tensor log_ratio(const Tensor& a, const Tensor& b) {
-  const auto ratio = b / a;
-  const auto far = at::where(ratio.isinf(), at::log(b) - at::log(a), at::log(ratio));
-  return at::where(b <= 2 * a, at::log1p((b - a) / a), far);
-}
+  static Tensor number(double x) {
+    return at::native::wrapped_scalar_tensor(x);
+  }
+  static Tensor negate(const Tensor& x) {
+    return -x;
+  }
+  static Tensor abs(const Tensor& x) {
+    return x.abs();
+  }
+  static Tensor sqrt(const Tensor& x) {
+    return x.sqrt();
+  }
+  static Tensor exp(const Tensor& x) {
+    return x.exp();
+  }
+  static Tensor expm1(const Tensor& x) {
+    return x.expm1();
+  }
+  static Tensor log(const Tensor& x) {
+    return x.log();
+  }
+  static Tensor log1p(const Tensor& x) {
+    return x.log1p();
+  }
+  static Tensor power(const Tensor& x, double exponent) {
+    return x.pow(exponent);
+  }
+  static Tensor larger(const Tensor& x, const Tensor& y) {
+    return at::maximum(x, y);
+  }
+  static Tensor smaller(const Tensor& x, const Tensor& y) {
+    return at::minimum(x, y);
+  }
+  static Tensor select(const Tensor& mask, const Tensor& yes, const Tensor& no) {
+    return at::where(mask, yes, no);
+  }
+  /// Asking a device takes longer than computing what may not be needed.
+  static bool any(const Tensor&) {
+    return true;
+  }
+  static Tensor quotient(const Tensor& x, const Tensor& gap) {
+    return derivatives::quotient(x, gap);
+  }
+};
 
 namespace exponential {
-Tensor value(const Tensor& x, const Parameters&) {
-  return x.exp();
-}
-Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
-  return b.exp() * decay(b - a);
-}
 Tensor jets(const Tensor& x, const Parameters&) {
   return at::stack(std::vector<Tensor>(closed_form_jet_order + 1, x.exp()), -2);
 }
 } // namespace exponential
 
 namespace logarithm {
-Tensor value(const Tensor& x, const Parameters&) {
-  return x.log();
-}
-Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
-  return at::where(a == b, a.reciprocal(), quotient(log_ratio(a, b), b - a));
-}
 Tensor jets(const Tensor& x, const Parameters&) {
   std::vector<Tensor> rows{x.log(), x.reciprocal()};
   for (int64_t k = 2; k <= closed_form_jet_order; ++k) {
@@ -77,13 +96,7 @@ Tensor jets(const Tensor& x, const Parameters&) {
 } // namespace logarithm
 
 namespace square_root {
-Tensor value(const Tensor& x, const Parameters&) {
-  return x.clamp_min(0).sqrt();
-}
-Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
-  return (a.sqrt() + b.sqrt()).reciprocal();
-}
-Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameters&) {
+Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
   const auto p = a.sqrt();
   const auto q = b.sqrt();
   const auto r = c.sqrt();
@@ -92,15 +105,7 @@ Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameter
 } // namespace square_root
 
 namespace inverse_square_root {
-Tensor value(const Tensor& x, const Parameters&) {
-  return x.rsqrt();
-}
-Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
-  const auto p = a.sqrt();
-  const auto q = b.sqrt();
-  return -p.reciprocal() / q / (p + q);
-}
-Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameters&) {
+Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
   const auto p = a.sqrt();
   const auto q = b.sqrt();
   const auto r = c.sqrt();
@@ -109,42 +114,6 @@ Tensor second(const Tensor& a, const Tensor& b, const Tensor& c, const Parameter
 } // namespace inverse_square_root
 
 namespace power {
-bool is_integer(double p) {
-  return p == std::floor(p);
-}
-Tensor value(const Tensor& x, const Parameters& parameters) {
-  const auto p = parameters[0];
-  return (is_integer(p) ? x : x.clamp_min(0)).pow(p);
-}
-/// 0 < a <= b; a = 0 too, as far as it is finite.
-Tensor first_of_positive(const Tensor& a, const Tensor& b, double p) {
-  const auto equal = a == b;
-  const auto logarithm = at::where(equal, at::ones_like(a), log_ratio(a, b));
-  // With the larger of a^p and b^p taken out, what is left is between 0 and |p|.
-  const auto outer = p > 0 ? b : a;
-  const auto sign = p > 0 ? -1.0 : 1.0;
-  const auto ratio = at::expm1(logarithm * (sign * p)) / at::expm1(logarithm * sign);
-  return outer.pow(p - 1) * at::where(equal, at::full_like(a, p), ratio);
-}
-Tensor first(const Tensor& a, const Tensor& b, const Parameters& parameters) {
-  const auto p = parameters[0];
-  if (p == 0) {
-    return at::zeros_like(a);
-  }
-  if (!is_integer(p)) {
-    return first_of_positive(a, b, p);
-  }
-  const bool odd = std::fmod(p, 2) != 0;
-  const auto smaller = at::minimum(a.abs(), b.abs());
-  const auto larger = at::maximum(a.abs(), b.abs());
-  const auto same_sign = first_of_positive(smaller, larger, p);
-  // x^p is odd or even, so its differences are even or odd. Across zero the gap is the sum of two sizes.
-  const auto across = quotient(b.pow(p) - a.pow(p), b - a);
-  return at::where(
-      a > 0,
-      same_sign,
-      at::where(b < 0, odd ? same_sign : -same_sign, at::where(a == b, a.pow(p - 1) * p, across)));
-}
 Tensor jets(const Tensor& x, const Parameters& parameters) {
   std::vector<Tensor> rows;
   double coefficient = 1;
@@ -158,15 +127,6 @@ Tensor jets(const Tensor& x, const Parameters& parameters) {
 } // namespace power
 
 namespace fermi {
-Tensor value(const Tensor& x, const Parameters&) {
-  return at::sigmoid(-x);
-}
-/// tanh's addition theorem, with exponents that are never positive.
-Tensor first(const Tensor& a, const Tensor& b, const Parameters&) {
-  const auto d = b - a;
-  const auto sizes = a.abs() + b.abs();
-  return -at::exp((d - sizes) / 2) * decay(d) / (1 + at::exp(-a.abs())) / (1 + at::exp(-b.abs()));
-}
 /// With f' = -u and v = 1 - 2f: u' = -u v, v' = 2u.
 Tensor jets(const Tensor& x, const Parameters&) {
   const auto f = at::sigmoid(-x);
@@ -188,27 +148,19 @@ Tensor jets(const Tensor& x, const Parameters&) {
 
 struct ClosedForm {
   const char* name;
-  Tensor (*value)(const Tensor&, const Parameters&);
-  Tensor (*first)(const Tensor&, const Tensor&, const Parameters&);
-  // One of the two.
-  Tensor (*second)(const Tensor&, const Tensor&, const Tensor&, const Parameters&);
+  Form form;
+  // Second differences: one of the two.
+  Tensor (*second)(const Tensor&, const Tensor&, const Tensor&);
   Tensor (*jets)(const Tensor&, const Parameters&);
-  bool singular_at_zero; // f is defined at 0, but one of its first two derivatives may not be
 };
 
 constexpr std::array closed_forms{
-    ClosedForm{"exp", exponential::value, exponential::first, nullptr, exponential::jets, false},
-    ClosedForm{"log", logarithm::value, logarithm::first, nullptr, logarithm::jets, false},
-    ClosedForm{"sqrt", square_root::value, square_root::first, square_root::second, nullptr, true},
-    ClosedForm{
-        "invsqrt",
-        inverse_square_root::value,
-        inverse_square_root::first,
-        inverse_square_root::second,
-        nullptr,
-        false},
-    ClosedForm{"power", power::value, power::first, nullptr, power::jets, true},
-    ClosedForm{"fermi", fermi::value, fermi::first, nullptr, fermi::jets, false},
+    ClosedForm{"exp", Form::exp, nullptr, exponential::jets},
+    ClosedForm{"log", Form::log, nullptr, logarithm::jets},
+    ClosedForm{"sqrt", Form::sqrt, square_root::second, nullptr},
+    ClosedForm{"invsqrt", Form::invsqrt, inverse_square_root::second, nullptr},
+    ClosedForm{"power", Form::power, nullptr, power::jets},
+    ClosedForm{"fermi", Form::fermi, nullptr, fermi::jets},
 };
 
 /// Null for "jets" and "steps".
@@ -227,8 +179,8 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
 }
 
 /// Where derivatives are singular at 0, eigenvalues that cannot be told from it are 0.
-Tensor without_noise_at_zero(const ClosedForm& form, const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (!form.singular_at_zero || (f.name == "power" && (f.parameters[0] < 0 || power::is_integer(f.parameters[0])))) {
+Tensor without_noise_at_zero(const ScalarFunction& f, const Tensor& eigenvalues) {
+  if (!is_singular_at_zero(f)) {
     return eigenvalues;
   }
   const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
@@ -410,18 +362,46 @@ Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor
 
 } // namespace
 
-Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
+Form form_of(const ScalarFunction& f) {
   const auto* form = closed_form(f);
-  return form != nullptr ? form->value(eigenvalues, f.parameters) : f.jets.select(-2, 0);
+  return form != nullptr ? form->form : Form::given;
+}
+
+Exponent exponent_of(const ScalarFunction& f) {
+  if (f.name != "power") {
+    return {};
+  }
+  const auto p = f.parameters[0];
+  return {p, p == std::floor(p), std::fmod(p, 2) != 0};
+}
+
+bool is_singular_at_zero(const ScalarFunction& f) {
+  const auto p = exponent_of(f);
+  return f.name == "sqrt" || (p.value > 0 && !p.is_integer);
+}
+
+Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
+  const auto form = form_of(f);
+  if (form == Form::given) {
+    return f.jets.select(-2, 0);
+  }
+  Tensor result;
+  with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) { result = formula.value(eigenvalues); });
+  return result;
 }
 
 Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (const auto* form = closed_form(f)) {
-    const auto x = without_noise_at_zero(*form, f, eigenvalues);
+  const auto form = form_of(f);
+  if (form != Form::given) {
+    const auto x = without_noise_at_zero(f, eigenvalues);
     // Ascending: the smaller of a pair is the one that comes first.
-    const auto rows = x.unsqueeze(-1);
-    const auto columns = x.unsqueeze(-2);
-    return form->first(at::minimum(rows, columns), at::maximum(rows, columns), f.parameters);
+    const auto a = at::minimum(x.unsqueeze(-1), x.unsqueeze(-2));
+    const auto b = at::maximum(x.unsqueeze(-1), x.unsqueeze(-2));
+    Tensor result;
+    with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) {
+      result = formula.first(a, b, formula.of_one(a), formula.of_one(b));
+    });
+    return result;
   }
   if (f.name == "steps") {
     const auto y = f.jets.select(-2, 0);
@@ -439,7 +419,7 @@ SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eige
     first_ = first_differences(f, x_);
     return;
   }
-  x_ = without_noise_at_zero(*form, f, eigenvalues);
+  x_ = without_noise_at_zero(f, eigenvalues);
   if (form->second != nullptr) {
     return;
   }
@@ -465,8 +445,7 @@ Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
     return closed_form(f_)->second(
         at_positions(x_, triples.low),
         at_positions(x_, triples.middle),
-        at_positions(x_, triples.high),
-        f_.parameters);
+        at_positions(x_, triples.high));
   }
   const auto result = triple_differences(x_, first_, jets_, triples);
   return unit_.defined() ? result * unit_ : result;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "derivatives/closed_forms.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <string>
@@ -8,11 +10,11 @@
 // Divided differences of functions on a spectrum, of which the derivatives of f(A) are made (derivatives/spectral_function.h):
 //     f[a,b] = (f(a) - f(b))/(a - b),   f[a,a] = f'(a),   f[a,b,c] = (f[a,b] - f[b,c])/(a - c),   f[a,a,a] = f''(a)/2
 // First differences have relative errors of a few eps at every gap, second ones of 1e-12 at most (float64): nothing is subtracted
-// that is nearly equal. Where closed forms exist they are
-// used; else, whichever of two formulas errs less, pair by pair: the quotient, by about eps*|f|/gap, or an expansion
-// between the two ends, by a power of the gap.
+// that is nearly equal. Where closed forms exist they are used (of first differences those of derivatives/closed_forms.h); else,
+// whichever of two formulas errs less, pair by pair: the quotient, by about eps*|f|/gap, or an expansion between the two ends, by a
+// power of the gap.
 //
-// Higham (2008), "Functions of Matrices", sections 3.2 and B.16; McCurdy, Ng, Parlett (1984) for the exponential.
+// Higham (2008), "Functions of Matrices", sections 3.2 and B.16.
 // Plain tensor code on any device, not to be differentiated itself: its derivative is a divided difference of one order more.
 namespace spectralgrad::derivatives {
 
@@ -30,6 +32,13 @@ struct ScalarFunction {
 /// How many derivatives `funm` asks of a function that is given: with those up to the fourth, first differences err by a few
 /// eps and second ones by less than 1e-11.
 inline constexpr int64_t jet_order = 4;
+
+/// Its closed form (derivatives/closed_forms.h), if it has one, and the exponent, if that is a power.
+Form form_of(const ScalarFunction& f);
+Exponent exponent_of(const ScalarFunction& f);
+
+/// Whether f is defined at 0, but a derivative of it is not: there eigenvalues that cannot be told from 0 are 0 to differences.
+bool is_singular_at_zero(const ScalarFunction& f);
 
 /// f(lambda): (*, n) of eigenvalues (*, n), ascending.
 at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);

@@ -9,6 +9,7 @@
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -130,9 +131,10 @@ Tensor divide_tangent_by_gaps(const Tensor& X, const Tensor& eigenvalues, const 
 }
 
 Tensor quotient(const Tensor& numerator, const Tensor& gap) {
-  const auto none = gap == 0;
-  // Times 0, so that NaN stays.
-  return at::where(none, numerator * 0, numerator / at::where(none, at::ones_like(gap), gap));
+  const auto select = [](const Tensor& mask, const Tensor& yes, const Tensor& no) {
+    return at::where(mask, yes, no);
+  };
+  return quotient_or_zero(numerator, gap, at::zeros({}, gap.options()), at::ones({}, gap.options()), select);
 }
 
 } // namespace spectralgrad::derivatives

@@ -59,4 +59,17 @@ struct InverseGap {
   }
 };
 
+/// numerator/gap, and 0 where there is no gap; for tensors, too.
+template <typename Number, typename Select>
+__attribute__((always_inline)) inline Number quotient_or_zero(
+    const Number& numerator,
+    const Number& gap,
+    const Number& zero,
+    const Number& one,
+    const Select& select) {
+  const auto none = gap == zero;
+  // Times 0, so that NaN stays.
+  return select(none, numerator * zero, numerator / select(none, one, gap));
+}
+
 } // namespace spectralgrad::derivatives

@@ -47,14 +47,7 @@ void judge_left_out(const ScalarFunction& f, const Tensor& left_out, const Tenso
   const auto lost = left_out.abs().flatten(size.dim() - 2) > tolerance.flatten(-2);
   const auto matrices = lost.any(-1).reshape({-1}).nonzero();
   if (matrices.numel() > 0) {
-    kernels::warn_or_raise(
-        c10::str(
-            "spectralgrad.",
-            f.name == "sqrt" ? "sqrtm" : "powm",
-            ": A is singular (matrix ",
-            matrices[0].item<int64_t>(),
-            " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
-            "given is the derivative among matrices of the same kernel."));
+    warn_of_infinite_derivative(f, matrices[0].item<int64_t>());
   }
 }
 
@@ -66,8 +59,7 @@ Tensor finite_product(
     const Tensor& differences,
     const Tensor& factor,
     const Tensor& size) {
-  const bool may_be_infinite = f.name == "sqrt" || (f.name == "power" && f.parameters[0] > 0);
-  if (!may_be_infinite) {
+  if (!is_singular_at_zero(f)) {
     return differences * factor;
   }
   const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
@@ -108,6 +100,23 @@ Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Te
 
 } // namespace
 
+void require_derivatives(const ScalarFunction& f) {
+  TORCH_CHECK(
+      f.name != "jets" || !f.jets.defined() || f.jets.size(-2) > 1,
+      "spectralgrad.funm: Expected df and d2f to be given where a function is exported and differentiated, but only f is known");
+}
+
+void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
+  kernels::warn_or_raise(
+      c10::str(
+          "spectralgrad.",
+          f.name == "sqrt" ? "sqrtm" : "powm",
+          ": A is singular (matrix ",
+          matrix,
+          " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
+          "given is the derivative among matrices of the same kernel."));
+}
+
 Tensor spectral_function(
     const ScalarFunction& f,
     const Tensor& eigenvalues,
@@ -120,9 +129,7 @@ Tensor spectral_function(
     const auto y = values(f, eigenvalues);
     return hermitian_part(at::matmul(eigenvectors * y.unsqueeze(-2), eigenvectors.mH()));
   }
-  TORCH_CHECK(
-      f.name != "jets" || !f.jets.defined() || f.jets.size(-2) > 1,
-      "spectralgrad.funm: Expected df and d2f to be given where a function is exported and differentiated, but only f is known");
+  require_derivatives(f);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
   if (directions.size() == 1) {
     const auto differences = first_differences(f, eigenvalues);

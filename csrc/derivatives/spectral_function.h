@@ -26,6 +26,12 @@ at::Tensor spectral_function(
     const at::Tensor& eigenvectors,
     const std::vector<at::Tensor>& directions);
 
+/// For those who compute D_1 by themselves: raises where nothing is known of f but its values, ...
+void require_derivatives(const ScalarFunction& f);
+
+/// ... and says, as `checks()` asks, that more than rounding was left out of the derivative at that matrix of the batch.
+void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix);
+
 /// The transpose in the jets of f (*, K+1, n), in which D_m is linear: the gradient of Re tr(E_0 D_m(E_1 ... E_m)), of the
 /// shape of the jets. `directions` E_0 ... E_m, one or two.
 at::Tensor spectral_function_transposed(

@@ -15,6 +15,11 @@ inline at::Tensor by_rows_or_columns(const at::Tensor& x) {
   return plain.is_contiguous() || plain.mT().is_contiguous() ? plain : plain.contiguous();
 }
 
+/// A batch of vectors, one after the other.
+inline at::Tensor by_rows(const at::Tensor& x) {
+  return x.resolve_conj().resolve_neg().contiguous();
+}
+
 /// Of a batch that `by_rows_or_columns` returned, from one of its matrices on; complex numbers as such, or as pairs of real ones.
 template <typename number_t>
 lanes::Matrices<number_t> matrices(const at::Tensor& x, int64_t matrix = 0) {

@@ -43,9 +43,9 @@ struct Inputs {
   int64_t count;
 
   Inputs(const at::Tensor& gL, const at::Tensor& gV, const at::Tensor& L, const at::Tensor& V)
-      : gL(gL.defined() ? plain(gL) : gL),
+      : gL(gL.defined() ? by_rows(gL) : gL),
         gV(gV.defined() ? by_rows_or_columns(gV) : gV),
-        L(plain(L)),
+        L(by_rows(L)),
         V(by_rows_or_columns(V)),
         n(V.size(-1)),
         count(V.numel() / (n * n)) {}
@@ -63,11 +63,6 @@ struct Inputs {
       return all.slice(0, begin, end);
     };
     return {vectors(gL), square(gV), vectors(L), square(V)};
-  }
-
- private:
-  static at::Tensor plain(const at::Tensor& x) {
-    return x.resolve_conj().resolve_neg().contiguous();
   }
 };
 

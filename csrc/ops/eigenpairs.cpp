@@ -8,8 +8,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/maximum.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
@@ -31,18 +30,19 @@ const auto& eigenpairs_op() {
   return op;
 }
 
-/// For each eigenvalue whether it is outside the domain.
+/// For each matrix whether it has an eigenvalue outside the domain, (*, 1). They ascend: most often the smallest tells.
 Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
   if (domain == Domain::nonzero) {
-    return eigenvalues == 0;
+    return (eigenvalues == 0).any(-1, /*keepdim=*/true);
   }
+  const auto n = eigenvalues.size(-1);
+  const auto smallest = eigenvalues.narrow(-1, 0, 1);
   if (domain == Domain::positive) {
-    return eigenvalues <= 0;
+    return smallest <= 0;
   }
   TORCH_CHECK_VALUE(domain == Domain::nonnegative, "spectralgrad: Expected a domain, but got ", domain);
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
-      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
-  return eigenvalues < -noise;
+  const auto largest = at::maximum(smallest.abs(), eigenvalues.narrow(-1, n - 1, 1).abs());
+  return smallest < -tolerances::zero_eigenvalue(eigenvalues.scalar_type(), n) * largest;
 }
 
 [[noreturn]] void raise_outside(
@@ -51,7 +51,7 @@ Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
     const Tensor& eigenvalues,
     std::string_view domain) {
   const auto n = eigenvalues.size(-1);
-  const auto matrix = outside.any(-1).reshape({-1}).nonzero()[0].item<int64_t>();
+  const auto matrix = outside.reshape({-1}).nonzero()[0].item<int64_t>();
   const auto smallest = eigenvalues.reshape({-1, n})[matrix][0].item<double>();
   const auto expected = domain == Domain::nonzero
       ? "invertible, but it has the eigenvalue 0"
@@ -77,13 +77,12 @@ std::tuple<Tensor, Tensor> eigenpairs_kernel(const Tensor& A, std::string_view f
     return {std::move(eigenvalues), std::move(eigenvectors)};
   }
   const auto outside = is_outside(eigenvalues, domain);
-  const auto bad = outside.any(-1, /*keepdim=*/true);
-  if (bad.any().item<bool>()) {
+  if (outside.any().item<bool>()) {
     if (checks() != Checks::ignore) {
       raise_outside(function, outside, eigenvalues, domain);
     }
-    eigenvalues.masked_fill_(bad, nan);
-    eigenvectors.masked_fill_(bad.unsqueeze(-1), nan);
+    eigenvalues.masked_fill_(outside, nan);
+    eigenvectors.masked_fill_(outside.unsqueeze(-1), nan);
   }
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }

@@ -2,6 +2,7 @@
 
 #include "autograd/spectral_function.h"
 #include "derivatives/spectral_function.h"
+#include "kernels/spectral_function.h"
 #include "ops/arguments.h"
 #include "ops/tensor_code.h"
 
@@ -63,18 +64,19 @@ std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
   return result;
 }
 
-Tensor spectral_function_kernel(
+template <auto function>
+Tensor spectral_function_with(
     const Tensor&,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const OptionalTensor& jets,
     const OptionalTensor& first_direction,
     const OptionalTensor& second_direction,
-    std::string_view function,
+    std::string_view name,
     c10::ArrayRef<double> parameters) {
   const TensorCode tensor_code;
-  return derivatives::spectral_function(
-      {std::string(function), parameters.vec(), tensor_or_undefined(jets)},
+  return function(
+      {std::string(name), parameters.vec(), tensor_or_undefined(jets)},
       eigenvalues,
       eigenvectors,
       defined({first_direction, second_direction}));
@@ -208,9 +210,13 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("spectral_function", spectral_function_kernel);
+  library.impl("spectral_function", spectral_function_with<derivatives::spectral_function>);
   library.impl("spectral_function_transposed", transposed_kernel);
   library.impl("spectral_trace", trace_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("spectral_function", spectral_function_with<kernels::spectral_function>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
