@@ -25,9 +25,9 @@ struct InverseGap {
   using Number = typename Arithmetic::Number;
   using Value = typename Arithmetic::Value;
 
-  GapForm form;
   Number scale; // s, max|lambda| or a larger half-width, so that nothing overflows
   Number half_width;
+  GapForm form;
   /// Whether its square cannot underflow.
   bool is_wide;
 

@@ -2,9 +2,10 @@
 
 #include "kernels/lanes/entry.h"
 
+#include <numbers>
+
 // What the formulas shared with tensor code need to know of vectors, and sizes of entries.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// For derivatives/inverse_gap.h.
 template <typename T>
@@ -32,6 +33,10 @@ SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
   return larger(z.re.abs(), z.im.abs());
 }
 
+/// |z| is at most so many times that.
+template <typename T, bool is_complex>
+inline constexpr T low_size_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
+
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
   return x.abs();
@@ -55,7 +60,7 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
   // A little more, and less, than rounding can make of a bound, and what `low_size` may lack.
   const Vec<T> hardly(T(1.01));
   const Vec<T> surely(T(0.99));
-  const Vec<T> root(is_complex ? T(1.4143) : T(1));
+  const Vec<T> root(low_size_factor<T, is_complex>);
   const auto size = low_size(S);
   const auto maybe = size <= hardly * noise * most;
   if (!any<T>(maybe)) {
@@ -70,5 +75,4 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
   return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

@@ -60,7 +60,7 @@ class Vjp {
     }
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
     const bool judges = batch_.suspicion.found != nullptr;
-    auto suspicious = Vec<T>(T(0)) < Vec<T>(T(0));
+    Mask<T> suspicious(T(0));
     if (batch_.eigenvectors_cotangent.data == nullptr) {
       for (int r = 0; r < n_; ++r) {
         for (int k = 0; k < n_; ++k) {
@@ -146,7 +146,7 @@ class Vjp {
     const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
     const Vec<T> gauge(batch_.suspicion.gauge);
     const Vec<T> zero(T(0));
-    const auto none = zero < zero;
+    const Mask<T> none(T(0));
     auto repeated = none;
     for (int i = 0; i + 1 < n_; ++i) {
       repeated = repeated | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
@@ -157,9 +157,9 @@ class Vjp {
   __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
     // A little less, for what sums may have been rounded to, and what `low_size` may lack.
     const Vec<T> nearly(T(1.98));
-    const Vec<T> root(is_complex ? T(1.4143) : T(1));
+    const Vec<T> root(low_size_factor<T, is_complex>);
     const Vec<T> zero(T(0));
-    auto result = zero < zero;
+    Mask<T> result(T(0));
     auto largest = zero;
     if (batch_.eigenvalues_cotangent != nullptr) {
       for (int i = 0; i < n_; ++i) {
@@ -194,7 +194,7 @@ class Vjp {
 
   SPECTRALGRAD_INLINE Mask<T> phases_matter() {
     const Vec<T> gauge(batch_.suspicion.gauge);
-    auto result = gauge < gauge;
+    Mask<T> result(T(0));
     for (int i = 0; i < n_; ++i) {
       const auto diagonal = at(W_, i, i);
       const auto size = imaginary(diagonal).abs();

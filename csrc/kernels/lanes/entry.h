@@ -3,8 +3,7 @@
 #include "kernels/lanes/lanes.h"
 
 // Entries of matrices, real or complex, in lanes.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 template <typename T>
 struct Complex {
@@ -190,5 +189,4 @@ SPECTRALGRAD_INLINE Complex<T> where_entry(const Mask<T>& mask, const Complex<T>
   return {where(mask, z.re), where(mask, z.im)};
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

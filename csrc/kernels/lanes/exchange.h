@@ -3,8 +3,7 @@
 #include "kernels/lanes/entry.h"
 
 // Between matrices one after the other in memory and matrices one in each lane.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// Which matrices of a batch are in the lanes: `count` from `first` on. Lanes beyond repeat the last one, so that they ask for
 /// no work of their own.
@@ -186,5 +185,4 @@ struct Extent {
   }
 };
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

@@ -27,7 +27,7 @@ class Divide {
       const auto dropped =
           is_rounding<T, is_complex_entry<E>>(S, upper, lower, Vec<T>(pass_.noise), most, [&](const Mask<T>& asked) {
             ask(i, column, count, size_of(S), asked);
-            return asked ^ asked;
+            return Mask<T>(T(0)); // none
           });
       S = where_entry(negation<T>(dropped), S);
     }
@@ -151,7 +151,7 @@ void norm_bounds_of(const Matrices<T>& X, int64_t n, int64_t begin, int64_t end,
   constexpr int L = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;
   // What `low_size` may lack.
-  const Vec<T> root(is_complex ? T(1.4143) : T(1));
+  const Vec<T> root(low_size_factor<T, is_complex>);
   const auto count_from = [](int64_t at, int64_t all) {
     return static_cast<int>(all - at < L ? all - at : L);
   };

@@ -8,8 +8,7 @@
 // together, each over the block that it has come to; where a lane has nothing to do it turns by nothing. Several groups of
 // lanes go side by side, since a sweep is a chain of square roots and quotients; rotations are applied to the vectors several
 // sweeps at a time.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// Rotations of this many sweeps are applied at once: they stay in the cache while the rows pass.
 inline constexpr int sweeps_at_once = 4;
@@ -305,5 +304,4 @@ bool implicit_ql(
   return false;
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

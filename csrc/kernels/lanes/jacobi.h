@@ -6,8 +6,7 @@
 //
 // The diagonal is kept in ascending order by rotations of more than 45 degrees: plain cyclic Jacobi may turn equal
 // eigenvalues into each other for ever, and a closed solution of the cubic loses the orthogonality of near ones.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// [c, -conj(s); s, c] on columns (p, q), c >= 0 real.
 template <typename T, bool is_complex>
@@ -156,5 +155,4 @@ SPECTRALGRAD_INLINE bool jacobi(
   return false;
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

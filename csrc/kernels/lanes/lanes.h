@@ -12,8 +12,7 @@
 // Everything in this folder but its .cpp files is compiled once for each instruction set, within a namespace of its own, and
 // calls nothing that is shared. Multiplications and additions are fused only where it is written (-ffp-contract=off), so that
 // what becomes of a lane depends on nothing but that lane: not on its neighbours, its place, or how many there are.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// As many numbers as there are lanes.
 template <typename T>
@@ -70,7 +69,7 @@ SPECTRALGRAD_INLINE Vec<T> where(const Mask<T>& mask, const Vec<T>& x) {
 template <typename T>
 SPECTRALGRAD_INLINE Mask<T> negation(const Mask<T>& mask) {
   const Vec<T> zero(T(0));
-  return mask ^ (zero == zero);
+  return mask ^ (zero == zero); // NOLINT(misc-redundant-expression): all bits
 }
 
 template <typename T>
@@ -140,5 +139,4 @@ SPECTRALGRAD_INLINE Vec<T> negligible_floor(bool late, const Vec<T>& size) {
   return late ? rounding * rounding : Vec<T>(Tolerance<T>::nothing);
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

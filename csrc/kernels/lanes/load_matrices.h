@@ -5,8 +5,7 @@
 #include "kernels/lanes/products.h"
 
 // Whole matrices of a batch, or vectors, to lanes and back; n is `known_n` if that is not 0.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 template <typename T, bool is_complex, int known_n>
 SPECTRALGRAD_INLINE void load_matrices(const Matrices<T>& from, int n, const Members& members, const View<T>& to) {
@@ -43,5 +42,4 @@ SPECTRALGRAD_INLINE void complete_hermitian(const View<T>& matrix, int n) {
   }
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

@@ -3,8 +3,7 @@
 #include "kernels/lanes/entry.h"
 
 // Products of small matrices, one pair in each lane.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// A matrix in lanes, or its transpose: entry (i, j) at `begin` + i * down + j * right.
 template <typename T>
@@ -133,5 +132,4 @@ SPECTRALGRAD_INLINE void multiply(int n, int inner, const View<T>& left, const V
   }
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

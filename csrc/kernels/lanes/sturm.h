@@ -9,8 +9,7 @@
 // there are changes of sign among the leading principal minors of T - x I, and what rounding does to them is what
 // changing T by a few ulp of its norm does. A hundred sweeps of QL add up to more than that. Counted with the minors
 // themselves rather than their quotients, which would take most of the time; powers of two keep them in range.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// Rows from one change of scale to the next: too few for the larger one of two minors, 1 ... 4 before, to underflow,
 /// even where e^2 is at its floor every other row, or to overflow.
@@ -179,5 +178,4 @@ void correct_by_counting(const SturmSequence<T>& sequence, T* values, int stride
   }
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

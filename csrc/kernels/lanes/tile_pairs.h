@@ -4,8 +4,7 @@
 
 // Passes over one large matrix that make something of each entry and the one across the diagonal: tile by tile, so that both are
 // read and written along the rows, with vectors along them.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// Some entries of a row, from [i, j] on; those beyond the row's end are zero and are not written.
 template <typename T, bool is_complex>
@@ -104,5 +103,4 @@ SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, int64_t begin, int64_t 
   }
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY

@@ -10,8 +10,7 @@
 // Rounding of single entries averages out. What a whole matrix has in common does not: a reflection that is not quite
 // unitary moves all eigenvalues of a cluster the same way. Nor does it on the diagonal, which is rounded by every
 // update and stays large where A is nearly diagonal. These few numbers are kept in two words.
-namespace spectralgrad::kernels::lanes {
-inline namespace CPU_CAPABILITY {
+namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 
 /// Memory of one group of matrices, one in each lane; entries of `parts` numbers per lane.
 template <typename T, bool is_complex>
@@ -413,5 +412,4 @@ void form_q(const Group<T, is_complex>& group) {
   }
 }
 
-} // namespace CPU_CAPABILITY
-} // namespace spectralgrad::kernels::lanes
+} // namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY
