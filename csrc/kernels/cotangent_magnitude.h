@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -22,7 +23,9 @@ class ColumnSizes {
       : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), columns_(static_cast<size_t>(n_)) {}
 
   const real_t* operator()(int64_t column) {
-    fill({column});
+    if (!columns_[static_cast<size_t>(column)]) {
+      fill({column});
+    }
     return columns_[static_cast<size_t>(column)].get();
   }
 
@@ -61,8 +64,13 @@ class CotangentMagnitude {
       : n_(V.size(-1)), V_(V, matrix), gV_(gV, matrix) {}
 
   real_t operator()(int64_t i, int64_t j) {
-    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-    return kernel.two_products(V_(i), gV_(j), V_(j), gV_(i), n_);
+    return up_to(std::numeric_limits<real_t>::infinity(), i, j);
+  }
+
+  /// Whether it is no less than `least`: of rounding, a tenth of the sum tells.
+  bool is_at_least(real_t least, int64_t i, int64_t j) {
+    // A little more, for what the sum is rounded to.
+    return least <= up_to(least * real_t(1.01), i, j);
   }
 
   /// Of these columns entries will be asked for.
@@ -72,6 +80,11 @@ class CotangentMagnitude {
   }
 
  private:
+  real_t up_to(real_t enough, int64_t i, int64_t j) {
+    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
+    return kernel.two_products(V_(i), gV_(j), V_(j), gV_(i), n_, enough);
+  }
+
   int64_t n_;
   ColumnSizes<scalar_t> V_;
   ColumnSizes<scalar_t> gV_;

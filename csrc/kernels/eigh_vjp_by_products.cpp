@@ -223,20 +223,24 @@ class Undecided {
       if (entries.empty()) {
         return;
       }
-      std::vector<int64_t> all;
+      std::vector<bool> asked(static_cast<size_t>(inputs.n));
       for (const auto& entry : entries) {
         const auto [first, second] = columns(entry.i, entry.j);
-        all.push_back(first);
-        all.push_back(second);
+        asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
       }
-      std::sort(all.begin(), all.end());
-      all.erase(std::unique(all.begin(), all.end()), all.end());
+      std::vector<int64_t> all;
+      for (int64_t i = 0; i < inputs.n; ++i) {
+        if (asked[static_cast<size_t>(i)]) {
+          all.push_back(i);
+        }
+      }
       CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
       magnitude.prepare(all);
       for (const auto& entry : entries) {
         const auto [first, second] = columns(entry.i, entry.j);
         // NaN and Inf are never noise: comparisons with NaN fail.
-        if (entry.size <= noise * magnitude(first, second) && entry.size < std::numeric_limits<real_t>::infinity()) {
+        if (entry.size < std::numeric_limits<real_t>::infinity() &&
+            magnitude.is_at_least(entry.size / noise, first, second)) {
           drop(matrix, entry.i, entry.j);
         }
       }

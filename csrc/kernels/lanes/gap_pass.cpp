@@ -245,22 +245,26 @@ void column_sizes(
 }
 
 template <typename T>
-T two_products(const T* a, const T* b, const T* c, const T* d, int64_t n) {
+T two_products(const T* a, const T* b, const T* c, const T* d, int64_t n, T enough) {
   constexpr int L = lane_count<T>;
+  constexpr int64_t at_once = 4 * L;
   Vec<T> sum(T(0));
-  for (int64_t k = 0; k < n; k += L) {
-    const int count = static_cast<int>(n - k < L ? n - k : L);
-    const auto at = [&](const T* x) {
-      return load_along<T, false>(x + k, count);
-    };
-    sum = fma(at(a), at(b), sum);
-    sum = fma(at(c), at(d), sum);
-  }
-  T sums[L];
-  store(sums, sum);
   T total = 0;
-  for (const auto x : sums) {
-    total += x;
+  for (int64_t first = 0; first < n && !(total >= enough); first += at_once) {
+    for (auto k = first; k < n && k < first + at_once; k += L) {
+      const int count = static_cast<int>(n - k < L ? n - k : L);
+      const auto at = [&](const T* x) {
+        return load_along<T, false>(x + k, count);
+      };
+      sum = fma(at(a), at(b), sum);
+      sum = fma(at(c), at(d), sum);
+    }
+    T sums[L];
+    store(sums, sum);
+    total = 0;
+    for (const auto x : sums) {
+      total += x;
+    }
   }
   return total;
 }
