@@ -6,52 +6,69 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <vector>
 
 namespace spectralgrad::kernels {
 
-/// |X| of one matrix, column by column, of the columns that are asked for.
+/// |X| of one matrix, column by column, of the columns that are asked for, from the first row on.
 template <typename scalar_t>
 class ColumnSizes {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  ColumnSizes(const at::Tensor& X, int64_t matrix)
-      : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), columns_(static_cast<size_t>(n_)) {}
+  /// Rows that are asked for come as so many, or as all.
+  ColumnSizes(const at::Tensor& X, int64_t matrix, int64_t first_rows)
+      : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), first_rows_(first_rows), columns_(static_cast<size_t>(n_)) {}
 
-  const real_t* operator()(int64_t column) {
-    if (!columns_[static_cast<size_t>(column)]) {
-      fill({column});
+  const real_t* of_all_rows(int64_t column) {
+    if (columns_[static_cast<size_t>(column)].rows < n_) {
+      fill({column}, n_);
     }
-    return columns_[static_cast<size_t>(column)].get();
+    return known(column);
+  }
+
+  const real_t* known(int64_t column) const {
+    return columns_[static_cast<size_t>(column)].sizes.get();
   }
 
   /// All at once: of a matrix that lies row by row, each column by itself costs nearly as much as all.
-  void fill(const std::vector<int64_t>& wanted) {
-    std::vector<int64_t> missing;
-    std::vector<real_t*> to;
-    for (const auto column : wanted) {
-      auto& memory = columns_[static_cast<size_t>(column)];
-      if (!memory) {
-        memory.reset(new real_t[static_cast<size_t>(n_)]);
-        missing.push_back(column);
-        to.push_back(memory.get());
+  void fill(const std::vector<int64_t>& wanted, int64_t rows) {
+    for (const int64_t begin : {int64_t(0), first_rows_}) {
+      std::vector<int64_t> missing;
+      std::vector<real_t*> to;
+      for (const auto column : wanted) {
+        auto& entry = columns_[static_cast<size_t>(column)];
+        if (entry.rows == begin && begin < rows) {
+          if (!entry.sizes) {
+            entry.sizes.reset(new real_t[static_cast<size_t>(n_)]);
+          }
+          entry.rows = rows;
+          missing.push_back(column);
+          to.push_back(entry.sizes.get());
+        }
       }
-    }
-    if (!missing.empty()) {
-      const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-      constexpr bool is_complex = !std::is_same_v<scalar_t, real_t>;
-      kernel.column_sizes(X_, is_complex, missing.data(), static_cast<int64_t>(missing.size()), to.data(), 0, n_);
+      if (!missing.empty()) {
+        const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
+        constexpr bool is_complex = !std::is_same_v<scalar_t, real_t>;
+        const auto count = static_cast<int64_t>(missing.size());
+        kernel.column_sizes(X_, is_complex, missing.data(), count, to.data(), begin, rows);
+      }
     }
   }
 
  private:
+  struct Column {
+    std::unique_ptr<real_t[]> sizes;
+    int64_t rows = 0;
+  };
+
   lanes::Matrices<real_t> X_;
   int64_t n_;
-  std::vector<std::unique_ptr<real_t[]>> columns_;
+  int64_t first_rows_;
+  std::vector<Column> columns_;
 };
 
 /// N = |V|^T |gV| + its transpose of one matrix, entry by entry on demand; both as from `by_rows_or_columns`.
@@ -61,31 +78,32 @@ class CotangentMagnitude {
   using real_t = typename RealOf<scalar_t>::type;
 
   CotangentMagnitude(const at::Tensor& V, const at::Tensor& gV, int64_t matrix)
-      : n_(V.size(-1)), V_(V, matrix), gV_(gV, matrix) {}
+      : n_(V.size(-1)),
+        first_rows_(std::min(n_, std::max<int64_t>(64, n_ / 8))),
+        V_(V, matrix, first_rows_),
+        gV_(gV, matrix, first_rows_) {}
 
   real_t operator()(int64_t i, int64_t j) {
-    return up_to(std::numeric_limits<real_t>::infinity(), i, j);
+    return sum(V_.of_all_rows(i), gV_.of_all_rows(j), V_.of_all_rows(j), gV_.of_all_rows(i), n_);
   }
 
-  /// Whether it is no less than `least`: of rounding, a tenth of the sum tells.
-  bool is_at_least(real_t least, int64_t i, int64_t j) {
-    // A little more, for what the sum is rounded to.
-    return least <= up_to(least * real_t(1.01), i, j);
-  }
-
-  /// Of these columns entries will be asked for.
+  /// Of these columns it will be asked whether N is no less than something.
   void prepare(const std::vector<int64_t>& columns) {
-    V_.fill(columns);
-    gV_.fill(columns);
+    V_.fill(columns, first_rows_);
+    gV_.fill(columns, first_rows_);
+  }
+  /// Of rounding, a few rows of the sum tell: it is a tenth of what counts as such.
+  bool is_surely_at_least(real_t least, int64_t i, int64_t j) const {
+    return least <= sum(V_.known(i), gV_.known(j), V_.known(j), gV_.known(i), first_rows_);
   }
 
  private:
-  real_t up_to(real_t enough, int64_t i, int64_t j) {
-    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-    return kernel.two_products(V_(i), gV_(j), V_(j), gV_(i), n_, enough);
+  static real_t sum(const real_t* a, const real_t* b, const real_t* c, const real_t* d, int64_t rows) {
+    return lanes::for_this_machine<lanes::GapPassKernel<real_t>>().two_products(a, b, c, d, rows);
   }
 
   int64_t n_;
+  int64_t first_rows_;
   ColumnSizes<scalar_t> V_;
   ColumnSizes<scalar_t> gV_;
 };

@@ -10,6 +10,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
@@ -66,6 +67,21 @@ void product_into(Tensor result, const Tensor& a, const Tensor& b) {
   } else {
     at::bmm_out(result, a, b);
   }
+}
+
+/// Calls f(matrix, begin, end) for blocks of rows of each matrix, in parallel. Products within are on one thread: LibTorch's own, of
+/// matrices with few columns, wait for each other half of the time.
+template <typename F>
+void for_each_row_block(int64_t count, int64_t n, const F& f) {
+  const int64_t rows = n < 512 ? 128 : 256;
+  const auto blocks = (n + rows - 1) / rows;
+  at::parallel_for(0, count * blocks, 1, [&](int64_t begin, int64_t end) {
+    // Of each thread.
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    for (auto i = begin; i < end; ++i) {
+      f(i / blocks, i % blocks * rows, std::min(n, (i % blocks + 1) * rows));
+    }
+  });
 }
 
 /// (X + X^H)/2, or with `from_lower` the Hermitian matrix that has X's lower triangle, in place.
@@ -223,24 +239,14 @@ class Undecided {
       if (entries.empty()) {
         return;
       }
-      std::vector<bool> asked(static_cast<size_t>(inputs.n));
-      for (const auto& entry : entries) {
-        const auto [first, second] = columns(entry.i, entry.j);
-        asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
-      }
-      std::vector<int64_t> all;
-      for (int64_t i = 0; i < inputs.n; ++i) {
-        if (asked[static_cast<size_t>(i)]) {
-          all.push_back(i);
-        }
-      }
       CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-      magnitude.prepare(all);
+      magnitude.prepare(columns_of(entries, columns, inputs.n));
       for (const auto& entry : entries) {
         const auto [first, second] = columns(entry.i, entry.j);
         // NaN and Inf are never noise: comparisons with NaN fail.
         if (entry.size < std::numeric_limits<real_t>::infinity() &&
-            magnitude.is_at_least(entry.size / noise, first, second)) {
+            (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
+             entry.size <= noise * magnitude(first, second))) {
           drop(matrix, entry.i, entry.j);
         }
       }
@@ -248,6 +254,22 @@ class Undecided {
   }
 
  private:
+  template <typename ColumnsOf>
+  static std::vector<int64_t> columns_of(const Entries& entries, const ColumnsOf& columns, int64_t n) {
+    std::vector<bool> asked(static_cast<size_t>(n));
+    for (const auto& entry : entries) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
+    }
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < n; ++i) {
+      if (asked[static_cast<size_t>(i)]) {
+        all.push_back(i);
+      }
+    }
+    return all;
+  }
+
   std::vector<Entries> entries_;
   std::mutex mutex_;
 };
@@ -393,7 +415,16 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     }
     const Columns columns(std::move(used), n);
     const auto k = columns.size();
-    auto W = product(V.mH(), columns.of(gV, -1));
+    auto W = at::empty({inputs.count, n, k}, V.options());
+    if (k == n) {
+      product_into(W, V.mH(), gV);
+    } else {
+      const auto used_gV = columns.of(gV, -1);
+      for_each_row_block(inputs.count, n, [&](int64_t i, int64_t begin, int64_t end) {
+        auto rows = W[i].slice(0, begin, end);
+        at::mm_out(rows, V[i].mH().slice(0, begin, end), used_gV[i]);
+      });
+    }
     const auto* entries = W.template const_data_ptr<scalar_t>();
     judge_all([&](int64_t matrix) {
       return [&, of_matrix = entries + matrix * n * k](int64_t i, int64_t j) {
@@ -402,14 +433,19 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
       };
     });
     Division<scalar_t>(inputs, rule, norms, columns).run(W);
-    auto left = product(V, W);
-    W = Tensor();
     if (k == n) {
+      const auto left = product(V, W);
+      W = Tensor();
       result = hermitian_product(left, V);
       return;
     }
     // V inner V^H is the Hermitian part of V B V_used^H, B the used columns, those entries twice that have no partner among them.
-    result = product(left, columns.of(V, -1).mH());
+    result = at::empty({inputs.count, n, n}, V.options());
+    const auto used_V = columns.of(V, -1);
+    for_each_row_block(inputs.count, n, [&](int64_t i, int64_t begin, int64_t end) {
+      auto rows = result[i].slice(0, begin, end);
+      at::mm_out(rows, at::mm(V[i].slice(0, begin, end), W[i]), used_V[i].mH());
+    });
     make_hermitian(result, /*from_lower=*/false);
   });
   act_on(gravest.verdict());

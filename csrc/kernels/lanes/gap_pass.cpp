@@ -183,14 +183,20 @@ void norm_bounds_of(const Matrices<T>& X, int64_t n, int64_t begin, int64_t end,
     }
     return;
   }
-  for (int64_t row = 0; row < n; ++row) {
+  constexpr int64_t rows_at_once = 8;
+  for (int64_t first = 0; first < n; first += rows_at_once) {
+    const auto last = first + rows_at_once < n ? first + rows_at_once : n;
     for (auto column = begin; column < end; column += L) {
       const int count = count_from(column, end);
-      const auto size = low_size(load_along<T, is_complex>(X.data + (row * n + column) * parts, count));
-      const auto sum = row == 0 ? zero : load_along<T, false>(norms + column, count);
-      const auto largest = row == 0 ? zero : load_along<T, false>(memory + column, count);
-      store_along<T>(norms + column, sum + size, count);
-      store_along<T>(memory + column, larger(largest, size), count);
+      auto sum = first == 0 ? zero : load_along<T, false>(norms + column, count);
+      auto largest = first == 0 ? zero : load_along<T, false>(memory + column, count);
+      for (auto row = first; row < last; ++row) {
+        const auto size = low_size(load_along<T, is_complex>(X.data + (row * n + column) * parts, count));
+        sum = sum + size;
+        largest = larger(largest, size);
+      }
+      store_along<T>(norms + column, sum, count);
+      store_along<T>(memory + column, largest, count);
     }
   }
   for (auto column = begin; column < end; column += L) {
@@ -245,26 +251,22 @@ void column_sizes(
 }
 
 template <typename T>
-T two_products(const T* a, const T* b, const T* c, const T* d, int64_t n, T enough) {
+T two_products(const T* a, const T* b, const T* c, const T* d, int64_t n) {
   constexpr int L = lane_count<T>;
-  constexpr int64_t at_once = 4 * L;
   Vec<T> sum(T(0));
+  for (int64_t k = 0; k < n; k += L) {
+    const int count = static_cast<int>(n - k < L ? n - k : L);
+    const auto at = [&](const T* x) {
+      return load_along<T, false>(x + k, count);
+    };
+    sum = fma(at(a), at(b), sum);
+    sum = fma(at(c), at(d), sum);
+  }
+  T sums[L];
+  store(sums, sum);
   T total = 0;
-  for (int64_t first = 0; first < n && !(total >= enough); first += at_once) {
-    for (auto k = first; k < n && k < first + at_once; k += L) {
-      const int count = static_cast<int>(n - k < L ? n - k : L);
-      const auto at = [&](const T* x) {
-        return load_along<T, false>(x + k, count);
-      };
-      sum = fma(at(a), at(b), sum);
-      sum = fma(at(c), at(d), sum);
-    }
-    T sums[L];
-    store(sums, sum);
-    total = 0;
-    for (const auto x : sums) {
-      total += x;
-    }
+  for (const auto x : sums) {
+    total += x;
   }
   return total;
 }

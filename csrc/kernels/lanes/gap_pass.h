@@ -54,8 +54,8 @@ struct GapPassKernel {
       T* const* sizes,
       int64_t begin,
       int64_t end);
-  /// sum_k a_k b_k + c_k d_k of what is nowhere negative, or a part of the sum that is `enough`.
-  T (*two_products)(const T* a, const T* b, const T* c, const T* d, int64_t n, T enough);
+  /// sum_k a_k b_k + c_k d_k
+  T (*two_products)(const T* a, const T* b, const T* c, const T* d, int64_t n);
   /// (X + X^H)/2, in place, of a matrix n x n, row by row; rows as for `divide`. `from_lower`: outside the tiles on the diagonal,
   /// only what is below it is known.
   void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_lower, int64_t begin, int64_t end);
