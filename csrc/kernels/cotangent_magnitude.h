@@ -52,9 +52,8 @@ class ColumnSizes {
       }
       if (!missing.empty()) {
         const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-        constexpr bool is_complex = !std::is_same_v<scalar_t, real_t>;
         const auto count = static_cast<int64_t>(missing.size());
-        kernel.column_sizes(X_, is_complex, missing.data(), count, to.data(), begin, rows);
+        kernel.column_sizes(X_, parts_of<scalar_t> == 2, missing.data(), count, to.data(), begin, rows);
       }
     }
   }

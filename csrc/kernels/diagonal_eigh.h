@@ -16,7 +16,7 @@ namespace spectralgrad::kernels {
 template <typename scalar_t>
 bool is_diagonal(const scalar_t* A, int64_t n, bool upper) {
   using real_t = typename RealOf<scalar_t>::type;
-  constexpr int64_t parts = sizeof(scalar_t) / sizeof(real_t);
+  constexpr auto parts = parts_of<scalar_t>;
   const auto* numbers = reinterpret_cast<const real_t*>(A);
   for (int64_t i = 0; i < n; ++i) {
     const auto* row = numbers + i * n * parts;

@@ -172,7 +172,7 @@ template <typename real_t>
 Tensor norm_bounds(const Tensor& gV) {
   const auto count = gV.size(0);
   const auto n = gV.size(-1);
-  auto norms = at::empty({2, count, n}, gV.options().dtype(c10::CppTypeToScalarType<real_t>::value));
+  const auto norms = at::empty({2, count, n}, gV.options().dtype(c10::CppTypeToScalarType<real_t>::value));
   auto* data = norms.template mutable_data_ptr<real_t>();
   const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
   constexpr int64_t columns = 128;
@@ -296,7 +296,7 @@ class Division {
       divide(W);
       return;
     }
-    auto square = columns_.of(W, -2).contiguous();
+    const auto square = columns_.of(W, -2).contiguous();
     divide(square);
     divide_rows(W);
     columns_.put(W, -2, square);
@@ -304,7 +304,7 @@ class Division {
 
  private:
   static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-  static constexpr int parts = sizeof(scalar_t) / sizeof(real_t);
+  static constexpr auto parts = parts_of<scalar_t>;
 
   Tensor of_columns(const Tensor& x) const {
     return all_ ? x : columns_.of(x, -1).contiguous();

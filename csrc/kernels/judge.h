@@ -50,6 +50,10 @@ struct RealOf<c10::complex<T>> {
   using type = T;
 };
 
+/// How many real numbers make one of these.
+template <typename scalar_t>
+inline constexpr int64_t parts_of = std::is_same_v<scalar_t, typename RealOf<scalar_t>::type> ? 1 : 2;
+
 template <typename T>
 T conjugate(T x) {
   return x;

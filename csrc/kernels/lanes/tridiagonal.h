@@ -310,7 +310,7 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
     store(group.reciprocal(i), here * Vec<T>(little * little) * least);
     least = smaller(least, here);
   }
-  auto unchanged = least == least;
+  auto unchanged = negation<T>(Mask<T>(T(0)));
   for (int i = n - 1; i >= 0; --i) {
     if (i < n - 1) {
       update_row(i);
