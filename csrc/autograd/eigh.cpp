@@ -1,9 +1,9 @@
 #include "autograd/eigh.h"
 
 #include "derivatives/constant.h"
-#include "derivatives/eigh.h"
 #include "ops/arguments.h"
 #include "ops/eigh.h"
+#include "ops/eigh_jvp.h"
 #include "ops/eigh_vjp.h"
 
 #include <spectralgrad/eigh.h>
@@ -34,8 +34,7 @@ variable_list Eigh::vjp(const variable_list& cotangents, const Saved& saved, con
 }
 
 variable_list Eigh::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
-  auto [eigenvalues, eigenvectors] =
-      derivatives::eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
+  auto [eigenvalues, eigenvectors] = ops::eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 

@@ -20,6 +20,14 @@ inline at::Tensor by_rows(const at::Tensor& x) {
   return x.resolve_conj().resolve_neg().contiguous();
 }
 
+/// `x` without leading dimensions of the batch that only repeat it, as vmap makes them: for code that broadcasts.
+inline at::Tensor without_repeats(at::Tensor x, int64_t trailing_dimensions) {
+  while (x.dim() > trailing_dimensions && x.size(0) > 1 && x.stride(0) == 0) {
+    x = x.select(0, 0);
+  }
+  return x;
+}
+
 /// Of a batch that `by_rows_or_columns` returned, from one of its matrices on; complex numbers as such, or as pairs of real ones.
 template <typename number_t>
 lanes::Matrices<number_t> matrices(const at::Tensor& x, int64_t matrix = 0) {

@@ -54,6 +54,14 @@ double vjp_time_by_products(int64_t n, bool is_complex, bool is_double) {
 }
 constexpr double vjp_products_overhead = 12;
 
+/// Up to this n a pass over a register is faster than tensor code even for one matrix, and up to the other where half of it is used.
+///
+/// Measured on a Xeon with AVX-512, one thread, a register against tensor code for one matrix in us: the jvp, n = 8 5 and 40, n = 24 20
+/// and 45 (complex: 42 and 53), n = 32 38 and 49 (86 and 62), n = 48 107 and 63 (250 and 90); functions are alike. Of full
+/// registers of n = 64 passes are twice as fast.
+constexpr int64_t pass_always_in_lanes = 24;
+constexpr int64_t pass_largest_in_lanes = 64;
+
 /// Tasks one after the other, if each thread takes its part.
 double rounds(int64_t tasks, int64_t threads) {
   return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
@@ -127,6 +135,13 @@ bool vjp_in_lanes(const at::Tensor& eigenvectors) {
   const auto by_products = vjp_products_overhead +
       rounds(count, threads) * vjp_time_by_products(n, is_complex, is_double(eigenvectors));
   return in_lanes <= by_products;
+}
+
+bool pass_in_lanes(const at::Tensor& eigenvectors) {
+  const auto n = eigenvectors.size(-1);
+  return n <= pass_always_in_lanes ||
+      (n <= pass_largest_in_lanes &&
+       (2 * eigenvectors.numel() / (n * n) >= lanes_of(eigenvectors) || at::globalContext().deterministicAlgorithms()));
 }
 
 } // namespace spectralgrad::kernels

@@ -20,4 +20,7 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors);
 /// Whether the vjp for eigenvectors like these is best computed in lanes, rather than by matrix products.
 bool vjp_in_lanes(const at::Tensor& eigenvectors);
 
+/// The same of the jvp and of functions of a matrix, rather than by tensor code.
+bool pass_in_lanes(const at::Tensor& eigenvectors);
+
 } // namespace spectralgrad::kernels

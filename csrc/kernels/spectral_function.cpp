@@ -3,13 +3,13 @@
 #include "derivatives/spectral_function.h"
 #include "derivatives/tolerances.h"
 #include "kernels/batch_layout.h"
+#include "kernels/eigh_method.h"
 #include "kernels/interruptible.h"
 #include "kernels/lanes/batch_spectral_function.h"
 #include "kernels/scratch.h"
 
 #include <spectralgrad/checks.h>
 
-#include <ATen/Context.h>
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -22,16 +22,6 @@ namespace {
 using at::Tensor;
 using derivatives::Form;
 using derivatives::ScalarFunction;
-
-/// Whether one pass over matrices in lanes is faster than matrix products with passes between them. Measured on a Xeon with AVX-512,
-/// one and two threads: up to n = 24 hardly ever slower, and beyond where there are eight or more, 2 to 10 times as fast where there
-/// are many. A single matrix of n = 48 takes twice as long in lanes, eight of n = 96 about as long.
-bool pays_in_lanes(int64_t n, int64_t count) {
-  constexpr int64_t always = 24;
-  constexpr int64_t largest = 64;
-  constexpr int64_t enough = 8;
-  return n <= always || (n <= largest && (count >= enough || at::globalContext().deterministicAlgorithms()));
-}
 
 Tensor in_lanes(
     const ScalarFunction& f,
@@ -97,14 +87,13 @@ Tensor spectral_function(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const std::vector<Tensor>& directions) {
-  const auto n = eigenvectors.size(-1);
   const auto by_tensor_code = [&] {
     return derivatives::spectral_function(f, eigenvalues, eigenvectors, directions);
   };
   const auto vectors = eigenvectors.sizes().slice(0, eigenvectors.dim() - 1);
   const auto real = c10::toRealValueType(eigenvectors.scalar_type());
   if (eigenvectors.numel() == 0 || directions.size() > 1 || !fits(eigenvalues, vectors, real) ||
-      !pays_in_lanes(n, eigenvectors.numel() / (n * n))) {
+      !pass_in_lanes(eigenvectors)) {
     return by_tensor_code();
   }
   const auto direction = directions.empty() ? Tensor() : directions[0];

@@ -26,6 +26,7 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "constant": (0,),
     "eigenpairs": (2,),
     "eigh": (2,),
+    "eigh_jvp": (2, 1, 2),
     "eigh_vjp": (1, 2, 1, 2),
     "eigvalsh": (2,),
     "fill_levels": (1, 0, 0),

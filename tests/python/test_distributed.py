@@ -299,6 +299,7 @@ def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]
         "constant": ([A], ()),
         "eigenpairs": ([A], ("expm", "all")),
         "eigh": ([A], ("U", "split", [1.0])),
+        "eigh_jvp": ([E, L, V], ("gated", [4.0, 2.0])),
         "eigh_vjp": ([gL, gV, L, V], ("gated", [4.0, 2.0])),
         "eigvalsh": ([A], ("U", "split", [1.0])),
         "fill_levels": ([L, filling, kT], ("density_matrix", "electrons", 2.0)),

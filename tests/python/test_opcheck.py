@@ -105,6 +105,11 @@ def _judged_rotations(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Ten
 OPERATORS: dict[str, Arguments] = {
     "eigh": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "L", *GATED),
     "eigvalsh": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "U", *GATED),
+    "eigh_jvp": lambda dtype, n, layout: (
+        _direction(dtype, n, layout, 1),
+        *_decomposition(dtype, n, layout),
+        *GATED,
+    ),
     "eigh_vjp": lambda dtype, n, layout: (*_cotangents(dtype, n, layout), *_decomposition(dtype, n, layout), *GATED),
     "chemical_potential": lambda dtype, n, layout: _electrons(dtype, max(n, 1), layout),  # with no level, no filling
     "cluster_rounds": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0],),
@@ -172,7 +177,8 @@ def test_opcheck(
         for x in OPERATORS[name](dtype, n, layout)
     )
     tests = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
-    if dtype.is_complex and n > 0 and (name.startswith("density_matrix") or (name == "eigh_vjp" and requires_grad)):
+    conjugates = name.startswith("density_matrix") or (name in ("eigh_jvp", "eigh_vjp") and requires_grad)
+    if dtype.is_complex and n > 0 and conjugates:
         tests.remove("test_schema")  # it takes the lazy conjugation in the tensor code of these cases for a mutation
     # Random cotangents depend on phases.
     with sg.checks("ignore"):

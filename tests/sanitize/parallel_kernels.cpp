@@ -66,6 +66,18 @@ std::tuple<Tensor, Tensor> eigh_by(std::string_view method, const Tensor& A, std
   return op.call(A, UPLO, std::nullopt, {}, method);
 }
 
+/// Without dual numbers, whose levels are the process's.
+std::tuple<Tensor, Tensor> eigh_jvp(const Tensor& tangent, const Tensor& L, const Tensor& V) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+          .typed<std::tuple<
+              Tensor,
+              Tensor>(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>)>();
+  const auto rule = Rule::gated();
+  return op.call(tangent, L, V, rule.name(), rule.parameters());
+}
+
 bool same(const Tensor& a, const Tensor& b) {
   return at::allclose(a, b, /*rtol=*/0, /*atol=*/0, /*equal_nan=*/true);
 }
@@ -232,6 +244,43 @@ TEST_F(ParallelKernels, GradientsFromSeveralThreads) {
       };
       const auto expected = compute();
       at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+    }
+  }
+}
+
+TEST_F(ParallelKernels, TangentsFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    for (const auto& [count, n] : sizes) {
+      const auto [L, V] = eigh(random_hermitian({count, n, n}, dtype));
+      const auto E = at::randn({count, n, n}, dtype);
+      const auto [dL, dV] = eigh_jvp(E, L, V);
+      at_once([&, L = L, V = V, dL = dL, dV = dV](int) {
+        const auto [values, vectors] = eigh_jvp(E, L, V);
+        EXPECT_TRUE(same(values, dL)) << dtype << " " << n;
+        EXPECT_TRUE(same(vectors, dV)) << dtype << " " << n;
+      });
+    }
+  }
+}
+
+TEST_F(ParallelKernels, TangentsOfEachSize) {
+  for (const auto dtype : dtypes) {
+    for (int64_t n = 1; n <= 66; ++n) {
+      // Registers full and not, and one matrix; by rows and by columns.
+      for (const int64_t count : {1, 16, 19}) {
+        const auto V = std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype)));
+        const auto L = at::arange(n, at::TensorOptions(c10::toRealValueType(dtype))).expand({count, n});
+        const auto E = at::randn({count, n, n}, dtype);
+        const auto expected = at::real(at::matmul(V.mH(), at::matmul(hermitian_part(E), V)).diagonal(0, -2, -1));
+        const auto tolerance = (c10::toRealValueType(dtype) == at::kDouble ? 0x1p-52 : 0x1p-23) * 64 * std::sqrt(n);
+        for (const auto& given : {E, E.mT().contiguous().mT()}) {
+          for (const auto& vectors : {V.contiguous(), V.mT().contiguous().mT()}) {
+            const auto [dL, dV] = eigh_jvp(given, L, vectors);
+            EXPECT_LE(largest(dL - expected), tolerance * largest(expected)) << dtype << " " << n;
+            EXPECT_TRUE(dV.isfinite().all().item<bool>()) << dtype << " " << n;
+          }
+        }
+      }
     }
   }
 }

@@ -32,4 +32,4 @@ def register_batching(*names: str) -> None:
 
 
 # What derivatives call between tensor operations; see csrc/derivatives.
-register_batching("constant", "judge_cotangents", "eigh_vjp", "watch_second_order", "warn_of_second_order")
+register_batching("constant", "judge_cotangents", "eigh_jvp", "eigh_vjp", "watch_second_order", "warn_of_second_order")

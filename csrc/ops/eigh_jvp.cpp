@@ -1,0 +1,109 @@
+#include "ops/eigh_jvp.h"
+
+#include "autograd/differentiable_op.h"
+#include "derivatives/eigh.h"
+#include "kernels/eigh_jvp.h"
+#include "ops/arguments.h"
+#include "ops/tensor_code.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+const auto& eigh_jvp_op() {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+          .typed<std::tuple<
+              Tensor,
+              Tensor>(const Tensor&, const Tensor&, const Tensor&, std::string_view, RuleParameters)>();
+  return op;
+}
+
+/// `x` in the layout of what it is a tangent of, which forward AD would copy it to: known without data.
+Tensor in_layout_of(const Tensor& primal, const Tensor& x) {
+  if (x.strides() == primal.strides() && x.is_non_overlapping_and_dense()) {
+    return x;
+  }
+  return at::empty_like(primal).copy_(x);
+}
+
+template <auto function>
+std::tuple<Tensor, Tensor> eigh_jvp_with(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view rule,
+    RuleParameters parameters) {
+  const TensorCode tensor_code;
+  const auto [dL, dV] = function(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
+  return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
+}
+
+std::tuple<Tensor, Tensor> eigh_jvp_meta(
+    const Tensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view,
+    RuleParameters) {
+  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
+}
+
+std::tuple<Tensor, Tensor> eigh_jvp_autograd(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view rule,
+    RuleParameters parameters) {
+  // At this level of torch.func's transforms: each of those further out comes through here, too.
+  const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
+  if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
+    const TensorCode tensor_code;
+    auto [dL, dV] = derivatives::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
+    return {std::move(dL), std::move(dV)};
+  }
+  return autograd::below_autograd(
+      [&] { return eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule, parameters); });
+}
+
+} // namespace
+
+std::pair<Tensor, Tensor> eigh_jvp(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  auto [dL, dV] = eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule.name(), rule.parameters());
+  return {std::move(dL), std::move(dV)};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "eigh_jvp(Tensor tangent, Tensor eigenvalues, Tensor eigenvectors, str rule, float[] parameters) "
+      "-> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp_by_tensor_code>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("eigh_jvp", eigh_jvp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigh_jvp", eigh_jvp_autograd);
+}
+
+} // namespace spectralgrad::ops

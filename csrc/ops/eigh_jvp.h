@@ -1,0 +1,18 @@
+#pragma once
+
+#include <spectralgrad/rule.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <utility>
+
+namespace spectralgrad::ops {
+
+/// `derivatives::eigh_jvp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is.
+std::pair<at::Tensor, at::Tensor> eigh_jvp(
+    const at::Tensor& tangent,
+    const at::Tensor& eigenvalues,
+    const at::Tensor& eigenvectors,
+    const Rule& rule);
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,197 @@
+#include "support.h"
+
+#include <spectralgrad/rule.h>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+// The kernel and the tensor code are two writings of one formula: they must not drift apart.
+namespace spectralgrad::testing {
+namespace {
+
+using at::Tensor;
+using Tangents = std::tuple<Tensor, Tensor>;
+
+Tangents eigh_jvp(const Tensor& E, const Tensor& L, const Tensor& V, const Rule& rule) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+          .typed<Tangents(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>)>();
+  return op.call(E, L, V, rule.name(), rule.parameters());
+}
+
+/// Where a further derivative may follow, the operator is tensor code.
+Tangents by_tensor_code(const Tensor& E, const Tensor& L, const Tensor& V, const Rule& rule) {
+  const auto [dL, dV] = eigh_jvp(E, L, V.clone().requires_grad_(), rule);
+  return {dL.detach(), dV.detach()};
+}
+
+void expect_close(const Tangents& ours, const Tangents& reference, double tolerance, const std::string& what) {
+  const auto& [dL, dV] = ours;
+  const auto& [expected_dL, expected_dV] = reference;
+  for (int64_t i = 0; i < dL.size(0); ++i) {
+    const auto size = expected_dL[i].norm().item<double>();
+    EXPECT_LE((dL[i] - expected_dL[i]).norm().item<double>(), tolerance * size) << what << ", matrix " << i;
+    const auto vectors_size = expected_dV[i].norm().item<double>();
+    EXPECT_LE((dV[i] - expected_dV[i]).norm().item<double>(), tolerance * vectors_size) << what << ", matrix " << i;
+  }
+}
+
+class EighJvp : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override {
+    at::manual_seed(0);
+  }
+  at::ScalarType dtype() const {
+    return GetParam();
+  }
+  at::ScalarType real() const {
+    return c10::toRealValueType(dtype());
+  }
+  double eps() const {
+    return real() == at::kDouble ? 0x1p-52 : 0x1p-23;
+  }
+  Tensor unitary(int64_t count, int64_t n) const {
+    return std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype())));
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Dtypes,
+    EighJvp,
+    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
+    [](const auto& info) { return c10::toString(info.param); });
+
+TEST_P(EighJvp, KernelEqualsTensorCode) {
+  const auto spectra = at::tensor(
+                           {1., 1., 1., 2., 3., -1., 0., 1e-3, 1e-3, 5., 0., 0., 0., 0., 0., -2., -1., 1., 2., 2.},
+                           at::kDouble)
+                           .view({4, 5})
+                           .to(real());
+  for (const auto& rule :
+       {Rule::gated(),
+        Rule::gated(0, 1e3),
+        Rule::split(),
+        Rule::lorentzian(1e-3),
+        Rule::lorentzian(10),
+        Rule::lorentzian(1e-3, true),
+        Rule::cutoff(1e-2),
+        Rule::cutoff(1e-2, true)}) {
+    const auto V = unitary(4, 5);
+    const auto E = at::randn({4, 5, 5}, dtype());
+    std::ostringstream what;
+    what << rule;
+    expect_close(eigh_jvp(E, spectra, V, rule), by_tensor_code(E, spectra, V, rule), 40 * eps(), what.str());
+  }
+}
+
+// Sizes on both sides of where lanes give way to tensor code; one matrix, and registers full and not.
+TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
+  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65}) {
+    for (const int64_t count : {1, 19}) {
+      const auto V = unitary(count, n);
+      const auto L = std::get<0>(at::rand({count, n}, at::kDouble).add(at::arange(n, at::kDouble)).sort(-1)).to(real());
+      const auto E = at::randn({count, n, n}, dtype());
+      const auto reference = by_tensor_code(E, L, V, Rule::gated());
+      // A gap is known to eps of the largest eigenvalue.
+      const auto tolerance = 100 * static_cast<double>(n) * eps();
+      const auto what = "n = " + std::to_string(n);
+      for (const auto& given : {E, E.mT().contiguous().mT(), E.mH().conj_physical().mT()}) {
+        expect_close(eigh_jvp(given, L, V, Rule::gated()), reference, tolerance, what);
+        expect_close(eigh_jvp(given, L, V.mT().contiguous().mT(), Rule::gated()), reference, tolerance, what);
+      }
+    }
+  }
+}
+
+TEST_P(EighJvp, BareIsNotFiniteWhereTensorCodeIsNot) {
+  const auto V = unitary(2, 3);
+  const auto L = at::tensor({1., 1., 2., 1., 2., 3.}, real()).view({2, 3});
+  const auto E = at::randn({2, 3, 3}, dtype());
+  const auto [dL, dV] = eigh_jvp(E, L, V, Rule::bare());
+  const auto [expected_dL, expected_dV] = by_tensor_code(E, L, V, Rule::bare());
+  EXPECT_TRUE(dV.isfinite().equal(expected_dV.isfinite()));
+  EXPECT_FALSE(dV[0].isfinite().all().item<bool>());
+  expect_close(
+      {dL.slice(0, 1), dV.slice(0, 1)},
+      {expected_dL.slice(0, 1), expected_dV.slice(0, 1)},
+      40 * eps(),
+      "bare");
+}
+
+// To the bit: neither tangents nor eigenvalues may over- or underflow on the way to a result that can be held.
+TEST_P(EighJvp, PowersOfTwoPassThrough) {
+  const int most = real() == at::kDouble ? 1000 : 110;
+  for (const auto& rule : {Rule::gated(), Rule::lorentzian(1e-3, true), Rule::cutoff(1e-3, true), Rule::bare()}) {
+    for (const int64_t n : {2, 3, 4, 7, 20}) {
+      const auto V = unitary(3, n);
+      const auto L = std::get<0>(at::randn({3, n}, real()).sort(-1));
+      const auto E = at::randn({3, n, n}, dtype());
+      const auto [dL, dV] = eigh_jvp(E, L, V, rule);
+      for (const auto& [of_E, of_L] :
+           {std::pair{most, most},
+            {-most, -most},
+            {most, 0},
+            {0, most},
+            {-most / 2, most / 2},
+            {most / 2, -most / 2}}) {
+        const auto [scaled_dL, scaled_dV] = eigh_jvp(E * std::ldexp(1, of_E), L * std::ldexp(1, of_L), V, rule);
+        EXPECT_TRUE(scaled_dL.equal(dL * std::ldexp(1, of_E))) << rule << n << " " << of_E << " " << of_L;
+        EXPECT_TRUE(scaled_dV.equal(dV * std::ldexp(1, of_E - of_L))) << rule << n << " " << of_E << " " << of_L;
+      }
+    }
+  }
+}
+
+// Nor may the scale of a neighbour be seen.
+TEST_P(EighJvp, MatricesDoNotSeeEachOther) {
+  for (const int64_t n : {1, 2, 3, 4, 5, 8, 24, 40}) {
+    const int64_t count = 37;
+    const auto V = unitary(count, n);
+    const auto L = std::get<0>(at::randn({count, n}, real()).sort(-1));
+    const auto E = at::randn({count, n, n}, dtype());
+    L[3] *= std::numeric_limits<float>::min() / 4;
+    E[3] *= std::numeric_limits<float>::min() / 4;
+    L[5] *= 1e30;
+    E[7] *= 1e-30;
+    const auto [dL, dV] = eigh_jvp(E, L, V, Rule::gated());
+    E[9].fill_(std::numeric_limits<double>::quiet_NaN());
+    E[10].fill_(std::numeric_limits<double>::infinity());
+    L[11].fill_(std::numeric_limits<double>::quiet_NaN());
+    const auto order = at::randperm(count, at::kLong);
+    const auto [moved_dL, moved_dV] = eigh_jvp(E.index({order}), L.index({order}), V.index({order}), Rule::gated());
+    for (int64_t i = 0; i < count; ++i) {
+      const auto k = order[i].item<int64_t>();
+      if (k < 9 || k > 11) {
+        EXPECT_TRUE(moved_dL[i].equal(dL[k])) << "n = " << n << ", matrix " << k;
+        EXPECT_TRUE(moved_dV[i].equal(dV[k])) << "n = " << n << ", matrix " << k;
+      } else if (k < 11) {
+        EXPECT_FALSE(moved_dL[i].isfinite().any().item<bool>());
+      }
+      if ((k == 9 || k == 11) && n > 1) {
+        EXPECT_TRUE(moved_dV[i].isnan().all().item<bool>()) << "n = " << n << ", matrix " << k;
+      }
+    }
+  }
+}
+
+TEST_P(EighJvp, EmptyBatches) {
+  for (const auto& sizes : {std::vector<int64_t>{0, 3}, {2, 0}, {0, 0}}) {
+    const auto matrices = std::vector{sizes[0], sizes[1], sizes[1]};
+    const auto V = at::empty(matrices, dtype());
+    const auto [dL, dV] = eigh_jvp(V, at::empty(sizes, real()), V, Rule::gated());
+    EXPECT_EQ(dL.sizes(), at::IntArrayRef(sizes));
+    EXPECT_EQ(dV.sizes(), at::IntArrayRef(matrices));
+  }
+}
+
+} // namespace
+} // namespace spectralgrad::testing
