@@ -2,6 +2,7 @@
 
 #include "derivatives/tolerances.h"
 #include "kernels/diagonal_eigh.h"
+#include "kernels/eigh_method.h"
 #include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/judge.h"
@@ -196,14 +197,15 @@ class Solver {
   /// for, one after the other.
   Outcome solve(const scalar_t* A, real_t* eigenvalues, scalar_t* eigenvectors) {
     auto outcome = Outcome::done;
-    if (!load(A, upper_)) {
+    const bool to_upper = upper_ != rows_as_columns(n_, c10::CppTypeToScalarType<scalar_t>::value);
+    if (!load(A, to_upper)) {
       outcome = Outcome::not_finite;
       std::fill_n(eigenvalues_, n_, std::numeric_limits<real_t>::quiet_NaN());
       std::fill_n(matrix_, n_ * n_, scalar_t(std::numeric_limits<real_t>::quiet_NaN()));
-    } else if (!solve_in_place(upper_)) {
+    } else if (!solve_in_place(to_upper)) {
       // MKL loses some matrices of low rank in single precision. From the other triangle it goes another way.
-      load(A, !upper_);
-      outcome = solve_in_place(!upper_) ? Outcome::done : Outcome::not_converged;
+      load(A, !to_upper);
+      outcome = solve_in_place(!to_upper) ? Outcome::done : Outcome::not_converged;
     }
     std::copy_n(eigenvalues_, n_, eigenvalues);
     if (eigenvectors != nullptr) {

@@ -8,6 +8,7 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/ops/_linalg_eigh.h>
+#include <ATen/ops/conj_physical.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
@@ -22,22 +23,37 @@ using kernels::lanes::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-/// By torch.linalg.eigh's own code, which makes no sense of what is not finite.
+/// By torch.linalg.eigh's own code. `to_the_bit`: its results as it has them.
+std::tuple<Tensor, Tensor> linalg_eigh(
+    const Tensor& A,
+    std::string_view UPLO,
+    bool compute_eigenvectors,
+    bool to_the_bit) {
+  if (to_the_bit || !A.device().is_cpu() || !A.is_contiguous() ||
+      !kernels::rows_as_columns(A.size(-1), A.scalar_type())) {
+    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+  }
+  const auto adjoint = A.is_complex() ? at::conj_physical(A.mT()) : A.mT();
+  return at::_linalg_eigh(adjoint, is_upper(UPLO) ? "L" : "U", compute_eigenvectors);
+}
+
+/// The same, which makes no sense of what is not finite.
 std::tuple<Tensor, Tensor> by_torch(
     const char* function,
     const Tensor& A,
     std::string_view UPLO,
-    bool compute_eigenvectors) {
+    bool compute_eigenvectors,
+    bool to_the_bit) {
   if (checks() != Checks::ignore) {
     check_finite(function, A, UPLO);
-    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+    return linalg_eigh(A, UPLO, compute_eigenvectors, to_the_bit);
   }
   const auto bad = is_not_finite(A, UPLO);
   if (!bad.any().item<bool>()) {
-    return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
+    return linalg_eigh(A, UPLO, compute_eigenvectors, to_the_bit);
   }
   auto [eigenvalues, eigenvectors] =
-      at::_linalg_eigh(A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors);
+      linalg_eigh(A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors, to_the_bit);
   eigenvalues.masked_fill_(bad.unsqueeze(-1), nan);
   if (compute_eigenvectors) {
     eigenvectors.masked_fill_(bad.unsqueeze(-1).unsqueeze(-1), nan);
@@ -76,7 +92,7 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     MethodName method) {
   const auto chosen = method ? parse_method(function, *method, A) : kernels::eigh_method(A, compute_eigenvectors);
   if (chosen == EighMethod::torch) {
-    return by_torch(function, A, UPLO, compute_eigenvectors);
+    return by_torch(function, A, UPLO, compute_eigenvectors, /*to_the_bit=*/method.has_value());
   }
   auto [eigenvalues, eigenvectors, findings] = chosen == EighMethod::lanes
       ? kernels::batch_eigh(A, is_upper(UPLO), compute_eigenvectors)

@@ -212,9 +212,11 @@ class Vjp {
     const Vec<T> half(T(0.5));
     const derivatives::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, tolerances::negligible<T>);
     const auto inverse_scale = Vec<T>(T(1)) / inverse_gap.scale;
-    const bool invertible = !any<T>(inverse_gap.scale < Vec<T>(4 * std::numeric_limits<T>::min()));
+    // Each lane by itself: whether its neighbours can be inverted is nothing to it.
+    const auto tiny = inverse_gap.scale < Vec<T>(4 * std::numeric_limits<T>::min());
+    const bool some_are_tiny = any<T>(tiny);
     const auto over_scale = [&](const Vec<T>& x) {
-      return invertible ? x * inverse_scale : x / inverse_gap.scale;
+      return some_are_tiny ? select<T>(tiny, x / inverse_gap.scale, x * inverse_scale) : x * inverse_scale;
     };
     const Vec<T> noise(batch_.noise);
     if (batch_.gates) {
