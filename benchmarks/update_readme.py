@@ -37,9 +37,9 @@ def load(name: str) -> dict[str, Any]:
 
 
 def ours(records: Iterable[Record], **fields: Any) -> list[float]:
-    """Times as fast as the reference, of the records with these fields."""
+    """Times as fast as the reference, of the records with these fields: the lower one where two ways to say it differ."""
     return [
-        r["speedup"]
+        min(r["speedup"], r["speedup_of_minima"])
         for r in records
         if r["contender"].startswith("spectralgrad.") and all(r.get(name) == value for name, value in fields.items())
     ]
@@ -132,8 +132,8 @@ def sentences() -> list[str]:
 def block() -> str:
     eigh = load("eigh")
     head = [
-        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the",
-        f"repeats ({origin(eigh, 2)}):",
+        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the repeats or",
+        f"the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):",
         "",
         *table_of_sizes(eigh),
         "",
