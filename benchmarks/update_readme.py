@@ -37,7 +37,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def ours(records: Iterable[Record], **fields: Any) -> list[float]:
-    """Times as fast as the reference, of the records with these fields: the lower one where two ways to say it differ."""
+    """Times as fast as the reference, of the records with these fields: the lower of two ways to say it."""
     return [
         min(r["speedup"], r["speedup_of_minima"])
         for r in records
@@ -114,7 +114,8 @@ def sentences() -> list[str]:
         values = ours(load("overhead")["measurements"], operation=operation, threads=1)
         worst = rounded(1 / min(values))
         lines.append(("- " if operation == FORWARD else "  ") + words.format(worst) + "," * (operation == FORWARD))
-    if swept := ours(load("sweep")["measurements"]):
+    swept = [r["speedup"] for r in load("sweep")["measurements"] if r["contender"].startswith("spectralgrad.")]
+    if swept:
         below = sum(value < 0.9 for value in swept)
         lines.append(
             f"- In a sweep of {len(swept)} cases (sizes, dtypes, batches, spectra, one thread and two) the slowest "
@@ -132,8 +133,8 @@ def sentences() -> list[str]:
 def block() -> str:
     eigh = load("eigh")
     head = [
-        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the repeats or",
-        f"the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):",
+        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the",
+        f"repeats or the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):",
         "",
         *table_of_sizes(eigh),
         "",
