@@ -63,10 +63,10 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  std::pair<Tensor, Tensor> result;
   if (eigenvectors.numel() == 0 || !pass_in_lanes(eigenvectors)) {
     return eigh_jvp_by_tensor_code(tangent, eigenvalues, eigenvectors, rule);
   }
+  std::pair<Tensor, Tensor> result;
   AT_DISPATCH_FLOATING_TYPES(eigenvalues.scalar_type(), "eigh_jvp", [&] {
     result = eigh_jvp_in_lanes<scalar_t>(tangent, eigenvalues, eigenvectors, rule);
   });

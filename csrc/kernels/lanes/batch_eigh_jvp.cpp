@@ -2,6 +2,7 @@
 
 #include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/load_matrices.h"
+#include "kernels/lanes/pass.h"
 
 // Compiled once for each instruction set. The formulas are those of derivatives/eigh.h and derivatives/gaps.h.
 namespace spectralgrad::kernels::lanes {
@@ -125,43 +126,8 @@ class Jvp {
   T* tangents_;
 };
 
-template <typename T, bool is_complex, int known_n>
-void jvp_of(const EighJvpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  constexpr int W = lane_count<T>;
-  Jvp<T, is_complex, known_n> jvp(batch, memory);
-  for (auto first = begin; first < end; first += W) {
-    jvp.run({first, static_cast<int>(end - first < W ? end - first : W)});
-  }
-}
-
-template <typename T, bool is_complex>
-void jvp_of(const EighJvpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  switch (batch.n) {
-    case 1:
-      return jvp_of<T, is_complex, 1>(batch, begin, end, memory);
-    case 2:
-      return jvp_of<T, is_complex, 2>(batch, begin, end, memory);
-    case 3:
-      return jvp_of<T, is_complex, 3>(batch, begin, end, memory);
-    case 4:
-      return jvp_of<T, is_complex, 4>(batch, begin, end, memory);
-    default:
-      return jvp_of<T, is_complex, 0>(batch, begin, end, memory);
-  }
-}
-
 template <typename T>
-void jvp(const EighJvpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  batch.is_complex ? jvp_of<T, true>(batch, begin, end, memory) : jvp_of<T, false>(batch, begin, end, memory);
-}
-
-template <typename T>
-int64_t workspace(int n, bool is_complex) {
-  return is_complex ? Jvp<T, true, 0>::numbers(n) : Jvp<T, false, 0>::numbers(n);
-}
-
-template <typename T>
-constexpr EighJvpKernel<T> kernel{lane_count<T>, workspace<T>, jvp<T>};
+constexpr EighJvpKernel<T> kernel{lane_count<T>, workspace_of_pass<Jvp, T>, run_pass<Jvp, T, EighJvpBatch<T>>};
 
 } // namespace
 } // namespace CPU_CAPABILITY

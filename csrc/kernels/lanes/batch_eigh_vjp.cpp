@@ -2,6 +2,7 @@
 
 #include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/load_matrices.h"
+#include "kernels/lanes/pass.h"
 
 // Compiled once for each instruction set. The formulas are those of derivatives/eigh.h and derivatives/gaps.h.
 namespace spectralgrad::kernels::lanes {
@@ -277,43 +278,8 @@ class Vjp {
   bool have_sizes_ = false;
 };
 
-template <typename T, bool is_complex, int known_n>
-void vjp_of(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  constexpr int W = lane_count<T>;
-  Vjp<T, is_complex, known_n> vjp(batch, memory);
-  for (auto first = begin; first < end; first += W) {
-    vjp.run({first, static_cast<int>(end - first < W ? end - first : W)});
-  }
-}
-
-template <typename T, bool is_complex>
-void vjp_of(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  switch (batch.n) {
-    case 1:
-      return vjp_of<T, is_complex, 1>(batch, begin, end, memory);
-    case 2:
-      return vjp_of<T, is_complex, 2>(batch, begin, end, memory);
-    case 3:
-      return vjp_of<T, is_complex, 3>(batch, begin, end, memory);
-    case 4:
-      return vjp_of<T, is_complex, 4>(batch, begin, end, memory);
-    default:
-      return vjp_of<T, is_complex, 0>(batch, begin, end, memory);
-  }
-}
-
 template <typename T>
-void vjp(const EighVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  batch.is_complex ? vjp_of<T, true>(batch, begin, end, memory) : vjp_of<T, false>(batch, begin, end, memory);
-}
-
-template <typename T>
-int64_t workspace(int n, bool is_complex) {
-  return is_complex ? Vjp<T, true, 0>::numbers(n) : Vjp<T, false, 0>::numbers(n);
-}
-
-template <typename T>
-constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace<T>, vjp<T>};
+constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace_of_pass<Vjp, T>, run_pass<Vjp, T, EighVjpBatch<T>>};
 
 } // namespace
 } // namespace CPU_CAPABILITY

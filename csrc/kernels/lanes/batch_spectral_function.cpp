@@ -3,6 +3,7 @@
 #include "derivatives/inverse_gap.h"
 #include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/load_matrices.h"
+#include "kernels/lanes/pass.h"
 
 // Compiled once for each instruction set. The formulas are those of derivatives/spectral_function.h and derivatives/closed_forms.h.
 namespace spectralgrad::kernels::lanes {
@@ -227,43 +228,11 @@ class SpectralFunction {
   Mask<T> singular_;
 };
 
-template <typename T, bool is_complex, int known_n>
-void apply_of(const SpectralFunctionBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  constexpr int W = lane_count<T>;
-  SpectralFunction<T, is_complex, known_n> function(batch, memory);
-  for (auto first = begin; first < end; first += W) {
-    function.run({first, static_cast<int>(end - first < W ? end - first : W)});
-  }
-}
-
-template <typename T, bool is_complex>
-void apply_of(const SpectralFunctionBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  switch (batch.n) {
-    case 1:
-      return apply_of<T, is_complex, 1>(batch, begin, end, memory);
-    case 2:
-      return apply_of<T, is_complex, 2>(batch, begin, end, memory);
-    case 3:
-      return apply_of<T, is_complex, 3>(batch, begin, end, memory);
-    case 4:
-      return apply_of<T, is_complex, 4>(batch, begin, end, memory);
-    default:
-      return apply_of<T, is_complex, 0>(batch, begin, end, memory);
-  }
-}
-
 template <typename T>
-void apply(const SpectralFunctionBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  batch.is_complex ? apply_of<T, true>(batch, begin, end, memory) : apply_of<T, false>(batch, begin, end, memory);
-}
-
-template <typename T>
-int64_t workspace(int n, bool is_complex) {
-  return is_complex ? SpectralFunction<T, true, 0>::numbers(n) : SpectralFunction<T, false, 0>::numbers(n);
-}
-
-template <typename T>
-constexpr SpectralFunctionKernel<T> kernel{lane_count<T>, workspace<T>, apply<T>};
+constexpr SpectralFunctionKernel<T> kernel{
+    lane_count<T>,
+    workspace_of_pass<SpectralFunction, T>,
+    run_pass<SpectralFunction, T, SpectralFunctionBatch<T>>};
 
 } // namespace
 } // namespace CPU_CAPABILITY
