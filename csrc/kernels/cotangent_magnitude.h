@@ -31,26 +31,32 @@ class ColumnSizes {
   }
 
   const real_t* known(int64_t column) const {
-    return columns_[static_cast<size_t>(column)].sizes.get();
+    return columns_[static_cast<size_t>(column)].sizes;
   }
 
   /// All at once: of a matrix that lies row by row, each column by itself costs nearly as much as all.
   void fill(const std::vector<int64_t>& wanted, int64_t rows) {
     for (const int64_t begin : {int64_t(0), first_rows_}) {
       std::vector<int64_t> missing;
-      std::vector<real_t*> to;
       for (const auto column : wanted) {
-        auto& entry = columns_[static_cast<size_t>(column)];
+        const auto& entry = columns_[static_cast<size_t>(column)];
         if (entry.rows == begin && begin < rows) {
-          if (!entry.sizes) {
-            entry.sizes.reset(new real_t[static_cast<size_t>(n_)]);
-          }
-          entry.rows = rows;
           missing.push_back(column);
-          to.push_back(entry.sizes.get());
         }
       }
       if (!missing.empty()) {
+        if (begin == 0) {
+          memory_.emplace_back(new real_t[missing.size() * static_cast<size_t>(n_)]);
+        }
+        std::vector<real_t*> to;
+        for (const auto column : missing) {
+          auto& entry = columns_[static_cast<size_t>(column)];
+          if (begin == 0) {
+            entry.sizes = memory_.back().get() + static_cast<int64_t>(to.size()) * n_;
+          }
+          entry.rows = rows;
+          to.push_back(entry.sizes);
+        }
         const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
         const auto count = static_cast<int64_t>(missing.size());
         kernel.column_sizes(X_, parts_of<scalar_t> == 2, missing.data(), count, to.data(), begin, rows);
@@ -60,7 +66,7 @@ class ColumnSizes {
 
  private:
   struct Column {
-    std::unique_ptr<real_t[]> sizes;
+    real_t* sizes = nullptr;
     int64_t rows = 0;
   };
 
@@ -68,6 +74,7 @@ class ColumnSizes {
   int64_t n_;
   int64_t first_rows_;
   std::vector<Column> columns_;
+  std::vector<std::unique_ptr<real_t[]>> memory_;
 };
 
 /// N = |V|^T |gV| + its transpose of one matrix, entry by entry on demand; both as from `by_rows_or_columns`.

@@ -2,8 +2,11 @@
 
 #include "derivatives/gaps.h"
 #include "derivatives/tolerances.h"
+#include "kernels/block_pairs.h"
 #include "kernels/interruptible.h"
 #include "kernels/lanes/gap_pass.h"
+#include "kernels/multiply.h"
+#include "kernels/sequential_blas.h"
 
 #include <spectralgrad/checks.h>
 
@@ -28,7 +31,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t entries_per_task = 1 << 13;
+constexpr int64_t entries_per_task = 1 << 12;
 
 template <typename F>
 void for_each_matrix(int64_t count, int64_t n, const F& f) {
@@ -69,31 +72,49 @@ void product_into(Tensor result, const Tensor& a, const Tensor& b) {
   }
 }
 
-/// Calls f(matrix, begin, end) for blocks of rows of each matrix, in parallel. Products within are on one thread: LibTorch's own, of
+template <typename scalar_t>
+lanes::Matrices<scalar_t> as_it_lies(const Tensor& x, int64_t matrix) {
+  return {x.const_data_ptr<scalar_t>() + matrix * x.stride(0), x.stride(1), x.stride(2)};
+}
+
+/// Calls f(matrix, part) for all of `parts` parts of each matrix, in parallel. Products within are on one thread: LibTorch's own, of
 /// matrices with few columns, wait for each other half of the time.
 template <typename F>
-void for_each_row_block(int64_t count, int64_t n, const F& f) {
-  const int64_t rows = n < 512 ? 128 : 256;
-  const auto blocks = (n + rows - 1) / rows;
-  at::parallel_for(0, count * blocks, 1, [&](int64_t begin, int64_t end) {
-    // Of each thread.
-    const at::AutoDispatchBelowADInplaceOrView guard;
+void for_each_product(int64_t count, int64_t parts, const F& f) {
+  at::parallel_for(0, count * parts, 1, [&](int64_t begin, int64_t end) {
+    const SequentialBlas sequential;
     for (auto i = begin; i < end; ++i) {
-      f(i / blocks, i % blocks * rows, std::min(n, (i % blocks + 1) * rows));
+      f(i / parts, i % parts);
     }
   });
 }
 
-/// (X + X^H)/2, or with `from_lower` the Hermitian matrix that has X's lower triangle, in place.
-void make_hermitian(const Tensor& X, bool from_lower) {
+/// f(matrix, begin, end), for blocks of rows.
+template <typename F>
+void for_each_row_block(int64_t count, int64_t n, const F& f) {
+  const int64_t rows = n < 512 ? 128 : 256;
+  for_each_product(count, (n + rows - 1) / rows, [&](int64_t matrix, int64_t block) {
+    f(matrix, block * rows, std::min(n, (block + 1) * rows));
+  });
+}
+
+/// Of an n x n matrix that takes one pass: of small ones too there is something for each of a few threads.
+BlockPairs pairs_of_pass(int64_t n) {
+  return {n, std::clamp<int64_t>(n / 8, 16, 128) / 16 * 16};
+}
+
+/// (X + X^H)/2, or with `from_upper` the Hermitian matrix that has X's upper triangle, in place.
+void make_hermitian(const Tensor& X, bool from_upper) {
   const auto n = X.size(-1);
   AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(X.scalar_type()), "eigh_vjp", [&] {
     auto* data = static_cast<scalar_t*>(X.mutable_data_ptr());
     const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<scalar_t>>();
     const auto numbers = n * n * (X.is_complex() ? 2 : 1);
-    const auto tiles = (n + kernel.rows - 1) / kernel.rows;
-    for_each_part(X.size(0), tiles, n * kernel.rows, [&](int64_t matrix, int64_t begin, int64_t end) {
-      kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_lower, begin, end);
+    const auto pairs = pairs_of_pass(n);
+    for_each_part(X.size(0), pairs.size(), n * n / pairs.size(), [&](int64_t matrix, int64_t begin, int64_t end) {
+      for (auto i = begin; i < end; ++i) {
+        kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_upper, pairs[i]);
+      }
     });
   });
 }
@@ -105,16 +126,16 @@ void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   constexpr int64_t large = 256;
   if (n < large) {
     product_into(result, X, V.mH());
-    make_hermitian(result, /*from_lower=*/false);
+    make_hermitian(result, /*from_upper=*/false);
     return;
   }
   const int64_t blocks = n < 1024 ? 4 : 8;
   const auto rows = (n + blocks - 1) / blocks / 16 * 16 + 16;
   for (int64_t begin = 0; begin < n; begin += rows) {
     const auto end = std::min(n, begin + rows);
-    product_into(result.slice(-2, begin, end).slice(-1, 0, end), X.slice(-2, begin, end), V.slice(-2, 0, end).mH());
+    product_into(result.slice(-2, begin, end).slice(-1, begin, n), X.slice(-2, begin, end), V.slice(-2, begin, n).mH());
   }
-  make_hermitian(result, /*from_lower=*/true);
+  make_hermitian(result, /*from_upper=*/true);
 }
 
 // --- columns ------------------------------------------------------------------------------------------------------------------
@@ -142,18 +163,24 @@ class Columns {
     return place_[static_cast<size_t>(column)];
   }
 
-  Tensor of(const Tensor& x, int64_t dim) const {
-    return adjacent_ ? x.narrow(dim, which_.empty() ? 0 : which_.front(), size()) : x.index_select(dim, index(x));
+  /// Of a tensor that has all columns: a view if they are adjacent.
+  Tensor of(const Tensor& x) const {
+    return part(x, -1);
   }
-  void put(const Tensor& x, int64_t dim, const Tensor& part) const {
-    if (adjacent_) {
-      of(x, dim).copy_(part);
-    } else {
-      x.index_copy_(dim, index(x), part);
+  /// As many rows.
+  Tensor of_rows(const Tensor& x) const {
+    return part(x, -2);
+  }
+  void put_rows(const Tensor& x, const Tensor& rows) const {
+    if (!adjacent_) {
+      x.index_copy_(-2, index(x), rows);
     }
   }
 
  private:
+  Tensor part(const Tensor& x, int64_t dim) const {
+    return adjacent_ ? x.narrow(dim, which_.empty() ? 0 : which_.front(), size()) : x.index_select(dim, index(x));
+  }
   Tensor index(const Tensor& x) const {
     auto result = at::empty({size()}, x.options().dtype(at::kLong));
     std::copy(which_.begin(), which_.end(), result.mutable_data_ptr<int64_t>());
@@ -170,29 +197,52 @@ template <typename real_t>
 Tensor norm_bounds(const Tensor& gV) {
   const auto count = gV.size(0);
   const auto n = gV.size(-1);
-  const auto norms = at::empty({2, count, n}, gV.options().dtype(c10::CppTypeToScalarType<real_t>::value));
-  auto* data = norms.template mutable_data_ptr<real_t>();
+  const auto bytes = n * n * gV.element_size();
+  // Of rows, as the threads that gV was filled by have them in their caches.
+  const auto parts = std::clamp<int64_t>(bytes >> 17, 1, 16);
+  const auto rows = (n + parts - 1) / parts;
+  const auto options = gV.options().dtype(c10::CppTypeToScalarType<real_t>::value);
+  const auto sums = at::empty({2, count, parts, n}, options);
+  const auto norms = at::empty({count, n}, options);
+  auto* sum = sums.template mutable_data_ptr<real_t>();
+  auto* largest = sum + count * parts * n;
   const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-  constexpr int64_t columns = 128;
-  for_each_part(count, (n + columns - 1) / columns, columns * n, [&](int64_t i, int64_t begin, int64_t end) {
-    const auto last = std::min(n, end * columns);
-    auto* to = data + i * n;
-    kernel.norm_bounds(matrices<real_t>(gV, i), n, gV.is_complex(), begin * columns, last, to, to + count * n);
+  // Reading takes little beside what else is done with an entry.
+  for_each_part(count, parts, bytes / parts / 16, [&](int64_t i, int64_t begin, int64_t end) {
+    for (auto part = begin; part < end; ++part) {
+      const auto at = (i * parts + part) * n;
+      const auto row = std::min(n, part * rows);
+      const auto row_end = std::min(n, row + rows);
+      kernel.column_sums(matrices<real_t>(gV, i), n, gV.is_complex(), row, row_end, sum + at, largest + at);
+    }
   });
-  return norms[0];
+  for (int64_t i = 0; i < count; ++i) {
+    const auto at = i * parts * n;
+    auto* to = norms.template mutable_data_ptr<real_t>() + i * n;
+    kernel.norm_bounds(sum + at, largest + at, parts, n, gV.is_complex(), to);
+  }
+  return norms;
 }
 
 /// The columns that a cotangent has anything in, of any matrix of the batch.
 template <typename real_t>
 std::vector<int64_t> used_columns(const Tensor& norms, const Tensor& gL) {
   const auto n = norms.size(-1);
+  const auto count = norms.size(0);
+  std::vector<bool> is_used(static_cast<size_t>(n));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto* of_gV = row<real_t>(norms, i, n);
+    const auto* of_gL = row<real_t>(gL, i, n);
+    for (int64_t j = 0; j < n; ++j) {
+      if (of_gV[j] != 0 || (of_gL != nullptr && of_gL[j] != 0)) {
+        is_used[static_cast<size_t>(j)] = true;
+      }
+    }
+  }
   std::vector<int64_t> used;
   for (int64_t j = 0; j < n; ++j) {
-    for (int64_t i = 0; i < norms.size(0); ++i) {
-      if (row<real_t>(norms, i, n)[j] != 0 || (gL.defined() && row<real_t>(gL, i, n)[j] != 0)) {
-        used.push_back(j);
-        break;
-      }
+    if (is_used[static_cast<size_t>(j)]) {
+      used.push_back(j);
     }
   }
   return used;
@@ -200,62 +250,47 @@ std::vector<int64_t> used_columns(const Tensor& norms, const Tensor& gL) {
 
 // --- the pass between the products ----------------------------------------------------------------------------------------------
 
-/// Entries of which only N itself tells whether they are rounding, of each matrix of a batch.
+/// Entries of one matrix of which only N itself tells whether they are rounding.
 template <typename scalar_t>
 class Undecided {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
+  static void note(void* undecided, int64_t i, int64_t j, real_t size) {
+    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size});
+  }
+
+  /// Calls drop(i, j) for those that are no more than `noise` N; `columns(i, j)` are the columns of the two matrices that an entry
+  /// belongs to.
+  template <typename ColumnsOf, typename Drop>
+  void decide(const Inputs& inputs, int64_t matrix, real_t noise, const ColumnsOf& columns, const Drop& drop) const {
+    if (entries_.empty()) {
+      return;
+    }
+    CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
+    magnitude.prepare(columns_of(columns, inputs.n));
+    for (const auto& entry : entries_) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      // NaN and Inf are never noise: comparisons with NaN fail.
+      if (entry.size < std::numeric_limits<real_t>::infinity() &&
+          (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
+           entry.size <= noise * magnitude(first, second))) {
+        drop(entry.i, entry.j);
+      }
+    }
+  }
+
+ private:
   struct Entry {
     int64_t i;
     int64_t j;
     real_t size;
   };
-  using Entries = std::vector<Entry>;
 
-  explicit Undecided(int64_t count) : entries_(static_cast<size_t>(count)) {}
-
-  static void note(void* context, int64_t i, int64_t j, real_t size) {
-    static_cast<Entries*>(context)->push_back({i, j, size});
-  }
-
-  /// From several threads.
-  void add(int64_t matrix, const Entries& entries) {
-    if (!entries.empty()) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      auto& all = entries_[static_cast<size_t>(matrix)];
-      all.insert(all.end(), entries.begin(), entries.end());
-    }
-  }
-
-  /// Calls drop(matrix, i, j) for those that are no more than `noise` N; `columns(entry)` are the columns of the two matrices that
-  /// an entry belongs to.
-  template <typename ColumnsOf, typename Drop>
-  void decide(const Inputs& inputs, real_t noise, const ColumnsOf& columns, const Drop& drop) const {
-    for_each_matrix(static_cast<int64_t>(entries_.size()), inputs.n, [&](int64_t matrix) {
-      const auto& entries = entries_[static_cast<size_t>(matrix)];
-      if (entries.empty()) {
-        return;
-      }
-      CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-      magnitude.prepare(columns_of(entries, columns, inputs.n));
-      for (const auto& entry : entries) {
-        const auto [first, second] = columns(entry.i, entry.j);
-        // NaN and Inf are never noise: comparisons with NaN fail.
-        if (entry.size < std::numeric_limits<real_t>::infinity() &&
-            (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
-             entry.size <= noise * magnitude(first, second))) {
-          drop(matrix, entry.i, entry.j);
-        }
-      }
-    });
-  }
-
- private:
   template <typename ColumnsOf>
-  static std::vector<int64_t> columns_of(const Entries& entries, const ColumnsOf& columns, int64_t n) {
+  std::vector<int64_t> columns_of(const ColumnsOf& columns, int64_t n) const {
     std::vector<bool> asked(static_cast<size_t>(n));
-    for (const auto& entry : entries) {
+    for (const auto& entry : entries_) {
       const auto [first, second] = columns(entry.i, entry.j);
       asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
     }
@@ -268,8 +303,7 @@ class Undecided {
     return all;
   }
 
-  std::vector<Entries> entries_;
-  std::mutex mutex_;
+  std::vector<Entry> entries_;
 };
 
 /// W = V^H gV, or the given columns of it, turned into diag(g_lambda) + F o S, in place; rows without a column into twice that.
@@ -290,30 +324,50 @@ class Division {
         norms_(rule.gates() ? of_columns(norms) : Tensor()) {}
 
   void run(const Tensor& W) const {
+    const auto pairs = pairs_of_pass(k_);
     if (all_) {
-      divide(W);
+      for_each_part(
+          inputs_.count,
+          pairs.size(),
+          k_ * k_ / pairs.size(),
+          [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
       return;
     }
-    const auto square = columns_.of(W, -2).contiguous();
-    divide(square);
-    divide_rows(W);
-    columns_.put(W, -2, square);
+    const auto n = inputs_.n;
+    const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
+    for (int64_t i = 0; i < n; ++i) {
+      has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
+    }
+    // Rows that have a column are a square.
+    const auto squares = columns_.of_rows(W);
+    for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
+      auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
+      const auto to_pair = [&](int64_t i) {
+        return (i * pairs.size() + n - 1) / n;
+      };
+      divide(square, matrix, pairs, to_pair(begin), to_pair(end));
+      divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
+    });
+    columns_.put_rows(W, squares);
   }
 
  private:
   static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-  static constexpr auto parts = parts_of<scalar_t>;
 
   Tensor of_columns(const Tensor& x) const {
-    return all_ ? x : columns_.of(x, -1).contiguous();
+    return all_ ? x : columns_.of(x).contiguous();
   }
 
-  lanes::GapPass<real_t> pass(const Tensor& W, int64_t matrix, typename Undecided<scalar_t>::Entries& undecided) const {
+  scalar_t* entries(const Tensor& W, int64_t matrix) const {
+    return W.template mutable_data_ptr<scalar_t>() + matrix * inputs_.n * k_;
+  }
+
+  lanes::GapPass<real_t> pass(scalar_t* W, int64_t matrix, Undecided<scalar_t>& undecided) const {
     const auto* L = row<real_t>(inputs_.L, matrix, inputs_.n);
     return {
         k_,
-        parts == 2,
-        static_cast<real_t*>(W.mutable_data_ptr()) + matrix * W.size(-2) * k_ * parts,
+        parts_of<scalar_t> == 2,
+        reinterpret_cast<real_t*>(W),
         row<real_t>(eigenvalues_, matrix, k_),
         row<real_t>(cotangent_, matrix, k_),
         gap_rule_,
@@ -324,45 +378,31 @@ class Division {
         &undecided};
   }
 
-  void divide(const Tensor& square) const {
+  void divide(scalar_t* square, int64_t matrix, const BlockPairs& pairs, int64_t begin, int64_t end) const {
     const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-    Undecided<scalar_t> undecided(inputs_.count);
-    const auto tiles = (k_ + kernel.rows - 1) / kernel.rows;
-    for_each_part(inputs_.count, tiles, k_ * kernel.rows, [&](int64_t matrix, int64_t begin, int64_t end) {
-      typename Undecided<scalar_t>::Entries found;
-      kernel.divide(pass(square, matrix, found), begin, end);
-      undecided.add(matrix, found);
-    });
-    auto* entries = square.template mutable_data_ptr<scalar_t>();
+    Undecided<scalar_t> undecided;
+    const auto of_matrix = pass(square, matrix, undecided);
+    for (auto i = begin; i < end; ++i) {
+      kernel.divide(of_matrix, pairs[i]);
+    }
     undecided.decide(
         inputs_,
+        matrix,
         noise_,
         [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
-        [&](int64_t matrix, int64_t i, int64_t j) {
-          entries[(matrix * k_ + i) * k_ + j] = 0;
-          entries[(matrix * k_ + j) * k_ + i] = 0;
-        });
+        [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
   }
 
-  void divide_rows(const Tensor& W) const {
-    const auto n = inputs_.n;
-    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-    Undecided<scalar_t> undecided(inputs_.count);
-    const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
-    for (int64_t i = 0; i < n; ++i) {
-      has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
-    }
-    for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
-      typename Undecided<scalar_t>::Entries found;
-      kernel.divide_rows(pass(W, matrix, found), row<real_t>(inputs_.L, matrix, n), has_column.get(), begin, end);
-      undecided.add(matrix, found);
-    });
-    auto* entries = W.template mutable_data_ptr<scalar_t>();
+  void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
+    Undecided<scalar_t> undecided;
+    lanes::for_this_machine<lanes::GapPassKernel<real_t>>()
+        .divide_rows(pass(rows, matrix, undecided), row<real_t>(inputs_.L, matrix, inputs_.n), has_column, begin, end);
     undecided.decide(
         inputs_,
+        matrix,
         noise_,
         [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
-        [&](int64_t matrix, int64_t i, int64_t j) { entries[(matrix * n + i) * k_ + j] = 0; });
+        [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
   }
 
   const Inputs& inputs_;
@@ -375,6 +415,65 @@ class Division {
   Tensor cotangent_;
   Tensor norms_;
 };
+
+/// BLAS conjugates nothing that it does not transpose.
+Tensor conjugate(const Tensor& x) {
+  return x.is_complex() ? x.conj().resolve_conj() : x;
+}
+
+/// V^H X (n x k) to W.
+template <typename scalar_t>
+void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
+  const auto n = W.size(1);
+  const auto k = W.size(2);
+  // The conjugate of V^T conj(X).
+  const auto conj_X = conjugate(X);
+  auto* to = W.template mutable_data_ptr<scalar_t>();
+  for_each_row_block(W.size(0), n, [&](int64_t i, int64_t begin, int64_t end) {
+    auto* rows = to + (i * n + begin) * k;
+    const auto V_T = transposed(as_it_lies<scalar_t>(V, i));
+    multiply(end - begin, k, n, part_of(V_T, begin, 0), as_it_lies<scalar_t>(conj_X, i), rows, k);
+    if constexpr (parts_of<scalar_t> == 2) {
+      std::transform(rows, rows + (end - begin) * k, rows, [](scalar_t z) { return std::conj(z); });
+    }
+  });
+}
+
+/// V inner V^H from what `Division` makes of columns of it, B (n x k), and those of V, U: it is the Hermitian part of V B U^H.
+template <typename scalar_t>
+Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
+  using real_t = typename RealOf<scalar_t>::type;
+  const auto count = B.size(0);
+  const auto n = B.size(1);
+  const auto k = B.size(2);
+  const auto VB = at::empty(B.sizes(), B.options());
+  auto* to_VB = VB.template mutable_data_ptr<scalar_t>();
+  for_each_row_block(count, n, [&](int64_t i, int64_t begin, int64_t end) {
+    const auto V_i = as_it_lies<scalar_t>(V, i);
+    multiply(end - begin, k, n, part_of(V_i, begin, 0), as_it_lies<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
+  });
+  const auto conj_U = conjugate(U);
+  auto result = at::empty({count, n, n}, B.options());
+  auto* to = result.template mutable_data_ptr<scalar_t>();
+  const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
+  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute them.
+  const BlockPairs pairs(n, n < 512 ? 64 : 128);
+  for_each_product(count, pairs.size(), [&](int64_t i, int64_t pair) {
+    const auto [row, row_end, column, column_end] = pairs[pair];
+    const auto P = as_it_lies<scalar_t>(VB, i);
+    const auto U_H = transposed(as_it_lies<scalar_t>(conj_U, i));
+    auto* X = to + i * n * n;
+    const auto block = [&, k](int64_t at, int64_t at_end, int64_t from, int64_t from_end) {
+      multiply(at_end - at, from_end - from, k, part_of(P, at, 0), part_of(U_H, 0, from), X + at * n + from, n);
+    };
+    block(row, row_end, column, column_end);
+    if (row != column) {
+      block(column, column_end, row, row_end);
+    }
+    kernel.make_hermitian(reinterpret_cast<real_t*>(X), n, parts_of<scalar_t> == 2, false, pairs[pair]);
+  });
+  return result;
+}
 
 /// Of a batch (count, n, n).
 Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
@@ -418,11 +517,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     if (k == n) {
       product_into(W, V.mH(), gV);
     } else {
-      const auto used_gV = columns.of(gV, -1);
-      for_each_row_block(inputs.count, n, [&](int64_t i, int64_t begin, int64_t end) {
-        auto rows = W[i].slice(0, begin, end);
-        at::mm_out(rows, V[i].mH().slice(0, begin, end), used_gV[i]);
-      });
+      products_with_columns<scalar_t>(V, columns.of(gV), W);
     }
     const auto* entries = W.template const_data_ptr<scalar_t>();
     judge_all([&](int64_t matrix) {
@@ -438,14 +533,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
       hermitian_product(product(V, W), V, result);
       return;
     }
-    // V inner V^H is the Hermitian part of V B V_used^H, B the used columns, those entries twice that have no partner among them.
-    result = at::empty({inputs.count, n, n}, V.options());
-    const auto used_V = columns.of(V, -1);
-    for_each_row_block(inputs.count, n, [&](int64_t i, int64_t begin, int64_t end) {
-      auto rows = result[i].slice(0, begin, end);
-      at::mm_out(rows, at::mm(V[i].slice(0, begin, end), W[i]), used_V[i].mH());
-    });
-    make_hermitian(result, /*from_lower=*/false);
+    result = product_of_columns<scalar_t>(V, columns.of(V), W);
   });
   act_on(gravest.verdict());
   return result;

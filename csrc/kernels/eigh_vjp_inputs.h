@@ -52,15 +52,16 @@ struct Inputs {
 
   /// Some of the matrices, with one batch dimension.
   Inputs piece(int64_t begin, int64_t end) const {
+    const auto size = end - begin;
     const auto vectors = [&](const at::Tensor& x) {
-      return x.defined() ? x.view({count, n}).slice(0, begin, end) : x;
+      return x.defined() ? x.as_strided({size, n}, {n, 1}, x.storage_offset() + begin * n) : x;
     };
     const auto square = [&](const at::Tensor& x) {
       if (!x.defined()) {
         return x;
       }
-      const auto all = x.is_contiguous() ? x.view({count, n, n}) : x.mT().view({count, n, n}).mT();
-      return all.slice(0, begin, end);
+      const bool by_rows = x.is_contiguous();
+      return x.as_strided({size, n, n}, {n * n, by_rows ? n : 1, by_rows ? 1 : n}, x.storage_offset() + begin * n * n);
     };
     return {vectors(gL), square(gV), vectors(L), square(V)};
   }

@@ -6,6 +6,7 @@
 #include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/judge.h"
+#include "kernels/sequential_blas.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
@@ -18,7 +19,7 @@
 #include <type_traits>
 
 // LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
-// LibTorch may do without. MKL's function returns the number that was set before.
+// LibTorch may do without.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] void ssyevd_(
@@ -73,7 +74,6 @@ extern "C" {
     int*,
     const int*,
     int*);
-[[gnu::weak]] int MKL_Set_Num_Threads_Local(int);
 }
 // NOLINTEND(bugprone-reserved-identifier)
 
@@ -82,22 +82,6 @@ namespace {
 
 using at::Tensor;
 using lanes::EighFindings;
-
-/// Within it, MKL uses no threads of its own in this thread.
-class SequentialLapack {
- public:
-  SequentialLapack() : before_(MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(1) : 0) {}
-  SequentialLapack(const SequentialLapack&) = delete;
-  SequentialLapack& operator=(const SequentialLapack&) = delete;
-  ~SequentialLapack() {
-    if (MKL_Set_Num_Threads_Local != nullptr) {
-      MKL_Set_Num_Threads_Local(before_);
-    }
-  }
-
- private:
-  int before_;
-};
 
 /// Sizes of workspaces, in entries; -1 asks for them.
 struct Workspace {
@@ -290,7 +274,7 @@ std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper
     auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
     auto* to = results.template eigenvectors_or_null<scalar_t>();
     interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
-      const SequentialLapack sequential;
+      const SequentialBlas sequential;
       std::optional<Solver<scalar_t>> solver;
       for (auto i = begin; i < end; ++i) {
         auto* vectors = to == nullptr ? nullptr : to + i * n * n;

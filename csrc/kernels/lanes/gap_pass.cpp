@@ -3,6 +3,7 @@
 #include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/tile_pairs.h"
 
+#include <limits>
 #include <type_traits>
 
 // Compiled once for each instruction set. The formulas are those of derivatives/gaps.h.
@@ -15,9 +16,14 @@ template <typename T>
 class Divide {
  public:
   explicit Divide(const GapPass<T>& pass)
-      : pass_(pass), inverse_gap_(pass.rule, Vec<T>(pass.largest), tolerances::negligible<T>) {}
+      : inverse_gap_(pass.rule, Vec<T>(pass.largest), tolerances::negligible<T>),
+        inverse_scale_(Vec<T>(T(1)) / inverse_gap_.scale),
+        pass_(pass),
+        // Beyond, the inverse of the scale overflows.
+        is_tiny_(any<T>(inverse_gap_.scale < Vec<T>(4 * std::numeric_limits<T>::min()))) {}
 
-  /// F_ij S_ij of row i (-1 - i for one that has no diagonal), whose eigenvalue is `here`, and `count` columns from `column` on, of W_ij and conj(W_ji).
+  /// F_ij S_ij of row i (-1 - i for one that has no diagonal), whose eigenvalue is `here`, and `count` columns from `column` on,
+  /// of W_ij and conj(W_ji).
   template <typename E>
   SPECTRALGRAD_INLINE E
   operator()(int64_t i, const Vec<T>& here, int64_t column, int count, const E& upper, const E& lower) const {
@@ -32,7 +38,7 @@ class Divide {
       S = where_entry(negation<T>(dropped), S);
     }
     const auto gap = load_along<T, false>(pass_.eigenvalues + column, count) - here;
-    const auto F = inverse_gap_(gap / inverse_gap_.scale);
+    const auto F = inverse_gap_(over_scale(gap));
     return over_scale(scale(S, F));
   }
 
@@ -46,7 +52,7 @@ class Divide {
   static constexpr bool is_complex_entry = !std::is_same_v<E, Vec<T>>;
 
   SPECTRALGRAD_INLINE Vec<T> over_scale(const Vec<T>& x) const {
-    return x / inverse_gap_.scale;
+    return is_tiny_ ? x / inverse_gap_.scale : x * inverse_scale_;
   }
   SPECTRALGRAD_INLINE Complex<T> over_scale(const Complex<T>& z) const {
     return {over_scale(z.re), over_scale(z.im)};
@@ -65,9 +71,11 @@ class Divide {
     }
   }
 
-  const GapPass<T>& pass_;
   derivatives::InverseGap<Arithmetic<T>> inverse_gap_;
+  Vec<T> inverse_scale_;
   Vec<T> norm_of_row_{T(0)};
+  const GapPass<T>& pass_;
+  bool is_tiny_;
 };
 
 /// `x` with `value` for one of its numbers.
@@ -80,13 +88,12 @@ SPECTRALGRAD_INLINE Vec<T> put(const Vec<T>& x, int lane, T value) {
 }
 
 template <typename T, bool is_complex>
-void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
+void divide_of(const GapPass<T>& pass, const BlockPair& blocks) {
   Divide<T> divide(pass);
-  for_tile_pairs<T, is_complex>(
+  for_tile_pairs<T, is_complex, false>(
       pass.W,
       pass.n,
-      begin,
-      end,
+      blocks,
       [&](int64_t i, int64_t column, int count, const Entry<T, is_complex>& upper, const Entry<T, is_complex>& lower) {
         divide.set_norm_of_row(i);
         auto divided = divide(i, Vec<T>(pass.eigenvalues[i]), column, count, upper, lower);
@@ -104,8 +111,8 @@ void divide_of(const GapPass<T>& pass, int64_t begin, int64_t end) {
 }
 
 template <typename T>
-void divide(const GapPass<T>& pass, int64_t begin, int64_t end) {
-  pass.is_complex ? divide_of<T, true>(pass, begin, end) : divide_of<T, false>(pass, begin, end);
+void divide(const GapPass<T>& pass, const BlockPair& blocks) {
+  pass.is_complex ? divide_of<T, true>(pass, blocks) : divide_of<T, false>(pass, blocks);
 }
 
 template <typename T, bool is_complex>
@@ -146,70 +153,99 @@ void divide_rows(
                   : divide_rows_of<T, false>(pass, eigenvalues_of_rows, has_column, begin, end);
 }
 
-template <typename T, bool is_complex>
-void norm_bounds_of(const Matrices<T>& X, int64_t n, int64_t begin, int64_t end, T* norms, T* memory) {
+/// For `panel` registers of columns, from `column` on, of a matrix row by row.
+template <typename T, bool is_complex, int panel>
+SPECTRALGRAD_INLINE void column_sums_of_panel(
+    const Matrices<T>& X,
+    int64_t column,
+    int count,
+    int64_t begin,
+    int64_t end,
+    T* sums,
+    T* largest) {
   constexpr int L = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;
-  // What `low_size` may lack.
-  const Vec<T> root(low_size_factor<T, is_complex>);
+  Vec<T> sum[panel];
+  Vec<T> most[panel];
+  for (int i = 0; i < panel; ++i) {
+    sum[i] = most[i] = Vec<T>(T(0));
+  }
+  for (auto row = begin; row < end; ++row) {
+    const T* entries = X.data + (row * X.down + column) * parts;
+    for (int i = 0; i < panel; ++i) {
+      const auto size = low_size(load_along<T, is_complex>(entries + i * L * parts, count));
+      sum[i] = sum[i] + size;
+      most[i] = larger(most[i], size);
+    }
+  }
+  for (int i = 0; i < panel; ++i) {
+    store_along<T>(sums + column + i * L, sum[i], count);
+    store_along<T>(largest + column + i * L, most[i], count);
+  }
+}
+
+template <typename T, bool is_complex>
+void column_sums_of(const Matrices<T>& X, int64_t n, int64_t begin, int64_t end, T* sums, T* largest) {
+  constexpr int L = lane_count<T>;
+  constexpr int parts = is_complex ? 2 : 1;
   const auto count_from = [](int64_t at, int64_t all) {
     return static_cast<int>(all - at < L ? all - at : L);
   };
-  // Hoelder's inequality, without squares that may overflow.
-  const auto bound = [&](const Vec<T>& sum, const Vec<T>& largest) {
-    return root * sum.sqrt() * largest.sqrt();
-  };
-  const Vec<T> zero(T(0));
-  if (X.right != 1) {
-    for (auto column = begin; column < end; ++column) {
-      auto sum = zero;
-      auto largest = zero;
-      for (int64_t row = 0; row < n; row += L) {
-        const auto size = low_size(load_along<T, is_complex>(X.data + (column * n + row) * parts, count_from(row, n)));
-        sum = sum + size;
-        largest = larger(largest, size);
-      }
-      T sums[L];
-      T each[L];
-      store(sums, sum);
-      store(each, largest);
-      T total = sums[0];
-      T most = each[0];
-      for (int lane = 1; lane < L; ++lane) {
-        total += sums[lane];
-        most = most < each[lane] ? each[lane] : most;
-      }
-      bound(Vec<T>(total), Vec<T>(most)).store(norms + column, 1);
+  if (X.right == 1) {
+    constexpr int panel = 8;
+    int64_t column = 0;
+    for (; column + panel * L <= n; column += panel * L) {
+      column_sums_of_panel<T, is_complex, panel>(X, column, L, begin, end, sums, largest);
+    }
+    for (; column < n; column += L) {
+      column_sums_of_panel<T, is_complex, 1>(X, column, count_from(column, n), begin, end, sums, largest);
     }
     return;
   }
-  constexpr int64_t rows_at_once = 8;
-  for (int64_t first = 0; first < n; first += rows_at_once) {
-    const auto last = first + rows_at_once < n ? first + rows_at_once : n;
-    for (auto column = begin; column < end; column += L) {
-      const int count = count_from(column, end);
-      auto sum = first == 0 ? zero : load_along<T, false>(norms + column, count);
-      auto largest = first == 0 ? zero : load_along<T, false>(memory + column, count);
-      for (auto row = first; row < last; ++row) {
-        const auto size = low_size(load_along<T, is_complex>(X.data + (row * n + column) * parts, count));
-        sum = sum + size;
-        largest = larger(largest, size);
-      }
-      store_along<T>(norms + column, sum, count);
-      store_along<T>(memory + column, largest, count);
+  for (int64_t column = 0; column < n; ++column) {
+    Vec<T> sum(T(0));
+    Vec<T> most(T(0));
+    for (auto row = begin; row < end; row += L) {
+      const auto size = low_size(
+          load_along<T, is_complex>(X.data + (column * X.right + row) * parts, count_from(row, end)));
+      sum = sum + size;
+      most = larger(most, size);
     }
-  }
-  for (auto column = begin; column < end; column += L) {
-    const int count = count_from(column, end);
-    const auto sum = load_along<T, false>(norms + column, count);
-    store_along<T>(norms + column, bound(sum, load_along<T, false>(memory + column, count)), count);
+    T each_sum[L];
+    T each[L];
+    store(each_sum, sum);
+    store(each, most);
+    for (int lane = 1; lane < L; ++lane) {
+      each_sum[0] += each_sum[lane];
+      each[0] = each[0] < each[lane] ? each[lane] : each[0];
+    }
+    sums[column] = each_sum[0];
+    largest[column] = each[0];
   }
 }
 
 template <typename T>
-void norm_bounds(const Matrices<T>& X, int64_t n, bool is_complex, int64_t begin, int64_t end, T* norms, T* memory) {
-  is_complex ? norm_bounds_of<T, true>(X, n, begin, end, norms, memory)
-             : norm_bounds_of<T, false>(X, n, begin, end, norms, memory);
+void column_sums(const Matrices<T>& X, int64_t n, bool is_complex, int64_t begin, int64_t end, T* sums, T* largest) {
+  is_complex ? column_sums_of<T, true>(X, n, begin, end, sums, largest)
+             : column_sums_of<T, false>(X, n, begin, end, sums, largest);
+}
+
+template <typename T>
+void norm_bounds(const T* sums, const T* largest, int64_t parts, int64_t n, bool is_complex, T* norms) {
+  constexpr int L = lane_count<T>;
+  // What `low_size` may lack.
+  const Vec<T> root(is_complex ? low_size_factor<T, true> : low_size_factor<T, false>);
+  for (int64_t column = 0; column < n; column += L) {
+    const int count = static_cast<int>(n - column < L ? n - column : L);
+    Vec<T> sum(T(0));
+    Vec<T> most(T(0));
+    for (int64_t part = 0; part < parts; ++part) {
+      sum = sum + load_along<T, false>(sums + part * n + column, count);
+      most = larger(most, load_along<T, false>(largest + part * n + column, count));
+    }
+    // Hoelder's inequality, without squares that may overflow.
+    store_along<T>(norms + column, root * sum.sqrt() * most.sqrt(), count);
+  }
 }
 
 template <typename T>
@@ -227,7 +263,30 @@ T modulus(T re, T im) {
   return large == 0 ? T(0) : large * static_cast<T>(__builtin_sqrt(1 + ratio * ratio));
 }
 
-/// Row by row, so that whatever the order of the matrix both sides are read and written one after the other.
+template <typename T, bool is_complex>
+void column_sizes_of(
+    const Matrices<T>& X,
+    const int64_t* columns,
+    int64_t count,
+    T* const* sizes,
+    int64_t begin,
+    int64_t end) {
+  constexpr int parts = is_complex ? 2 : 1;
+  // Rows far apart fall on the same few places of a cache.
+  const int64_t rows_at_once = X.down == 1 ? end - begin : 16;
+  for (auto first = begin; first < end; first += rows_at_once) {
+    const auto rows = first + rows_at_once < end ? rows_at_once : end - first;
+    for (int64_t c = 0; c < count; ++c) {
+      const T* from = X.data + (first * X.down + columns[c] * X.right) * parts;
+      T* const to = sizes[c] + first;
+      for (int64_t i = 0; i < rows; ++i) {
+        const T* z = from + i * X.down * parts;
+        to[i] = is_complex ? modulus(z[0], z[1]) : absolute(z[0]);
+      }
+    }
+  }
+}
+
 template <typename T>
 void column_sizes(
     const Matrices<T>& X,
@@ -237,17 +296,8 @@ void column_sizes(
     T* const* sizes,
     int64_t begin,
     int64_t end) {
-  constexpr int64_t rows_at_once = 64;
-  for (auto first = begin; first < end; first += rows_at_once) {
-    const auto last = first + rows_at_once < end ? first + rows_at_once : end;
-    for (int64_t c = 0; c < count; ++c) {
-      for (auto row = first; row < last; ++row) {
-        const auto at = row * X.down + columns[c] * X.right;
-        const T* z = X.data + (is_complex ? 2 * at : at);
-        sizes[c][row] = is_complex ? modulus(z[0], z[1]) : absolute(z[0]);
-      }
-    }
-  }
+  is_complex ? column_sizes_of<T, true>(X, columns, count, sizes, begin, end)
+             : column_sizes_of<T, false>(X, columns, count, sizes, begin, end);
 }
 
 template <typename T>
@@ -264,35 +314,37 @@ T two_products(const T* a, const T* b, const T* c, const T* d, int64_t n) {
   }
   T sums[L];
   store(sums, sum);
-  T total = 0;
-  for (const auto x : sums) {
-    total += x;
+  for (int half = L / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) {
+      sums[lane] += sums[lane + half];
+    }
   }
-  return total;
+  return sums[0];
 }
 
-template <typename T, bool is_complex>
-void make_hermitian_of(T* X, int64_t n, bool from_lower, int64_t begin, int64_t end) {
+template <typename T, bool is_complex, bool from_upper>
+void make_hermitian_of(T* X, int64_t n, const BlockPair& blocks) {
   using E = Entry<T, is_complex>;
   const Vec<T> half(T(0.5));
-  for_tile_pairs<T, is_complex>(X, n, begin, end, [&](int64_t i, int64_t column, int, const E& upper, const E& lower) {
-    return from_lower && i / lane_count<T> != column / lane_count<T>
-        ? lower
-        : scale(add_scaled(lower, Vec<T>(T(1)), upper), half);
+  for_tile_pairs<T, is_complex, from_upper>(X, n, blocks, [&](int64_t, int64_t, int, const E& upper, const E& lower) {
+    return scale(add_scaled(lower, Vec<T>(T(1)), upper), half);
   });
 }
 
 template <typename T>
-void make_hermitian(T* X, int64_t n, bool is_complex, bool from_lower, int64_t begin, int64_t end) {
-  is_complex ? make_hermitian_of<T, true>(X, n, from_lower, begin, end)
-             : make_hermitian_of<T, false>(X, n, from_lower, begin, end);
+void make_hermitian(T* X, int64_t n, bool is_complex, bool from_upper, const BlockPair& blocks) {
+  if (is_complex) {
+    from_upper ? make_hermitian_of<T, true, true>(X, n, blocks) : make_hermitian_of<T, true, false>(X, n, blocks);
+  } else {
+    from_upper ? make_hermitian_of<T, false, true>(X, n, blocks) : make_hermitian_of<T, false, false>(X, n, blocks);
+  }
 }
 
 template <typename T>
 constexpr GapPassKernel<T> kernel{
-    lane_count<T>,
     divide<T>,
     divide_rows<T>,
+    column_sums<T>,
     norm_bounds<T>,
     column_sizes<T>,
     two_products<T>,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "derivatives/inverse_gap.h"
+#include "kernels/block_pairs.h"
 #include "kernels/lanes/capability.h"
 #include "kernels/lanes/matrices.h"
 
@@ -29,11 +30,8 @@ struct GapPass {
 
 template <typename T>
 struct GapPassKernel {
-  /// Rows of a tile: the unit of `divide` and `make_hermitian`.
-  int rows;
-  /// W (n x n) becomes diag(g_lambda) + F o S, S its skew-Hermitian part: rows from `begin` to `end`, in tiles, and the columns
-  /// below them.
-  void (*divide)(const GapPass<T>&, int64_t begin, int64_t end);
+  /// W (n x n) becomes diag(g_lambda) + F o S, S its skew-Hermitian part: a pair of blocks that begin at multiples of 16.
+  void (*divide)(const GapPass<T>&, const BlockPair&);
   /// For columns that are not all there are, rows of eigenvalues that have no column: twice F o S, the part across the diagonal
   /// being zero. Rows from `begin` to `end` of those that `has_column` does not have.
   void (*divide_rows)(
@@ -42,9 +40,11 @@ struct GapPassKernel {
       const bool* has_column,
       int64_t begin,
       int64_t end);
-  /// For columns from `begin` to `end` of an n x n matrix a number that is no less than its norm, and zero if it has none;
-  /// `memory` for n numbers.
-  void (*norm_bounds)(const Matrices<T>&, int64_t n, bool is_complex, int64_t begin, int64_t end, T* norms, T* memory);
+  /// Of the sizes of the entries of each column of an n x n matrix the sum and the largest, n each; rows from `begin` to `end`.
+  void (*column_sums)(const Matrices<T>&, int64_t n, bool is_complex, int64_t begin, int64_t end, T* sums, T* largest);
+  /// From those of `parts` parts of the rows, one after the other, a number for each column that is no less than its norm, and zero
+  /// if it has none.
+  void (*norm_bounds)(const T* sums, const T* largest, int64_t parts, int64_t n, bool is_complex, T* norms);
   /// The sizes of the entries of some columns of an n x n matrix, each column to a place of its own; rows from `begin` to `end`.
   void (*column_sizes)(
       const Matrices<T>&,
@@ -56,9 +56,9 @@ struct GapPassKernel {
       int64_t end);
   /// sum_k a_k b_k + c_k d_k
   T (*two_products)(const T* a, const T* b, const T* c, const T* d, int64_t n);
-  /// (X + X^H)/2, in place, of a matrix n x n, row by row; rows as for `divide`. `from_lower`: outside the tiles on the diagonal,
-  /// only what is below it is known.
-  void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_lower, int64_t begin, int64_t end);
+  /// (X + X^H)/2, in place, of a matrix n x n, row by row; blocks as for `divide`. `from_upper`: outside the tiles on the diagonal,
+  /// only what is above it is known.
+  void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_upper, const BlockPair&);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(GapPassKernel)
 };

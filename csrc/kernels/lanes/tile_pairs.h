@@ -1,6 +1,9 @@
 #pragma once
 
+#include "kernels/block_pairs.h"
 #include "kernels/lanes/exchange.h"
+
+#include <type_traits>
 
 // Passes over one large matrix that make something of each entry and the one across the diagonal: tile by tile, so that both are
 // read and written along the rows, with vectors along them.
@@ -58,46 +61,64 @@ SPECTRALGRAD_INLINE void adjoint(Complex<T> (&z)[lane_count<T>]) {
 }
 
 /// Replaces a matrix X (n x n, row by row) by the Hermitian one whose entries (i, j), from the diagonal to the right, are what
-/// `f(i, j, count, upper, lower)` makes of X_ij and conj(X_ji), for `count` columns from j on. Rows from `begin` to `end`, in
-/// units of a tile, whose partners are in the columns below them.
-template <typename T, bool is_complex, typename F>
-SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, int64_t begin, int64_t end, const F& f) {
+/// `f(i, j, count, upper, lower)` makes of X_ij and conj(X_ji), for `count` columns from j on: those of a pair of blocks.
+/// `from_upper`: outside the tiles on the diagonal, `lower` is X_ij.
+template <typename T, bool is_complex, bool from_upper, typename F>
+SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, const BlockPair& blocks, const F& f) {
   constexpr int W = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;
   using E = Entry<T, is_complex>;
   const auto count_from = [&](int64_t at) {
     return static_cast<int>(n - at < W ? n - at : W);
   };
-  for (auto row = begin * W; row < n && row < end * W; row += W) {
-    const int rows = count_from(row);
-    for (auto column = row; column < n; column += W) {
-      const int columns = count_from(column);
-      E upper[W];
-      E lower[W];
+  // Of whole tiles, loops of a known length: the entries stay in registers.
+  const auto pair = [&](int64_t row, int64_t column, auto whole) {
+    const int rows = whole ? W : count_from(row);
+    const int columns = whole ? W : count_from(column);
+    const bool on_diagonal = row == column;
+    const auto upper_row = [&](int r) {
+      return X + ((row + r) * n + column) * parts;
+    };
+    const auto lower_row = [&](int r) {
+      return X + ((column + r) * n + row) * parts;
+    };
+    E x[W];
+    if (!from_upper || on_diagonal) {
       for (int r = 0; r < W; ++r) {
-        upper[r] = lower[r] = zero_entry<T, is_complex>();
+        x[r] = r < columns ? load_along<T, is_complex>(lower_row(r), rows) : zero_entry<T, is_complex>();
       }
-      for (int r = 0; r < rows; ++r) {
-        upper[r] = load_along<T, is_complex>(X + ((row + r) * n + column) * parts, columns);
+      adjoint<T>(x);
+    }
+    // The next tile of these columns is rows further down, where no machine looks by itself.
+    const auto next = column + W;
+    for (int64_t r = next; r < blocks.column_end && r < next + W; ++r) {
+      __builtin_prefetch(X + (r * n + row) * parts, from_upper ? 1 : 0);
+    }
+    for (int r = 0; r < W; ++r) {
+      if (r < rows) {
+        const auto upper = load_along<T, is_complex>(upper_row(r), columns);
+        x[r] = f(row + r, column, columns, upper, from_upper && !on_diagonal ? upper : x[r]);
+        store_along<T>(upper_row(r), x[r], columns);
+      } else {
+        x[r] = zero_entry<T, is_complex>();
       }
-      for (int r = 0; r < columns; ++r) {
-        lower[r] = load_along<T, is_complex>(X + ((column + r) * n + row) * parts, rows);
-      }
-      // The next tile of these columns is rows further down, where no machine looks by itself.
-      const auto next = column + W;
-      for (int64_t r = next; r < n && r < next + W; ++r) {
-        __builtin_prefetch(X + (r * n + row) * parts);
-      }
-      adjoint<T>(lower);
-      for (int r = 0; r < rows; ++r) {
-        upper[r] = f(row + r, column, columns, upper[r], lower[r]);
-        store_along<T>(X + ((row + r) * n + column) * parts, upper[r], columns);
-      }
-      if (row != column) {
-        adjoint<T>(upper);
-        for (int r = 0; r < columns; ++r) {
-          store_along<T>(X + ((column + r) * n + row) * parts, upper[r], rows);
+    }
+    if (!on_diagonal) {
+      adjoint<T>(x);
+      for (int r = 0; r < W; ++r) {
+        if (r < columns) {
+          store_along<T>(lower_row(r), x[r], rows);
         }
+      }
+    }
+  };
+  for (auto row = blocks.row; row < blocks.row_end && row < n; row += W) {
+    for (auto column = row < blocks.column ? blocks.column : row; column < blocks.column_end && column < n;
+         column += W) {
+      if (n - column >= W) {
+        pair(row, column, std::true_type());
+      } else {
+        pair(row, column, std::false_type());
       }
     }
   }
