@@ -205,6 +205,29 @@ def test_layout_does_not_matter(layout: Callable[[Tensor], Tensor], dtype: torch
     assert relative_error(G, expected) <= 4 * eps(dtype)
 
 
+@pytest.mark.parametrize("used", [["low"], ["low", "high"]])
+@pytest.mark.parametrize("n", [130, 257])
+@pytest.mark.parametrize("dtype", ALL)
+def test_few_eigenvectors_of_a_large_matrix(dtype: torch.dtype, n: int, used: list[str], device: str) -> None:
+    """Against contour integrals, which choose no basis: one eigenvalue that is used is repeated eight times."""
+    few = n // 10
+    groups = {
+        "low": torch.cat([torch.ones(8), torch.linspace(1.2, 2, few - 8)]),
+        "rest": torch.linspace(5, 9, n - 2 * few),
+        "high": torch.linspace(12, 13, few),
+    }
+    columns = {"low": slice(0, few), "high": slice(n - few, n)}
+    circles = {"low": (0.2, 2.8), "high": (11.2, 13.8)}
+    A = torch.stack([with_spectrum(torch.cat(list(groups.values())).double(), dtype, seed) for seed in range(2)]).to(
+        device
+    )
+    M = random_hermitian(n, n, dtype=dtype, seed=3).to(device)
+    G = gradient(lambda L, V: sum(expectation(M, projector(V, columns[group])) for group in used), A)
+    for ours, matrix in zip(G, A, strict=True):
+        expected = sum(reference.resolvent_frechet(matrix, M, *circles[group], points=60) for group in used)
+        assert relative_error(ours, expected) <= 4 * n**0.5 * eps(dtype)
+
+
 @pytest.mark.parametrize("dtype", COMPLEX)
 def test_lazy_conjugate_is_conjugated(dtype: torch.dtype, device: str) -> None:
     A = distinct(4, dtype, seed=0).to(device)
