@@ -2,8 +2,7 @@
 
 #include "kernels/diagonal_eigh.h"
 #include "kernels/eigh_results.h"
-#include "kernels/interruptible.h"
-#include "kernels/scratch.h"
+#include "kernels/for_each_register.h"
 
 #include <ATen/Dispatch.h>
 
@@ -78,18 +77,15 @@ std::tuple<Tensor, Tensor, EighFindings> batch_eigh(const Tensor& A, bool upper,
         results.template eigenvectors_or_null<scalar_t>()};
     const auto workspace = kernel.workspace(batch.n, batch.is_complex, compute_eigenvectors);
     const int64_t lanes = kernel.lanes;
-    interruptible_parallel_for((results.count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
-      const Scratch<scalar_t> scratch(workspace);
+    for_each_register<scalar_t>(results.count, n, lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
       EighFindings findings;
       const auto decompose = [&](int64_t first, int64_t last) {
-        kernel.decompose(batch, first, last, scratch.data(), findings);
+        kernel.decompose(batch, first, last, memory, findings);
       };
-      const auto first = begin * lanes;
-      const auto last = std::min(results.count, end * lanes);
       if (batch.is_complex) {
-        decompose_unless_diagonal<c10::complex<scalar_t>>(results, upper, first, last, lanes, decompose);
+        decompose_unless_diagonal<c10::complex<scalar_t>>(results, upper, begin, end, lanes, decompose);
       } else {
-        decompose_unless_diagonal<scalar_t>(results, upper, first, last, lanes, decompose);
+        decompose_unless_diagonal<scalar_t>(results, upper, begin, end, lanes, decompose);
       }
       results.not_finite.found(findings.not_finite);
       results.not_converged.found(findings.not_converged);

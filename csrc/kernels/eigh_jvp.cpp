@@ -5,14 +5,12 @@
 #include "derivatives/tolerances.h"
 #include "kernels/batch_layout.h"
 #include "kernels/eigh_method.h"
-#include "kernels/interruptible.h"
+#include "kernels/for_each_register.h"
 #include "kernels/lanes/batch_eigh_jvp.h"
-#include "kernels/scratch.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty_like.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace spectralgrad::kernels {
@@ -48,10 +46,8 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
       !dV.is_contiguous()};
   const auto& kernel = lanes::for_this_machine<lanes::EighJvpKernel<scalar_t>>();
   const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-  const int64_t lanes = kernel.lanes;
-  interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch(workspace);
-    kernel.jvp(batch, begin * lanes, std::min(count, end * lanes), scratch.data());
+  for_each_register<scalar_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
+    kernel.jvp(batch, begin, end, memory);
   });
   return {std::move(dL), std::move(dV)};
 }

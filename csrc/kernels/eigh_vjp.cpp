@@ -5,15 +5,12 @@
 #include "kernels/eigh_method.h"
 #include "kernels/eigh_vjp_by_products.h"
 #include "kernels/eigh_vjp_inputs.h"
-#include "kernels/interruptible.h"
+#include "kernels/for_each_register.h"
 #include "kernels/lanes/batch_eigh_vjp.h"
-#include "kernels/scratch.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-
-#include <algorithm>
 
 namespace spectralgrad::kernels {
 namespace {
@@ -72,12 +69,8 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
          static_cast<real_t>(tolerances::same_eigenvalue * eps)},
         static_cast<real_t*>(result.mutable_data_ptr())};
     const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-    const int64_t lanes = kernel.lanes;
-    interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), [&](int64_t begin, int64_t end) {
-      const Scratch<real_t> scratch(workspace);
-      begin *= lanes;
-      end = std::min(count, end * lanes);
-      kernel.vjp(batch, begin, end, scratch.data());
+    for_each_register<real_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, real_t* memory) {
+      kernel.vjp(batch, begin, end, memory);
       for (auto i = begin; judged && i < end; ++i) {
         if (batch.suspicion.found[i]) {
           gravest.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i)), i);

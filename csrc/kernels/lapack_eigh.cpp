@@ -18,62 +18,48 @@
 #include <optional>
 #include <type_traits>
 
+namespace {
+
+template <typename real_t>
+using Syevd = void(
+    const char* jobz,
+    const char* uplo,
+    const int* n,
+    real_t* A,
+    const int* lda,
+    real_t* w,
+    real_t* work,
+    const int* lwork,
+    int* iwork,
+    const int* liwork,
+    int* info);
+
+template <typename real_t>
+using Heevd = void(
+    const char* jobz,
+    const char* uplo,
+    const int* n,
+    c10::complex<real_t>* A,
+    const int* lda,
+    real_t* w,
+    c10::complex<real_t>* work,
+    const int* lwork,
+    real_t* rwork,
+    const int* lrwork,
+    int* iwork,
+    const int* liwork,
+    int* info);
+
+} // namespace
+
 // LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
 // LibTorch may do without.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-[[gnu::weak]] void ssyevd_(
-    const char*,
-    const char*,
-    const int*,
-    float*,
-    const int*,
-    float*,
-    float*,
-    const int*,
-    int*,
-    const int*,
-    int*);
-[[gnu::weak]] void dsyevd_(
-    const char*,
-    const char*,
-    const int*,
-    double*,
-    const int*,
-    double*,
-    double*,
-    const int*,
-    int*,
-    const int*,
-    int*);
-[[gnu::weak]] void cheevd_(
-    const char*,
-    const char*,
-    const int*,
-    void*,
-    const int*,
-    float*,
-    void*,
-    const int*,
-    float*,
-    const int*,
-    int*,
-    const int*,
-    int*);
-[[gnu::weak]] void zheevd_(
-    const char*,
-    const char*,
-    const int*,
-    void*,
-    const int*,
-    double*,
-    void*,
-    const int*,
-    double*,
-    const int*,
-    int*,
-    const int*,
-    int*);
+[[gnu::weak]] Syevd<float> ssyevd_;
+[[gnu::weak]] Syevd<double> dsyevd_;
+[[gnu::weak]] Heevd<float> cheevd_;
+[[gnu::weak]] Heevd<double> zheevd_;
 }
 // NOLINTEND(bugprone-reserved-identifier)
 
@@ -90,54 +76,37 @@ struct Workspace {
   int integer = -1;
 };
 
-int syevd(char job, char uplo, int n, float* A, float* w, float* work, float*, int* integers, const Workspace& size) {
-  int info = 0;
-  ssyevd_(&job, &uplo, &n, A, &n, w, work, &size.work, integers, &size.integer, &info);
-  return info;
+Syevd<float>* solver_of(float /*unused*/) {
+  return ssyevd_;
+}
+Syevd<double>* solver_of(double /*unused*/) {
+  return dsyevd_;
+}
+Heevd<float>* solver_of(c10::complex<float> /*unused*/) {
+  return cheevd_;
+}
+Heevd<double>* solver_of(c10::complex<double> /*unused*/) {
+  return zheevd_;
 }
 
+template <typename scalar_t, typename real_t>
 int syevd(
     char job,
     char uplo,
     int n,
-    double* A,
-    double* w,
-    double* work,
-    double*,
+    scalar_t* A,
+    real_t* w,
+    scalar_t* work,
+    real_t* reals,
     int* integers,
     const Workspace& size) {
+  auto* const solve = solver_of(scalar_t());
   int info = 0;
-  dsyevd_(&job, &uplo, &n, A, &n, w, work, &size.work, integers, &size.integer, &info);
-  return info;
-}
-
-int syevd(
-    char job,
-    char uplo,
-    int n,
-    c10::complex<float>* A,
-    float* w,
-    c10::complex<float>* work,
-    float* reals,
-    int* integers,
-    const Workspace& size) {
-  int info = 0;
-  cheevd_(&job, &uplo, &n, A, &n, w, work, &size.work, reals, &size.real, integers, &size.integer, &info);
-  return info;
-}
-
-int syevd(
-    char job,
-    char uplo,
-    int n,
-    c10::complex<double>* A,
-    double* w,
-    c10::complex<double>* work,
-    double* reals,
-    int* integers,
-    const Workspace& size) {
-  int info = 0;
-  zheevd_(&job, &uplo, &n, A, &n, w, work, &size.work, reals, &size.real, integers, &size.integer, &info);
+  if constexpr (std::is_same_v<scalar_t, real_t>) {
+    solve(&job, &uplo, &n, A, &n, w, work, &size.work, integers, &size.integer, &info);
+  } else {
+    solve(&job, &uplo, &n, A, &n, w, work, &size.work, reals, &size.real, integers, &size.integer, &info);
+  }
   return info;
 }
 
@@ -153,7 +122,7 @@ class Solver {
     scalar_t work{};
     real_t reals{};
     int integers = 0;
-    syevd(job_, 'L', n_, static_cast<scalar_t*>(nullptr), nullptr, &work, &reals, &integers, size_);
+    syevd<scalar_t, real_t>(job_, 'L', n_, nullptr, nullptr, &work, &reals, &integers, size_);
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
     // In one piece, every part at the same alignment for every matrix: what LAPACK rounds depends on it.
     int64_t bytes = 0;

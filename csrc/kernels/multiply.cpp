@@ -4,65 +4,33 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 
+namespace {
+
+template <typename scalar_t>
+using Gemm = void(
+    const char* transa,
+    const char* transb,
+    const int* m,
+    const int* n,
+    const int* k,
+    const scalar_t* alpha,
+    const scalar_t* A,
+    const int* lda,
+    const scalar_t* B,
+    const int* ldb,
+    const scalar_t* beta,
+    scalar_t* C,
+    const int* ldc);
+
+} // namespace
+
 // BLAS as LibTorch carries it. Weak, since another build of LibTorch may do without.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-[[gnu::weak]] void sgemm_(
-    const char*,
-    const char*,
-    const int*,
-    const int*,
-    const int*,
-    const float*,
-    const float*,
-    const int*,
-    const float*,
-    const int*,
-    const float*,
-    float*,
-    const int*);
-[[gnu::weak]] void dgemm_(
-    const char*,
-    const char*,
-    const int*,
-    const int*,
-    const int*,
-    const double*,
-    const double*,
-    const int*,
-    const double*,
-    const int*,
-    const double*,
-    double*,
-    const int*);
-[[gnu::weak]] void cgemm_(
-    const char*,
-    const char*,
-    const int*,
-    const int*,
-    const int*,
-    const c10::complex<float>*,
-    const c10::complex<float>*,
-    const int*,
-    const c10::complex<float>*,
-    const int*,
-    const c10::complex<float>*,
-    c10::complex<float>*,
-    const int*);
-[[gnu::weak]] void zgemm_(
-    const char*,
-    const char*,
-    const int*,
-    const int*,
-    const int*,
-    const c10::complex<double>*,
-    const c10::complex<double>*,
-    const int*,
-    const c10::complex<double>*,
-    const int*,
-    const c10::complex<double>*,
-    c10::complex<double>*,
-    const int*);
+[[gnu::weak]] Gemm<float> sgemm_;
+[[gnu::weak]] Gemm<double> dgemm_;
+[[gnu::weak]] Gemm<c10::complex<float>> cgemm_;
+[[gnu::weak]] Gemm<c10::complex<double>> zgemm_;
 }
 // NOLINTEND(bugprone-reserved-identifier)
 
@@ -71,73 +39,18 @@ namespace {
 
 using lanes::Matrices;
 
-bool blas_is_there() {
-  return sgemm_ != nullptr && dgemm_ != nullptr && cgemm_ != nullptr && zgemm_ != nullptr;
+// Null if there is none.
+Gemm<float>* gemm_of(float /*unused*/) {
+  return sgemm_;
 }
-
-void gemm(
-    char a,
-    char b,
-    int m,
-    int n,
-    int k,
-    const float* A,
-    int row_of_A,
-    const float* B,
-    int row_of_B,
-    float* C,
-    int row_of_C) {
-  const float one = 1;
-  const float zero = 0;
-  sgemm_(&a, &b, &m, &n, &k, &one, A, &row_of_A, B, &row_of_B, &zero, C, &row_of_C);
+Gemm<double>* gemm_of(double /*unused*/) {
+  return dgemm_;
 }
-void gemm(
-    char a,
-    char b,
-    int m,
-    int n,
-    int k,
-    const double* A,
-    int row_of_A,
-    const double* B,
-    int row_of_B,
-    double* C,
-    int row_of_C) {
-  const double one = 1;
-  const double zero = 0;
-  dgemm_(&a, &b, &m, &n, &k, &one, A, &row_of_A, B, &row_of_B, &zero, C, &row_of_C);
+Gemm<c10::complex<float>>* gemm_of(c10::complex<float> /*unused*/) {
+  return cgemm_;
 }
-void gemm(
-    char a,
-    char b,
-    int m,
-    int n,
-    int k,
-    const c10::complex<float>* A,
-    int row_of_A,
-    const c10::complex<float>* B,
-    int row_of_B,
-    c10::complex<float>* C,
-    int row_of_C) {
-  const c10::complex<float> one = 1;
-  const c10::complex<float> zero = 0;
-  cgemm_(&a, &b, &m, &n, &k, &one, A, &row_of_A, B, &row_of_B, &zero, C, &row_of_C);
-}
-void gemm(
-    char a,
-    char b,
-    int m,
-    int n,
-    int k,
-    const c10::complex<double>* A,
-    int row_of_A,
-    const c10::complex<double>* B,
-    int row_of_B,
-    c10::complex<double>* C,
-    int row_of_C) {
-  const c10::complex<double> one = 1;
-  const c10::complex<double> zero = 0;
-  zgemm_(&a, &b, &m, &n, &k, &one, A, &row_of_A, B, &row_of_B, &zero, C, &row_of_C);
+Gemm<c10::complex<double>>* gemm_of(c10::complex<double> /*unused*/) {
+  return zgemm_;
 }
 
 template <typename scalar_t>
@@ -161,8 +74,9 @@ void multiply(
     const Matrices<scalar_t>& B,
     scalar_t* C,
     int64_t row_of_C) {
+  auto* const gemm = gemm_of(scalar_t());
   // BLAS takes no empty ones.
-  if (!blas_is_there() || m == 0 || n == 0 || k == 0) {
+  if (gemm == nullptr || m == 0 || n == 0 || k == 0) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});
     at::mm_out(result, as_tensor(m, k, A), as_tensor(k, n, B));
@@ -171,14 +85,21 @@ void multiply(
   const auto operation = [](const Matrices<scalar_t>& x) {
     return x.right == 1 ? 'N' : 'T';
   };
-  const auto row = [](const Matrices<scalar_t>& x) {
+  const auto leading = [](const Matrices<scalar_t>& x) {
     return static_cast<int>(x.right == 1 ? x.down : x.right);
   };
-  const auto size = [](int64_t x) {
-    return static_cast<int>(x);
-  };
-  // C^T = B^T A^T, column by column.
-  gemm(operation(B), operation(A), size(n), size(m), size(k), B.data, row(B), A.data, row(A), C, size(row_of_C));
+  // C^T = B^T A^T.
+  const char of_A = operation(A);
+  const char of_B = operation(B);
+  const int rows = static_cast<int>(n);
+  const int columns = static_cast<int>(m);
+  const int inner = static_cast<int>(k);
+  const int ldb = leading(B);
+  const int lda = leading(A);
+  const int ldc = static_cast<int>(row_of_C);
+  const scalar_t one(1);
+  const scalar_t zero(0);
+  gemm(&of_B, &of_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
 }
 
 #define INSTANTIATE(scalar_t) \

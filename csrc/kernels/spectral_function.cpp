@@ -4,9 +4,8 @@
 #include "derivatives/tolerances.h"
 #include "kernels/batch_layout.h"
 #include "kernels/eigh_method.h"
-#include "kernels/interruptible.h"
+#include "kernels/for_each_register.h"
 #include "kernels/lanes/batch_spectral_function.h"
-#include "kernels/scratch.h"
 
 #include <spectralgrad/checks.h>
 
@@ -59,10 +58,8 @@ Tensor in_lanes(
         static_cast<scalar_t>(tolerances::gauge(dtype)),
         static_cast<scalar_t*>(result.mutable_data_ptr())};
     const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-    const int64_t lanes = kernel.lanes;
-    interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 8), [&](int64_t begin, int64_t end) {
-      const Scratch<scalar_t> scratch(workspace);
-      kernel.apply(batch, begin * lanes, std::min(count, end * lanes), scratch.data());
+    for_each_register<scalar_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
+      kernel.apply(batch, begin, end, memory);
     });
   });
   if (lost.defined()) {

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <vector>
 #include <tuple>
 
 namespace spectralgrad::testing {
@@ -244,6 +245,28 @@ TEST_F(ParallelKernels, GradientsFromSeveralThreads) {
       };
       const auto expected = compute();
       at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+    }
+  }
+}
+
+// Products of few columns, adjacent and not, and of all.
+TEST_F(ParallelKernels, GradientsOfLargeMatrices) {
+  for (const auto dtype : dtypes) {
+    for (const int64_t n : {130, 200}) {
+      const auto A = random_hermitian({2, n, n}, dtype);
+      const auto M = random_hermitian({n, n}, dtype);
+      for (const auto& columns : {std::vector<int64_t>{0, 1, 2}, {3, n / 2, n - 1}, {}}) {
+        const auto compute = [&] {
+          const auto X = A.detach().requires_grad_();
+          const auto V = std::get<1>(eigh(X));
+          const auto used = columns.empty() ? V : V.index_select(-1, at::tensor(columns));
+          const auto weights = at::arange(used.size(-1), at::TensorOptions(c10::toRealValueType(dtype)));
+          return gradient((pairing_of_columns(used, at::matmul(M, used)) * weights).sum(), X);
+        };
+        const auto expected = compute();
+        EXPECT_TRUE(same(expected, expected.mH())) << dtype << " " << n;
+        at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+      }
     }
   }
 }

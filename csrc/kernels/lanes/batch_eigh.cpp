@@ -2,6 +2,7 @@
 #include "kernels/lanes/exchange.h"
 #include "kernels/lanes/implicit_ql.h"
 #include "kernels/lanes/jacobi.h"
+#include "kernels/lanes/memory.h"
 #include "kernels/lanes/sturm.h"
 #include "kernels/lanes/tridiagonal.h"
 
@@ -171,29 +172,24 @@ class Workspace {
     return groups * (each + 2 * n * W + SturmSequence<T>::numbers(n));
   }
 
-  Workspace(T* memory, int n, bool vectors) {
+  Workspace(Memory<T> memory, int n, bool vectors) {
     constexpr int64_t W = lane_count<T>;
     const int64_t matrix = static_cast<int64_t>(n) * row(n);
-    const auto take = [&](int64_t count) {
-      T* taken = memory;
-      memory += count;
-      return taken;
-    };
     for (int g = 0; g < groups; ++g) {
       group[g] = {
           n,
           row(n),
-          take(matrix),
-          vectors ? take(matrix) : nullptr,
-          take(2 * n * W),
-          take(n * G::entry),
-          take(2 * n * G::entry)};
-      rotations[g] = {vectors ? take(Rotations<T>::numbers(n)) : nullptr, n};
+          memory.take(matrix),
+          vectors ? memory.take(matrix) : nullptr,
+          memory.take(2 * n * W),
+          memory.take(n * G::entry),
+          memory.take(2 * n * G::entry)};
+      rotations[g] = {vectors ? memory.take(Rotations<T>::numbers(n)) : nullptr, n};
       columns[g] = {group[g].Q, group[g].row, n * G::parts};
-      sequence[g] = {n, take(SturmSequence<T>::numbers(n))};
+      sequence[g] = {n, memory.take(SturmSequence<T>::numbers(n))};
     }
-    d = take(groups * n * W);
-    e = take(groups * n * W);
+    d = memory.take(groups * n * W);
+    e = memory.take(groups * n * W);
   }
 
   G group[groups];
@@ -280,7 +276,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
   const int n = batch.n;
   const bool vectors = batch.eigenvectors != nullptr;
   const Vec<T> zero(T(0));
-  const Workspace<T, is_complex, groups> workspace(memory, n, vectors);
+  const Workspace<T, is_complex, groups> workspace(Memory<T>(memory), n, vectors);
   Members members[groups];
   Vec<T> size[groups];
   Vec<T> from[groups];

@@ -22,18 +22,12 @@ class Jvp {
     return static_cast<int64_t>(n) * (n | 1) * 3 * entry + static_cast<int64_t>(n) * 2 * W;
   }
 
-  Jvp(const EighJvpBatch<T>& batch, T* memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
-    const int64_t row = static_cast<int64_t>(n_ | 1) * entry;
-    const auto take = [&](int64_t count) {
-      T* taken = memory;
-      memory += count;
-      return taken;
-    };
-    V_ = {take(n_ * row), row, entry};
-    X_ = {take(n_ * row), row, entry};
-    product_ = {take(n_ * row), row, entry};
-    eigenvalues_ = take(static_cast<int64_t>(n_) * W);
-    tangents_ = take(static_cast<int64_t>(n_) * W);
+  Jvp(const EighJvpBatch<T>& batch, Memory<T> memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
+    V_ = memory.matrix(n_, entry);
+    X_ = memory.matrix(n_, entry);
+    product_ = memory.matrix(n_, entry);
+    eigenvalues_ = memory.row(n_);
+    tangents_ = memory.row(n_);
   }
 
   void run(const Members& members) {

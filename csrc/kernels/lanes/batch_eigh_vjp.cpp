@@ -32,25 +32,16 @@ class Vjp {
     return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 3 * W;
   }
 
-  Vjp(const EighVjpBatch<T>& batch, T* memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
-    const int64_t row = (n_ | 1);
-    const auto take = [&](int64_t count) {
-      T* taken = memory;
-      memory += count;
-      return taken;
-    };
-    const auto matrix = [&](int numbers) {
-      return View<T>{take(n_ * row * numbers), row * numbers, numbers};
-    };
-    V_ = matrix(entry);
-    gV_ = matrix(entry);
-    W_ = matrix(entry);
-    product_ = matrix(entry);
-    V_sizes_ = matrix(W);
-    gV_sizes_ = matrix(W);
-    eigenvalues_ = take(static_cast<int64_t>(n_) * W);
-    cotangents_ = take(static_cast<int64_t>(n_) * W);
-    norms_ = take(static_cast<int64_t>(n_) * W);
+  Vjp(const EighVjpBatch<T>& batch, Memory<T> memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
+    V_ = memory.matrix(n_, entry);
+    gV_ = memory.matrix(n_, entry);
+    W_ = memory.matrix(n_, entry);
+    product_ = memory.matrix(n_, entry);
+    V_sizes_ = memory.matrix(n_, W);
+    gV_sizes_ = memory.matrix(n_, W);
+    eigenvalues_ = memory.row(n_);
+    cotangents_ = memory.row(n_);
+    norms_ = memory.row(n_);
   }
 
   void run(const Members& members) {

@@ -63,24 +63,15 @@ class SpectralFunction {
     return static_cast<int64_t>(n) * (n | 1) * (4 * entry + W) + static_cast<int64_t>(n) * 2 * W;
   }
 
-  SpectralFunction(const SpectralFunctionBatch<T>& batch, T* memory)
+  SpectralFunction(const SpectralFunctionBatch<T>& batch, Memory<T> memory)
       : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
-    const int64_t row = (n_ | 1);
-    const auto take = [&](int64_t count) {
-      T* taken = memory;
-      memory += count;
-      return taken;
-    };
-    const auto matrix = [&](int numbers) {
-      return View<T>{take(n_ * row * numbers), row * numbers, numbers};
-    };
-    V_ = matrix(entry);
-    E_ = matrix(entry);
-    X_ = matrix(entry);
-    product_ = matrix(entry);
-    differences_ = matrix(W);
-    eigenvalues_ = take(static_cast<int64_t>(n_) * W);
-    of_one_ = take(static_cast<int64_t>(n_) * W);
+    V_ = memory.matrix(n_, entry);
+    E_ = memory.matrix(n_, entry);
+    X_ = memory.matrix(n_, entry);
+    product_ = memory.matrix(n_, entry);
+    differences_ = memory.matrix(n_, W);
+    eigenvalues_ = memory.row(n_);
+    of_one_ = memory.row(n_);
   }
 
   void run(const Members& members) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/lanes/exchange.h"
+#include "kernels/lanes/memory.h"
 
 #include <cstdint>
 
@@ -11,7 +12,7 @@ namespace spectralgrad::kernels::lanes::inline CPU_CAPABILITY {
 template <template <typename, bool, int> class Pass, typename T, bool is_complex, int known_n, typename Batch>
 void run_pass_of(const Batch& batch, int64_t begin, int64_t end, T* memory) {
   constexpr int W = lane_count<T>;
-  Pass<T, is_complex, known_n> pass(batch, memory);
+  Pass<T, is_complex, known_n> pass(batch, Memory<T>(memory));
   for (auto first = begin; first < end; first += W) {
     pass.run({first, static_cast<int>(end - first < W ? end - first : W)});
   }
