@@ -16,8 +16,8 @@
 #include <optional>
 #include <string_view>
 #include <thread>
-#include <vector>
 #include <tuple>
+#include <vector>
 
 namespace spectralgrad::testing {
 namespace {
