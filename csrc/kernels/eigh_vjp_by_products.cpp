@@ -1,27 +1,24 @@
 #include "kernels/eigh_vjp_by_products.h"
 
-#include "derivatives/gaps.h"
-#include "derivatives/tolerances.h"
 #include "kernels/block_pairs.h"
+#include "kernels/gap_division.h"
 #include "kernels/interruptible.h"
 #include "kernels/lanes/gap_pass.h"
 #include "kernels/multiply.h"
+#include "kernels/parallel_parts.h"
 #include "kernels/sequential_blas.h"
+#include "kernels/used_columns.h"
 
 #include <spectralgrad/checks.h>
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <limits>
-#include <memory>
-#include <mutex>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -30,33 +27,6 @@ namespace spectralgrad::kernels {
 namespace {
 
 using at::Tensor;
-
-constexpr int64_t entries_per_task = 1 << 12;
-
-template <typename F>
-void for_each_matrix(int64_t count, int64_t n, const F& f) {
-  at::parallel_for(0, count, entries_per_task / (n * n) + 1, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end; ++i) {
-      f(i);
-    }
-  });
-}
-
-/// Calls f(matrix, begin, end) for all of `units` units of each matrix, `entries` entries each.
-template <typename F>
-void for_each_part(int64_t count, int64_t units, int64_t entries, const F& f) {
-  at::parallel_for(0, count * units, entries_per_task / entries + 1, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end;) {
-      const auto matrix = i / units;
-      const auto first = i % units;
-      const auto last = std::min(units, first + end - i);
-      f(matrix, first, last);
-      i += last - first;
-    }
-  });
-}
-
-// --- products of batches (count, n, m) ----------------------------------------------------------------------------------------
 
 Tensor product(const Tensor& a, const Tensor& b) {
   // Of one pair every thread takes its part.
@@ -98,11 +68,6 @@ void for_each_row_block(int64_t count, int64_t n, const F& f) {
   });
 }
 
-/// Of an n x n matrix that takes one pass: of small ones too there is something for each of a few threads.
-BlockPairs pairs_of_pass(int64_t n) {
-  return {n, std::clamp<int64_t>(n / 8, 16, 128) / 16 * 16};
-}
-
 /// (X + X^H)/2, or with `from_upper` the Hermitian matrix that has X's upper triangle, in place.
 void make_hermitian(const Tensor& X, bool from_upper) {
   const auto n = X.size(-1);
@@ -138,284 +103,6 @@ void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   make_hermitian(result, /*from_upper=*/true);
 }
 
-// --- columns ------------------------------------------------------------------------------------------------------------------
-
-/// Some of n columns.
-class Columns {
- public:
-  Columns(std::vector<int64_t> which, int64_t n)
-      : which_(std::move(which)),
-        place_(static_cast<size_t>(n), -1),
-        adjacent_(which_.empty() || which_.back() - which_.front() + 1 == size()) {
-    for (int64_t i = 0; i < size(); ++i) {
-      place_[static_cast<size_t>(which_[static_cast<size_t>(i)])] = i;
-    }
-  }
-
-  int64_t size() const {
-    return static_cast<int64_t>(which_.size());
-  }
-  int64_t operator[](int64_t i) const {
-    return which_[static_cast<size_t>(i)];
-  }
-  /// Where among them a column is, or -1.
-  int64_t place(int64_t column) const {
-    return place_[static_cast<size_t>(column)];
-  }
-
-  /// Of a tensor that has all columns: a view if they are adjacent.
-  Tensor of(const Tensor& x) const {
-    return part(x, -1);
-  }
-  /// As many rows.
-  Tensor of_rows(const Tensor& x) const {
-    return part(x, -2);
-  }
-  void put_rows(const Tensor& x, const Tensor& rows) const {
-    if (!adjacent_) {
-      x.index_copy_(-2, index(x), rows);
-    }
-  }
-
- private:
-  Tensor part(const Tensor& x, int64_t dim) const {
-    return adjacent_ ? x.narrow(dim, which_.empty() ? 0 : which_.front(), size()) : x.index_select(dim, index(x));
-  }
-  Tensor index(const Tensor& x) const {
-    auto result = at::empty({size()}, x.options().dtype(at::kLong));
-    std::copy(which_.begin(), which_.end(), result.mutable_data_ptr<int64_t>());
-    return result;
-  }
-
-  std::vector<int64_t> which_;
-  std::vector<int64_t> place_;
-  bool adjacent_;
-};
-
-/// Bounds of the norms of gV's columns (count, n), zero for those that have none.
-template <typename real_t>
-Tensor norm_bounds(const Tensor& gV) {
-  const auto count = gV.size(0);
-  const auto n = gV.size(-1);
-  const auto bytes = n * n * gV.element_size();
-  // Of rows, as the threads that gV was filled by have them in their caches.
-  const auto parts = std::clamp<int64_t>(bytes >> 17, 1, 16);
-  const auto rows = (n + parts - 1) / parts;
-  const auto options = gV.options().dtype(c10::CppTypeToScalarType<real_t>::value);
-  const auto sums = at::empty({2, count, parts, n}, options);
-  const auto norms = at::empty({count, n}, options);
-  auto* sum = sums.template mutable_data_ptr<real_t>();
-  auto* largest = sum + count * parts * n;
-  const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-  // Reading takes little beside what else is done with an entry.
-  for_each_part(count, parts, bytes / parts / 16, [&](int64_t i, int64_t begin, int64_t end) {
-    for (auto part = begin; part < end; ++part) {
-      const auto at = (i * parts + part) * n;
-      const auto row = std::min(n, part * rows);
-      const auto row_end = std::min(n, row + rows);
-      kernel.column_sums(matrices<real_t>(gV, i), n, gV.is_complex(), row, row_end, sum + at, largest + at);
-    }
-  });
-  for (int64_t i = 0; i < count; ++i) {
-    const auto at = i * parts * n;
-    auto* to = norms.template mutable_data_ptr<real_t>() + i * n;
-    kernel.norm_bounds(sum + at, largest + at, parts, n, gV.is_complex(), to);
-  }
-  return norms;
-}
-
-/// The columns that a cotangent has anything in, of any matrix of the batch.
-template <typename real_t>
-std::vector<int64_t> used_columns(const Tensor& norms, const Tensor& gL) {
-  const auto n = norms.size(-1);
-  const auto count = norms.size(0);
-  std::vector<bool> is_used(static_cast<size_t>(n));
-  for (int64_t i = 0; i < count; ++i) {
-    const auto* of_gV = row<real_t>(norms, i, n);
-    const auto* of_gL = row<real_t>(gL, i, n);
-    for (int64_t j = 0; j < n; ++j) {
-      if (of_gV[j] != 0 || (of_gL != nullptr && of_gL[j] != 0)) {
-        is_used[static_cast<size_t>(j)] = true;
-      }
-    }
-  }
-  std::vector<int64_t> used;
-  for (int64_t j = 0; j < n; ++j) {
-    if (is_used[static_cast<size_t>(j)]) {
-      used.push_back(j);
-    }
-  }
-  return used;
-}
-
-// --- the pass between the products ----------------------------------------------------------------------------------------------
-
-/// Entries of one matrix of which only N itself tells whether they are rounding.
-template <typename scalar_t>
-class Undecided {
- public:
-  using real_t = typename RealOf<scalar_t>::type;
-
-  static void note(void* undecided, int64_t i, int64_t j, real_t size) {
-    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size});
-  }
-
-  /// Calls drop(i, j) for those that are no more than `noise` N; `columns(i, j)` are the columns of the two matrices that an entry
-  /// belongs to.
-  template <typename ColumnsOf, typename Drop>
-  void decide(const Inputs& inputs, int64_t matrix, real_t noise, const ColumnsOf& columns, const Drop& drop) const {
-    if (entries_.empty()) {
-      return;
-    }
-    CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-    magnitude.prepare(columns_of(columns, inputs.n));
-    for (const auto& entry : entries_) {
-      const auto [first, second] = columns(entry.i, entry.j);
-      // NaN and Inf are never noise: comparisons with NaN fail.
-      if (entry.size < std::numeric_limits<real_t>::infinity() &&
-          (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
-           entry.size <= noise * magnitude(first, second))) {
-        drop(entry.i, entry.j);
-      }
-    }
-  }
-
- private:
-  struct Entry {
-    int64_t i;
-    int64_t j;
-    real_t size;
-  };
-
-  template <typename ColumnsOf>
-  std::vector<int64_t> columns_of(const ColumnsOf& columns, int64_t n) const {
-    std::vector<bool> asked(static_cast<size_t>(n));
-    for (const auto& entry : entries_) {
-      const auto [first, second] = columns(entry.i, entry.j);
-      asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
-    }
-    std::vector<int64_t> all;
-    for (int64_t i = 0; i < n; ++i) {
-      if (asked[static_cast<size_t>(i)]) {
-        all.push_back(i);
-      }
-    }
-    return all;
-  }
-
-  std::vector<Entry> entries_;
-};
-
-/// W = V^H gV, or the given columns of it, turned into diag(g_lambda) + F o S, in place; rows without a column into twice that.
-template <typename scalar_t>
-class Division {
- public:
-  using real_t = typename RealOf<scalar_t>::type;
-
-  Division(const Inputs& inputs, const Rule& rule, const Tensor& norms, const Columns& columns)
-      : inputs_(inputs),
-        gap_rule_(derivatives::gap_rule<real_t>(rule)),
-        noise_(rule.gates() ? static_cast<real_t>(rule.noise() * tolerances::eps(dtype)) : real_t(0)),
-        columns_(columns),
-        k_(columns.size()),
-        all_(k_ == inputs.n),
-        eigenvalues_(of_columns(inputs.L)),
-        cotangent_(inputs.gL.defined() ? of_columns(inputs.gL) : Tensor()),
-        norms_(rule.gates() ? of_columns(norms) : Tensor()) {}
-
-  void run(const Tensor& W) const {
-    const auto pairs = pairs_of_pass(k_);
-    if (all_) {
-      for_each_part(
-          inputs_.count,
-          pairs.size(),
-          k_ * k_ / pairs.size(),
-          [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
-      return;
-    }
-    const auto n = inputs_.n;
-    const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
-    for (int64_t i = 0; i < n; ++i) {
-      has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
-    }
-    // Rows that have a column are a square.
-    const auto squares = columns_.of_rows(W);
-    for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
-      auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
-      const auto to_pair = [&](int64_t i) {
-        return (i * pairs.size() + n - 1) / n;
-      };
-      divide(square, matrix, pairs, to_pair(begin), to_pair(end));
-      divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
-    });
-    columns_.put_rows(W, squares);
-  }
-
- private:
-  static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-
-  Tensor of_columns(const Tensor& x) const {
-    return all_ ? x : columns_.of(x).contiguous();
-  }
-
-  scalar_t* entries(const Tensor& W, int64_t matrix) const {
-    return W.template mutable_data_ptr<scalar_t>() + matrix * inputs_.n * k_;
-  }
-
-  lanes::GapPass<real_t> pass(scalar_t* W, int64_t matrix, Undecided<scalar_t>& undecided) const {
-    const auto* L = row<real_t>(inputs_.L, matrix, inputs_.n);
-    return {
-        k_,
-        parts_of<scalar_t> == 2,
-        reinterpret_cast<real_t*>(W),
-        row<real_t>(eigenvalues_, matrix, k_),
-        row<real_t>(cotangent_, matrix, k_),
-        gap_rule_,
-        std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
-        noise_,
-        row<real_t>(norms_, matrix, k_),
-        Undecided<scalar_t>::note,
-        &undecided};
-  }
-
-  void divide(scalar_t* square, int64_t matrix, const BlockPairs& pairs, int64_t begin, int64_t end) const {
-    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
-    Undecided<scalar_t> undecided;
-    const auto of_matrix = pass(square, matrix, undecided);
-    for (auto i = begin; i < end; ++i) {
-      kernel.divide(of_matrix, pairs[i]);
-    }
-    undecided.decide(
-        inputs_,
-        matrix,
-        noise_,
-        [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
-        [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
-  }
-
-  void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
-    Undecided<scalar_t> undecided;
-    lanes::for_this_machine<lanes::GapPassKernel<real_t>>()
-        .divide_rows(pass(rows, matrix, undecided), row<real_t>(inputs_.L, matrix, inputs_.n), has_column, begin, end);
-    undecided.decide(
-        inputs_,
-        matrix,
-        noise_,
-        [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
-        [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
-  }
-
-  const Inputs& inputs_;
-  derivatives::GapRule<real_t> gap_rule_;
-  real_t noise_;
-  const Columns& columns_;
-  int64_t k_;
-  bool all_;
-  Tensor eigenvalues_;
-  Tensor cotangent_;
-  Tensor norms_;
-};
-
 /// BLAS conjugates nothing that it does not transpose.
 Tensor conjugate(const Tensor& x) {
   return x.is_complex() ? x.conj().resolve_conj() : x;
@@ -439,7 +126,7 @@ void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
   });
 }
 
-/// V inner V^H from what `Division` makes of columns of it, B (n x k), and those of V, U: it is the Hermitian part of V B U^H.
+/// V inner V^H from what `GapDivision` makes of columns of it, B (n x k), and those of V, U: it is the Hermitian part of V B U^H.
 template <typename scalar_t>
 Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   using real_t = typename RealOf<scalar_t>::type;
@@ -506,6 +193,10 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     std::vector<int64_t> used;
     if (n >= worth_looking) {
       used = used_columns<real_t>(norms, inputs.gL);
+      if (used.empty()) {
+        result = at::zeros(V.sizes(), V.options());
+        return;
+      }
     }
     if (n < worth_looking || 2 * static_cast<int64_t>(used.size()) > n) {
       used.resize(static_cast<size_t>(n));
@@ -526,7 +217,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
         return place < 0 ? scalar_t(0) : of_matrix[i * k + place];
       };
     });
-    Division<scalar_t>(inputs, rule, norms, columns).run(W);
+    GapDivision<scalar_t>(inputs, rule, norms, columns).run(W);
     if (k == n) {
       // In the place of W, which costs no new memory.
       result = W;

@@ -75,8 +75,7 @@ void multiply(
     scalar_t* C,
     int64_t row_of_C) {
   auto* const gemm = gemm_of(scalar_t());
-  // BLAS takes no empty ones.
-  if (gemm == nullptr || m == 0 || n == 0 || k == 0) {
+  if (gemm == nullptr) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});
     at::mm_out(result, as_tensor(m, k, A), as_tensor(k, n, B));

@@ -113,6 +113,23 @@ TEST_P(EighVjp, KernelEqualsTensorCodeAtAnySize) {
 }
 
 // gV = V (D + T), T skew-Hermitian and little more than rounding where it is not zero: no bound of N decides about such entries.
+TEST_P(EighVjp, OfNothingIsNothing) {
+  const auto dtype = GetParam();
+  for (const int64_t n : {1, 2, 5, 33, 70, 127, 128, 200}) {
+    for (const int64_t count : {1, 3}) {
+      const auto V = std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype)));
+      const auto eigenvalues = at::arange(n, c10::toRealValueType(dtype)).expand({count, n});
+      const auto none = at::zeros_like(eigenvalues);
+      for (const auto& rule : {Rule::gated(), Rule::bare()}) {
+        for (const auto& gV : {Tensor(), at::zeros_like(V)}) {
+          EXPECT_TRUE(at::equal(eigh_vjp(none, gV, eigenvalues, V, rule), at::zeros_like(V))) << "n = " << n;
+        }
+        EXPECT_TRUE(at::equal(eigh_vjp({}, at::zeros_like(V), eigenvalues, V, rule), at::zeros_like(V))) << "n = " << n;
+      }
+    }
+  }
+}
+
 TEST_P(EighVjp, TellsSignalFromRoundingWhereBoundsDoNot) {
   at::manual_seed(2);
   const ChecksGuard guard(Checks::ignore);

@@ -1,0 +1,191 @@
+#pragma once
+
+#include "derivatives/gaps.h"
+#include "derivatives/tolerances.h"
+#include "kernels/block_pairs.h"
+#include "kernels/cotangent_magnitude.h"
+#include "kernels/eigh_vjp_inputs.h"
+#include "kernels/lanes/gap_pass.h"
+#include "kernels/parallel_parts.h"
+#include "kernels/used_columns.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+// What the vjp of eigh does between its products: dividing by gaps, of large matrices.
+namespace spectralgrad::kernels {
+
+/// Entries of one matrix of which only N itself tells whether they are rounding.
+template <typename scalar_t>
+class Undecided {
+ public:
+  using real_t = typename RealOf<scalar_t>::type;
+
+  static void note(void* undecided, int64_t i, int64_t j, real_t size) {
+    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size});
+  }
+
+  /// Calls drop(i, j) for those that are no more than `noise` N; `columns(i, j)` are the columns of the two matrices that an entry
+  /// belongs to.
+  template <typename ColumnsOf, typename Drop>
+  void decide(const Inputs& inputs, int64_t matrix, real_t noise, const ColumnsOf& columns, const Drop& drop) const {
+    if (entries_.empty()) {
+      return;
+    }
+    CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
+    magnitude.prepare(columns_of(columns, inputs.n));
+    for (const auto& entry : entries_) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      // NaN and Inf are never noise: comparisons with NaN fail.
+      if (entry.size < std::numeric_limits<real_t>::infinity() &&
+          (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
+           entry.size <= noise * magnitude(first, second))) {
+        drop(entry.i, entry.j);
+      }
+    }
+  }
+
+ private:
+  struct Entry {
+    int64_t i;
+    int64_t j;
+    real_t size;
+  };
+
+  template <typename ColumnsOf>
+  std::vector<int64_t> columns_of(const ColumnsOf& columns, int64_t n) const {
+    std::vector<bool> asked(static_cast<size_t>(n));
+    for (const auto& entry : entries_) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
+    }
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < n; ++i) {
+      if (asked[static_cast<size_t>(i)]) {
+        all.push_back(i);
+      }
+    }
+    return all;
+  }
+
+  std::vector<Entry> entries_;
+};
+
+/// W = V^H gV, or the given columns of it, turned into diag(g_lambda) + F o S, in place; rows without a column into twice that.
+template <typename scalar_t>
+class GapDivision {
+ public:
+  using real_t = typename RealOf<scalar_t>::type;
+
+  GapDivision(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const Columns& columns)
+      : inputs_(inputs),
+        gap_rule_(derivatives::gap_rule<real_t>(rule)),
+        noise_(rule.gates() ? static_cast<real_t>(rule.noise() * tolerances::eps(dtype)) : real_t(0)),
+        columns_(columns),
+        k_(columns.size()),
+        all_(k_ == inputs.n),
+        eigenvalues_(of_columns(inputs.L)),
+        cotangent_(inputs.gL.defined() ? of_columns(inputs.gL) : at::Tensor()),
+        norms_(rule.gates() ? of_columns(norms) : at::Tensor()) {}
+
+  void run(const at::Tensor& W) const {
+    const auto pairs = pairs_of_pass(k_);
+    if (all_) {
+      for_each_part(
+          inputs_.count,
+          pairs.size(),
+          k_ * k_ / pairs.size(),
+          [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
+      return;
+    }
+    const auto n = inputs_.n;
+    const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
+    for (int64_t i = 0; i < n; ++i) {
+      has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
+    }
+    // Rows that have a column are a square.
+    const auto squares = columns_.of_rows(W);
+    for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
+      auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
+      const auto to_pair = [&](int64_t i) {
+        return (i * pairs.size() + n - 1) / n;
+      };
+      divide(square, matrix, pairs, to_pair(begin), to_pair(end));
+      divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
+    });
+    columns_.put_rows(W, squares);
+  }
+
+ private:
+  static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+
+  at::Tensor of_columns(const at::Tensor& x) const {
+    return all_ ? x : columns_.of(x).contiguous();
+  }
+
+  scalar_t* entries(const at::Tensor& W, int64_t matrix) const {
+    return W.template mutable_data_ptr<scalar_t>() + matrix * inputs_.n * k_;
+  }
+
+  lanes::GapPass<real_t> pass(scalar_t* W, int64_t matrix, Undecided<scalar_t>& undecided) const {
+    const auto* L = row<real_t>(inputs_.L, matrix, inputs_.n);
+    return {
+        k_,
+        parts_of<scalar_t> == 2,
+        reinterpret_cast<real_t*>(W),
+        row<real_t>(eigenvalues_, matrix, k_),
+        row<real_t>(cotangent_, matrix, k_),
+        gap_rule_,
+        std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
+        noise_,
+        row<real_t>(norms_, matrix, k_),
+        Undecided<scalar_t>::note,
+        &undecided};
+  }
+
+  void divide(scalar_t* square, int64_t matrix, const BlockPairs& pairs, int64_t begin, int64_t end) const {
+    const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
+    Undecided<scalar_t> undecided;
+    const auto of_matrix = pass(square, matrix, undecided);
+    for (auto i = begin; i < end; ++i) {
+      kernel.divide(of_matrix, pairs[i]);
+    }
+    undecided.decide(
+        inputs_,
+        matrix,
+        noise_,
+        [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
+        [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
+  }
+
+  void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
+    Undecided<scalar_t> undecided;
+    lanes::for_this_machine<lanes::GapPassKernel<real_t>>()
+        .divide_rows(pass(rows, matrix, undecided), row<real_t>(inputs_.L, matrix, inputs_.n), has_column, begin, end);
+    undecided.decide(
+        inputs_,
+        matrix,
+        noise_,
+        [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
+        [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
+  }
+
+  const Inputs& inputs_;
+  derivatives::GapRule<real_t> gap_rule_;
+  real_t noise_;
+  const Columns& columns_;
+  int64_t k_;
+  bool all_;
+  at::Tensor eigenvalues_;
+  at::Tensor cotangent_;
+  at::Tensor norms_;
+};
+
+} // namespace spectralgrad::kernels
