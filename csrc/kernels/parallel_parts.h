@@ -22,18 +22,22 @@ void for_each_matrix(int64_t count, int64_t n, const F& f) {
   });
 }
 
-/// Calls f(matrix, begin, end) for all of `units` units of each matrix, `entries` entries each.
+/// Calls f(matrix, begin, end) for all of `units` units of each matrix, about `entries` entries each.
 template <typename F>
 void for_each_part(int64_t count, int64_t units, int64_t entries, const F& f) {
-  at::parallel_for(0, count * units, entries_per_task / entries + 1, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end;) {
-      const auto matrix = i / units;
-      const auto first = i % units;
-      const auto last = std::min(units, first + end - i);
-      f(matrix, first, last);
-      i += last - first;
-    }
-  });
+  at::parallel_for(
+      0,
+      count * units,
+      entries_per_task / std::max<int64_t>(entries, 1) + 1,
+      [&](int64_t begin, int64_t end) {
+        for (auto i = begin; i < end;) {
+          const auto matrix = i / units;
+          const auto first = i % units;
+          const auto last = std::min(units, first + end - i);
+          f(matrix, first, last);
+          i += last - first;
+        }
+      });
 }
 
 /// Of an n x n matrix that takes one pass: of small ones too there is something for each of a few threads.
