@@ -1,6 +1,7 @@
 #pragma once
 
 #include <spectralgrad/checks.h>
+#include <spectralgrad/rule.h>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -29,6 +30,19 @@ inline bool matches(const std::string& text, const std::string& pattern) {
   } catch (const Error& error) {                                                             \
     EXPECT_PRED2(::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
   }
+
+/// Each form of 1/gap that a kernel knows, with widths beside which gaps of about 1 are large and small.
+inline std::vector<Rule> rules_for_gaps() {
+  return {
+      Rule::gated(),
+      Rule::gated(0, 1e3),
+      Rule::split(),
+      Rule::lorentzian(1e-3),
+      Rule::lorentzian(10),
+      Rule::lorentzian(1e-3, true),
+      Rule::cutoff(1e-2),
+      Rule::cutoff(1e-2, true)};
+}
 
 class RecordingReporter : public GaugeReporter {
  public:

@@ -76,15 +76,7 @@ TEST_P(EighJvp, KernelEqualsTensorCode) {
                            at::kDouble)
                            .view({4, 5})
                            .to(real());
-  for (const auto& rule :
-       {Rule::gated(),
-        Rule::gated(0, 1e3),
-        Rule::split(),
-        Rule::lorentzian(1e-3),
-        Rule::lorentzian(10),
-        Rule::lorentzian(1e-3, true),
-        Rule::cutoff(1e-2),
-        Rule::cutoff(1e-2, true)}) {
+  for (const auto& rule : rules_for_gaps()) {
     const auto V = unitary(4, 5);
     const auto E = at::randn({4, 5, 5}, dtype());
     std::ostringstream what;
