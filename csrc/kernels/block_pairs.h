@@ -4,7 +4,7 @@
 
 namespace spectralgrad::kernels {
 
-/// A block of a matrix, above its diagonal or on it, and the one across: rows and columns up to an end.
+/// Blocks of a matrix, above its diagonal or on it, and those across: rows and columns up to an end.
 struct BlockPair {
   int64_t row;
   int64_t row_end;
@@ -18,21 +18,38 @@ class BlockPairs {
  public:
   BlockPairs(int64_t n, int64_t block) : n_(n), block_(block), blocks_((n + block - 1) / block) {}
 
+  /// All pairs of two blocks.
   int64_t size() const {
     return blocks_ * (blocks_ + 1) / 2;
   }
   BlockPair operator[](int64_t i) const {
-    // Of an even number of blocks, those of the first half have one pair more: two are opposite each other.
+    const auto with_one_more = blocks_ % 2 == 0 ? blocks_ / 2 : 0;
     const auto many = blocks_ / 2 + 1;
     const auto few = (blocks_ + 1) / 2;
-    const auto first_half = blocks_ % 2 == 0 ? blocks_ / 2 : 0;
-    const bool in_first = i < first_half * many;
-    const auto rest = i - first_half * many;
-    const auto one = in_first ? i / many : first_half + rest / few;
-    const auto other = (one + (in_first ? i % many : rest % few)) % blocks_;
+    const bool is_one = i < with_one_more * many;
+    const auto rest = i - with_one_more * many;
+    const auto one = is_one ? i / many : with_one_more + rest / few;
+    const auto other = (one + (is_one ? i % many : rest % few)) % blocks_;
     const auto row = (one < other ? one : other) * block_;
     const auto column = (one < other ? other : one) * block_;
     return {row, end(row), column, end(column)};
+  }
+
+  /// All block rows, the first with the last, and so on: the first half of an even number have one pair more, as two blocks are
+  /// opposite each other.
+  int64_t rows() const {
+    return blocks_;
+  }
+  /// Calls f(pair) for the pairs of a block row, in one piece as far as they are adjacent.
+  template <typename F>
+  void for_row(int64_t i, const F& f) const {
+    const auto one = i % 2 == 0 ? i / 2 : blocks_ - 1 - i / 2;
+    const auto last = one + blocks_ / 2 - (blocks_ % 2 == 0 && one >= blocks_ / 2 ? 1 : 0);
+    const auto row = one * block_;
+    f(BlockPair{row, end(row), row, last < blocks_ ? end(last * block_) : n_});
+    if (last >= blocks_) {
+      f(BlockPair{0, end((last - blocks_) * block_), row, end(row)});
+    }
   }
 
  private:

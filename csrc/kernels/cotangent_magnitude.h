@@ -85,7 +85,7 @@ class CotangentMagnitude {
 
   CotangentMagnitude(const at::Tensor& V, const at::Tensor& gV, int64_t matrix)
       : n_(V.size(-1)),
-        first_rows_(std::min(n_, std::max<int64_t>(64, n_ / 8))),
+        first_rows_(std::min(n_, std::max<int64_t>(32, n_ / 8))),
         V_(V, matrix, first_rows_),
         gV_(gV, matrix, first_rows_) {}
 

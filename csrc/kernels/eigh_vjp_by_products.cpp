@@ -144,20 +144,25 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<real_t>>();
   // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute them.
-  const BlockPairs pairs(n, n < 512 ? 64 : 128);
-  for_each_product(count, pairs.size(), [&](int64_t i, int64_t pair) {
-    const auto [row, row_end, column, column_end] = pairs[pair];
+  const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
+  const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
+  for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {
     const auto P = as_it_lies<scalar_t>(VB, i);
     const auto U_H = transposed(as_it_lies<scalar_t>(conj_U, i));
     auto* X = to + i * n * n;
-    const auto block = [&, k](int64_t at, int64_t at_end, int64_t from, int64_t from_end) {
-      multiply(at_end - at, from_end - from, k, part_of(P, at, 0), part_of(U_H, 0, from), X + at * n + from, n);
+    const auto product = [&, k](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+      const auto rows = part_of(P, row, 0);
+      multiply(row_end - row, column_end - column, k, rows, part_of(U_H, 0, column), X + row * n + column, n);
     };
-    block(row, row_end, column, column_end);
-    if (row != column) {
-      block(column, column_end, row, row_end);
-    }
-    kernel.make_hermitian(reinterpret_cast<real_t*>(X), n, parts_of<scalar_t> == 2, false, pairs[pair]);
+    pairs.for_row(part, [&](const BlockPair& pair) {
+      product(pair.row, pair.row_end, pair.column, pair.column_end);
+      // Across, without what is on the diagonal.
+      const auto below = std::max(pair.column, pair.row_end);
+      if (below < pair.column_end) {
+        product(below, pair.column_end, pair.row, pair.row_end);
+      }
+      kernel.make_hermitian(reinterpret_cast<real_t*>(X), n, parts_of<scalar_t> == 2, false, pair);
+    });
   });
   return result;
 }
