@@ -2,6 +2,7 @@
 
 #include "kernels/diagonal_eigh.h"
 #include "kernels/lanes/batch_eigh.h"
+#include "kernels/lanes/capability.h"
 #include "kernels/lapack_eigh.h"
 
 #include <ATen/Context.h>
@@ -21,10 +22,11 @@ constexpr int64_t always_in_lanes = 8;
 /// Time for a register full of matrices, in units of LAPACK's for one matrix on one thread.
 ///
 /// Measured on a Xeon with AVX-512, real and complex: with eigenvectors 1.1 and 1.4 for n = 16, 1.9 and 2.2 for n = 32, 3.5 and
-/// 3.7 ... 4.8 for n = 64; without 1.3, 1.7 and 2.2.
+/// 3.7 ... 4.8 for n = 64; without 1.3, 1.7 and 2.2. Registers of AVX2, half as wide, take 0.6 to 0.8 of that with eigenvectors.
 double time_in_lanes(int64_t n, bool is_complex, bool vectors) {
   const auto size = static_cast<double>(n);
-  return vectors ? size / (is_complex ? 11 : 14) : 1 + size / 45;
+  const double width = lanes::capability() == lanes::Capability::avx2 ? 0.75 : 1;
+  return vectors ? width * size / (is_complex ? 11 : 14) : 1 + size / 45;
 }
 
 /// Time for one matrix by LAPACK with its own threads, in the same units: Amdahl's law.
