@@ -2,6 +2,7 @@
 
 #include "kernels/lanes/entry.h"
 
+#include <limits>
 #include <numbers>
 
 // What the formulas shared with tensor code need to know of vectors, and sizes of entries.
@@ -21,6 +22,31 @@ struct Arithmetic {
   static SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
     return lanes::select<T>(mask, yes, no);
   }
+};
+
+/// Multiplies by 1/s, or, in lanes whose s is so small that this overflows, divides by s: each lane by itself, whatever its
+/// neighbours are.
+template <typename T>
+class OverScale {
+ public:
+  explicit SPECTRALGRAD_INLINE OverScale(const Vec<T>& scale)
+      : scale_(scale),
+        inverse_(Vec<T>(T(1)) / scale),
+        tiny_(scale < Vec<T>(4 * std::numeric_limits<T>::min())),
+        some_are_tiny_(any<T>(tiny_)) {}
+
+  SPECTRALGRAD_INLINE Vec<T> operator()(const Vec<T>& x) const {
+    return some_are_tiny_ ? select<T>(tiny_, x / scale_, x * inverse_) : x * inverse_;
+  }
+  SPECTRALGRAD_INLINE Complex<T> operator()(const Complex<T>& z) const {
+    return {(*this)(z.re), (*this)(z.im)};
+  }
+
+ private:
+  Vec<T> scale_;
+  Vec<T> inverse_;
+  Mask<T> tiny_;
+  bool some_are_tiny_;
 };
 
 /// |z| to within a factor of sqrt(2), from below, without a square that may underflow.

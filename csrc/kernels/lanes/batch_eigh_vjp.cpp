@@ -203,13 +203,7 @@ class Vjp {
     const Vec<T> zero(T(0));
     const Vec<T> half(T(0.5));
     const derivatives::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, tolerances::negligible<T>);
-    const auto inverse_scale = Vec<T>(T(1)) / inverse_gap.scale;
-    // Each lane by itself: whether its neighbours can be inverted is nothing to it.
-    const auto tiny = inverse_gap.scale < Vec<T>(4 * std::numeric_limits<T>::min());
-    const bool some_are_tiny = any<T>(tiny);
-    const auto over_scale = [&](const Vec<T>& x) {
-      return some_are_tiny ? select<T>(tiny, x / inverse_gap.scale, x * inverse_scale) : x * inverse_scale;
-    };
+    const OverScale<T> over_scale(inverse_gap.scale);
     const Vec<T> noise(batch_.noise);
     if (batch_.gates) {
       for (int i = 0; i < n_; ++i) {
@@ -235,12 +229,7 @@ class Vjp {
         }
         // The units at the end: their product alone may be out of range.
         const auto F = inverse_gap(over_scale(load(eigenvalues_ + j * W) - here));
-        auto divided = scale(scale(S, F), unit);
-        if constexpr (is_complex) {
-          divided = {over_scale(divided.re), over_scale(divided.im)};
-        } else {
-          divided = over_scale(divided);
-        }
+        const auto divided = over_scale(scale(scale(S, F), unit));
         store_entry(W_.at(i, j), divided);
         store_entry(W_.at(j, i), conj(divided));
       }

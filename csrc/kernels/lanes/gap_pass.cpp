@@ -3,7 +3,6 @@
 #include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/tile_pairs.h"
 
-#include <limits>
 #include <type_traits>
 
 // Compiled once for each instruction set. The formulas are those of derivatives/gaps.h.
@@ -17,10 +16,8 @@ class Divide {
  public:
   explicit Divide(const GapPass<T>& pass)
       : inverse_gap_(pass.rule, Vec<T>(pass.largest), tolerances::negligible<T>),
-        inverse_scale_(Vec<T>(T(1)) / inverse_gap_.scale),
-        pass_(pass),
-        // Beyond, the inverse of the scale overflows.
-        is_tiny_(any<T>(inverse_gap_.scale < Vec<T>(4 * std::numeric_limits<T>::min()))) {}
+        over_scale_(inverse_gap_.scale),
+        pass_(pass) {}
 
   /// F_ij S_ij of row i (-1 - i for one that has no diagonal), whose eigenvalue is `here`, and `count` columns from `column` on,
   /// of W_ij and conj(W_ji).
@@ -38,8 +35,8 @@ class Divide {
       S = where_entry(negation<T>(dropped), S);
     }
     const auto gap = load_along<T, false>(pass_.eigenvalues + column, count) - here;
-    const auto F = inverse_gap_(over_scale(gap));
-    return over_scale(scale(S, F));
+    const auto F = inverse_gap_(over_scale_(gap));
+    return over_scale_(scale(S, F));
   }
 
   /// That of a row is zero unless it is said.
@@ -50,13 +47,6 @@ class Divide {
  private:
   template <typename E>
   static constexpr bool is_complex_entry = !std::is_same_v<E, Vec<T>>;
-
-  SPECTRALGRAD_INLINE Vec<T> over_scale(const Vec<T>& x) const {
-    return is_tiny_ ? x / inverse_gap_.scale : x * inverse_scale_;
-  }
-  SPECTRALGRAD_INLINE Complex<T> over_scale(const Complex<T>& z) const {
-    return {over_scale(z.re), over_scale(z.im)};
-  }
 
   __attribute__((noinline)) void ask(int64_t i, int64_t column, int count, const Vec<T>& size, const Mask<T>& asked)
       const {
@@ -72,10 +62,9 @@ class Divide {
   }
 
   derivatives::InverseGap<Arithmetic<T>> inverse_gap_;
-  Vec<T> inverse_scale_;
+  OverScale<T> over_scale_;
   Vec<T> norm_of_row_{T(0)};
   const GapPass<T>& pass_;
-  bool is_tiny_;
 };
 
 /// `x` with `value` for one of its numbers.
