@@ -13,30 +13,13 @@ struct BlockPair {
 };
 
 /// Those of an n x n matrix, `block` rows and columns each: each block row with its half of the others, those that follow it in a
-/// circle, so that parts of as many pairs are as much work and those of a part share most of what they touch.
+/// circle, so that what a block row touches is mostly its own.
 class BlockPairs {
  public:
   BlockPairs(int64_t n, int64_t block) : n_(n), block_(block), blocks_((n + block - 1) / block) {}
 
-  /// All pairs of two blocks.
-  int64_t size() const {
-    return blocks_ * (blocks_ + 1) / 2;
-  }
-  BlockPair operator[](int64_t i) const {
-    const auto with_one_more = blocks_ % 2 == 0 ? blocks_ / 2 : 0;
-    const auto many = blocks_ / 2 + 1;
-    const auto few = (blocks_ + 1) / 2;
-    const bool is_one = i < with_one_more * many;
-    const auto rest = i - with_one_more * many;
-    const auto one = is_one ? i / many : with_one_more + rest / few;
-    const auto other = (one + (is_one ? i % many : rest % few)) % blocks_;
-    const auto row = (one < other ? one : other) * block_;
-    const auto column = (one < other ? other : one) * block_;
-    return {row, end(row), column, end(column)};
-  }
-
-  /// All block rows, the first with the last, and so on: the first half of an even number have one pair more, as two blocks are
-  /// opposite each other.
+  /// All block rows, the first with the last, and so on, so that as many are as much work: the first half of an even number have one
+  /// pair more, as two blocks are opposite each other.
   int64_t rows() const {
     return blocks_;
   }

@@ -76,9 +76,11 @@ void make_hermitian(const Tensor& X, bool from_upper) {
     const auto& kernel = lanes::for_this_machine<lanes::GapPassKernel<scalar_t>>();
     const auto numbers = n * n * (X.is_complex() ? 2 : 1);
     const auto pairs = pairs_of_pass(n);
-    for_each_part(X.size(0), pairs.size(), n * n / pairs.size(), [&](int64_t matrix, int64_t begin, int64_t end) {
+    for_each_part(X.size(0), pairs.rows(), n * n / pairs.rows(), [&](int64_t matrix, int64_t begin, int64_t end) {
       for (auto i = begin; i < end; ++i) {
-        kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_upper, pairs[i]);
+        pairs.for_row(i, [&](const BlockPair& pair) {
+          kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_upper, pair);
+        });
       }
     });
   });

@@ -100,8 +100,8 @@ class GapDivision {
     if (all_) {
       for_each_part(
           inputs_.count,
-          pairs.size(),
-          k_ * k_ / pairs.size(),
+          pairs.rows(),
+          k_ * k_ / pairs.rows(),
           [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
       return;
     }
@@ -114,10 +114,10 @@ class GapDivision {
     const auto squares = columns_.of_rows(W);
     for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
       auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
-      const auto to_pair = [&](int64_t i) {
-        return (i * pairs.size() + n - 1) / n;
+      const auto to_block_row = [&](int64_t i) {
+        return (i * pairs.rows() + n - 1) / n;
       };
-      divide(square, matrix, pairs, to_pair(begin), to_pair(end));
+      divide(square, matrix, pairs, to_block_row(begin), to_block_row(end));
       divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
     });
     columns_.put_rows(W, squares);
@@ -155,7 +155,7 @@ class GapDivision {
     Undecided<scalar_t> undecided;
     const auto of_matrix = pass(square, matrix, undecided);
     for (auto i = begin; i < end; ++i) {
-      kernel.divide(of_matrix, pairs[i]);
+      pairs.for_row(i, [&](const BlockPair& pair) { kernel.divide(of_matrix, pair); });
     }
     undecided.decide(
         inputs_,
