@@ -31,7 +31,8 @@ Tensor eigh_vjp(
   const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
   const auto magnitude = cotangent_magnitude(eigenvectors, eigenvectors_cotangent);
   const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, eigenvalues);
-  const auto divided = divide_cotangent_by_gaps(skew_hermitian_part(W), magnitude, eigenvalues, rule);
+  const CotangentSizes sizes{magnitude, cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
+  const auto divided = divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, rule);
   const auto inner = divided + at::diag_embed(diagonal);
   return hermitian_part(at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()));
 }

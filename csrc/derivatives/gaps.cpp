@@ -5,7 +5,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/clamp_min.h>
+#include <ATen/ops/cumsum.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/maximum.h>
@@ -22,6 +24,11 @@ namespace {
 
 using at::Tensor;
 
+/// max|lambda| (*, 1, 1)
+Tensor largest_of(const Tensor& eigenvalues) {
+  return constant(eigenvalues).abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
+}
+
 struct Gaps {
   Tensor scale; // (*, 1, 1), constant, > 0
   Tensor relative; // (*, n, n), d/scale
@@ -32,17 +39,31 @@ struct Gaps {
   Gaps(const Tensor& eigenvalues, const Rule& rule)
       : width(rule.width().value_or(0)), relative_width(rule.relative() || width == 0) {
     // keepdim on the last two dimensions; amax has no identity for n = 0, where nothing is divided.
-    const auto largest = constant(eigenvalues).abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
+    const auto largest = largest_of(eigenvalues);
     // In units of the larger of max|lambda| and an absolute width nothing overflows, whatever the two are.
     const auto unit = relative_width ? largest : at::clamp_min(largest, width);
     scale = at::where(unit == 0, at::ones_like(unit), unit);
-    relative = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)) / scale;
+    // A difference of the largest numbers would overflow before it is divided.
+    const auto limit = std::numeric_limits<double>::max() / 4;
+    const auto float_limit = static_cast<double>(std::numeric_limits<float>::max()) / 4;
+    const auto huge = largest > (eigenvalues.scalar_type() == at::kFloat ? float_limit : limit);
+    const auto shrink = at::where(huge, at::ones_like(largest) * 0.25, at::ones_like(largest));
+    const auto shrunk = eigenvalues * shrink.squeeze(-1);
+    relative = (shrunk.unsqueeze(-2) - shrunk.unsqueeze(-1)) / (scale * shrink);
     // Made of the eigenvalues, so that tensor subclasses (sharded ones) give one of their own.
     diagonal = at::diag_embed(at::ones_like(eigenvalues, eigenvalues.options().dtype(at::kBool)));
   }
 
   Tensor closer_than(double eps_units) const {
     return constant(relative).abs() <= eps_units * tolerances::eps(relative.scalar_type());
+  }
+
+  /// Pairs in one cluster (*, n, n): linked by steps that are rounding, and within reach.
+  Tensor in_one_cluster() const {
+    const auto steps = constant(relative).diagonal(1, -2, -1).abs();
+    const auto begins = (steps > tolerances::same_eigenvalue * tolerances::eps(relative.scalar_type())).to(at::kLong);
+    const auto cluster = at::cat({at::zeros_like(relative.select(-2, 0).slice(-1, 0, 1)).to(at::kLong), begins}, -1).cumsum(-1);
+    return (cluster.unsqueeze(-1) == cluster.unsqueeze(-2)).logical_and(closer_than(tolerances::cluster_reach));
   }
 };
 
@@ -96,7 +117,30 @@ Tensor cotangent_magnitude(const Tensor& eigenvectors, const Tensor& eigenvector
   return products + products.mT();
 }
 
-Tensor divide_cotangent_by_gaps(const Tensor& S, const Tensor& magnitude, const Tensor& eigenvalues, const Rule& rule) {
+Tensor cotangent_scale(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent) {
+  const auto scale = largest_of(eigenvalues);
+  Tensor result = at::zeros_like(scale);
+  if (eigenvectors_cotangent.defined()) {
+    const auto sizes = constant(eigenvectors_cotangent).abs();
+    // In units of the largest entry no square over- or underflows.
+    const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
+    const auto unit = at::where(largest == 0, at::ones_like(largest), largest);
+    result = unit * (sizes / unit).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
+  }
+  if (eigenvalues_cotangent.defined()) {
+    result = at::maximum(result, scale * largest_of(eigenvalues_cotangent));
+  }
+  return result;
+}
+
+Tensor divide_cotangent_by_gaps(
+    const Tensor& S,
+    const CotangentSizes& cotangents,
+    const Tensor& eigenvalues,
+    const Rule& rule) {
   if (eigenvalues.sym_size(-1) == 0) {
     return at::zeros_like(S);
   }
@@ -105,12 +149,22 @@ Tensor divide_cotangent_by_gaps(const Tensor& S, const Tensor& magnitude, const 
   if (!rule.gates()) {
     return inverse_gaps(gaps, rule, gaps.diagonal) * off_diagonal / gaps.scale;
   }
-  const auto noise = (rule.noise() * tolerances::eps(S.scalar_type())) * constant(magnitude);
+  const auto dtype = S.scalar_type();
   const auto size = constant(off_diagonal).abs();
+  const auto magnitude = constant(cotangents.magnitude);
+  const auto inside = gaps.in_one_cluster();
+  const auto round_off = at::where(
+      inside,
+      constant(cotangents.largest) * (rule.noise() * tolerances::cluster_rounding(dtype)),
+      magnitude * (rule.noise() * tolerances::product_rounding(dtype)));
+  auto dropped = size <= round_off;
+  if (rule.noise() > 0) {
+    dropped = dropped.logical_or(inside.logical_and(size > magnitude * tolerances::gauge(dtype)));
+  }
   // NaN and Inf are never noise.
-  const auto is_noise = (size <= noise).logical_and(size < std::numeric_limits<double>::infinity());
-  const auto gated = at::where(is_noise, at::zeros({}, S.options()), off_diagonal);
-  const auto close = gaps.closer_than(tolerances::close_gap);
+  dropped = dropped.logical_and(size < std::numeric_limits<double>::infinity());
+  const auto gated = at::where(dropped, at::zeros({}, S.options()), off_diagonal);
+  const auto close = gaps.closer_than(tolerances::close_gap).logical_or(inside);
   const auto F = inverse_gaps(gaps, rule, close);
   if (!is_differentiated(S)) {
     return F * gated / gaps.scale;

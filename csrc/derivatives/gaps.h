@@ -8,6 +8,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
 
+#include <limits>
+
 // The only place that divides by a gap.
 //
 // For eigenvalues lambda (*, n), ascending, a matrix is divided entrywise by d_ij = lambda_j - lambda_i, as far as the
@@ -22,18 +24,34 @@ namespace spectralgrad::derivatives {
 /// N = |V|^T |gV| + (|V|^T |gV|)^T, (*, n, n), real: what the entries of V^H gV and its adjoint were summed from. A constant.
 at::Tensor cotangent_magnitude(const at::Tensor& eigenvectors, const at::Tensor& eigenvectors_cotangent);
 
+/// M (*, 1, 1), real: the larger of the largest norm of a column of gV and max|lambda| max|g_lambda|, whose round-off is that of
+/// the whole matrix. Either cotangent may be undefined. A constant.
+at::Tensor cotangent_scale(
+    const at::Tensor& eigenvalues,
+    const at::Tensor& eigenvalues_cotangent,
+    const at::Tensor& eigenvectors_cotangent);
+
 /// Reverse mode: F o S for S (*, n, n), the skew-Hermitian part of V^H gV.
 ///
 /// At a degeneracy S_ij = d_ij g_ij with g smooth if the loss does not depend on the basis inside an eigenspace, so S_ij
-/// is rounding noise there, of at most about eps*N_ij; F would amplify it without bound. A rule that gates keeps only
-/// entries above its noise level; what is dropped costs no more than the noise it would have carried. The gate removes
-/// values, not derivatives: S may vanish because the loss is stationary. Pairs so close that they are not resolvable stay
-/// out of the differentiation of F altogether.
+/// is rounding noise there, and F would amplify it without bound. A rule that gates drops entries that may be noise:
+/// - Outside clusters, entries up to the round-off of the product V^H gV, a fraction of N_ij. What is dropped costs no more than
+///   the noise that it would have carried.
+/// - Inside a cluster, entries up to the round-off of the whole matrix, a fraction of M. There gV itself may be round-off of
+///   what was cancelled before: the energy tr(A P(A)) has gV = 2 A v = 2 lambda v, and N_ij knows nothing of the size of A.
+/// - Inside a cluster, entries above sqrt(eps)*N_ij, too. A loss that does not depend on the basis has none there, so they are
+///   round-off or have no meaning.
+/// A cluster is a chain of eigenvalues whose steps are rounding. The gate removes values, not derivatives: S may vanish because
+/// the loss is stationary. Pairs so close that they are not resolvable stay out of the differentiation of F altogether.
 ///
-/// `magnitude`: `cotangent_magnitude`. Only read by rules that gate.
+/// `cotangents`: only read by rules that gate.
+struct CotangentSizes {
+  at::Tensor magnitude; // N (*, n, n), from `cotangent_magnitude`
+  at::Tensor largest; // M (*, 1, 1), from `cotangent_scale`
+};
 at::Tensor divide_cotangent_by_gaps(
     const at::Tensor& S,
-    const at::Tensor& magnitude,
+    const CotangentSizes& cotangents,
     const at::Tensor& eigenvalues,
     const Rule& rule);
 
@@ -43,6 +61,20 @@ at::Tensor divide_tangent_by_gaps(const at::Tensor& X, const at::Tensor& eigenva
 
 /// numerator/gap, entry by entry, for divided differences; 0 where the gap is. Not differentiated.
 at::Tensor quotient(const at::Tensor& numerator, const at::Tensor& gap);
+
+/// The gate of a rule that gates.
+template <typename T>
+NoiseGate<T> noise_gate(const Rule& rule) {
+  constexpr auto dtype = c10::CppTypeToScalarType<T>::value;
+  const auto eps = tolerances::eps(dtype);
+  const auto limit = rule.noise() > 0 ? tolerances::gauge(dtype) : std::numeric_limits<double>::infinity();
+  return {
+      static_cast<T>(rule.noise() * tolerances::product_rounding(dtype)),
+      static_cast<T>(rule.noise() * tolerances::cluster_rounding(dtype)),
+      static_cast<T>(limit),
+      static_cast<T>(tolerances::same_eigenvalue * eps),
+      static_cast<T>(tolerances::cluster_reach * eps)};
+}
 
 /// A rule as far as gaps are concerned, for eigenvalues of type T.
 template <typename T>

@@ -90,7 +90,7 @@ RotatedEigenpairs rotated_eigenpairs(const Tensor& eigenvalues, const Tensor& ei
     values.push_back(turned_values);
     vectors.push_back(at::where(sign == 0, own, turned));
   }
-  values.push_back(own_values);
+  values.push_back(entries(eigenvalues, successors));
   vectors.push_back(columns(eigenvectors, successors));
   return {eigenvalues.clone(), eigenvectors.clone(), at::cat(values, -2), at::cat(vectors, -3)};
 }
@@ -129,8 +129,10 @@ Tensor rotated_eigenpairs_vjp(
   auto inner = at::zeros_like(eigenvectors);
   if (eigenvectors_cotangent.defined()) {
     const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
-    const auto magnitude = cotangent_magnitude(eigenvectors, eigenvectors_cotangent);
-    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), magnitude, eigenvalues, Rule::gated());
+    const CotangentSizes sizes{
+        cotangent_magnitude(eigenvectors, eigenvectors_cotangent),
+        cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
+    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, Rule::gated());
   }
   if (eigenvalues_cotangent.defined()) {
     inner = inner + at::diag_embed(eigenvalues_cotangent);

@@ -19,7 +19,7 @@
 // z = 1 gives the real part of G_ab, z = i minus the imaginary one.
 //
 // A round turns disjoint pairs, all clusters of the batch at once; `rounds` of them make each pair meet once. The last set of
-// all has the eigenvectors of each cluster exchanged in turn, to find out whether phi treats them alike.
+// all has the eigenpairs of each cluster in another order, to find out whether phi treats them alike.
 namespace spectralgrad::derivatives {
 
 /// How many sets of eigenpairs there are: for each z and each sign of t one of `rounds`, and the last.

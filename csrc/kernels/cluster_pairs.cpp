@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <vector>
 
 namespace spectralgrad::kernels {
 namespace {
@@ -17,7 +18,48 @@ int64_t rounds_of(int64_t size) {
   return size < 2 ? 0 : (size % 2 == 0 ? size - 1 : size);
 }
 
-/// Calls `f(matrix, first, size)` for each run of eigenvalues that are no further apart than a cluster's.
+/// The largest gap that is taken for a cluster's, for ascending `values`.
+///
+/// Turning a pair of gap d while others are turned errs by about the sum of all their gaps, and a quotient by d errs by
+/// eps/d. So pairs are taken in the order of their gaps as long as the gap times the sum is a multiple of eps.
+double cluster_width(const double* values, int64_t n, double scale, c10::ScalarType dtype) {
+  const auto largest = tolerances::cluster_gap(dtype) * scale;
+  std::vector<double> gaps;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i + 1; j < n && values[j] - values[i] <= largest; ++j) {
+      gaps.push_back(values[j] - values[i]);
+    }
+  }
+  std::sort(gaps.begin(), gaps.end());
+  double width = 0;
+  double sum = 0;
+  for (const auto gap : gaps) {
+    sum += gap;
+    if ((gap / scale) * (sum / scale) > std::pow(tolerances::cluster_gap(dtype), 2)) {
+      break;
+    }
+    width = gap;
+  }
+  return width;
+}
+
+/// Calls `f(first, size)` for the clusters among values first <= i < last: groups no wider than `width`, cut at their largest gap.
+template <typename F>
+void for_each_group(const double* values, int64_t first, int64_t last, double width, const F& f) {
+  while (last - first > 1 && !(values[last - 1] - values[first] <= width)) {
+    auto cut = first + 1;
+    for (auto i = first + 1; i < last; ++i) {
+      if (!(values[i] - values[i - 1] <= values[cut] - values[cut - 1])) {
+        cut = i;
+      }
+    }
+    for_each_group(values, first, cut, width, f);
+    first = cut;
+  }
+  f(first, last - first);
+}
+
+/// Calls `f(matrix, first, size)` for each cluster of eigenvalues.
 template <typename F>
 void for_each_cluster(const Tensor& eigenvalues, const F& f) {
   const auto n = eigenvalues.size(-1);
@@ -26,13 +68,16 @@ void for_each_cluster(const Tensor& eigenvalues, const F& f) {
   }
   const auto on_host = eigenvalues.to(at::kCPU, at::kDouble).contiguous();
   const auto* values = on_host.const_data_ptr<double>();
-  const auto relative = tolerances::cluster_gap(eigenvalues.scalar_type());
+  const auto dtype = eigenvalues.scalar_type();
   for (int64_t matrix = 0; matrix < on_host.numel() / n; ++matrix, values += n) {
-    const auto width = relative * std::max(std::abs(values[0]), std::abs(values[n - 1]));
+    const auto size = std::max(std::abs(values[0]), std::abs(values[n - 1]));
+    const auto scale = size == 0 ? 1.0 : size;
+    const auto width = cluster_width(values, n, scale, dtype);
+    // Neighbours that are further apart are in different groups whatever else there is, so recursion stays shallow.
     int64_t first = 0;
     for (int64_t i = 1; i <= n; ++i) {
       if (i == n || !(values[i] - values[i - 1] <= width)) {
-        f(matrix, first, i - first);
+        for_each_group(values, first, i, width, [&](int64_t begin, int64_t count) { f(matrix, begin, count); });
         first = i;
       }
     }

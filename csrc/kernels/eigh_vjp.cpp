@@ -7,6 +7,7 @@
 #include "kernels/eigh_vjp_inputs.h"
 #include "kernels/for_each_register.h"
 #include "kernels/lanes/batch_eigh_vjp.h"
+#include "kernels/used_columns.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
@@ -63,7 +64,7 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
         inputs.gV.defined() ? matrices<real_t>(inputs.gV) : lanes::Matrices<real_t>{},
         derivatives::gap_rule<real_t>(rule),
         rule.gates(),
-        static_cast<real_t>(rule.noise() * eps),
+        derivatives::noise_gate<real_t>(rule),
         {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,
          static_cast<real_t>(tolerances::gauge(dtype)),
          static_cast<real_t>(tolerances::same_eigenvalue * eps)},
@@ -73,7 +74,11 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
       kernel.vjp(batch, begin, end, memory);
       for (auto i = begin; judged && i < end; ++i) {
         if (batch.suspicion.found[i]) {
-          gravest.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i)), i);
+          const auto scale = [&] {
+            const auto matrix = inputs.piece(i, i + 1);
+            return cotangent_scale<real_t>(matrix, matrix.gV.defined() ? norm_bounds<real_t>(matrix.gV) : Tensor(), 0);
+          };
+          gravest.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i), scale), i);
         }
       }
     });

@@ -179,9 +179,13 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
     const bool judged = checks() != Checks::ignore;
+    Tensor norms;
     const auto judge_all = [&](const auto& entries) {
       for_each_matrix(judged ? inputs.count : 0, n, [&](int64_t i) {
-        gravest.note(judge_matrix<scalar_t>(inputs, i, entries(i)), i);
+        const auto scale = [&] {
+          return cotangent_scale<real_t>(inputs, norms, i);
+        };
+        gravest.note(judge_matrix<scalar_t>(inputs, i, entries(i), scale), i);
       });
     };
     if (!gV.defined()) {
@@ -196,7 +200,9 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     }
     // Below, products of all columns take less than looking for those that are used.
     constexpr int64_t worth_looking = 128;
-    const auto norms = rule.gates() || n >= worth_looking ? norm_bounds<real_t>(gV) : Tensor();
+    if (rule.gates() || judged || n >= worth_looking) {
+      norms = norm_bounds<real_t>(gV);
+    }
     std::vector<int64_t> used;
     if (n >= worth_looking) {
       used = used_columns<real_t>(norms, inputs.gL);

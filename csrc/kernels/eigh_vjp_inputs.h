@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <mutex>
 
@@ -67,18 +69,35 @@ struct Inputs {
   }
 };
 
-/// Of one matrix; `W` gives the entries of V^H gV, if there is a gV.
-template <typename scalar_t, typename Entries>
-Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W) {
+/// M of one matrix: the larger of the largest norm of a column of gV and max|lambda| max|g_lambda|. `norms` (count, n) are those
+/// norms, or upper bounds of them; undefined where there is no gV.
+template <typename real_t>
+real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t matrix) {
+  const auto n = inputs.n;
+  const auto largest = [&](const real_t* x) {
+    real_t result = 0;
+    for (int64_t i = 0; x != nullptr && i < n; ++i) {
+      result = std::max(result, std::abs(x[i]));
+    }
+    return result;
+  };
+  return std::max(
+      largest(row<real_t>(norms, matrix, n)),
+      largest(row<real_t>(inputs.L, matrix, n)) * largest(row<real_t>(inputs.gL, matrix, n)));
+}
+
+/// Judges one matrix; `W` gives the entries of V^H gV, if there is a gV. `scale()` is M, and is called only where it is needed.
+template <typename scalar_t, typename Entries, typename Scale>
+Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W, const Scale& scale) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto n = inputs.n;
   const auto* L = row<real_t>(inputs.L, matrix, n);
   const auto* gL = row<real_t>(inputs.gL, matrix, n);
   if (!inputs.gV.defined()) {
-    return judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); });
+    return judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); }, scale);
   }
   CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-  return judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); });
+  return judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); }, scale);
 }
 
 } // namespace spectralgrad::kernels

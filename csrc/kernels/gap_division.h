@@ -10,6 +10,7 @@
 #include "kernels/used_columns.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,15 +28,15 @@ template <typename scalar_t>
 class Undecided {
  public:
   using real_t = typename RealOf<scalar_t>::type;
+  using Gate = derivatives::NoiseGate<real_t>;
 
-  static void note(void* undecided, int64_t i, int64_t j, real_t size) {
-    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size});
+  static void note(void* undecided, int64_t i, int64_t j, real_t size, bool inside_cluster) {
+    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size, inside_cluster});
   }
 
-  /// Calls drop(i, j) for those that are no more than `noise` N; `columns(i, j)` are the columns of the two matrices that an entry
-  /// belongs to.
+  /// Calls drop(i, j) for entries that the gate drops; `columns(i, j)` are the columns of the two matrices that an entry belongs to.
   template <typename ColumnsOf, typename Drop>
-  void decide(const Inputs& inputs, int64_t matrix, real_t noise, const ColumnsOf& columns, const Drop& drop) const {
+  void decide(const Inputs& inputs, int64_t matrix, const Gate& gate, const ColumnsOf& columns, const Drop& drop) const {
     if (entries_.empty()) {
       return;
     }
@@ -43,10 +44,11 @@ class Undecided {
     magnitude.prepare(columns_of(columns, inputs.n));
     for (const auto& entry : entries_) {
       const auto [first, second] = columns(entry.i, entry.j);
-      // NaN and Inf are never noise: comparisons with NaN fail.
-      if (entry.size < std::numeric_limits<real_t>::infinity() &&
-          (magnitude.is_surely_at_least(entry.size / noise, first, second) ||
-           entry.size <= noise * magnitude(first, second))) {
+      const auto fraction = entry.inside_cluster ? gate.cluster_limit : gate.noise;
+      const bool is_below = magnitude.is_surely_at_least(entry.size / fraction, first, second) ||
+          entry.size <= fraction * magnitude(first, second);
+      // Inside clusters, entries above the limit are dropped. NaN and Inf are never noise: comparisons with NaN fail.
+      if (entry.size < std::numeric_limits<real_t>::infinity() && is_below != entry.inside_cluster) {
         drop(entry.i, entry.j);
       }
     }
@@ -57,6 +59,7 @@ class Undecided {
     int64_t i;
     int64_t j;
     real_t size;
+    bool inside_cluster;
   };
 
   template <typename ColumnsOf>
@@ -87,13 +90,22 @@ class GapDivision {
   GapDivision(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const Columns& columns)
       : inputs_(inputs),
         gap_rule_(derivatives::gap_rule<real_t>(rule)),
-        noise_(rule.gates() ? static_cast<real_t>(rule.noise() * tolerances::eps(dtype)) : real_t(0)),
+        gate_(rule.gates() ? derivatives::noise_gate<real_t>(rule) : derivatives::NoiseGate<real_t>{}),
         columns_(columns),
         k_(columns.size()),
         all_(k_ == inputs.n),
         eigenvalues_(of_columns(inputs.L)),
         cotangent_(inputs.gL.defined() ? of_columns(inputs.gL) : at::Tensor()),
-        norms_(rule.gates() ? of_columns(norms) : at::Tensor()) {}
+        norms_(rule.gates() ? of_columns(norms) : at::Tensor()),
+        floors_(static_cast<size_t>(inputs.count)) {
+    if (rule.gates()) {
+      for (int64_t i = 0; i < inputs.count; ++i) {
+        floors_[static_cast<size_t>(i)] = gate_.cluster_noise * cotangent_scale<real_t>(inputs, norms, i);
+      }
+      clusters_ = find_clusters();
+      clusters_of_columns_ = clusters_.defined() ? of_columns(clusters_) : clusters_;
+    }
+  }
 
   void run(const at::Tensor& W) const {
     const auto pairs = pairs_of_pass(k_);
@@ -126,6 +138,26 @@ class GapDivision {
  private:
   static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
 
+  /// The number of each eigenvalue's cluster, (count, n), or nothing where each has its own.
+  at::Tensor find_clusters() const {
+    const auto n = inputs_.n;
+    bool any = false;
+    auto result = at::empty_like(inputs_.L);
+    for (int64_t matrix = 0; matrix < inputs_.count; ++matrix) {
+      const auto* L = row<real_t>(inputs_.L, matrix, n);
+      auto* numbers = result.template mutable_data_ptr<real_t>() + matrix * n;
+      // Halves do not overflow.
+      const auto step = gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2);
+      numbers[0] = 0;
+      for (int64_t i = 1; i < n; ++i) {
+        const bool begins = L[i] / 2 - L[i - 1] / 2 > step;
+        numbers[i] = numbers[i - 1] + static_cast<real_t>(begins);
+        any = any || !begins;
+      }
+    }
+    return any ? result : at::Tensor();
+  }
+
   at::Tensor of_columns(const at::Tensor& x) const {
     return all_ ? x : columns_.of(x).contiguous();
   }
@@ -144,8 +176,10 @@ class GapDivision {
         row<real_t>(cotangent_, matrix, k_),
         gap_rule_,
         std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
-        noise_,
+        gate_,
         row<real_t>(norms_, matrix, k_),
+        row<real_t>(clusters_of_columns_, matrix, k_),
+        floors_[static_cast<size_t>(matrix)],
         Undecided<scalar_t>::note,
         &undecided};
   }
@@ -160,7 +194,7 @@ class GapDivision {
     undecided.decide(
         inputs_,
         matrix,
-        noise_,
+        gate_,
         [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
         [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
   }
@@ -168,24 +202,33 @@ class GapDivision {
   void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
     Undecided<scalar_t> undecided;
     lanes::for_this_machine<lanes::GapPassKernel<real_t>>()
-        .divide_rows(pass(rows, matrix, undecided), row<real_t>(inputs_.L, matrix, inputs_.n), has_column, begin, end);
+        .divide_rows(
+            pass(rows, matrix, undecided),
+            row<real_t>(inputs_.L, matrix, inputs_.n),
+            row<real_t>(clusters_, matrix, inputs_.n),
+            has_column,
+            begin,
+            end);
     undecided.decide(
         inputs_,
         matrix,
-        noise_,
+        gate_,
         [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
         [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
   }
 
   const Inputs& inputs_;
   derivatives::GapRule<real_t> gap_rule_;
-  real_t noise_;
+  derivatives::NoiseGate<real_t> gate_;
   const Columns& columns_;
   int64_t k_;
   bool all_;
   at::Tensor eigenvalues_;
   at::Tensor cotangent_;
   at::Tensor norms_;
+  std::vector<real_t> floors_;
+  at::Tensor clusters_;
+  at::Tensor clusters_of_columns_;
 };
 
 } // namespace spectralgrad::kernels

@@ -24,7 +24,9 @@ std::string describe(const Verdict& verdict) {
     case Finding::basis:
       return "spectralgrad.eigh: The loss depends on the choice of eigenvectors inside an eigenspace, so it has no "
              "gradient there" +
-          where + ". Only functions of the whole eigenspace, such as its projector, are well defined.";
+          where +
+          ". Only functions of the whole eigenspace, such as its projector, are well defined. With the default rule these "
+          "eigenvectors contribute zero to each other's part of the gradient.";
     case Finding::lost_limit:
       return "spectralgrad.eigh: The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" +
           where +

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -82,21 +83,35 @@ T imaginary_part(c10::complex<T> z) {
 }
 
 /// `W(i, j)` the entries of V^H gV, of which there are none unless `has_W`, `magnitude(i, j)` the N_ij that they were summed from;
-/// `eigenvalues_cotangent` n or null; n >= 1. Calls few of either, where few are needed.
-template <typename scalar_t, typename Entries, typename Magnitude>
+/// `eigenvalues_cotangent` n or null; `scale()` is M; n >= 1. Calls few of either, where few are needed.
+template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
 Verdict judge(
     int64_t n,
     const typename RealOf<scalar_t>::type* eigenvalues,
     const typename RealOf<scalar_t>::type* eigenvalues_cotangent,
     bool has_W,
     const Entries& W,
-    const Magnitude& magnitude) {
+    const Magnitude& magnitude,
+    const Scale& scale) {
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
   // N_ij is no less than `known`, the sizes of the two entries together: most often that will do.
+  // Columns that the loss does not see are round-off of the others, however large their entries are beside N.
+  real_t floor = -1;
+  const auto stands_out = [&](real_t size) {
+    if (floor < 0) {
+      // 8 eps max|lambda| in float64: a loss such as tr(V^T A V) over the kernel of A has nothing but round-off in gV. In float32
+      // that could be a loss of its own.
+      const auto cancelled = dtype == c10::ScalarType::Double ? 8 * std::numeric_limits<real_t>::epsilon() : real_t(0);
+      floor = std::max(
+          static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale(),
+          cancelled * std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1])));
+    }
+    return size > floor;
+  };
   const auto exceeds = [&](real_t size, real_t factor, real_t known, int64_t i, int64_t j) {
-    return size > factor * known && size > factor * magnitude(i, j);
+    return size > factor * known && size > factor * magnitude(i, j) && stands_out(size);
   };
   if (has_W && !std::is_same_v<scalar_t, real_t>) {
     for (int64_t i = 0; i < n; ++i) {
@@ -117,7 +132,8 @@ Verdict judge(
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
       const bool unequal = eigenvalues_cotangent != nullptr &&
-          std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent;
+          std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent &&
+          (largest == 0 || stands_out(std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) * largest));
       const auto upper = has_W ? W(i, j) : scalar_t(0);
       const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
       const auto known = std::abs(upper) + std::abs(lower);

@@ -58,7 +58,7 @@ class SPECTRALGRAD_API Rule {
   /// ... together with these numbers: {noise, width}, {width, relative}, {order[, width]}, {width, relative}, {}.
   std::vector<double> parameters() const;
 
-  /// Rounding noise that an entry must exceed, in units of eps times the entry's magnitude bound.
+  /// How many times its typical round-off an entry must exceed; 0 keeps everything.
   double noise() const noexcept {
     return noise_;
   }

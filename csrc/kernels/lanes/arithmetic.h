@@ -72,32 +72,59 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
   return squared(z).sqrt();
 }
 
-/// Whether an entry S of the skew-Hermitian part of V^H gV is rounding: up to `noise` N, with N = |V|^T |gV| + its transpose, which
-/// is at most `most` and at least the sum of the sizes of the two entries (`upper`, and `lower` across the diagonal) that S was
-/// made of. That decides nearly always; else `exact` says which of those that it is asked for are.
-template <typename T, bool is_complex, typename Exact>
+/// Whether the noise gate drops an entry S of the skew-Hermitian part of V^H gV outside clusters: up to `noise` N.
+///
+/// N = |V|^T |gV| + its transpose is at most `most`, and at least the sum of the sizes of the two entries that S was made of
+/// (`upper`, and `lower` across the diagonal). These bounds decide nearly always. Else `is_noise(asked)` compares with N itself
+/// where it is asked to.
+template <typename T, bool is_complex, typename IsNoise>
 SPECTRALGRAD_INLINE Mask<T> is_rounding(
     const Entry<T, is_complex>& S,
     const Entry<T, is_complex>& upper,
     const Entry<T, is_complex>& lower,
     const Vec<T>& noise,
     const Vec<T>& most,
-    const Exact& exact) {
-  // A little more, and less, than rounding can make of a bound, and what `low_size` may lack.
-  const Vec<T> hardly(T(1.01));
-  const Vec<T> surely(T(0.99));
+    const Mask<T>& outside,
+    const IsNoise& is_noise) {
+  // The bounds are rounded, and `low_size` may be too small by a factor.
+  const Vec<T> above(T(1.01));
+  const Vec<T> below(T(0.99));
   const Vec<T> root(low_size_factor<T, is_complex>);
   const auto size = low_size(S);
-  const auto maybe = size <= hardly * noise * most;
+  const auto maybe = outside & (size <= above * noise * most);
   if (!any<T>(maybe)) {
     return maybe;
   }
-  auto result = root * size <= surely * noise * (low_size(upper) + low_size(lower));
+  auto result = maybe & (root * size <= below * noise * (low_size(upper) + low_size(lower)));
   const auto asked = maybe & negation<T>(result);
   if (any<T>(asked)) {
-    result = result | exact(asked);
+    result = result | is_noise(asked);
   }
   // NaN and Inf are never noise: comparisons with NaN fail.
+  return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
+}
+
+/// The same inside clusters: up to `floor`, a fraction of M, and above `limit` N. `is_above_limit(asked)` compares with N itself.
+template <typename T, bool is_complex, typename IsAboveLimit>
+SPECTRALGRAD_INLINE Mask<T> is_unknowable(
+    const Entry<T, is_complex>& S,
+    const Entry<T, is_complex>& upper,
+    const Entry<T, is_complex>& lower,
+    const Vec<T>& floor,
+    const Vec<T>& limit,
+    const Vec<T>& most,
+    const Mask<T>& inside,
+    const IsAboveLimit& is_above_limit) {
+  const Vec<T> above(T(1.01));
+  const Vec<T> below(T(0.99));
+  const Vec<T> root(low_size_factor<T, is_complex>);
+  const auto size = low_size(S);
+  auto result = inside & ((root * size <= floor) | (above * limit * most < size));
+  const auto within = root * size <= below * limit * (low_size(upper) + low_size(lower));
+  const auto asked = inside & negation<T>(result | within);
+  if (any<T>(asked)) {
+    result = result | is_above_limit(asked);
+  }
   return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
 }
 

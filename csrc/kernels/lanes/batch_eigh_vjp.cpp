@@ -28,8 +28,8 @@ class Vjp {
   using E = Entry<T, is_complex>;
 
   static int64_t numbers(int n) {
-    // V, the cotangent, W, a product, the moduli of V and the cotangent, and three rows.
-    return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 3 * W;
+    // V, the cotangent, W, a product, the moduli of V and the cotangent, and four rows.
+    return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 4 * W;
   }
 
   Vjp(const EighVjpBatch<T>& batch, Memory<T> memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
@@ -42,6 +42,7 @@ class Vjp {
     eigenvalues_ = memory.row(n_);
     cotangents_ = memory.row(n_);
     norms_ = memory.row(n_);
+    clusters_ = memory.row(n_);
   }
 
   void run(const Members& members) {
@@ -73,7 +74,7 @@ class Vjp {
           suspicious = suspicious | phases_matter();
         }
       }
-      divide_by_gaps(largest, units.from);
+      divide_by_gaps(largest, units);
       multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
     }
     multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
@@ -198,37 +199,93 @@ class Vjp {
     return result;
   }
 
+  /// Numbers the clusters, for each eigenvalue (already in units with headroom). Returns whether any has more than one.
+  SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
+    const Vec<T> one(T(1));
+    const auto step = Vec<T>(batch_.gate.step) * largest;
+    Vec<T> cluster(T(0));
+    Mask<T> repeated(T(0));
+    store(clusters_, cluster);
+    for (int i = 0; i + 1 < n_; ++i) {
+      const auto begins = step < load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W);
+      cluster = cluster + where(begins, one);
+      repeated = repeated | negation<T>(begins);
+      store(clusters_ + (i + 1) * W, cluster);
+    }
+    return any<T>(repeated);
+  }
+
+  /// The norms of gV's columns. Returns M, with g_lambda in units of the cotangent.
+  SPECTRALGRAD_INLINE Vec<T> find_norms(const Vec<T>& largest, const Vec<T>& to_units) {
+    Vec<T> most(T(0));
+    for (int i = 0; i < n_; ++i) {
+      Vec<T> sum(T(0));
+      for (int k = 0; k < n_; ++k) {
+        sum = add_squared(at(gV_, k, i), sum);
+      }
+      const auto norm = sum.sqrt();
+      store(norms_ + i * W, norm);
+      most = larger(most, norm);
+    }
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      for (int i = 0; i < n_; ++i) {
+        most = larger(most, load(cotangents_ + i * W).abs() * to_units * largest);
+      }
+    }
+    return most;
+  }
+
   /// Turns W = V^H gV into diag(g_lambda) + F o S.
-  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Vec<T>& unit) {
+  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
     const Vec<T> zero(T(0));
     const Vec<T> half(T(0.5));
-    const derivatives::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, tolerances::negligible<T>);
+    const auto shrink = derivatives::headroom<Arithmetic<T>>(largest);
+    for (int i = 0; i < n_; ++i) {
+      store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * shrink);
+    }
+    const auto shrunk = largest * shrink;
+    const derivatives::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, shrunk, shrink, tolerances::negligible<T>);
     const OverScale<T> over_scale(inverse_gap.scale);
-    const Vec<T> noise(batch_.noise);
+    const auto unit = units.from * shrink;
+    const Vec<T> noise(batch_.gate.noise);
+    const Vec<T> limit(batch_.gate.cluster_limit);
+    const auto reach = Vec<T>(batch_.gate.reach) * shrunk;
+    auto floor = zero;
+    bool clusters = false;
     if (batch_.gates) {
-      for (int i = 0; i < n_; ++i) {
-        auto sum = zero;
-        for (int k = 0; k < n_; ++k) {
-          sum = add_squared(at(gV_, k, i), sum);
-        }
-        store(norms_ + i * W, sum.sqrt());
-      }
+      floor = Vec<T>(batch_.gate.cluster_noise) * find_norms(largest, units.to);
+      clusters = find_clusters(shrunk);
     }
     for (int i = 0; i < n_; ++i) {
       const auto here = load(eigenvalues_ + i * W);
+      bool clustered = clusters;
       for (int j = i + 1; j < n_; ++j) {
         const auto upper = at(W_, i, j);
         const auto lower = conj(at(W_, j, i));
         auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
+        const auto gap = load(eigenvalues_ + j * W) - here;
         if (batch_.gates) {
           const auto most = load(norms_ + i * W) + load(norms_ + j * W);
-          const auto dropped = is_rounding<T, is_complex>(S, upper, lower, noise, most, [&](const Mask<T>& asked) {
-            return asked & (size_of(S) <= noise * magnitude(i, j));
-          });
+          auto inside = zero;
+          if (clustered) {
+            inside = (load(clusters_ + i * W) == load(clusters_ + j * W)) & (gap <= reach);
+            // Eigenvalues further on are not closer.
+            clustered = any<T>(inside);
+          }
+          auto dropped = is_rounding<T, is_complex>(
+              S, upper, lower, noise, most, negation<T>(inside), [&](const Mask<T>& asked) {
+                return asked & (size_of(S) <= noise * magnitude(i, j));
+              });
+          if (clustered) {
+            dropped = dropped |
+                is_unknowable<T, is_complex>(S, upper, lower, floor, limit, most, inside, [&](const Mask<T>& asked) {
+                        return asked & (limit * magnitude(i, j) < size_of(S));
+                      });
+          }
           S = where_entry(negation<T>(dropped), S);
         }
         // The units at the end: their product alone may be out of range.
-        const auto F = inverse_gap(over_scale(load(eigenvalues_ + j * W) - here));
+        const auto F = inverse_gap(over_scale(gap));
         const auto divided = over_scale(scale(scale(S, F), unit));
         store_entry(W_.at(i, j), divided);
         store_entry(W_.at(j, i), conj(divided));
@@ -255,6 +312,7 @@ class Vjp {
   T* eigenvalues_;
   T* cotangents_;
   T* norms_;
+  T* clusters_;
   bool have_sizes_ = false;
 };
 

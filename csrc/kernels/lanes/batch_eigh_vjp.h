@@ -27,7 +27,7 @@ struct EighVjpBatch {
   Matrices<T> eigenvectors_cotangent; // or null
   derivatives::GapRule<T> rule;
   bool gates;
-  T noise; // fraction of N up to which the gate takes an entry for rounding
+  derivatives::NoiseGate<T> gate; // of a rule that gates
   Suspicion<T> suspicion;
   T* result; // (count, n, n), row by row, Hermitian
 };

@@ -15,55 +15,85 @@ template <typename T>
 class Divide {
  public:
   explicit Divide(const GapPass<T>& pass)
-      : inverse_gap_(pass.rule, Vec<T>(pass.largest), tolerances::negligible<T>),
+      : headroom_(derivatives::headroom<Arithmetic<T>>(Vec<T>(pass.largest))),
+        inverse_gap_(pass.rule, Vec<T>(pass.largest) * headroom_, headroom_, tolerances::negligible<T>),
         over_scale_(inverse_gap_.scale),
+        reach_(Vec<T>(pass.gate.reach * pass.largest) * headroom_),
         pass_(pass) {}
 
-  /// F_ij S_ij of row i (-1 - i for one that has no diagonal), whose eigenvalue is `here`, and `count` columns from `column` on,
-  /// of W_ij and conj(W_ji).
+  /// F_ij S_ij of row i (-1 - i for one that has no diagonal), and `count` columns from `column` on, of W_ij and conj(W_ji).
   template <typename E>
-  SPECTRALGRAD_INLINE E
-  operator()(int64_t i, const Vec<T>& here, int64_t column, int count, const E& upper, const E& lower) const {
+  SPECTRALGRAD_INLINE E operator()(int64_t i, int64_t column, int count, const E& upper, const E& lower) const {
     auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), Vec<T>(T(0.5)));
+    const auto gap = load_along<T, false>(pass_.eigenvalues + column, count) * headroom_ - eigenvalue_of_row_;
     if (pass_.norms != nullptr) {
       const auto most = norm_of_row_ + load_along<T, false>(pass_.norms + column, count);
-      const auto dropped =
-          is_rounding<T, is_complex_entry<E>>(S, upper, lower, Vec<T>(pass_.noise), most, [&](const Mask<T>& asked) {
-            ask(i, column, count, size_of(S), asked);
-            return Mask<T>(T(0)); // none
-          });
+      Mask<T> inside(T(0));
+      if (pass_.clusters != nullptr) {
+        inside = (load_along<T, false>(pass_.clusters + column, count) == cluster_of_row_) & (gap.abs() <= reach_);
+      }
+      const auto ask_later = [&](bool inside_cluster) {
+        return [&, inside_cluster](const Mask<T>& asked) {
+          ask(i, column, count, size_of(S), asked, inside_cluster);
+          return Mask<T>(T(0)); // none
+        };
+      };
+      auto dropped = is_rounding<T, is_complex_entry<E>>(
+          S, upper, lower, Vec<T>(pass_.gate.noise), most, negation<T>(inside), ask_later(false));
+      if (any<T>(inside)) {
+        dropped = dropped |
+            is_unknowable<T, is_complex_entry<E>>(
+                      S,
+                      upper,
+                      lower,
+                      Vec<T>(pass_.floor),
+                      Vec<T>(pass_.gate.cluster_limit),
+                      most,
+                      inside,
+                      ask_later(true));
+      }
       S = where_entry(negation<T>(dropped), S);
     }
-    const auto gap = load_along<T, false>(pass_.eigenvalues + column, count) - here;
     const auto F = inverse_gap_(over_scale_(gap));
-    return over_scale_(scale(S, F));
+    return scale(over_scale_(scale(S, F)), headroom_);
   }
 
-  /// That of a row is zero unless it is said.
-  SPECTRALGRAD_INLINE void set_norm_of_row(int64_t i) {
-    norm_of_row_ = Vec<T>(pass_.norms == nullptr ? T(0) : pass_.norms[i]);
+  /// The row that follows; the norm of one without a column is zero.
+  SPECTRALGRAD_INLINE void set_row(T eigenvalue, T norm, const T* clusters, int64_t i) {
+    eigenvalue_of_row_ = Vec<T>(eigenvalue) * headroom_;
+    norm_of_row_ = Vec<T>(norm);
+    cluster_of_row_ = Vec<T>(clusters == nullptr ? T(0) : clusters[i]);
   }
 
  private:
   template <typename E>
   static constexpr bool is_complex_entry = !std::is_same_v<E, Vec<T>>;
 
-  __attribute__((noinline)) void ask(int64_t i, int64_t column, int count, const Vec<T>& size, const Mask<T>& asked)
-      const {
+  __attribute__((noinline)) void ask(
+      int64_t i,
+      int64_t column,
+      int count,
+      const Vec<T>& size,
+      const Mask<T>& asked,
+      bool inside_cluster) const {
     T sizes[lane_count<T>];
     store(sizes, size);
     const int unset = asked.zero_mask();
     for (int lane = 0; lane < count; ++lane) {
       // The diagonal of S is of no use to anyone.
       if ((unset >> lane & 1) == 0 && column + lane != i) {
-        pass_.undecided(pass_.context, i < 0 ? -1 - i : i, column + lane, sizes[lane]);
+        pass_.undecided(pass_.context, i < 0 ? -1 - i : i, column + lane, sizes[lane], inside_cluster);
       }
     }
   }
 
+  Vec<T> headroom_;
   derivatives::InverseGap<Arithmetic<T>> inverse_gap_;
   OverScale<T> over_scale_;
+  Vec<T> reach_;
+  Vec<T> eigenvalue_of_row_{T(0)};
   Vec<T> norm_of_row_{T(0)};
+  Vec<T> cluster_of_row_{T(0)};
   const GapPass<T>& pass_;
 };
 
@@ -84,8 +114,8 @@ void divide_of(const GapPass<T>& pass, const BlockPair& blocks) {
       pass.n,
       blocks,
       [&](int64_t i, int64_t column, int count, const Entry<T, is_complex>& upper, const Entry<T, is_complex>& lower) {
-        divide.set_norm_of_row(i);
-        auto divided = divide(i, Vec<T>(pass.eigenvalues[i]), column, count, upper, lower);
+        divide.set_row(pass.eigenvalues[i], pass.norms == nullptr ? T(0) : pass.norms[i], pass.clusters, i);
+        auto divided = divide(i, column, count, upper, lower);
         if (i >= column && i < column + count) {
           const auto at = static_cast<int>(i - column);
           const T cotangent = pass.eigenvalues_cotangent == nullptr ? T(0) : pass.eigenvalues_cotangent[i];
@@ -108,24 +138,25 @@ template <typename T, bool is_complex>
 void divide_rows_of(
     const GapPass<T>& pass,
     const T* eigenvalues_of_rows,
+    const T* clusters_of_rows,
     const bool* has_column,
     int64_t begin,
     int64_t end) {
   constexpr int L = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;
-  const Divide<T> divide(pass);
+  Divide<T> divide(pass);
   const Vec<T> two(T(2));
   for (auto i = begin; i < end; ++i) {
     if (has_column[i]) {
       continue;
     }
-    const Vec<T> here(eigenvalues_of_rows[i]);
+    divide.set_row(eigenvalues_of_rows[i], T(0), clusters_of_rows, i);
     for (int64_t column = 0; column < pass.n; column += L) {
       const int count = static_cast<int>(pass.n - column < L ? pass.n - column : L);
       T* entries = pass.W + (i * pass.n + column) * parts;
       const auto W = load_along<T, is_complex>(entries, count);
       // The diagonal is elsewhere.
-      const auto divided = divide(-1 - i, here, column, count, W, zero_entry<T, is_complex>());
+      const auto divided = divide(-1 - i, column, count, W, zero_entry<T, is_complex>());
       store_along<T>(entries, scale(divided, two), count);
     }
   }
@@ -135,11 +166,12 @@ template <typename T>
 void divide_rows(
     const GapPass<T>& pass,
     const T* eigenvalues_of_rows,
+    const T* clusters_of_rows,
     const bool* has_column,
     int64_t begin,
     int64_t end) {
-  pass.is_complex ? divide_rows_of<T, true>(pass, eigenvalues_of_rows, has_column, begin, end)
-                  : divide_rows_of<T, false>(pass, eigenvalues_of_rows, has_column, begin, end);
+  pass.is_complex ? divide_rows_of<T, true>(pass, eigenvalues_of_rows, clusters_of_rows, has_column, begin, end)
+                  : divide_rows_of<T, false>(pass, eigenvalues_of_rows, clusters_of_rows, has_column, begin, end);
 }
 
 /// For `panel` registers of columns, from `column` on, of a matrix row by row.

@@ -20,11 +20,13 @@ struct GapPass {
   derivatives::GapRule<T> rule;
   T largest; // max|lambda| of all eigenvalues
   // For rules that gate, else zero and null.
-  T noise; // fraction of N up to which an entry is rounding
+  derivatives::NoiseGate<T> gate;
   const T* norms; // n: those of gV's columns, or more
-  /// Gets the place, and the size of its skew-Hermitian part, of each entry of which no bound of N tells whether it is rounding.
-  /// Until that is known it counts as none.
-  void (*undecided)(void* context, int64_t i, int64_t j, T size);
+  const T* clusters; // n: the number of each eigenvalue's cluster, or null where each has its own
+  T floor; // the round-off of the matrix: entries inside clusters are dropped up to this
+  /// Receives each entry for which no bound of N decides whether it is dropped: its place, the size of its skew-Hermitian part,
+  /// and whether it is inside a cluster. The pass keeps the entry.
+  void (*undecided)(void* context, int64_t i, int64_t j, T size, bool inside_cluster);
   void* context;
 };
 
@@ -37,6 +39,7 @@ struct GapPassKernel {
   void (*divide_rows)(
       const GapPass<T>&,
       const T* eigenvalues_of_rows,
+      const T* clusters_of_rows, // n, or null as the pass's own
       const bool* has_column,
       int64_t begin,
       int64_t end);
