@@ -535,6 +535,7 @@ COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
 }
 
 
+@pytest.mark.slow
 @compiles
 @each_compiled(COMPILED_FIRST, ["func.grad", "func.jvp", "vmap(grad)"])
 @each_operation
@@ -559,6 +560,7 @@ COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tenso
 }
 
 
+@pytest.mark.slow
 @compiles
 @each_compiled(["hessian", "jacrev(jacrev)"], ["jvp(grad)", "vjp(grad)"])
 @each_operation
@@ -576,9 +578,16 @@ def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dty
 
 
 BACKENDS = [
-    *((name, dtype, backend) for name in OPERATIONS for dtype, backend in ((REAL, "inductor"), (COMPLEX, "aot_eager"))),
-    ("eigh", COMPLEX, "inductor"),
-    ("eigh", REAL, "eager"),
+    *((name, COMPLEX, "aot_eager") for name in OPERATIONS if name != "density_matrix"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            *((name, REAL, "inductor") for name in OPERATIONS),
+            ("density_matrix", COMPLEX, "aot_eager"),
+            ("eigh", COMPLEX, "inductor"),
+            ("eigh", REAL, "eager"),
+        )
+    ),
 ]
 
 
@@ -600,6 +609,7 @@ def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, back
     assert len(set(compilations)) == 1
 
 
+@pytest.mark.slow
 @compiles
 @each_operation
 def test_compiled_and_checkpointed(operation: str) -> None:
@@ -612,6 +622,7 @@ def test_compiled_and_checkpointed(operation: str) -> None:
     assert relative_error(_direct(compiled, case.A), case.gradient()) <= 1e-13
 
 
+@pytest.mark.slow
 @compiles
 @each_dtype
 @each_operation
@@ -631,6 +642,7 @@ def test_compiled_autograd(operation: str, dtype: torch.dtype) -> None:
     assert compilations[0] == compilations[1]
 
 
+@pytest.mark.slow
 @compiles
 @each_operation
 def test_compiled_through_a_subclass(operation: str) -> None:
@@ -654,6 +666,7 @@ class Module(torch.nn.Module):
         return self.f(*args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "strict"),
     [(REAL, False), (COMPLEX, False), (REAL, True)],
@@ -706,6 +719,7 @@ def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
     assert relative_error(along, (case.gradient().conj() * E).sum().real) <= 1e-13
 
 
+@pytest.mark.slow
 @each_dtype
 @each_operation
 def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
@@ -727,6 +741,7 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
         torch.export.export(Module(torch.func.grad(lambda X: eigh(hermitian_part(X))[0].exp().sum())), (A,))
 
 
+@pytest.mark.slow
 def test_aot_inductor(tmp_path: Path) -> None:
     """Compiled to a library, whose C++ runtime calls our operators through the dispatcher. One, as each takes long."""
     double, complex_double = DOUBLE
