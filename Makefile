@@ -52,6 +52,13 @@ test: build googletest $(STAMPS)/test $(STAMPS)/clients ## the C++ suite, a prog
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
 
+.PHONY: quick
+quick: build googletest $(STAMPS)/test ## for every day: the C++ suite and the Python tests that are not marked slow
+	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
+	$(BIN)/cmake --build build --target spectralgrad_tests
+	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$'
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(PYTEST_ARGS)
+
 .PHONY: sanitize
 sanitize: sanitize-address sanitize-thread ## the C++ suite under AddressSanitizer and UBSan, its threads under ThreadSanitizer
 

@@ -224,7 +224,9 @@ struct PairDifferences {
     const auto order = jets.size(-2) - 1;
     gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     const auto f = jets.select(-2, 0);
-    const auto sizes = f.abs().unsqueeze(-2) + f.abs().unsqueeze(-1);
+    // f errs by eps*|f|, and by eps*|x f'|: one that vanishes by cancellation, as x^2 - 1 at 1, is not known to eps*|f|.
+    const auto size_of_terms = order == 0 ? f.abs() : f.abs() + (eigenvalues * jets.select(-2, 1)).abs();
+    const auto sizes = size_of_terms.unsqueeze(-2) + size_of_terms.unsqueeze(-1);
     const auto by_quotient = quotient(f.unsqueeze(-2) - f.unsqueeze(-1), gap);
     if (order == 0) {
       expanded = gap == 0;

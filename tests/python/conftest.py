@@ -22,6 +22,30 @@ hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, 
 hypothesis.settings.load_profile("stable")
 
 
+# A test of the `device` fixture has one case per device. Without a CUDA device, `CasesOnCuda` stands for these cases.
+DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.cuda)] if torch.cuda.is_available() else [])]
+
+
+class CasesOnCuda(pytest.Item):
+    """One skipped test in place of all cases that need a CUDA device."""
+
+    def runtest(self) -> None:
+        raise AssertionError("this test is skipped")
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return Path(__file__), 0, self.name
+
+
+@pytest.hookimpl(tryfirst=True)  # so that -m 'not cuda' can leave it out
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    cases = sum("device" in getattr(item, "fixturenames", ()) for item in items)
+    if cases and len(DEVICES) == 1:
+        stand_in = CasesOnCuda.from_parent(session, name="cases_on_cuda")
+        stand_in.add_marker(pytest.mark.cuda)
+        stand_in.add_marker(pytest.mark.skip(reason=f"there is no CUDA device: {cases} cases are left out"))
+        items.append(stand_in)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # No test may warn about a loss unless it says so with pytest.warns: well-posed losses must be silent.
     config.addinivalue_line("filterwarnings", "error::spectralgrad.GaugeWarning")
@@ -56,19 +80,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not leaked, f"{request.node.name} changed {', '.join(leaked)} and did not change it back"
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.cuda,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-            ],
-        ),
-    ],
-)
+@pytest.fixture(scope="session", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

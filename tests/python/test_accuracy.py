@@ -38,6 +38,13 @@ from spectra import (
 )
 
 SIZES = [1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100]
+
+
+def slow_if_large(sizes: list[int]) -> list[Any]:
+    """The exact eigenvalues of a batch of larger matrices take seconds."""
+    return [n if n <= 17 else pytest.param(n, marks=pytest.mark.slow) for n in sizes]
+
+
 RESIDUAL, ORTHOGONALITY = 3.0, 5.0
 
 
@@ -90,7 +97,7 @@ def assert_within(values: np.ndarray, bound: float, batch: Batch, what: str) -> 
 
 @pytest.mark.parametrize("UPLO", ["L", "U"])
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", slow_if_large(SIZES))
 def test_a_mixed_batch(n: int, dtype: torch.dtype, UPLO: str) -> None:
     batch = batch_of(n, dtype, every_scale=n < 32)
     if n > 65 or (n > 48 and UPLO == "U"):  # for time's sake
@@ -247,7 +254,7 @@ def some_of(n: int, dtype: torch.dtype, count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", SMALL + LARGER)
+@pytest.mark.parametrize("n", slow_if_large(SMALL + LARGER))
 def test_place_in_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
     A = some_of(n, dtype, 67 if n <= 8 else 19)
     expected = decompose(A)
@@ -257,7 +264,7 @@ def test_place_in_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", SMALL + LARGER)
+@pytest.mark.parametrize("n", slow_if_large(SMALL + LARGER))
 def test_number_of_threads(n: int, dtype: torch.dtype) -> None:
     A = some_of(n, dtype, 67 if n <= 8 else 19)
     before = torch.get_num_threads()
@@ -546,6 +553,7 @@ print(torch.backends.cpu.get_cpu_capability())
 """
 
 
+@pytest.mark.slow
 def test_instruction_sets(tmp_path: Path) -> None:
     """AVX2 and AVX-512 give the same bits; without either (no fused multiplications) the bounds hold as well."""
     batches = [mixed_batch(n, dtype, every_scale=False) for n in (1, 2, 3, 4, 5, 17, 33) for dtype in ALL]

@@ -705,6 +705,7 @@ def _ring(n: int, dtype: torch.dtype) -> Tensor:
     return phases[:, None] * H * phases.conj() if dtype.is_complex else H
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", ["electrons", "mu"])
 @each_overlap
 @each_dtype
@@ -734,6 +735,7 @@ def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
     assert gradgradcheck(fields, inputs, check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=True)
 
 
+@pytest.mark.slow
 @each_graph
 @each_dtype
 def test_gradcheck_of_molecules(graph: str, dtype: torch.dtype) -> None:
@@ -1158,6 +1160,7 @@ def _of_spectrum(spectrum: exact.Spectrum, electrons: float, kT: float) -> tuple
     return free_energy, 2 * (V * np.array(f, dtype=object)) @ V.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("electrons", "kT"), [(60, 0.3), (63, 0.05)], ids=["C60", "K3C60"])
 def test_bonds_of_buckminsterfullerene(electrons: int, kT: float) -> None:
     """∂F and one bond order's derivatives in all 90 bond strengths, from two differences of 30 digits.

@@ -153,6 +153,7 @@ def test_other_sizes(dtype: torch.dtype, gap: float) -> None:
         assert relative_error(hessian_times(loss(case.f, M), A, E), exact.second(M, E)) <= 2e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "gap"), [(torch.float64, 1e-6), (torch.complex128, 0)])
 def test_size_32(dtype: torch.dtype, gap: float) -> None:
     M, E = directions(32, dtype)
@@ -355,6 +356,7 @@ CHECKED = {name: case.f for name, case in FUNCTIONS.items() if name not in ("fun
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", CHECKED.values(), ids=CHECKED)
 @pytest.mark.parametrize("spectrum", [[1.3, 1.3, 1.3], [0.6, 0.6, 1.7]], ids=["threefold", "twofold"])
 @each_double

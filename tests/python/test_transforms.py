@@ -10,7 +10,7 @@ import io
 import subprocess
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -500,6 +500,19 @@ def fresh_compiler() -> Iterator[None]:
 
 
 compiles = pytest.mark.usefixtures("fresh_compiler")
+# Compiling takes seconds per graph, so not every transform is compiled for both dtypes. A transform that contains
+# another one (jacrev: vjp, hessian: jvp of grad, inductor: aot_eager) is compiled for real matrices, the contained one
+# for complex matrices.
+REAL, COMPLEX = DOUBLE
+
+
+def each_compiled(names: Iterable[str], complex_names: Iterable[str]) -> pytest.MarkDecorator:
+    cases = [(name, REAL) for name in names] + [(name, COMPLEX) for name in complex_names]
+    return pytest.mark.parametrize(("name", "dtype"), cases, ids=lambda x: x if isinstance(x, str) else _kind(x))
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return "complex" if dtype.is_complex else "real"
 
 
 def _along(E: Tensor) -> Callable[[Function], Function]:
@@ -522,15 +535,15 @@ COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
 }
 
 
+@pytest.mark.slow
 @compiles
-@pytest.mark.parametrize("transform", COMPILED_FIRST.values(), ids=COMPILED_FIRST)
-@each_dtype
+@each_compiled(COMPILED_FIRST, ["func.grad", "func.jvp", "vmap(grad)"])
 @each_operation
-def test_compiled_transforms(operation: str, dtype: torch.dtype, transform: Callable[..., Function]) -> None:
+def test_compiled_transforms(operation: str, name: str, dtype: torch.dtype) -> None:
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     cases = [problem(operation, spectrum, dtype) for spectrum in SPECTRA.values()]
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
-    compiled = torch.compile(transform(cases[0].f, E), backend=counter, fullgraph=True)
+    compiled = torch.compile(COMPILED_FIRST[name](cases[0].f, E), backend=counter, fullgraph=True)
     for case in cases:
         G = case.gradient()
         result = compiled(case.A)
@@ -547,15 +560,13 @@ COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tenso
 }
 
 
+@pytest.mark.slow
 @compiles
-@pytest.mark.parametrize("transform", COMPILED_SECOND.values(), ids=COMPILED_SECOND)
-@each_dtype
+@each_compiled(["hessian", "jacrev(jacrev)"], ["jvp(grad)", "vjp(grad)"])
 @each_operation
-def test_compiled_second_derivatives(
-    operation: str, dtype: torch.dtype, transform: Callable[..., Callable[[Tensor, Tensor], Tensor]]
-) -> None:
+def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dtype) -> None:
     case, E, expected = second_order_case(operation, SPECTRA["distinct"], dtype, "cpu")
-    compiled = torch.compile(transform(case.f), backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(COMPILED_SECOND[name](case.f), backend="aot_eager", fullgraph=True)
     assert relative_error(compiled(case.A, E), expected) <= 1e-12
     degenerate, _, expected = second_order_case(operation, SPECTRA["degenerate"], dtype, "cpu")
     if operation in EXACT:
@@ -566,10 +577,24 @@ def test_compiled_second_derivatives(
     assert len([m for m in messages if "second" in m and "Split(order=2)" in m]) == 1
 
 
+BACKENDS = [
+    *((name, COMPLEX, "aot_eager") for name in OPERATIONS if name != "density_matrix"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            *((name, REAL, "inductor") for name in OPERATIONS),
+            ("density_matrix", COMPLEX, "aot_eager"),
+            ("eigh", COMPLEX, "inductor"),
+            ("eigh", REAL, "eager"),
+        )
+    ),
+]
+
+
 @compiles
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
-@each_dtype
-@each_operation
+@pytest.mark.parametrize(
+    ("operation", "dtype", "backend"), BACKENDS, ids=lambda x: x if isinstance(x, str) else _kind(x)
+)
 def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, backend: str) -> None:
     """One compilation, marked dynamic, for two sizes and for a degenerate matrix."""
     loss = OPERATIONS[operation].loss
@@ -584,34 +609,40 @@ def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, back
     assert len(set(compilations)) == 1
 
 
+@pytest.mark.slow
 @compiles
-@each_dtype
 @each_operation
-def test_compiled_and_checkpointed(operation: str, dtype: torch.dtype) -> None:
+def test_compiled_and_checkpointed(operation: str) -> None:
     if "funm" in operation.split("_"):
         pytest.skip("torch.func.grad, by which f is differentiated, refuses the hooks of a compiled checkpoint")
-    case = problem(operation, SPECTRA["degenerate"], dtype)
+    case = problem(operation, SPECTRA["degenerate"], COMPLEX if operation == "eigh" else REAL)
     compiled = torch.compile(
         lambda X: torch.utils.checkpoint.checkpoint(case.f, X, use_reentrant=False), backend="aot_eager", fullgraph=True
     )
     assert relative_error(_direct(compiled, case.A), case.gradient()) <= 1e-13
 
 
+@pytest.mark.slow
 @compiles
 @each_dtype
-@each_spectrum
 @each_operation
-def test_compiled_autograd(operation: str, spectrum: list[float], dtype: torch.dtype) -> None:
-    case = problem(operation, spectrum, dtype)
-    X = case.A.clone().requires_grad_()
-    y = case.f(X)
+def test_compiled_autograd(operation: str, dtype: torch.dtype) -> None:
+    """One compilation of the backward serves the distinct and the degenerate matrix."""
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
-    with torch._dynamo.compiled_autograd._enable(torch.compile(backend=counter, fullgraph=True)):
-        y.backward()
+    compilations = []
+    for spectrum in SPECTRA.values():
+        case = problem(operation, spectrum, dtype)
+        X = case.A.clone().requires_grad_()
+        y = case.f(X)
+        with torch._dynamo.compiled_autograd._enable(torch.compile(backend=counter, fullgraph=True)):
+            y.backward()
+        assert relative_error(X.grad, case.gradient()) <= 1e-13
+        compilations.append(len(counter.graphs))
     assert any(name in graph.code for graph in counter.graphs for name in ("spectralgrad", "Eigh", "Spectral"))
-    assert relative_error(X.grad, case.gradient()) <= 1e-13
+    assert compilations[0] == compilations[1]
 
 
+@pytest.mark.slow
 @compiles
 @each_operation
 def test_compiled_through_a_subclass(operation: str) -> None:
@@ -635,8 +666,12 @@ class Module(torch.nn.Module):
         return self.f(*args)
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
-@each_dtype
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "strict"),
+    [(REAL, False), (COMPLEX, False), (REAL, True)],
+    ids=["real-non-strict", "complex-non-strict", "real-strict"],
+)
 @each_operation
 def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
     """The program, stored and loaded, has its value and its gradient, for matrices of any size."""
@@ -684,6 +719,7 @@ def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
     assert relative_error(along, (case.gradient().conj() * E).sum().real) <= 1e-13
 
 
+@pytest.mark.slow
 @each_dtype
 @each_operation
 def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
@@ -705,6 +741,7 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
         torch.export.export(Module(torch.func.grad(lambda X: eigh(hermitian_part(X))[0].exp().sum())), (A,))
 
 
+@pytest.mark.slow
 def test_aot_inductor(tmp_path: Path) -> None:
     """Compiled to a library, whose C++ runtime calls our operators through the dispatcher. One, as each takes long."""
     double, complex_double = DOUBLE
