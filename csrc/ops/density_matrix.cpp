@@ -104,16 +104,19 @@ class Basis {
 };
 
 /// `x` if all of it is finite. Otherwise raises an error that names the argument. A torch.func transform or a compiler may hide
-/// the values: then entries that are not finite become NaN.
+/// the values: then entries that are not finite become NaN, and so do the derivatives.
 Tensor finite(const char* name, const Tensor& x) {
+  if (at::isTensorSubclassLike(x)) {
+    return x + 0 * x;
+  }
   const auto is_finite = x.isfinite();
   TORCH_CHECK_VALUE(
-      at::isTensorSubclassLike(x) || is_finite.all().item<bool>(),
+      is_finite.all().item<bool>(),
       "spectralgrad.density_matrix: Expected ",
       name,
       " to be finite, but got ",
       x.masked_select(is_finite.logical_not())[0].item<double>());
-  return at::where(is_finite, x, std::numeric_limits<double>::quiet_NaN());
+  return x;
 }
 
 /// `kT` if it is positive: else raises, or, in what is compiled and has no data yet, NaN.
