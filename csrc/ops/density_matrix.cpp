@@ -32,6 +32,7 @@
 #include <c10/util/Exception.h>
 #include <torch/library.h>
 
+#include <cmath>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -102,6 +103,22 @@ class Basis {
   Tensor factor_;
 };
 
+/// `x` if all of it is finite. Otherwise raises an error that names the argument. A torch.func transform or a compiler may hide
+/// the values: then entries that are not finite become NaN, and so do the derivatives.
+Tensor finite(const char* name, const Tensor& x) {
+  if (at::isTensorSubclassLike(x)) {
+    return x + 0 * x;
+  }
+  const auto is_finite = x.isfinite();
+  TORCH_CHECK_VALUE(
+      is_finite.all().item<bool>(),
+      "spectralgrad.density_matrix: Expected ",
+      name,
+      " to be finite, but got ",
+      x.masked_select(is_finite.logical_not())[0].item<double>());
+  return x;
+}
+
 /// `kT` if it is positive: else raises, or, in what is compiled and has no data yet, NaN.
 Tensor positive(const Tensor& kT) {
   const auto warm = kT > 0;
@@ -116,19 +133,21 @@ Tensor positive(const Tensor& kT) {
 std::pair<Tensor, Tensor> ground_state(
     const Tensor& eigenvalues,
     const std::optional<Tensor>& electrons,
-    const std::optional<Tensor>& mu,
+    const Tensor& mu,
     const Tensor& amplification,
     double spin) {
   const bool empty = eigenvalues.sym_size(-1) == 0;
-  if (mu) {
+  if (mu.defined()) {
     // A level at mu counts by half: in part, so that a repeated one is found out.
-    const auto distance = eigenvalues - derivatives::recorded_constant(*mu).unsqueeze(-1);
+    const auto distance = eigenvalues - derivatives::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
-        ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
-    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), *mu};
+        ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5 +
+        // Comparisons with NaN are false. The term keeps it, so that `fill_levels` finds it also inside a transform.
+        derivatives::recorded_constant(mu) * 0;
+    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), mu};
   }
   const auto number = derivatives::recorded_constant(*electrons);
   const auto filled = ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin);
@@ -147,17 +166,24 @@ std::pair<Tensor, Tensor> ground_state(
 DensityMatrix compute(
     const Tensor& matrix,
     const std::optional<Tensor>& electrons,
-    const std::optional<Tensor>& given_mu,
-    const std::optional<Tensor>& given_kT,
+    const std::optional<Tensor>& mu,
+    const std::optional<Tensor>& temperature,
     const std::optional<Tensor>& overlap,
     double spin,
     bool full) {
   const autograd::NoAutocast no_autocast;
   TORCH_CHECK_VALUE(
-      electrons.has_value() != given_mu.has_value(),
+      electrons.has_value() != mu.has_value(),
       "spectralgrad.density_matrix: Expected one of electrons and mu, but got ",
       electrons ? "both" : "neither");
-  TORCH_CHECK_VALUE(spin > 0, "spectralgrad.density_matrix: Expected spin to be positive, but got ", spin);
+  TORCH_CHECK_VALUE(
+      spin > 0 && std::isfinite(spin),
+      "spectralgrad.density_matrix: Expected spin to be positive and finite, but got ",
+      spin);
+  Tensor given_mu;
+  if (mu) {
+    given_mu = finite("mu", *mu);
+  }
   const auto H = ops::hermitian(matrix, function, "H");
   const Basis basis(overlap);
   const auto reduced = basis.reduce(H);
@@ -166,9 +192,9 @@ DensityMatrix compute(
   DensityMatrix result;
   Tensor occupied; // spin f, in the orthonormal basis
   Tensor kT;
-  if (given_kT) {
-    kT = positive(*given_kT);
-    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : *given_mu;
+  if (temperature) {
+    kT = finite("kT", positive(*temperature));
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : given_mu;
     const derivatives::ReducedLevels levels(pairs, result.mu, kT);
     const derivatives::ScalarFunction fermi{"fermi", {}, levels.in_units(derivatives::fermi_jets(levels.x))};
     occupied = spin * ops::spectral_function(fermi, levels.pairs);
@@ -176,8 +202,8 @@ DensityMatrix compute(
       result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(levels.x)));
     }
   } else {
-    auto [f, mu] = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
-    result.mu = std::move(mu);
+    auto [f, fermi_level] = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
+    result.mu = std::move(fermi_level);
     occupied = spin * ops::spectral_function({"steps", {}, f.unsqueeze(-2)}, pairs);
     if (full) {
       result.entropy = -spin * (at::xlogy(f, f) + at::special_xlog1py(1 - f, -f)).sum(-1);
@@ -187,7 +213,7 @@ DensityMatrix compute(
   if (full) {
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
-    result.free_energy = given_kT ? result.energy - kT * result.entropy : result.energy.clone();
+    result.free_energy = temperature ? result.energy - kT * result.entropy : result.energy.clone();
     result.energy_weighted_density_matrix = basis.restore(derivatives::hermitian_part(product));
   }
   return result;

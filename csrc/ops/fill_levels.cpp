@@ -96,6 +96,13 @@ Tensor fill_levels_kernel(
     std::string_view argument,
     double capacity) {
   const auto n = eigenvalues.size(-1);
+  TORCH_CHECK_VALUE(
+      !filling.isnan().any().item<bool>(),
+      "spectralgrad.",
+      function,
+      ": Expected ",
+      argument,
+      " to be finite, but got NaN or an infinity");
   const auto outside = (filling >= 0).logical_and(filling <= n).logical_not();
   TORCH_CHECK_VALUE(
       !outside.any().item<bool>(),

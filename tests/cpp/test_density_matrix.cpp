@@ -15,6 +15,7 @@ using at::Tensor;
 using Options = DensityMatrixOptions;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double infinity = std::numeric_limits<double>::infinity();
 
 Tensor number(double x) {
   return at::scalar_tensor(x, at::kDouble);
@@ -415,11 +416,19 @@ TEST(DensityMatrixErrors, NumbersOutOfRangeGetASentence) {
   };
   expect({}, "one of electrons and mu, but got neither");
   expect({.electrons = number(2), .mu = number(0)}, "one of electrons and mu, but got both");
-  expect({.electrons = number(2), .spin = 0}, "spin to be positive, but got 0");
-  expect({.electrons = number(2), .spin = nan}, "spin to be positive, but got nan");
+  expect({.electrons = number(2), .spin = 0}, "spin to be positive and finite, but got 0");
+  expect({.electrons = number(2), .spin = nan}, "spin to be positive and finite, but got nan");
+  expect({.electrons = number(2), .spin = infinity}, "spin to be positive and finite, but got inf");
   expect({.electrons = number(-1)}, "electrons to be between 0 and 8, but got -1");
   expect({.electrons = number(9)}, "electrons to be between 0 and 8, but got 9");
-  expect({.electrons = number(nan)}, "electrons to be between 0 and 8, but got nan");
+  expect({.electrons = number(nan)}, "electrons to be finite, but got NaN or an infinity");
+  expect({.electrons = number(infinity)}, "electrons to be between 0 and 8, but got inf");
+  for (const double mu : {nan, infinity, -infinity}) {
+    expect({.mu = number(mu)}, "mu to be finite, but got -?(nan|inf)");
+    expect({.mu = number(mu), .kT = number(0.1)}, "mu to be finite, but got -?(nan|inf)");
+  }
+  expect({.mu = number(0), .kT = number(infinity)}, "kT to be finite, but got inf");
+  expect({.electrons = number(2), .kT = number(infinity)}, "kT to be finite, but got inf");
   for (const double kT : {0., -0.1, nan}) {
     expect({.electrons = number(2), .kT = number(kT)}, "a?.*kT .*to be positive, but got ");
     expect({.mu = number(0), .kT = number(kT)}, "a?.*kT .*to be positive, but got ");

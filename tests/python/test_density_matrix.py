@@ -965,6 +965,16 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
         (ValueError, RuntimeError),
         "electrons.*nan",
     ),
+    "NaN electrons at zero temperature": (
+        lambda: sg.density_matrix(RING, electrons=float("nan")),
+        ValueError,
+        "electrons to be finite",
+    ),
+    "infinitely many electrons": (
+        lambda: sg.density_matrix(RING, electrons=float("inf")),
+        ValueError,
+        "electrons.*8.*inf",
+    ),
     "negative kT": (lambda: sg.density_matrix(RING, electrons=4, kT=-0.1), (ValueError, RuntimeError), r"kT.*-0\.1"),
     "a tensor of temperatures with a zero": (
         lambda: sg.density_matrix(RING, electrons=4, kT=torch.tensor([0.1, 0.0])),
@@ -1041,6 +1051,22 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
         r"Expected mu to fill whole levels, but .* cut the level 0\.25 of multiplicity 2",
     ),
 }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kT", [0, 0.1])
+def test_a_fermi_level_that_is_not_finite(value: float, kT: float) -> None:
+    message = rf"spectralgrad\.density_matrix: Expected mu to be finite, but got {value}"
+    for mu in (value, torch.tensor([0.3, value])):
+        for full in (False, True):
+            with pytest.raises(ValueError, match=message):
+                sg.density_matrix(RING, mu=mu, kT=kT, full_output=full)
+    with pytest.raises(ValueError, match=r"kT .*to be (finite|positive), but got"):
+        sg.density_matrix(RING, mu=0.3, kT=torch.tensor(value))
+
+    # vmap runs the operator on the whole batch.
+    with pytest.raises(ValueError, match="mu to be finite"):
+        torch.func.vmap(lambda mu: sg.density_matrix(RING, mu=mu, kT=kT))(torch.tensor([0.3, value]))
 
 
 @pytest.mark.parametrize("name", ERRORS)
