@@ -59,6 +59,15 @@ quick: build googletest $(STAMPS)/test ## for every day: the C++ suite and the P
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$'
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(PYTEST_ARGS)
 
+# Other kernels of ours, of LibTorch's and of MKL's, chosen by the environment. All of them run before it fails.
+PORTABLE := ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=AVX2 MKL_CBWR=COMPATIBLE
+.PHONY: test-portable
+test-portable: test ## both suites again as on other processors: instruction sets, MKL's other code paths: five times as long as make test
+	@failed=; for setting in $(PORTABLE); do echo "--- $$setting"; \
+	  env $$setting $(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$' || failed+=" $$setting"; \
+	  env $$setting OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS) || failed+=" $$setting (Python)"; \
+	done; [ -z "$$failed" ] || { echo "failed under:$$failed" >&2; exit 1; }
+
 .PHONY: sanitize
 sanitize: sanitize-address sanitize-thread ## the C++ suite under AddressSanitizer and UBSan, its threads under ThreadSanitizer
 

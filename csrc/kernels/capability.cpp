@@ -1,16 +1,11 @@
-#include "kernels/lanes/capability.h"
+#include "kernels/choose_capability.h"
 
 #include <ATen/Version.h>
-
-#include <string>
 
 namespace spectralgrad::kernels::lanes {
 
 Capability capability() {
-  static const auto chosen = [] {
-    const auto name = at::get_cpu_capability();
-    return name == "AVX512" ? Capability::avx512 : name == "AVX2" ? Capability::avx2 : Capability::portable;
-  }();
+  static const auto chosen = choose_capability(at::get_cpu_capability(), processor_capability());
   return chosen;
 }
 

@@ -1,12 +1,17 @@
 #include "ops/split.h"
 
 #include "derivatives/tolerances.h"
+#include "kernels/judge.h"
+#include "kernels/lowest_index.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
+#include <c10/util/StringUtil.h>
+
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace spectralgrad::ops {
@@ -32,8 +37,15 @@ Pool merge(const Pool& a, const Pool& b) {
       a.mean_index + share * (b.mean_index - a.mean_index)};
 }
 
+/// -1, 0 or 1: below, within or above rounding about zero.
+int sign_beyond(double threshold, double eigenvalue) {
+  return (eigenvalue > threshold ? 1 : 0) - (eigenvalue < -threshold ? 1 : 0);
+}
+
+/// Returns whether an eigenvalue crossed the threshold n*eps*max|lambda|, or minus that: code that counts or clips by the
+/// sizes or signs of the eigenvalues sees the difference.
 template <typename T>
-void split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Pool>& pools) {
+bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Pool>& pools) {
   const double largest = std::max(std::abs(double(eigenvalues[0])), std::abs(double(eigenvalues[n - 1])));
   const double width = largest == 0 ? relative_width : relative_width * largest;
   pools.clear();
@@ -45,14 +57,20 @@ void split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Poo
       pools.back() = merge(pools.back(), last);
     }
   }
+  // The threshold of matrix_rank and pinv.
+  const double threshold = double(n) * std::numeric_limits<T>::epsilon() * largest;
+  bool crosses = false;
   int64_t i = 0;
   for (const auto& pool : pools) {
     for (int64_t k = 0; k < pool.size; ++k, ++i) {
       if (pool.size > 1) {
-        eigenvalues[i] = static_cast<T>(pool.mean_eigenvalue + (double(i) - pool.mean_index) * width);
+        const auto moved = static_cast<T>(pool.mean_eigenvalue + (double(i) - pool.mean_index) * width);
+        crosses |= sign_beyond(threshold, double(eigenvalues[i])) != sign_beyond(threshold, double(moved));
+        eigenvalues[i] = moved;
       }
     }
   }
+  return crosses;
 }
 
 } // namespace
@@ -68,13 +86,25 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
   auto result = eigenvalues.to(at::kCPU, dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
   AT_DISPATCH_FLOATING_TYPES(dtype, "split_eigenvalues", [&] {
     auto* data = result.mutable_data_ptr<scalar_t>();
+    kernels::LowestIndex crossing;
     constexpr int64_t eigenvalues_per_task = 1 << 14;
     at::parallel_for(0, result.numel() / n, eigenvalues_per_task / n + 1, [&](int64_t begin, int64_t end) {
       std::vector<Pool> pools;
       for (auto i = begin; i < end; ++i) {
-        split_one(data + i * n, n, width, pools);
+        if (split_one(data + i * n, n, width, pools)) {
+          crossing.found(i);
+        }
       }
     });
+    if (crossing.any() && checks() != Checks::ignore) {
+      kernels::warn_or_raise(
+          c10::str(
+              "spectralgrad.Split: Matrix ",
+              crossing.value(),
+              " of the batch has eigenvalues near zero that were moved by more than rounding: a returned eigenvalue crossed "
+              "n*eps*max|eigenvalue|. Code that clips eigenvalues or counts those that are not zero (clamp, matrix_rank, pinv) is "
+              "wrong there. Use spectralgrad.funm, which moves no eigenvalue, or the default rule."));
+    }
   });
   return result.to(eigenvalues.device());
 }

@@ -97,6 +97,9 @@ class Split(Rule):
     becomes visible. First derivatives err by about width + eps/width, second ones by width + eps/width²; the default
     width is eps^(1/2), or eps^(1/3) with ``order=2``, for second derivatives. Eigenvalues inside a cluster of m move by
     at most (m - 1)/2 widths and keep their sum, the others do not move.
+
+    A repeated zero is moved, too, so a rank or a clipped eigenvalue computed from the result is wrong. A `GaugeWarning`
+    (`GaugeError` under ``checks("raise")``) says where an eigenvalue crosses n·eps·max|λ|, or minus that.
     """
 
     width: float | None = None

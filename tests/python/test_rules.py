@@ -355,11 +355,39 @@ def test_forward_and_reverse_are_adjoint(rule: sg.Rule, dtype: torch.dtype, devi
 @pytest.mark.parametrize("rule", [r for r in RULES.values() if not isinstance(r, sg.Bare)], ids=repr)
 @pytest.mark.parametrize("dtype", DOUBLE)
 def test_finite_at_the_zero_matrix(rule: sg.Rule, dtype: torch.dtype) -> None:
-    G = gradient(lambda L, V: L.sum() + V.abs().square().sum(), torch.zeros(3, 3, dtype=dtype), rule=rule)
+    with sg.checks("ignore"):  # Split warns that it moves them: below
+        G = gradient(lambda L, V: L.sum() + V.abs().square().sum(), torch.zeros(3, 3, dtype=dtype), rule=rule)
     torch.testing.assert_close(G, torch.eye(3, dtype=dtype), rtol=0, atol=1e-14)
 
 
 # --- Split moves eigenvalues -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize(
+    "values",
+    [[0, 0, 0, 1, 1, 2], [0, 0], [1e-9, 1.1e-9, 1], [-1e-9, 1, -1e-9]],
+    ids=["kernel", "zero", "tiny", "negative"],
+)
+def test_split_reports_eigenvalues_that_cross_zero(values: list[float], dtype: torch.dtype) -> None:
+    """Code that clips or counts them would be wrong in silence."""
+    A = torch.diag(torch.tensor(values, dtype=dtype))
+    for decompose in (sg.eigh, sg.eigvalsh):
+        with pytest.warns(
+            sg.GaugeWarning, match=r"spectralgrad.Split: Matrix 1 of the batch has eigenvalues near zero"
+        ):
+            decompose(torch.stack([A + 5 * torch.eye(len(A), dtype=dtype), A]), rule=sg.Split())
+    with sg.checks("raise"), pytest.raises(sg.GaugeError, match="Split"):
+        sg.eigh(A, rule=sg.Split())
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("values", [[1, 1, 4], [0, 1, 1], [-2, -2, 0, 3], [1e-3, 1, 1]], ids=repr)
+def test_split_is_silent_where_no_eigenvalue_crosses_zero(values: list[float], dtype: torch.dtype) -> None:
+    A = torch.diag(torch.tensor(values, dtype=dtype))
+    plain, moved = sg.eigvalsh(A), sg.eigvalsh(A, rule=sg.Split())
+    assert not torch.equal(moved, plain)
+    assert torch.equal(moved.sign(), plain.sign())
 
 
 @given(
@@ -374,7 +402,8 @@ def test_split_is_the_nearest_spectrum_with_gaps(
     """Against SciPy's isotonic regression of λ_i - i·w."""
     A = torch.diag(torch.tensor(values, dtype=dtype))
     plain = sg.eigvalsh(A)
-    moved = sg.eigvalsh(A, rule=sg.Split(width, order)).double().numpy()
+    with sg.checks("ignore"):  # where one crosses zero: the next test
+        moved = sg.eigvalsh(A, rule=sg.Split(width, order)).double().numpy()
     levels = plain.double().numpy()
     n, largest = len(levels), float(plain.abs().max())
     relative = width if width is not None else eps(dtype) ** (1 / 2 if order == 1 else 1 / 3)
