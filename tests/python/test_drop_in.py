@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -395,3 +396,130 @@ def test_a_decorator_without_parentheses() -> None:
 
         @sg.stand_in  # type: ignore[arg-type]
         def f() -> None: ...
+
+
+# --- A may be changed in place ---------------------------------------------------------------------------------------
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "expm": sg.expm,
+    "logm": sg.logm,
+    "sqrtm": sg.sqrtm,
+    "invsqrtm": sg.invsqrtm,
+    "powm": lambda A: sg.powm(A, 2.5),
+    "funm": lambda A: sg.funm(A, torch.tanh),
+    "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
+    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
+    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
+}
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("leaf", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_a_change_in_place_does_not_matter(
+    f: Callable[[Tensor], Tensor], dtype: torch.dtype, leaf: bool, create_graph: bool
+) -> None:
+    """First and second derivatives are those at the matrix that the function was called with."""
+    Z = random_hermitian(4, 4, dtype=dtype, seed=0)
+    positive = Z @ Z + torch.eye(4)
+    M = random_hermitian(4, 4, dtype=dtype, seed=1)
+
+    def derivatives(change: bool) -> list[Tensor]:
+        X = positive.clone().requires_grad_()
+        A = X if leaf else X * 1
+        y = f(A)
+        if change:
+            with torch.no_grad():
+                A.mul_(3).add_(torch.eye(4))
+        (G,) = torch.autograd.grad((y * M.conj() if y.dim() else y).real.sum(), X, create_graph=create_graph)
+        if not create_graph:
+            return [G]
+        return [G, torch.autograd.grad((G * M.conj()).real.sum(), X)[0]]
+
+    for changed, expected in zip(derivatives(True), derivatives(False), strict=True):
+        assert float(expected.detach().abs().max()) > 1e-6
+        assert torch.equal(changed, expected)
+
+
+def test_a_change_in_place_that_is_differentiated() -> None:
+    """A.mul_(2) gives A another place in the graph; the function keeps the one that it was called with."""
+    X = torch.diag(torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
+    A = X * 1
+    y = sg.powm(A, 3)[0, 0]
+    A.mul_(2)
+    (G,) = torch.autograd.grad(y + A[1, 1], X, create_graph=True)
+    assert torch.equal(G.detach(), torch.diag(torch.tensor([3.0, 2.0, 0.0], dtype=torch.float64)))
+    (H,) = torch.autograd.grad(G[0, 0], X)
+    torch.testing.assert_close(H, torch.diag(torch.tensor([6.0, 0.0, 0.0], dtype=torch.float64)), rtol=0, atol=1e-13)
+
+
+# --- TorchScript -----------------------------------------------------------------------------------------------------
+
+
+def scripted_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+    return sg.eigh(A)
+
+
+def scripted_sum(A: Tensor) -> Tensor:
+    _, V = sg.eigh(A, "U")
+    return sg.eigvalsh(A).sum() + V.square().sum() + (sg.expm(A) + sg.powm(A, 2.0) + sg.spectral_projector(A, 0, 1))[0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+def test_scripts_call_ours(degenerate: Tensor) -> None:
+    A = degenerate.clone().requires_grad_()
+    L, V = torch.jit.script(scripted_eigh)(A)
+    (G,) = torch.autograd.grad(L.sum() + V.square().sum(), A)
+    assert torch.equal(G, torch.eye(4, dtype=A.dtype))
+    X = distinct(4, torch.float64, 0).requires_grad_()
+    results = [f(X) for f in (torch.jit.script(scripted_sum), scripted_sum)]
+    assert torch.equal(*results)
+    assert torch.equal(*(torch.autograd.grad(y, X)[0] for y in results))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+@pytest.mark.parametrize("name", ["eigh", "eigvalsh", "expm", "logm", "sqrtm", "invsqrtm", "powm", "spectral_projector"])
+def test_functions_are_scripted_by_themselves(name: str) -> None:
+    function = getattr(sg, name)
+    more = {"powm": (1.5,), "spectral_projector": (0, 2), "eigh": ("U",)}.get(name, ())
+    A = torch.diag(torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
+
+    def results(f: Callable[..., Any]) -> list[Tensor]:
+        y = f(A, *more)
+        first = y if isinstance(y, Tensor) else y[0]
+        return [first, torch.autograd.grad(first.sum(), A)[0]]
+
+    for x, y in zip(results(torch.jit.script(function)), results(function), strict=True):
+        assert torch.equal(x, y)
+    with pytest.raises(RuntimeError, match=f"spectralgrad.{name}: .* at least 2 dimensions"):
+        torch.jit.script(function)(A[0], *more)
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [sg.eigh, sg.eigvalsh, sg.expm, lambda A: sg.eigh(A.detach())])
+def test_a_signal_handler_sees_autograd_as_it_was(f: Callable[[Tensor], Any]) -> None:
+    """The handler differentiates, while a long decomposition waits below autograd."""
+    A = random_hermitian(300_000, 6, 6, dtype=torch.float32, seed=0).requires_grad_()
+    seen: list[Any] = []
+
+    def handler(*_: Any) -> None:
+        X = torch.eye(3, dtype=torch.float64).requires_grad_()
+        y = sg.eigh(X)[0].square().sum() + (X @ X).trace()
+        (G,) = torch.autograd.grad(y, X)
+        seen.append((torch.is_grad_enabled(), torch.equal(G, 4 * torch.eye(3, dtype=X.dtype))))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-2, 1e-2)
+        result = f(A)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+    assert all(state == (True, True) for state in seen)
+    first = result if isinstance(result, Tensor) else result[0]
+    assert first.requires_grad == (f in (sg.eigh, sg.eigvalsh, sg.expm))
+    assert torch.is_grad_enabled()
