@@ -33,8 +33,6 @@ def register_scripting(functions: dict[str, Callable[..., Any]]) -> None:
         scripted = f"spectralgrad_{name}"
         _python_cu.define(
             f"def {scripted}({parameters}) -> {result}:\n    return torch.ops.spectralgrad.{name}({arguments})\n",
-            {"torch": torch}.get,
+            {"torch": torch}.get,  # type: ignore[arg-type]
         )
         _jit_caching_layer[function] = scripted
-
-

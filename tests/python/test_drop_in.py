@@ -276,9 +276,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Any]] = {
     "funm": lambda A: sg.funm(A, torch.tanh),
     "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
     "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
-    "spectral_map": lambda A: sg.spectral_map(
-        lambda L, V: (V.unsqueeze(-3) * V.unsqueeze(-2) * L.exp()).sum(-1), A
-    ),
+    "spectral_map": lambda A: sg.spectral_map(lambda L, V: (V.unsqueeze(-3) * V.unsqueeze(-2) * L.exp()).sum(-1), A),
     "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
 }
 
@@ -367,7 +365,9 @@ def test_projector_takes_numpys_integers(integer: Callable[[int], Any]) -> None:
 
 @pytest.mark.parametrize("f", [sg.eigh, sg.eigvalsh, sg.expm, sg.sqrtm, lambda A: sg.funm(A, torch.exp)])
 def test_sparse_input(f: Callable[[Tensor], Any]) -> None:
-    with pytest.raises(NotImplementedError, match=r"Expected A to be a dense tensor, but its layout is Sparse; call to_d"):
+    with pytest.raises(
+        NotImplementedError, match=r"Expected A to be a dense tensor, but its layout is Sparse; call to_d"
+    ):
         f(torch.eye(3).to_sparse())
 
 
@@ -463,7 +463,9 @@ def scripted_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
 
 def scripted_sum(A: Tensor) -> Tensor:
     _, V = sg.eigh(A, "U")
-    return sg.eigvalsh(A).sum() + V.square().sum() + (sg.expm(A) + sg.powm(A, 2.0) + sg.spectral_projector(A, 0, 1))[0, 1]
+    return (
+        sg.eigvalsh(A).sum() + V.square().sum() + (sg.expm(A) + sg.powm(A, 2.0) + sg.spectral_projector(A, 0, 1))[0, 1]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
@@ -479,7 +481,9 @@ def test_scripts_call_ours(degenerate: Tensor) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
-@pytest.mark.parametrize("name", ["eigh", "eigvalsh", "expm", "logm", "sqrtm", "invsqrtm", "powm", "spectral_projector"])
+@pytest.mark.parametrize(
+    "name", ["eigh", "eigvalsh", "expm", "logm", "sqrtm", "invsqrtm", "powm", "spectral_projector"]
+)
 def test_functions_are_scripted_by_themselves(name: str) -> None:
     function = getattr(sg, name)
     more = {"powm": (1.5,), "spectral_projector": (0, 2), "eigh": ("U",)}.get(name, ())

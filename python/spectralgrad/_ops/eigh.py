@@ -70,7 +70,7 @@ def eigh(
                 [0., 1.]], dtype=torch.float64)
     """
     if has_torch_function_unary(A):
-        return cast("EighResult", handle_torch_function(eigh, (A,), A, UPLO, rule=rule, out=out))
+        return handle_torch_function(eigh, (A,), A, UPLO, rule=rule, out=out)
     check_types("eigh", A, UPLO)
     rule_arguments = _operator_arguments("eigh", rule)
     if out is not None:

@@ -37,7 +37,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tenso
                 [0., 2.]], dtype=torch.float64)
     """
     if has_torch_function_unary(A):
-        return cast("Tensor", handle_torch_function(eigvalsh, (A,), A, UPLO, rule=rule, out=out))
+        return handle_torch_function(eigvalsh, (A,), A, UPLO, rule=rule, out=out)
     check_types("eigvalsh", A, UPLO)
     rule_arguments = _operator_arguments("eigvalsh", rule)
     if out is not None:
