@@ -1,5 +1,6 @@
 #include <spectralgrad/checks.h>
 
+#include "context_defaults.h"
 #include "scoped_default.h"
 
 #include <atomic>
@@ -20,7 +21,10 @@ std::atomic<const GaugeReporter*>& current_reporter() {
 } // namespace
 
 Checks checks() {
-  return levels().get();
+  return levels().get([] {
+    const auto* context = context_defaults();
+    return context == nullptr ? std::nullopt : context->checks();
+  });
 }
 
 void set_checks(Checks level) {

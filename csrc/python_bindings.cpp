@@ -2,7 +2,7 @@
 // no place in a schema: rules as values, what is in force in a thread, Python's own exception classes, the build.
 #include <spectralgrad/spectralgrad.h>
 
-#include "derivatives/tolerances.h"
+#include "context_defaults.h"
 
 #include <pybind11/operators.h>
 #include <pybind11/pybind11.h>
@@ -11,6 +11,8 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <atomic>
+#include <optional>
 #include <stdexcept>
 
 namespace py = pybind11;
@@ -49,6 +51,35 @@ void check_signals() {
   }
 }
 
+// Held for ever: backward may run in threads that outlast the interpreter's modules.
+PyObject* rules_variable = nullptr;
+PyObject* levels_variable = nullptr;
+
+/// Set with the first block that is opened: until then no operation has to wait for the interpreter lock.
+std::atomic<bool> context_is_used{false};
+
+/// The innermost entry of a context variable of python/spectralgrad/_current.py, as C++ has it.
+template <typename T>
+std::optional<T> innermost(PyObject* variable) {
+  if (!context_is_used) {
+    return std::nullopt;
+  }
+  const py::gil_scoped_acquire gil;
+  PyObject* entries = nullptr;
+  if (PyContextVar_Get(variable, nullptr, &entries) != 0) {
+    throw py::error_already_set();
+  }
+  const auto blocks = py::reinterpret_steal<py::tuple>(entries);
+  if (blocks.empty()) {
+    return std::nullopt;
+  }
+  return py::tuple(blocks[blocks.size() - 1])[2].cast<T>();
+}
+
+const spectralgrad::ContextDefaults python_context{
+    [] { return innermost<Rule>(rules_variable); },
+    [] { return innermost<Checks>(levels_variable); }};
+
 } // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -78,7 +109,6 @@ PYBIND11_MODULE(_C, module) {
 
   module.def("default_rule", &spectralgrad::default_rule);
   module.def("set_default_rule", &spectralgrad::set_default_rule);
-  module.def("exchange_thread_rule", &spectralgrad::exchange_thread_rule);
 
   py::enum_<Checks>(module, "Checks")
       .value("ignore", Checks::ignore)
@@ -86,7 +116,12 @@ PYBIND11_MODULE(_C, module) {
       .value("raise", Checks::raise);
   module.def("checks", &spectralgrad::checks);
   module.def("set_checks", &spectralgrad::set_checks);
-  module.def("exchange_thread_checks", &spectralgrad::exchange_thread_checks);
+  module.def("set_context_variables", [](py::object rules, py::object levels) {
+    rules_variable = rules.release().ptr();
+    levels_variable = levels.release().ptr();
+    spectralgrad::set_context_defaults(&python_context);
+  });
+  module.def("use_context", [] { context_is_used = true; });
   module.def("set_gauge_reporter", [](py::object error, py::object warn) {
     // Lives as long as the process: backward may run in threads that outlast the interpreter's modules.
     spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warn)));

@@ -1,10 +1,12 @@
 #include <spectralgrad/rule.h>
 
+#include "context_defaults.h"
 #include "derivatives/tolerances.h"
 #include "scoped_default.h"
 
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <cmath>
 #include <sstream>
 #include <utility>
@@ -26,6 +28,11 @@ void check_size(const char* factory, const char* argument, double value) {
 ScopedDefault<Rule>& defaults() {
   static ScopedDefault<Rule> rules(Rule::gated());
   return rules;
+}
+
+std::atomic<const ContextDefaults*>& current_context_defaults() {
+  static std::atomic<const ContextDefaults*> current{nullptr};
+  return current;
 }
 
 } // namespace
@@ -177,8 +184,19 @@ std::string Rule::to_string() const {
   return out.str();
 }
 
+void set_context_defaults(const ContextDefaults* defaults) {
+  current_context_defaults() = defaults;
+}
+
+const ContextDefaults* context_defaults() {
+  return current_context_defaults();
+}
+
 Rule default_rule() {
-  return defaults().get();
+  return defaults().get([] {
+    const auto* context = context_defaults();
+    return context == nullptr ? std::nullopt : context->rule();
+  });
 }
 
 void set_default_rule(const Rule& rule) {

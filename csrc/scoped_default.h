@@ -12,9 +12,14 @@ class ScopedDefault {
  public:
   explicit ScopedDefault(T initial) : process_(std::move(initial)) {}
 
-  T get() const {
+  /// This thread's override, else what `context()` returns, else the process's value. `context` is called without a lock.
+  template <typename Context>
+  T get(const Context& context) const {
     if (const auto& value = thread_value()) {
       return *value;
+    }
+    if (auto value = context()) {
+      return *std::move(value);
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     return process_;

@@ -1,5 +1,6 @@
 #include "autograd/eigh.h"
 
+#include "autograd/caller_state.h"
 #include "derivatives/constant.h"
 #include "ops/arguments.h"
 #include "ops/eigh.h"
@@ -46,6 +47,7 @@ std::tuple<Tensor, Tensor> eigh_autograd(
     ops::RuleName rule,
     ops::RuleParameters parameters,
     ops::MethodName method) {
+  const CallerState caller;
   if (!derivatives::is_differentiated(A)) {
     return below_autograd([&] { return ops::call_eigh(A, UPLO, rule, parameters, method); });
   }

@@ -1,3 +1,4 @@
+#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
 #include "ops/arguments.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 // The derivative needs the eigenvectors: where one is asked for, this is the first half of `eigh`.
 Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName rule, ops::RuleParameters parameters) {
+  const CallerState caller;
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (requires_grad({A}) || has_tangent(A)) {
     ops::check_hermitian_arguments("eigvalsh", A, UPLO);

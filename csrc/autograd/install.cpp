@@ -35,9 +35,13 @@ Installation& installation() {
 }
 
 Rule installed_rule() {
-  auto& current = installation();
-  const std::lock_guard<std::mutex> lock(current.mutex);
-  return current.rule ? *current.rule : default_rule();
+  const auto rule = [] {
+    auto& current = installation();
+    const std::lock_guard<std::mutex> lock(current.mutex);
+    return current.rule;
+  }();
+  // Outside the lock: this may wait for Python's interpreter lock, whose holder may wait for ours in `install`.
+  return rule ? *rule : default_rule();
 }
 
 std::tuple<Tensor, Tensor> torch_eigh(

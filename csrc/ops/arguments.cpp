@@ -107,6 +107,15 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       " by ",
       A.sym_size(-1),
       " matrices");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      A.layout() == at::kStrided,
+      "spectralgrad.",
+      function,
+      ": Expected ",
+      name,
+      " to be a dense tensor, but its layout is ",
+      A.layout(),
+      "; call to_dense() first");
   const auto dtype = A.scalar_type();
   TORCH_CHECK_NOT_IMPLEMENTED(
       dtype == at::kFloat || dtype == at::kDouble || dtype == at::kComplexFloat || dtype == at::kComplexDouble,

@@ -1,3 +1,4 @@
+#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
 #include "derivatives/tolerances.h"
 #include "ops/arguments.h"
@@ -94,6 +95,7 @@ std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view fun
 
 // No node and no tangent, at any level of transforms.
 std::tuple<Tensor, Tensor> eigenpairs_autograd(const Tensor& A, std::string_view function, std::string_view domain) {
+  const autograd::CallerState caller;
   return autograd::below_autograd([&] { return eigenpairs_op().call(A, function, domain); });
 }
 

@@ -64,6 +64,27 @@ std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
   return result;
 }
 
+/// A tensor whose derivative in `A` is the identity, with the data of `like`, which has the shape and dtype of A.
+class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
+ public:
+  static constexpr bool is_traceable = true;
+
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& /*A*/, const Tensor& like) {
+    return autograd::below_autograd([&] { return like.detach(); });
+  }
+
+  static autograd::variable_list backward(torch::autograd::AutogradContext*, const autograd::variable_list& cotangents) {
+    return {cotangents[0], Tensor()};
+  }
+};
+
+/// Stands for A as an input of the operators here, which need its place in the graph and never read its values. Autograd checks
+/// the version of what it saves. So A itself, saved, could not be changed in place before the backward.
+Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
+  const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
+  return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
+}
+
 template <auto function>
 Tensor spectral_function_with(
     const Tensor&,
@@ -104,7 +125,7 @@ Tensor spectral_function_autograd(
     std::string_view function,
     c10::ArrayRef<double> parameters) {
   return autograd::differentiable<autograd::SpectralFunction>(
-      {A,
+      {place_in_graph(A, eigenvectors),
        eigenvalues,
        eigenvectors,
        tensor_or_undefined(jets),
@@ -146,7 +167,12 @@ Tensor transposed_autograd(
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
   return autograd::differentiable<autograd::SpectralFunctionTransposed>(
-      {A, eigenvalues, eigenvectors, jets, first_direction, tensor_or_undefined(second_direction)},
+      {place_in_graph(A, eigenvectors),
+       eigenvalues,
+       eigenvectors,
+       jets,
+       first_direction,
+       tensor_or_undefined(second_direction)},
       {})[0];
 }
 
@@ -160,7 +186,9 @@ Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const
 }
 
 Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& jets) {
-  return autograd::differentiable<autograd::SpectralTrace>({A, eigenvalues, eigenvectors, jets}, {})[0];
+  return autograd::differentiable<autograd::SpectralTrace>(
+      {place_in_graph(A, eigenvectors), eigenvalues, eigenvectors, jets},
+      {})[0];
 }
 
 } // namespace

@@ -27,9 +27,11 @@ from ._rules import (  # noqa: E402
     set_default_rule,
     use_rule,
 )
+from ._scripting import register_scripting as _register_scripting  # noqa: E402
 from ._standing_in import install, installed, stand_in, uninstall  # noqa: E402
 
 _register_when_needed()
+_register_scripting(globals())
 
 __version__: str = _C.version
 

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from . import _C
+from ._current import enter, leave, levels, rules
 
 Level = Literal["ignore", "warn", "raise"]
 
@@ -36,6 +37,7 @@ def _warn(message: str) -> None:
 
 
 _C.set_gauge_reporter(GaugeError, _warn)
+_C.set_context_variables(rules, levels)
 
 
 def _level(function: str, level: str) -> _C.Checks:
@@ -53,7 +55,7 @@ def set_checks(level: Level) -> None:
 
 
 class checks:
-    """Within the block, and in this thread, `level` decides what is checked; blocks nest.
+    """Within the block `level` decides what is checked; blocks nest, and belong to the context as those of `use_rule`.
 
     - ``"ignore"``: nothing is looked at. A matrix with a NaN or an Inf gives NaN for itself; the rest of its batch is
       what it would be without it.
@@ -75,12 +77,11 @@ class checks:
 
     def __init__(self, level: Level) -> None:
         self._level = _level("checks", level)
-        self._outer: list[_C.Checks | None] = []
 
     def __enter__(self) -> None:
-        self._outer.append(_C.exchange_thread_checks(self._level))
+        enter(levels, self, self._level, self._level)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _C.exchange_thread_checks(self._outer.pop())
+        leave(levels, self)

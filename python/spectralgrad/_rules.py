@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -13,6 +12,7 @@ from typing import ClassVar
 import torch
 
 from . import _C
+from ._current import current, enter, leave, rules
 
 _FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative": (bool, "a bool")}
 
@@ -33,7 +33,8 @@ class Rule(ABC):
         for field in fields(self):  # type: ignore[arg-type]
             kind, words = _FIELD_KINDS.get(field.name, (Real, "a number"))
             value = getattr(self, field.name)
-            if not (isinstance(value, kind) or (value is None and field.default is None)):
+            is_bool = isinstance(value, bool) and kind is not bool  # a bool counts as a number for Python
+            if is_bool or not (isinstance(value, kind) or (value is None and field.default is None)):
                 raise TypeError(
                     f"spectralgrad.{type(self).__name__}: Expected {field.name} to be {words}, but got {value!r}"
                 )
@@ -79,6 +80,10 @@ class Lorentzian(Rule):
     @classmethod
     def from_epsilon(cls, epsilon: float) -> Lorentzian:
         """The d/(d² + epsilon) of the literature; `epsilon` in squared units of the eigenvalues."""
+        if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
+            raise TypeError(
+                f"spectralgrad.Lorentzian.from_epsilon: Expected epsilon to be a number, but got {epsilon!r}"
+            )
         if not (math.isfinite(epsilon) and epsilon >= 0):
             raise ValueError(
                 f"spectralgrad.Lorentzian.from_epsilon: Expected epsilon to be a finite number >= 0, but got {epsilon}"
@@ -136,6 +141,9 @@ class Bare(Rule):
 
 _RULES: dict[str, type[Rule]] = {rule._name: rule for rule in (Gated, Lorentzian, Split, Cutoff, Bare)}
 
+# Immutable numbers: a checkpoint may hold them.
+torch.serialization.add_safe_globals(list(_RULES.values()))
+
 
 def _decode(rule: _C.Rule) -> Rule:
     parameters = list(rule.parameters)
@@ -146,15 +154,7 @@ def _decode(rule: _C.Rule) -> Rule:
     return _RULES[rule.name](*parameters)
 
 
-class _ThreadRules(threading.local):
-    def __init__(self) -> None:
-        # Of the instance, not the class: torch.compile guards on the one it has read, and does not see it shadowed.
-        self.rule: Rule | None = None
-
-
-# What C++ has in force is the truth. These copies are what torch.compile can read, and guard a compiled region on.
-_thread = _ThreadRules()
-_process_default: Rule = Gated()
+_process_default: Rule = Gated()  # torch.compile reads this copy of C++'s, and guards on it
 
 
 def _check_rule(function: str, rule: object) -> None:
@@ -169,7 +169,7 @@ def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[flo
     if rule is None:
         if not torch.compiler.is_compiling():
             return ()
-        rule = _process_default if _thread.rule is None else _thread.rule
+        rule = _process_default if current.rule is None else current.rule
     _check_rule(function, rule)
     return rule._name, rule._parameters()
 
@@ -196,7 +196,11 @@ def set_default_rule(rule: Rule) -> None:
 
 
 class use_rule:
-    """Within the block, and in this thread, `rule` is the default; blocks nest.
+    """Within the block `rule` is the default; blocks nest.
+
+    The rule belongs to the context, as a `contextvars.ContextVar` does: each thread and each asyncio task has its own,
+    and a task starts with the rule that was in force where it was created. One object may be entered many times, in any
+    number of threads and tasks.
 
     Example::
 
@@ -208,20 +212,20 @@ class use_rule:
     def __init__(self, rule: Rule) -> None:
         _check_rule("use_rule", rule)
         self._rule = rule
-        self._outer: list[Rule | None] = []
+        self._traced: list[Rule | None] = []
 
     def __enter__(self) -> Rule:
-        self._outer.append(_thread.rule)
-        self._put(self._rule)
+        if torch.compiler.is_compiling():
+            self._traced.append(current.rule)
+            current.rule = self._rule
+        else:
+            enter(rules, self, self._rule, self._rule._encoded())
         return self._rule
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._put(self._outer.pop())
-
-    @staticmethod
-    def _put(rule: Rule | None) -> None:
-        _thread.rule = rule
-        if not torch.compiler.is_compiling():
-            _C.exchange_thread_rule(None if rule is None else rule._encoded())
+        if torch.compiler.is_compiling():
+            current.rule = self._traced.pop()
+        else:
+            leave(rules, self)

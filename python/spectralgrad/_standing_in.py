@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
+from torch._C import _len_torch_function_stack
+from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode, _get_overloaded_args, _pop_mode, _push_mode
 
 from . import _C
+from ._current import current, enter, leave, stand_ins
 from ._ops.eigh import eigh
 from ._ops.eigvalsh import eigvalsh
 from ._rules import Rule, _check_rule
@@ -24,10 +29,15 @@ _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    arguments: list[Any] = []
+    for x in (*args, *kwargs.values()):
+        arguments.extend(x if isinstance(x, tuple | list) else (x,))
+    return arguments
+
+
 class _Mode(TorchFunctionMode):
-    def __init__(self, rule: Rule | None) -> None:
-        super().__init__()
-        self._rule = rule
+    """On a thread's stack once for each open block. Whether a call is ours is its context's to say."""
 
     def __torch_function__(
         self,
@@ -38,17 +48,59 @@ class _Mode(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         ours = _STAND_INS.get(func)
-        if ours is None:
+        block = None if ours is None else current.stand_in
+        if ours is None or block is None:
             return func(*args, **kwargs)
+        # torch asks the arguments' own handlers before it computes. This is also where a handler's super() ends up: it
+        # calls `func` again with handlers switched off.
+        handlers = _overloaded(args, kwargs)
+        if handlers:
+            with self:
+                return _ask(handlers, func, args, kwargs)
         if "input" in kwargs:  # torch.linalg's other name for it
             kwargs["A"] = kwargs.pop("input")
-        return ours(*args, **kwargs, rule=self._rule)
+        return ours(*args, **kwargs, rule=block[0])
+
+
+def _overloaded(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    relevant = _arguments(args, kwargs)
+    if all(type(x) in (Tensor, Parameter, str, type(None)) for x in relevant):
+        return []
+    return _get_overloaded_args(relevant)
+
+
+def _ask(handlers: list[Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    types = tuple(type(x) for x in handlers)
+    for x in handlers:
+        result = x.__torch_function__(func, types, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    raise TypeError(
+        f"no implementation found for 'torch.linalg.{getattr(func, '__name__', func)}' on types that implement "
+        f"__torch_function__: {list(types)}"
+    )
+
+
+_mode = _Mode()
+
+
+def _remove_mode() -> None:
+    """Takes the innermost `_mode` off this thread's stack, below modes of others that interleaved tasks have left there."""
+    above: list[TorchFunctionMode] = []
+    while _len_torch_function_stack() > 0:
+        mode = _pop_mode()
+        if mode is _mode:
+            break
+        above.append(mode)
+    for mode in reversed(above):
+        _push_mode(mode)
 
 
 class stand_in:
-    """Within the block, and in this thread, ``torch.linalg.eigh`` and ``eigvalsh`` called from Python are ours.
+    """Within the block, and in its thread, ``torch.linalg.eigh`` and ``eigvalsh`` called from Python are ours.
 
-    Also a decorator. Blocks nest; the innermost rule counts. For calls from C++ and from other torch functions, see
+    Also a decorator. Blocks nest; the innermost rule counts. An asyncio task sees its own blocks only. Arguments with a
+    ``__torch_function__`` of their own are asked first, as torch does. For calls from C++ and from other torch functions, see
     `install`.
 
     Args:
@@ -66,20 +118,24 @@ class stand_in:
     """
 
     def __init__(self, rule: Rule | None = None) -> None:
+        if inspect.isroutine(rule):
+            raise TypeError(
+                "spectralgrad.stand_in: Expected rule to be a Rule such as spectralgrad.Gated(), but got a function; as "
+                f"a decorator it is written @spectralgrad.stand_in(), with parentheses: {rule!r}"
+            )
         if rule is not None:
             _check_rule("stand_in", rule)
         self._rule = rule
-        self._modes: list[_Mode] = []
 
     def __enter__(self) -> None:
-        mode = _Mode(self._rule)
-        mode.__enter__()
-        self._modes.append(mode)
+        enter(stand_ins, self, (self._rule,))
+        _push_mode(_mode)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._modes.pop().__exit__(kind, error, trace)
+        _remove_mode()
+        leave(stand_ins, self)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

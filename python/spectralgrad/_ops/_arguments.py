@@ -21,10 +21,27 @@ def check_types(function: str, A: Any, UPLO: Any) -> None:
         raise TypeError(f"spectralgrad.{function}: Expected UPLO to be a str, but got {type(UPLO).__name__}")
 
 
+HALF = (torch.bfloat16, torch.float16)
+
+
+def autocast(A: Tensor) -> Tensor:
+    """`A` in float32 where it is of half precision and autocast is on; for functions that are more than one operator."""
+    if A.dtype in HALF and torch.is_autocast_enabled(A.device.type):
+        return A.float()
+    return A
+
+
+def check_out_tensor(function: str, out: Any) -> None:
+    if not isinstance(out, Tensor):
+        raise TypeError(f"spectralgrad.{function}: Expected out to be a Tensor, but got {type(out).__name__}")
+
+
 def check_out(function: str, out: Any, *names: str) -> None:
-    """Raises unless `out` is a tuple of as many tensors as there are names."""
-    if not (isinstance(out, tuple) and len(out) == len(names) and all(isinstance(x, Tensor) for x in out)):
-        got = f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
+    """Raises unless `out` is a tuple, or a list, of as many tensors as there are names."""
+    if not (isinstance(out, tuple | list) and len(out) == len(names) and all(isinstance(x, Tensor) for x in out)):
+        got = f"a {type(out).__name__} of {len(out)}" if isinstance(out, tuple | list) else type(out).__name__
+        if isinstance(out, tuple | list) and len(out) == len(names):
+            got = f"a {type(out).__name__} of {', '.join(type(x).__name__ for x in out)}"
         raise TypeError(
             f"spectralgrad.{function}: Expected out to be a tuple of {len(names)} Tensors ({', '.join(names)}), "
             f"but got {got}"

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._rules import Rule, _operator_arguments
 from ._arguments import check_out, check_types, warn_of_resizing
@@ -27,7 +28,7 @@ register_batching("eigh")
 
 
 def eigh(
-    A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: tuple[Tensor, Tensor] | None = None
+    A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: tuple[Tensor, Tensor] | list[Tensor] | None = None
 ) -> EighResult:
     """Eigenvalue decomposition A = V diag(λ) Vᴴ of Hermitian matrices, differentiable where eigenvalues meet.
 
@@ -39,7 +40,7 @@ def eigh(
         UPLO: ``"L"`` or ``"U"``.
         rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. With `Split` the eigenvalues are
             moved apart where they are closer than its width.
-        out: a tuple of two tensors to write to; not differentiable.
+        out: a tuple or list of two tensors to write to; not differentiable.
 
     Returns:
         A named tuple ``(eigenvalues, eigenvectors)``: λ ``(*, n)``, real, ascending, in the units of `A`, and V
@@ -68,6 +69,8 @@ def eigh(
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
+    if has_torch_function_unary(A):
+        return handle_torch_function(eigh, (A,), A, UPLO, rule=rule, out=out)
     check_types("eigh", A, UPLO)
     rule_arguments = _operator_arguments("eigh", rule)
     if out is not None:

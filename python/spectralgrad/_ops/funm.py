@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._arguments import check_tensor
+from ._arguments import autocast, check_tensor
 from ._batching import register_batching
 from ._jets import Elementwise, jets
 
@@ -111,9 +111,13 @@ def powm(A: Tensor, p: float) -> Tensor:
     check_tensor("powm", A)
     if not isinstance(p, Real):
         raise TypeError(f"spectralgrad.powm: Expected p to be a real number, but got {type(p).__name__}")
-    if not math.isfinite(p):
+    try:
+        exponent = float(p)
+    except OverflowError:
+        raise ValueError("spectralgrad.powm: Expected p to fit into a float64, but it is too large") from None
+    if not math.isfinite(exponent):
         raise ValueError(f"spectralgrad.powm: Expected p to be finite, but got {p}")
-    return cast("Tensor", torch.ops.spectralgrad.powm.default(A, float(p)))
+    return cast("Tensor", torch.ops.spectralgrad.powm.default(A, exponent))
 
 
 def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
@@ -156,6 +160,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
                 [1., 0.]], dtype=torch.float64)
     """
     check_tensor("funm", A)
+    A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
     A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f)
     result = _of_jets(A, eigenvalues, eigenvectors, real)
@@ -182,6 +187,7 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
                 [1., 0.]], dtype=torch.float64)
     """
     check_tensor("trace_funm", A)
+    A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
     A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f)
     trace = torch.ops.spectralgrad.spectral_trace.default

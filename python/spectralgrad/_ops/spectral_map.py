@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .._rules import Gated
-from ._arguments import check_tensor, may_be_differentiated
+from ._arguments import autocast, check_tensor, may_be_differentiated
 from ._batching import register_batching
 from .eigh import eigh
 
@@ -64,6 +64,7 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     check_tensor("spectral_map", A)
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
+    A = autocast(A)
     try:
         eigenvalues, eigenvectors = eigh(A, rule=Gated())
     except (RuntimeError, NotImplementedError) as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import cast
+from numbers import Integral
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -41,9 +42,16 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
         tensor([ 0.0000,  0.0000, -0.2500,  0.0000])
     """
     check_tensor("spectral_projector", A)
-    for name, value in (("start", start), ("stop", stop)):
-        if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
-            raise TypeError(
-                f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}"
-            )
-    return cast("Tensor", torch.ops.spectralgrad.spectral_projector.default(A, start, stop))
+    return cast(
+        "Tensor",
+        torch.ops.spectralgrad.spectral_projector.default(A, _index("start", start), _index("stop", stop)),
+    )
+
+
+def _index(name: str, value: Any) -> Any:
+    if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
+        return value
+    # NumPy's integers, and others that are exact; a Tensor would have to be read.
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError(f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}")

@@ -1,0 +1,56 @@
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+// torch.linalg.eigh is on autocast's list of operations that run in float32. So are the operations here, on every device.
+namespace spectralgrad::autograd {
+namespace {
+
+void in_float32(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const auto count = op.schema().arguments().size();
+  for (size_t i = stack->size() - count; i < stack->size(); ++i) {
+    auto& argument = (*stack)[i];
+    if (argument.isTensor() && argument.toTensor().defined()) {
+      const auto& x = argument.toTensor();
+      argument = at::autocast::cached_cast(at::kFloat, x, x.device().type());
+    }
+  }
+  op.callBoxed(stack);
+}
+
+void register_autocast(torch::Library& library) {
+  for (const auto* name :
+       {"eigh",
+        "eigvalsh",
+        "expm",
+        "logm",
+        "sqrtm",
+        "invsqrtm",
+        "powm",
+        "spectral_projector",
+        "density_matrix",
+        "density_matrix_full"}) {
+    library.impl(name, torch::CppFunction::makeFromBoxedFunction<&in_float32>());
+  }
+}
+
+} // namespace
+
+TORCH_LIBRARY_IMPL(spectralgrad, AutocastCPU, library) {
+  register_autocast(library);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, AutocastCUDA, library) {
+  register_autocast(library);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, AutocastXPU, library) {
+  register_autocast(library);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, AutocastMPS, library) {
+  register_autocast(library);
+}
+
+} // namespace spectralgrad::autograd

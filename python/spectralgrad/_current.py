@@ -1,0 +1,68 @@
+"""What is in force in the caller's context: the rule, the level of checks, whether we stand in for torch.linalg.
+
+The state is in context variables, so that threads, asyncio tasks and copied contexts each have their own. torch.compile
+cannot trace a context variable. It reads an attribute of a module as it is, and guards on it, so `current` is a module
+whose attributes are the innermost values.
+"""
+
+from __future__ import annotations
+
+import types
+from contextvars import ContextVar
+from typing import Any
+
+from . import _C
+
+# Each block that is open in a context, outermost first: its owner, its value and the value as C++ has it.
+Entry = tuple[object, Any, Any]
+Entries = tuple[Entry, ...]
+
+
+def enter(variable: ContextVar[Entries], owner: object, value: Any, encoded: Any = None) -> None:
+    _C.use_context()
+    variable.set((*variable.get(), (owner, value, encoded)))
+
+
+def leave(variable: ContextVar[Entries], owner: object) -> None:
+    """Closes the innermost block of `owner`; generators may close blocks in another order than they opened them.
+
+    Does nothing in a context where `owner` opened no block, such as that of a generator which another task finalizes.
+    """
+    entries = variable.get()
+    for i in reversed(range(len(entries))):
+        if entries[i][0] is owner:
+            variable.set(entries[:i] + entries[i + 1 :])
+            return
+
+
+rules: ContextVar[Entries] = ContextVar("spectralgrad.rules", default=())
+levels: ContextVar[Entries] = ContextVar("spectralgrad.checks", default=())
+stand_ins: ContextVar[Entries] = ContextVar("spectralgrad.stand_ins", default=())
+
+
+def _innermost(variable: ContextVar[Entries]) -> Any:
+    entries = variable.get()
+    return entries[-1][1] if entries else None
+
+
+class _Current(types.ModuleType):
+    """The innermost values; None where no block is open."""
+
+    @property
+    def rule(self) -> Any:
+        return _innermost(rules)
+
+    @rule.setter
+    def rule(self, value: Any) -> None:
+        # Only compiled code assigns: a block inside it, whose end restores the value that it found.
+        if value is not _innermost(rules):
+            _C.use_context()
+            encoded = None if value is None else value._encoded()
+            rules.set(() if value is None else (*rules.get()[:-1], (self, value, encoded)))
+
+    @property
+    def stand_in(self) -> Any:
+        return _innermost(stand_ins)
+
+
+current = _Current("spectralgrad._current.current")
