@@ -62,7 +62,8 @@ struct Gaps {
   Tensor in_one_cluster() const {
     const auto steps = constant(relative).diagonal(1, -2, -1).abs();
     const auto begins = (steps > tolerances::same_eigenvalue * tolerances::eps(relative.scalar_type())).to(at::kLong);
-    const auto cluster = at::cat({at::zeros_like(relative.select(-2, 0).slice(-1, 0, 1)).to(at::kLong), begins}, -1).cumsum(-1);
+    const auto cluster =
+        at::cat({at::zeros_like(relative.select(-2, 0).slice(-1, 0, 1)).to(at::kLong), begins}, -1).cumsum(-1);
     return (cluster.unsqueeze(-1) == cluster.unsqueeze(-2)).logical_and(closer_than(tolerances::cluster_reach));
   }
 };

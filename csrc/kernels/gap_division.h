@@ -36,7 +36,8 @@ class Undecided {
 
   /// Calls drop(i, j) for entries that the gate drops; `columns(i, j)` are the columns of the two matrices that an entry belongs to.
   template <typename ColumnsOf, typename Drop>
-  void decide(const Inputs& inputs, int64_t matrix, const Gate& gate, const ColumnsOf& columns, const Drop& drop) const {
+  void decide(const Inputs& inputs, int64_t matrix, const Gate& gate, const ColumnsOf& columns, const Drop& drop)
+      const {
     if (entries_.empty()) {
       return;
     }
@@ -201,14 +202,13 @@ class GapDivision {
 
   void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
     Undecided<scalar_t> undecided;
-    lanes::for_this_machine<lanes::GapPassKernel<real_t>>()
-        .divide_rows(
-            pass(rows, matrix, undecided),
-            row<real_t>(inputs_.L, matrix, inputs_.n),
-            row<real_t>(clusters_, matrix, inputs_.n),
-            has_column,
-            begin,
-            end);
+    lanes::for_this_machine<lanes::GapPassKernel<real_t>>().divide_rows(
+        pass(rows, matrix, undecided),
+        row<real_t>(inputs_.L, matrix, inputs_.n),
+        row<real_t>(clusters_, matrix, inputs_.n),
+        has_column,
+        begin,
+        end);
     undecided.decide(
         inputs_,
         matrix,

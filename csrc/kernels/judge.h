@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -97,16 +96,14 @@ Verdict judge(
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
   // N_ij is no less than `known`, the sizes of the two entries together: most often that will do.
-  // Columns that the loss does not see are round-off of the others, however large their entries are beside N.
+  const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
+  // Columns that the loss does not see are round-off of the others, however large their entries are beside N. All of gV may be
+  // round-off of A, too, as in the trace of V^H A V over the kernel of A.
+  const auto cancelled = static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest;
   real_t floor = -1;
   const auto stands_out = [&](real_t size) {
     if (floor < 0) {
-      // 8 eps max|lambda| in float64: a loss such as tr(V^T A V) over the kernel of A has nothing but round-off in gV. In float32
-      // that could be a loss of its own.
-      const auto cancelled = dtype == c10::ScalarType::Double ? 8 * std::numeric_limits<real_t>::epsilon() : real_t(0);
-      floor = std::max(
-          static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale(),
-          cancelled * std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1])));
+      floor = static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale();
     }
     return size > floor;
   };
@@ -116,7 +113,8 @@ Verdict judge(
   if (has_W && !std::is_same_v<scalar_t, real_t>) {
     for (int64_t i = 0; i < n; ++i) {
       const auto diagonal = W(i, i);
-      if (exceeds(std::abs(imaginary_part(diagonal)), tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
+      const auto size = std::abs(imaginary_part(diagonal));
+      if (size > cancelled && exceeds(size, tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
         return {Finding::phases, 0, i, i};
       }
     }
@@ -126,7 +124,6 @@ Verdict judge(
   for (int64_t i = 0; eigenvalues_cotangent != nullptr && i < n; ++i) {
     largest_cotangent = std::max(largest_cotangent, std::abs(eigenvalues_cotangent[i]));
   }
-  const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
   const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
   Verdict verdict;
   for (int64_t i = 0; i < n; ++i) {
@@ -137,7 +134,8 @@ Verdict judge(
       const auto upper = has_W ? W(i, j) : scalar_t(0);
       const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
       const auto known = std::abs(upper) + std::abs(lower);
-      if (has_W && exceeds(std::abs(upper - lower), 2 * tolerance, known, i, j)) {
+      const auto skew = std::abs(upper - lower);
+      if (has_W && skew > cancelled && exceeds(skew, 2 * tolerance, known, i, j)) {
         return {Finding::basis, 0, i, j};
       }
       if (unequal && verdict.finding > Finding::lost_limit) {

@@ -91,8 +91,8 @@ struct Sizes {
 
 void judge_phases(const Products& products, double tolerance, const Sizes& sizes) {
   const auto phases = at::imag(products.W.diagonal(0, -2, -1)).abs();
-  const auto found = (phases > tolerance * products.magnitude.diagonal(0, -2, -1))
-                         .logical_and(phases > sizes.floor.squeeze(-1));
+  const auto found =
+      (phases > tolerance * products.magnitude.diagonal(0, -2, -1)).logical_and(phases > sizes.floor.squeeze(-1));
   if (found.any().item<bool>()) {
     kernels::act_on({kernels::Finding::phases});
   }
@@ -221,8 +221,7 @@ Tensor judge_kernel(
         eigenvectors,
         partners,
         sizes);
-    reject(
-        dependence.mismatch, dependence.finding, "depends on the choice of eigenvectors inside an eigenspace");
+    reject(dependence.mismatch, dependence.finding, "depends on the choice of eigenvectors inside an eigenspace");
   }
   if (rotated_cotangent) {
     const auto exchanged = rotated_cotangent->select(-2, -1);

@@ -73,7 +73,9 @@ class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
     return autograd::below_autograd([&] { return like.detach(); });
   }
 
-  static autograd::variable_list backward(torch::autograd::AutogradContext*, const autograd::variable_list& cotangents) {
+  static autograd::variable_list backward(
+      torch::autograd::AutogradContext*,
+      const autograd::variable_list& cotangents) {
     return {cotangents[0], Tensor()};
   }
 };

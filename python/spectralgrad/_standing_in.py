@@ -85,7 +85,7 @@ _mode = _Mode()
 
 
 def _remove_mode() -> None:
-    """Takes the innermost `_mode` off this thread's stack, below modes of others that interleaved tasks have left there."""
+    """Removes the innermost `_mode` from this thread's stack. Interleaved tasks may have left other modes above it."""
     above: list[TorchFunctionMode] = []
     while _len_torch_function_stack() > 0:
         mode = _pop_mode()
@@ -100,8 +100,8 @@ class stand_in:
     """Within the block, and in its thread, ``torch.linalg.eigh`` and ``eigvalsh`` called from Python are ours.
 
     Also a decorator. Blocks nest; the innermost rule counts. An asyncio task sees its own blocks only. Arguments with a
-    ``__torch_function__`` of their own are asked first, as torch does. For calls from C++ and from other torch functions, see
-    `install`.
+    ``__torch_function__`` of their own are asked first, as torch does. For calls from C++ and from other torch
+    functions, see `install`.
 
     Args:
         rule: for the calls in the block; by default the rule in force when they are made.
@@ -120,8 +120,8 @@ class stand_in:
     def __init__(self, rule: Rule | None = None) -> None:
         if inspect.isroutine(rule):
             raise TypeError(
-                "spectralgrad.stand_in: Expected rule to be a Rule such as spectralgrad.Gated(), but got a function; as "
-                f"a decorator it is written @spectralgrad.stand_in(), with parentheses: {rule!r}"
+                "spectralgrad.stand_in: Expected rule to be a Rule such as spectralgrad.Gated(), but got a function; "
+                f"as a decorator it is written @spectralgrad.stand_in(), with parentheses: {rule!r}"
             )
         if rule is not None:
             _check_rule("stand_in", rule)

@@ -17,7 +17,8 @@ Tensor gradient_of_phases(double scale) {
 }
 
 TEST_F(ChecksTest, ALossOfThePhasesRaisesAtEveryScale) {
-  for (const double scale : {1e-30, 1., 1e30}) {
+  // Below 8 eps max|lambda| a cotangent may be round-off of A, which is no finding.
+  for (const double scale : {1e-12, 1., 1e30}) {
     EXPECT_RAISES(
         gradient_of_phases(scale),
         GaugeError,

@@ -237,8 +237,8 @@ TEST_F(SpectralMapWarnings, OfAFunctionThatDependsOnTheBasis) {
       matches,
       warnings()[0],
       "spectralgrad.spectral_map: The function depends on the choice of eigenvectors inside an eigenspace \\(eigenvalues "
-      "\\d and \\d of matrix 0 of the batch, which are a cluster\\), so it has no derivative there. Of that pair, what eigh "
-      "would give is kept");
+      "\\d and \\d of matrix 0 of the batch, which are a cluster\\), so it has no derivative there. For this pair the gradient of "
+      "plain eigh is used instead");
   {
     const ChecksGuard guard(Checks::raise);
     EXPECT_RAISES(differentiate(), GaugeError, "depends on the choice of eigenvectors inside an eigenspace");

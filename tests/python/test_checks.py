@@ -42,7 +42,8 @@ BASIS = (
 LOST = r"spectralgrad\.eigh: The loss looks like tr\(M f\(A\)\) .* rule=spectralgrad\.Split\(\) recovers most of it"
 DIRECTIONAL = r"spectralgrad\.eigh: The loss treats equal eigenvalues differently .* only directional derivatives exist"
 
-SCALES = [1e-20, 1e-10, 1.0, 1e10, 1e20]
+# Below 8 eps max|λ| a cotangent may be round-off of A, which is no finding.
+SCALES = [1e-12, 1e-8, 1.0, 1e10, 1e20]
 
 
 def M_of(n: int, dtype: torch.dtype) -> Tensor:
@@ -110,7 +111,7 @@ SPECTRA = {"identity": [1.0] * 3, "pair": [-1.0, -1.0, 2.0], "triple": [2.0, 2.0
 @pytest.mark.parametrize("exactly", [True, False], ids=["exact", "rounding-level"])
 @pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e20])
 @findings
 def test_findings(
     make: Callable[[Tensor], Loss],

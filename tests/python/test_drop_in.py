@@ -1,4 +1,4 @@
-"""What users of torch.linalg expect beyond values: handlers of subclasses, contexts, autocast, checkpoints, messages."""
+"""What users of torch.linalg expect beyond values: handlers of subclasses, contexts, autocast, messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ class Refusing:
 class Logged(Tensor):
     """Has a handler of its own, which asks torch's."""
 
-    log: list[Any] = []
+    log: ClassVar[list[Any]] = []
 
     @classmethod
     def __torch_function__(

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import spectralgrad as sg
 import torch
 from torch import Tensor
+
+import spectralgrad as sg
 
 REAL = [torch.float64, torch.float32]
 DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64]
@@ -43,7 +44,7 @@ def error(found: Tensor, right: Tensor) -> float:
     return float(torch.linalg.matrix_norm(found.to(right.dtype) - right)) / size
 
 
-# --- the loss's matrix is A --------------------------------------------------------------------------------------------
+# --- the loss's matrix is A -------------------------------------------------------------------------------------------
 
 ENERGIES = {
     "core level, h = 0": ([-20, -1.3, 0, 0, 0.5, 0.7, 1.1], 4),
@@ -82,7 +83,9 @@ def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mix", [0.1, 1.0])
-@pytest.mark.parametrize("name", ["core level, h = 0", "core level, h = 0.01", "core level, h = 0.3", "a cluster of 20"])
+@pytest.mark.parametrize(
+    "name", ["core level, h = 0", "core level, h = 0.01", "core level, h = 0.3", "a cluster of 20"]
+)
 def test_energy_of_a_matrix_near_by(name: str, dtype: torch.dtype, mix: float) -> None:
     # tr((A + C) P(A)): first-order perturbation theory of the projector, in the exact eigenbasis.
     spectrum, occupied = ENERGIES[name]
@@ -180,7 +183,9 @@ def test_projector_at_every_gap(dtype: torch.dtype, n: int) -> None:
             levels = levels.sort().values
             Q = basis(n, seed, torch.float64)
             A = hermitian((Q * levels) @ Q.T).to(dtype)
-            C = hermitian(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
+            C = hermitian(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(
+                dtype
+            )
 
             def loss(A: Tensor, first: int = first, size: int = size, C: Tensor = C) -> Tensor:
                 V = sg.eigh(A).eigenvectors[:, first : first + size]
@@ -210,9 +215,9 @@ def test_functions_of_separated_float32_spectra(n: int) -> None:
         right = V @ (differences * (V.T @ hermitian(C) @ V)) @ V.T
         for eigh, errors in ((sg.eigh, ours), (torch.linalg.eigh, theirs)):
 
-            def loss(A: Tensor, eigh: Callable = eigh, C: Tensor = C.float()) -> Tensor:
+            def loss(A: Tensor, eigh: Callable = eigh, C: Tensor = C) -> Tensor:
                 L, V = eigh(A)
-                return torch.trace(C @ (V * L.exp()) @ V.T)
+                return torch.trace(C.float() @ (V * L.exp()) @ V.T)
 
             found = gradient(loss, A).double()
             errors.append(float(torch.linalg.matrix_norm(found - right) / torch.linalg.matrix_norm(right)))

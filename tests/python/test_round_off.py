@@ -1,7 +1,7 @@
 """Round-off is not a dependence on the choice of eigenvectors.
 
-Where a loss does not touch some eigenvectors, or a function vanishes on a cluster, the columns of the cotangent that belong to
-them are pure round-off. Nothing may be reported there, and the gradient must be right. `conftest.py` makes each warning an error.
+Where a loss does not touch some eigenvectors, or a function vanishes on a cluster, their columns of the cotangent are
+pure round-off. Nothing may be reported there, and the gradient must be right. Each warning is an error (conftest.py).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
-import spectralgrad as sg
 import torch
 from hypothesis import given, settings
 from torch import Tensor
+
+import spectralgrad as sg
 
 DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64]
 
@@ -194,7 +195,7 @@ def infidelity(a: Tensor, dtype: torch.dtype, coupling: float, eigh: Callable) -
 def test_spin_chain(dtype: torch.dtype) -> None:
     a = torch.tensor(0.1, dtype=dtype.to_real(), requires_grad=True)
     loss = infidelity(a, dtype, 0.0, sg.eigh)
-    # A function of a matrix with repeated eigenvalues, written with eigh: a part that this direction does not see is lost.
+    # A function of a matrix, written with eigh: what is lost at repeated eigenvalues does not matter in this direction.
     with pytest.warns(sg.GaugeWarning, match="a limit 0/0"):
         (slope,) = torch.autograd.grad(loss, a)
     assert float(slope) == pytest.approx(2.998721, abs=2e-6 if dtype == torch.complex128 else 1e-4)
@@ -314,7 +315,7 @@ def test_ill_posed_losses_are_always_reported(
     multiplicity: int, others: int, seed: int, dtype: torch.dtype, scale: float
 ) -> None:
     levels = [1.0] * multiplicity + [2 + 0.5 * k for k in range(others)]
-    A, W, _ = matrix_and_gradient("x", levels, seed, dtype)
+    A = matrix_and_gradient("x", levels, seed, dtype)[0]
     A = A.to(dtype).requires_grad_()
     COUNTS["ill-posed"] += 1
     M = (10**scale * hermitian(random_matrix(len(levels), seed + 2000, dtype))).to(dtype)

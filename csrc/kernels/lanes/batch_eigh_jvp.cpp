@@ -84,7 +84,10 @@ class Jvp {
     const Vec<T> one(T(1));
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
     const derivatives::InverseGap<Arithmetic<T>> inverse_gap(
-        batch_.rule, largest, Vec<T>(T(1)), tolerances::negligible<T>);
+        batch_.rule,
+        largest,
+        Vec<T>(T(1)),
+        tolerances::negligible<T>);
     // Eigenvalues in units of a power of two, in which the scale has an inverse.
     const Scale<T> unit(inverse_gap.scale);
     const auto inverse_scale = one / unit.size;

@@ -272,8 +272,8 @@ class Vjp {
             // Eigenvalues further on are not closer.
             clustered = any<T>(inside);
           }
-          auto dropped = is_rounding<T, is_complex>(
-              S, upper, lower, noise, most, negation<T>(inside), [&](const Mask<T>& asked) {
+          auto dropped =
+              is_rounding<T, is_complex>(S, upper, lower, noise, most, negation<T>(inside), [&](const Mask<T>& asked) {
                 return asked & (size_of(S) <= noise * magnitude(i, j));
               });
           if (clustered) {

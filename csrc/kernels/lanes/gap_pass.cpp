@@ -39,7 +39,13 @@ class Divide {
         };
       };
       auto dropped = is_rounding<T, is_complex_entry<E>>(
-          S, upper, lower, Vec<T>(pass_.gate.noise), most, negation<T>(inside), ask_later(false));
+          S,
+          upper,
+          lower,
+          Vec<T>(pass_.gate.noise),
+          most,
+          negation<T>(inside),
+          ask_later(false));
       if (any<T>(inside)) {
         dropped = dropped |
             is_unknowable<T, is_complex_entry<E>>(

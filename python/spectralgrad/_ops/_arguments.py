@@ -25,7 +25,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def autocast(A: Tensor) -> Tensor:
-    """`A` in float32 where it is of half precision and autocast is on; for functions that are more than one operator."""
+    """`A`, in float32 where it has half precision and autocast is on. For functions of more than one operator."""
     if A.dtype in HALF and torch.is_autocast_enabled(A.device.type):
         return A.float()
     return A
