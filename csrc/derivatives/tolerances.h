@@ -29,10 +29,11 @@ inline double product_rounding(c10::ScalarType dtype) {
 /// The noise gate drops entries up to this many times their typical round-off.
 inline constexpr double gate_noise = 4.0;
 
-/// A quarter of the round-off threshold inside a cluster, as a fraction of M. Round-off that the loss itself has left in gV is at
-/// most 0.34 eps*M (measured for tr(A P(A)), n = 3 ... 256), so four times this is three times that.
+/// A quarter of the round-off threshold inside a cluster, as a fraction of M. N is at most 2 M, so the threshold is above that of
+/// the product. Round-off that the loss itself has left in gV is less: 0.34 eps*N of the largest N (measured for tr(A P(A)),
+/// n = 3 ... 256).
 inline double cluster_rounding(c10::ScalarType dtype) {
-  return 0.25 * eps(dtype);
+  return 0.5 * eps(dtype);
 }
 
 /// Half-width of the gate's Lorentzian, in units of eps*max|lambda|: the backward error of a computed eigenvalue.

@@ -49,7 +49,7 @@ class Gated(Rule):
     """The default: a Lorentzian of half-width `width`·eps·max|λ|, for the entries that exceed their rounding noise.
 
     An entry of the cotangent is kept where it is larger than `noise` times its typical round-off: about 0.2·eps of the
-    magnitude that it was summed from, and inside a cluster 0.25·eps of the largest column of the cotangent. Inside a
+    magnitude that it was summed from, and inside a cluster 0.5·eps of the largest column of the cotangent. Inside a
     cluster, entries that are larger than a well-posed loss can have contribute zero, too. What is dropped costs no more
     than the noise that it would have carried, so losses that do not see inside a cluster (projectors onto whole
     eigenspaces, separated eigenvectors, energies) are right to a few eps at every gap, zero included. ``noise=0`` keeps
