@@ -1,11 +1,11 @@
 """Differentiable spectral decompositions for PyTorch that stay right where eigenvalues meet."""
 
-import torch
+import torch as _torch
 
 from . import _build_info
 from ._torch_version import check as _check_torch_version
 
-_check_torch_version(_build_info.built_against_torch, torch.__version__)
+_check_torch_version(_build_info.built_against_torch, _torch.__version__)
 
 from . import _C  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402

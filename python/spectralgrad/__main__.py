@@ -1,14 +1,47 @@
 """``python -m spectralgrad``: the commands."""
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
+
+import torch.utils
 
 from . import __version__, compare
+
+
+def cmake_prefix_path() -> str:
+    """Returns the value of CMAKE_PREFIX_PATH with which `find_package(spectralgrad)` works.
+
+    The configuration of spectralgrad finds Torch, so its folder comes with torch's, joined by ";", CMake's separator.
+    """
+    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "share", "cmake")
+    return f"{ours};{torch.utils.cmake_prefix_path}"
+
+
+class PrintCmakePrefixPath(argparse.Action):
+    """Prints `cmake_prefix_path()` and exits, as ``--version`` does: no command is needed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        print(cmake_prefix_path())
+        parser.exit()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m spectralgrad", description=__import__("spectralgrad").__doc__)
     parser.add_argument("--version", action="version", version=f"spectralgrad {__version__}")
+    parser.add_argument(
+        "--cmakedir",
+        action=PrintCmakePrefixPath,
+        nargs=0,
+        help="print what CMAKE_PREFIX_PATH needs for find_package(spectralgrad), and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     compare_parser = commands.add_parser(
         "compare",

@@ -1,9 +1,14 @@
 """What the README shows is what happens: its Python blocks run, and its comments are what they print."""
 
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import spectralgrad as sg
@@ -12,8 +17,17 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
 def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return blocks("python")
+
+
+def cmakedir() -> str:
+    command = [sys.executable, "-m", "spectralgrad", "--cmakedir"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip("\n")
 
 
 def test_first_screen(capsys):
@@ -28,11 +42,43 @@ def test_first_screen(capsys):
     assert promised[1] == str(torch.tensor(1 / (1.0 - 2.0)) / 2)
 
 
-def test_other_blocks_run():
-    A = torch.diag(torch.tensor([1.0, 1.0, 2.0])).requires_grad_()
-    for block in python_blocks()[1:]:
-        exec(block, {"sg": sg, "torch": torch, "A": A, "H": A, "S": torch.eye(3)})
+@pytest.mark.parametrize("block", python_blocks()[1:])
+def test_other_blocks_run(block):
+    """Each alone, as pasted into a new interpreter: the test defines no name."""
+    exec(block, {})
     assert not sg.installed()
+
+
+def test_cmakedir_names_folders_with_the_configurations():
+    """The command prints one line with the prefixes of spectralgrad and of the running torch."""
+    ours, torchs = cmakedir().split(";")
+    assert Path(ours) == Path(sg.__file__).parent / "share/cmake"
+    assert (Path(ours) / "spectralgrad/spectralgradConfig.cmake").is_file()
+    assert torchs == torch.utils.cmake_prefix_path
+    assert (Path(torchs) / "Torch/TorchConfig.cmake").is_file()
+
+
+def test_cpp_block_compiles_and_prints_the_identity(tmp_path):
+    """The program and its CMake file, as pasted, with the command that the README gives for them."""
+    beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if shutil.which("cmake", path=beside_python) is None or shutil.which("g++", path=beside_python) is None:
+        pytest.skip("needs cmake and g++")
+    (program,) = blocks("cpp")
+    (project,) = blocks("cmake")
+    (tmp_path / "main.cpp").write_text(program)
+    (tmp_path / "CMakeLists.txt").write_text(project)
+    (commands,) = (block for block in blocks("sh") if "cmake" in block)
+    build = subprocess.run(
+        ["bash", "-ec", commands],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": beside_python},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert build.returncode == 0, build.stdout + build.stderr
+    printed = build.stdout.splitlines()[-4:]
+    assert [line.split() for line in printed] == [list("100"), list("010"), list("001"), ["[", "CPUDoubleType{3,3}", "]"]]
 
 
 def test_quoted_speed_is_the_committed_one():
