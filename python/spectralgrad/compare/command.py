@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import peers
-from .stopping import WriteError, Stopped, prepare_folder, replace, signals_as_exceptions, writing
+from .stopping import Stopped, WriteError, prepare_folder, replace, signals_as_exceptions, writing
 
 if TYPE_CHECKING:
     from .results import Comparison
