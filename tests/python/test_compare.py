@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +21,17 @@ import pytest
 
 from spectralgrad.compare import (
     add_arguments,
+    command,
     functions,
     functions_worker,
     graphs,
     peers,
     programs,
+    progress,
     reference,
     results,
     run,
+    stopping,
     sweep,
     tables,
     timing,
@@ -365,10 +375,26 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     # Drawing plots takes numbers from Python's generator, which the tests share.
     state = random.getstate()
     arguments = ["--quick", "--out", str(tmp_path / "out"), "--peers", "numpy,torchspd"]
+    # Whether the numbers are complete, in every version of the file; and which plots were there.
+    numbers = tmp_path / "out" / "results.json"
+    versions: list[tuple[bool, int]] = []
+    write = stopping.replace
+
+    def watch(path: Path, content: Callable[[Path], object]) -> None:
+        write(path, content)
+        if path == numbers:
+            versions.append((json.loads(path.read_text())["complete"], len(list(path.parent.glob("*.png")))))
+
+    monkeypatch.setattr(command, "replace", watch)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.2)
     assert run(parser.parse_args(arguments)) == 0
     random.setstate(state)
+    assert versions == [(False, 0), (True, 0)]
 
-    shown = capsys.readouterr().out
+    captured = capsys.readouterr()
+    shown = captured.out
+    assert re.search(r"^NumPy.*: (\d+) of \1, ended after \d+ s$", captured.err, re.M)
+    assert re.search(r"^\d+ s: .* \d+ of \d+", captured.err, re.M)
     assert "Worst relative error" in shown
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["machine"]["versions"]["numpy"] == np.__version__
@@ -391,3 +417,108 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "Is Lorentzian broadening any better than a mask?" in report
     assert "Functions of a matrix, worst error of the gradient" in report
     assert "| exp: spectralgrad |" in report
+
+
+def _refused(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one line on standard error of a run that ends before its work."""
+    monkeypatch.setattr(command, "_compare", lambda arguments: pytest.fail("the work started"))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args(["--out", str(out)])) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_out_that_is_a_file(
+    below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    error = _refused(tmp_path / "file" / below, capsys, monkeypatch)
+    assert "--out must be a folder that can be written, but got" in error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_out_that_is_read_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        is_root = os.geteuid() == 0
+        if is_root:
+            # Permissions do not bind root.
+            Path(folder).chmod(0o755)
+            os.seteuid(65534)
+        else:
+            Path(folder).chmod(0o555)
+        try:
+            error = _refused(Path(folder), capsys, monkeypatch)
+        finally:
+            if is_root:
+                os.seteuid(0)
+            else:
+                Path(folder).chmod(0o755)
+    assert f"--out must be a folder that can be written, but got {folder!r}: Permission denied" in error
+
+
+def test_out_with_a_folder_in_the_place_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results.json").mkdir()
+    assert "results.json is a folder there" in _refused(tmp_path, capsys, monkeypatch)
+
+
+def test_out_that_can_be_written_is_left_empty(tmp_path: Path) -> None:
+    stopping.prepare_folder(tmp_path / "new" / "folder", ("results.json",))
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_disk_that_is_full_while_the_numbers_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results.json").write_text("earlier")
+    (tmp_path / "results.json.part").symlink_to("/dev/full")
+    empty = results.Comparison([], {}, {}, {}, True, 0.0)
+    monkeypatch.setattr(command, "_compare", lambda arguments: command._write_numbers(empty, arguments.out))
+    assert run(argparse.Namespace(out=tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("results.json' cannot be written: No space left on device\n")
+    assert error.count("\n") == 1
+    assert (tmp_path / "results.json").read_text() == "earlier"
+    assert not (tmp_path / "results.json.part").is_symlink()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spectralgrad", "compare", "--out", str(tmp_path / "out"), "--peers", "numpy"],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(temporary.glob("*/*.log")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == status
+    assert out == ""
+    assert error.endswith(f"python -m spectralgrad compare: stopped by {number.name}\n")
+    assert "Traceback" not in error
+    assert list(temporary.iterdir()) == []
+    assert _commands_with(str(temporary)) == []
+
+
+def _commands_with(text: str) -> list[str]:
+    """The running processes whose command line has the text: a worker's has its folder."""
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if text in line]

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import peers
+from .stopping import Stopped, WriteError, prepare_folder, replace, signals_as_exceptions, writing
 
+if TYPE_CHECKING:
+    from .results import Comparison
+
+_NUMBERS = "results.json"
+_REPORT = "report.md"
 _OUR_PEER = "spectralgrad"
 _WIDTH_OF_FILES = 170
 # Of the turns in which contenders are timed.
@@ -46,12 +55,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the comparison. 0, or 1 where a framework that is installed did not finish."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    """Runs the comparison and returns the exit status.
 
-    from . import functions, machine, plots, report, results, tables, workers
-    from .problems import save
+    0, or 1 where a framework that is installed did not finish, 2 where a file cannot be written, and 128 plus the
+    signal's number after Ctrl-C (130) or SIGTERM (143).
+    """
+    out: Path = arguments.out
+    try:
+        with signals_as_exceptions():
+            prepare_folder(out, (_NUMBERS, _REPORT))
+            return _compare(arguments)
+    except WriteError as error:
+        print(f"python -m spectralgrad compare: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"python -m spectralgrad compare: stopped by {stopped}", file=sys.stderr)
+        return stopped.exit_status
+
+
+def _write_numbers(comparison: Comparison, out: Path) -> None:
+    from . import results
+
+    text = json.dumps(results.to_json(comparison), indent=1, ensure_ascii=False) + "\n"
+    replace(out / _NUMBERS, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from . import plots, report, tables
 
     started = time.perf_counter()
     console = Console()
@@ -59,7 +91,31 @@ def run(arguments: argparse.Namespace) -> int:
         # A file or a pipe has no width of its own; these tables are wide.
         console = Console(width=_WIDTH_OF_FILES)
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
+    comparison, finished = _measure(arguments, started)
+    shown = tables.all_tables(comparison)
+    with writing("standard output"):
+        for table in shown.values():
+            console.print(tables.to_rich(table))
+            console.print()
+        sys.stdout.flush()
+    pictures = plots.draw(comparison, out)
+    text = report.write(comparison, shown, pictures)
+    replace(out / _REPORT, lambda path: path.write_text(text, encoding="utf-8"))
+    with writing("standard output"):
+        for line in report.findings(comparison):
+            console.print(f"• {line}", markup=False, highlight=False)
+        seconds = round(time.perf_counter() - started)
+        written = f"{out / _REPORT}, {len(pictures)} plots and {_NUMBERS}"
+        console.print(f"\n{written} written after {seconds} s", markup=False)
+        sys.stdout.flush()
+    return 0 if finished else 1
+
+
+def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison, bool]:
+    """Runs everything and writes the numbers as they come; and whether every installed framework finished."""
+    from . import functions, machine, progress, results, workers
+    from .problems import save
+
     names = [name for name in peers.MODULES if name in (*arguments.peers, _OUR_PEER)]
     problems = results.all_problems(quick=arguments.quick)
     function_problems = list(functions.problems(quick=arguments.quick))
@@ -68,46 +124,44 @@ def run(arguments: argparse.Namespace) -> int:
         "timed": functions.timed(quick=arguments.quick),
         **(_QUICK_TIMING if arguments.quick else _TIMING),
     }
+    system = machine.describe()
+    answers: dict[str, workers.Answer] = {}
+    records: list[results.Record] = []
 
-    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with tempfile.TemporaryDirectory(prefix="spectralgrad-compare-") as temporary:
-        folder = Path(temporary)
-        save(problems, folder)
-        functions_folder = folder / functions.PROCESS
-        functions_folder.mkdir()
-        save(function_problems, functions_folder)
-        with (
-            Progress(*columns, console=console) as progress,
-            workers.running(names, folder, len(problems), progress),
-        ):
-            exact = results.references(problems, progress)
-            exact_functions = results.function_references(function_problems, progress)
-        answers = {name: workers.read(name, folder) for name in names}
-        with Progress(*columns, console=console) as progress:
-            beside = workers.run_functions(functions_folder, function_options, len(function_problems), progress)
-        records = [
-            *results.measure(problems, exact, answers),
-            *results.measure_functions(function_problems, exact_functions, beside),
-        ]
+    def write(beside: workers.Answer | None) -> Comparison:
+        comparison = results.Comparison(
+            records=records,
+            functions={"status": "not finished"} if beside is None else beside.summary,
+            answers={name: answer.summary for name, answer in answers.items()},
+            machine=system,
+            quick=arguments.quick,
+            seconds=time.perf_counter() - started,
+            complete=beside is not None,
+        )
+        _write_numbers(comparison, arguments.out)
+        return comparison
 
-    comparison = results.Comparison(
-        records=records,
-        functions=beside.summary,
-        answers={name: answer.summary for name, answer in answers.items()},
-        machine=machine.describe(),
-        quick=arguments.quick,
-        seconds=time.perf_counter() - started,
-    )
-    shown = tables.all_tables(comparison)
-    for table in shown.values():
-        console.print(tables.to_rich(table))
-        console.print()
-    pictures = plots.draw(comparison, out)
-    (out / "results.json").write_text(json.dumps(results.to_json(comparison), indent=1, ensure_ascii=False) + "\n")
-    (out / "report.md").write_text(report.write(comparison, shown, pictures))
-    for line in report.findings(comparison):
-        console.print(f"• {line}", markup=False, highlight=False)
-    seconds = round(time.perf_counter() - started)
-    written = f"{out / 'report.md'}, {len(pictures)} plots and results.json"
-    console.print(f"\n{written} written after {seconds} s", markup=False)
-    return 0 if all(answer.finished for answer in (*answers.values(), beside)) else 1
+    def write_first_parts() -> None:
+        """Once, when the frameworks have ended: the references of matrix functions take minutes more."""
+        if not answers:
+            answers.update({name: workers.read(name, folder) for name in names})
+            records.extend(results.measure(problems, exact, answers))
+            write(None)
+
+    with ExitStack() as stack:
+        with writing("the folder for temporary files"):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spectralgrad-compare-")))
+            save(problems, folder)
+            functions_folder = folder / functions.PROCESS
+            functions_folder.mkdir()
+            save(function_problems, functions_folder)
+        with progress.show() as shown:
+            with workers.running(names, folder, len(problems), shown) as ended:
+                exact = results.references(problems, shown)
+                exact_functions = results.function_references(
+                    function_problems, shown, after_each=lambda: write_first_parts() if ended() else None
+                )
+            write_first_parts()
+            beside = workers.run_functions(functions_folder, function_options, len(function_problems), shown)
+        records += results.measure_functions(function_problems, exact_functions, beside)
+    return write(beside), all(answer.finished for answer in (*answers.values(), beside))

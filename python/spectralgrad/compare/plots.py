@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from . import dimension, graphs, sweep
 from .losses import LOSSES
 from .peers import TITLES
 from .results import NOT_FINITE, Comparison, Record, title
+from .stopping import replace
 
 # Errors above 100 share the line below the band; exact zeros the lowest one.
 _TOP, _NAN, _BOTTOM = 1e2, 1e4, 1e-18
@@ -181,6 +183,6 @@ def draw(comparison: Comparison, out: Path) -> dict[str, str]:
     names = {}
     for subject, figure in figures.items():
         names[subject] = subject.replace(" ", "_") + ".png"
-        figure.savefig(out / names[subject], dpi=110)
+        replace(out / names[subject], partial(figure.savefig, dpi=110, format="png"))
         plt.close(figure)
     return names

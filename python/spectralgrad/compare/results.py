@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import dimension, functions, graphs, peers, programs, reference, sweep
 from .losses import LOSSES
 from .problems import Exact, Problem, References
+from .progress import Progress
 from .worker import INSTALLED
 from .workers import Answer
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 OK = "ok"
 NOT_FINITE = "not finite"
@@ -58,6 +57,7 @@ class Comparison:
     machine: dict[str, Any]
     quick: bool
     seconds: float
+    complete: bool = True
 
     def variants(self) -> list[tuple[str, str, str]]:
         """(peer, label, rule in words) of everything that was compared, in the order of the tables."""
@@ -130,11 +130,17 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         }
 
 
-def function_references(problems: list[Problem], progress: Progress) -> dict[str, list[functions.Exact]]:
-    """The exact derivatives of every problem of part 5, by its key."""
+def function_references(
+    problems: list[Problem], progress: Progress, after_each: Callable[[], None]
+) -> dict[str, list[functions.Exact]]:
+    """The exact derivatives of every problem of part 5, by its key. Calls ``after_each`` after each problem."""
     task = progress.add_task("references of matrix functions", total=sum(len(p.labels) for p in problems))
     shared = References()
-    return {problem.key: functions.references(problem, shared, lambda: progress.advance(task)) for problem in problems}
+    exact = {}
+    for problem in problems:
+        exact[problem.key] = functions.references(problem, shared, lambda: progress.advance(task))
+        after_each()
+    return exact
 
 
 def _outcome(
@@ -211,6 +217,7 @@ def measure_functions(problems: list[Problem], exact: dict[str, list[functions.E
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Every number and every version."""
     return {
+        "complete": comparison.complete,
         "quick": comparison.quick,
         "seconds": comparison.seconds,
         "machine": comparison.machine,
