@@ -1,9 +1,9 @@
 """``python -m spectralgrad``: the commands."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch.utils
 
@@ -15,7 +15,7 @@ def cmake_prefix_path() -> str:
 
     The configuration of spectralgrad finds Torch, so its folder comes with torch's, joined by ";", CMake's separator.
     """
-    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "share", "cmake")
+    ours = Path(__file__).resolve().parent / "share" / "cmake"
     return f"{ours};{torch.utils.cmake_prefix_path}"
 
 

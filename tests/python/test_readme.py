@@ -78,7 +78,12 @@ def test_cpp_block_compiles_and_prints_the_identity(tmp_path):
     )
     assert build.returncode == 0, build.stdout + build.stderr
     printed = build.stdout.splitlines()[-4:]
-    assert [line.split() for line in printed] == [list("100"), list("010"), list("001"), ["[", "CPUDoubleType{3,3}", "]"]]
+    assert [line.split() for line in printed] == [
+        list("100"),
+        list("010"),
+        list("001"),
+        ["[", "CPUDoubleType{3,3}", "]"],
+    ]
 
 
 def test_quoted_speed_is_the_committed_one():
