@@ -122,6 +122,9 @@ Tensor cotangent_scale(
     const Tensor& eigenvalues,
     const Tensor& eigenvalues_cotangent,
     const Tensor& eigenvectors_cotangent) {
+  if (eigenvalues.sym_size(-1) == 0) {
+    return constant(eigenvalues).abs().sum({-1}, /*keepdim=*/true).unsqueeze(-1);
+  }
   const auto scale = largest_of(eigenvalues);
   Tensor result = at::zeros_like(scale);
   if (eigenvectors_cotangent.defined()) {

@@ -1,5 +1,6 @@
 #include "ops/spectral_function.h"
 
+#include "autograd/caller_state.h"
 #include "autograd/spectral_function.h"
 #include "derivatives/spectral_function.h"
 #include "kernels/spectral_function.h"
@@ -126,6 +127,7 @@ Tensor spectral_function_autograd(
     const OptionalTensor& second_direction,
     std::string_view function,
     c10::ArrayRef<double> parameters) {
+  const autograd::CallerState caller;
   return autograd::differentiable<autograd::SpectralFunction>(
       {place_in_graph(A, eigenvectors),
        eigenvalues,
@@ -188,6 +190,7 @@ Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const
 }
 
 Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& jets) {
+  const autograd::CallerState caller;
   return autograd::differentiable<autograd::SpectralTrace>(
       {place_in_graph(A, eigenvectors), eigenvalues, eigenvectors, jets},
       {})[0];
