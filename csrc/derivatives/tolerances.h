@@ -21,7 +21,7 @@ template <typename T>
 inline constexpr T negligible = sizeof(T) == 4 ? T(3e-17) : T(1e-140);
 
 /// The typical round-off of an entry of skew(V^H gV), as a fraction of N. Measured up to n = 512 with several thousand entries
-/// for each n: about 0.1 eps on average, and never more than four times the values here.
+/// for each n: about 0.1 eps on average. The largest was 0.77 eps in float64, and 0.44 to 0.71 eps in float32.
 inline double product_rounding(c10::ScalarType dtype) {
   return (c10::toRealValueType(dtype) == c10::ScalarType::Double ? 0.2 : 0.125) * eps(dtype);
 }
