@@ -69,12 +69,9 @@ struct Sizes {
       const auto& x = cotangents[static_cast<size_t>(i)];
       return x ? *x : Tensor();
     };
-    const auto scale_of = [&](const Tensor& values, const Tensor& gL, const Tensor& gV) {
-      return derivatives::cotangent_scale(values, gL, gV);
-    };
-    auto M = scale_of(eigenvalues, or_undefined(0), or_undefined(1));
+    auto M = derivatives::cotangent_scale(eigenvalues, or_undefined(0), or_undefined(1));
     if (cotangents[2] || cotangents[3]) {
-      const auto of_sets = scale_of(eigenvalues.unsqueeze(-2), or_undefined(2), or_undefined(3));
+      const auto of_sets = derivatives::cotangent_scale(eigenvalues.unsqueeze(-2), or_undefined(2), or_undefined(3));
       M = at::maximum(M, of_sets.amax({-3}));
     }
     floor = (tolerances::finding_floor * tolerances::eps(eigenvalues.scalar_type())) * M;
