@@ -7,7 +7,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <mutex>
 
@@ -74,16 +73,9 @@ struct Inputs {
 template <typename real_t>
 real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t matrix) {
   const auto n = inputs.n;
-  const auto largest = [&](const real_t* x) {
-    real_t result = 0;
-    for (int64_t i = 0; x != nullptr && i < n; ++i) {
-      result = std::max(result, std::abs(x[i]));
-    }
-    return result;
-  };
   return std::max(
-      largest(row<real_t>(norms, matrix, n)),
-      largest(row<real_t>(inputs.L, matrix, n)) * largest(row<real_t>(inputs.gL, matrix, n)));
+      largest_size(row<real_t>(norms, matrix, n), n),
+      largest_size(row<real_t>(inputs.L, matrix, n), n) * largest_size(row<real_t>(inputs.gL, matrix, n), n));
 }
 
 /// Judges one matrix; `W` gives the entries of V^H gV, if there is a gV. `scale()` is M, and is called only where it is needed.

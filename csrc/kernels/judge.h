@@ -81,6 +81,16 @@ T imaginary_part(c10::complex<T> z) {
   return z.imag();
 }
 
+/// The largest absolute value of `count` numbers; 0 where `x` is null.
+template <typename T>
+T largest_size(const T* x, int64_t count) {
+  T result = 0;
+  for (int64_t i = 0; x != nullptr && i < count; ++i) {
+    result = std::max(result, std::abs(x[i]));
+  }
+  return result;
+}
+
 /// `W(i, j)` the entries of V^H gV, of which there are none unless `has_W`, `magnitude(i, j)` the N_ij that they were summed from;
 /// `eigenvalues_cotangent` n or null; `scale()` is M; n >= 1. Calls few of either, where few are needed.
 template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
@@ -120,10 +130,7 @@ Verdict judge(
     }
   }
   // Against the largest: where a symmetric function is stationary, its derivatives are rounding, no two alike.
-  real_t largest_cotangent = 0;
-  for (int64_t i = 0; eigenvalues_cotangent != nullptr && i < n; ++i) {
-    largest_cotangent = std::max(largest_cotangent, std::abs(eigenvalues_cotangent[i]));
-  }
+  const auto largest_cotangent = largest_size(eigenvalues_cotangent, n);
   const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
   Verdict verdict;
   for (int64_t i = 0; i < n; ++i) {

@@ -14,7 +14,6 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace spectralgrad {
 namespace {
@@ -58,18 +57,12 @@ kernels::Verdict judge_batch(
           [&](int64_t i, int64_t j) { return entries[i * n + j]; },
           [&](int64_t i, int64_t j) { return N[i * n + j]; },
           [&] {
-            const auto largest = [](const real_t* begin, int64_t count) {
-              real_t most = 0;
-              for (int64_t i = 0; begin != nullptr && i < count; ++i) {
-                most = std::max(most, std::abs(begin[i]));
-              }
-              return most;
-            };
             const auto* L = eigenvalues.const_data_ptr<real_t>() + matrix * n;
             // The largest N is the largest norm of a column, to within a factor of 2.
             return std::max(
-                largest(N, n * n),
-                largest(L, n) * largest(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
+                kernels::largest_size(N, n * n),
+                kernels::largest_size(L, n) *
+                    kernels::largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
           });
       verdict.matrix = matrix;
       if (verdict.graver_than(gravest)) {
