@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import pickle
 import threading
 from collections.abc import Callable
@@ -379,6 +380,42 @@ def test_split_reports_eigenvalues_that_cross_zero(values: list[float], dtype: t
             decompose(torch.stack([A + 5 * torch.eye(len(A), dtype=dtype), A]), rule=sg.Split())
     with sg.checks("raise"), pytest.raises(sg.GaugeError, match="Split"):
         sg.eigh(A, rule=sg.Split())
+
+
+def _clipped_log(A: Tensor) -> Tensor:
+    L, V = torch.linalg.eigh(A)
+    return ((V * L.clamp(min=1e-4).log()) @ V.mT)[2, 2]
+
+
+def _rank(A: Tensor) -> Tensor:
+    L = torch.linalg.eigvalsh(A)
+    return (L.abs() > len(A) * eps(A.dtype) * L.abs().max()).sum()
+
+
+def _largest_of_the_pseudo_inverse(A: Tensor) -> Tensor:
+    L, V = torch.linalg.eigh(A)
+    kept = L.abs() > len(A) * eps(A.dtype) * L.abs().max()
+    return ((V * torch.where(kept, L.reciprocal(), 0)) @ V.mT).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("program", "right", "under_split"),
+    [
+        (_clipped_log, math.log(1e-4), -7.278),
+        (_rank, 3, 5),
+        (_largest_of_the_pseudo_inverse, 1, eps(torch.float32) ** -0.5 / 2),
+    ],
+    ids=["clipped log", "rank", "pseudo-inverse"],
+)
+def test_programs_that_clip_or_count_are_told(
+    program: Callable[[Tensor], Tensor], right: float, under_split: float
+) -> None:
+    """Eigenvalues at zero cannot be moved apart and stay zero to rounding, so Split reports."""
+    A = torch.diag(torch.tensor([0.0, 0, 0, 1, 1, 2]))
+    with sg.stand_in():
+        assert float(program(A)) == pytest.approx(right, rel=1e-6)
+    with sg.stand_in(sg.Split()), pytest.warns(sg.GaugeWarning, match="clips eigenvalues or counts"):
+        assert float(program(A)) == pytest.approx(under_split, rel=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ALL)
