@@ -22,33 +22,8 @@ from . import _C
 from ._after_import import after_import
 from ._current import enter, leave, levels
 
-# The others are identities, of which torch needs to know that they are, or count.
-_OPERATORS = (
-    "chemical_potential",
-    "density_matrix",
-    "density_matrix_full",
-    "eigenpairs",
-    "eigh",
-    "eigh_jvp",
-    "eigh_vjp",
-    "eigvalsh",
-    "expm",
-    "fill_levels",
-    "hermitian",
-    "invsqrtm",
-    "judge_cotangents",
-    "judge_rotations",
-    "logm",
-    "powm",
-    "rotated_eigenpairs",
-    "spectral_function",
-    "spectral_function_transposed",
-    "spectral_projector",
-    "spectral_trace",
-    "sqrtm",
-    "warn_of_second_order",
-    "watch_second_order",
-)
+# Operators that report nothing, whatever the level; all others get an overload.
+_WITHOUT_CHECKS = {"cluster_rounds", "constant", "once"}
 
 # Open blocks of each recording, outermost first. They end with the recording, even if it fails inside a block.
 _recorded: WeakKeyDictionary[ProxyTorchDispatchMode, list[str]] = WeakKeyDictionary()
@@ -162,8 +137,10 @@ _library = torch.library.Library("spectralgrad", "FRAGMENT")
 
 @functools.cache
 def _define_all() -> None:
-    for name in _OPERATORS:
-        _define(name)
+    for qualified in sorted(torch._C._dispatch_get_all_op_names()):
+        namespace, name = qualified.split("::", 1)
+        if namespace == "spectralgrad" and "." not in name and name not in _WITHOUT_CHECKS:
+            _define(name)
 
 
 def register_when_needed(only_inlined: Sequence[Any]) -> None:

@@ -57,8 +57,6 @@ class _Mode(TorchFunctionMode):
         if handlers:
             with self:
                 return _ask(handlers, func, args, kwargs)
-        if "input" in kwargs:  # torch.linalg's other name for it
-            kwargs["A"] = kwargs.pop("input")
         return ours(*args, **kwargs, rule=block[0])
 
 

@@ -108,6 +108,112 @@ def test_a_parameter_is_no_subclass_with_a_handler() -> None:
     assert torch.equal(A.grad, torch.eye(3, dtype=torch.float64))
 
 
+EVERY: dict[str, Callable[[Any], Any]] = {
+    "eigh": lambda A: sg.eigh(A)[0],
+    "eigvalsh": sg.eigvalsh,
+    "expm": sg.expm,
+    "logm": sg.logm,
+    "sqrtm": sg.sqrtm,
+    "invsqrtm": sg.invsqrtm,
+    "powm": lambda A: sg.powm(A, 1.5),
+    "funm": lambda A: sg.funm(A, torch.exp),
+    "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
+    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
+    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
+    "density_matrix with all": lambda A: sg.density_matrix(A, electrons=2, kT=0.1, full_output=True).mu,
+    "spectral_map": lambda A: sg.spectral_map(lambda L, V: L.sum() * (V @ V.mT), A),
+}
+every = pytest.mark.parametrize("name", EVERY)
+
+
+class Counting(torch.overrides.TorchFunctionMode):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+@every
+def test_each_function_asks_handlers(name: str) -> None:
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+
+    class Answering:
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append((func, types, args))
+            return answer
+
+    seen: list[Any] = []
+    x = Answering()
+    answer: Any = sg.DensityMatrixResult(*[x] * 6) if "all" in name else (x, x)
+    result = f(x)
+    assert result is (answer if public not in (sg.eigh,) and "all" not in name else x)
+    ((func, types, args),) = seen
+    assert func is public
+    assert types == (Answering,)
+    assert any(argument is x for argument in args)
+    with pytest.raises(TypeError, match="no implementation found"):
+        f(Refusing())
+
+
+@every
+def test_each_function_of_a_subclass_returns_it(name: str) -> None:
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+    Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
+    A = Z @ Z + torch.eye(4)
+    expected = f(A)
+    for kind in (Logged, Plain):
+        Logged.log.clear()
+        X = A.clone().as_subclass(kind).requires_grad_()
+        y = f(X)
+        assert type(y) is kind
+        assert torch.equal(y.as_subclass(Tensor), expected)
+        assert (public in Logged.log) == (kind is Logged)
+        (G,) = torch.autograd.grad(y.sum(), X)
+        Y = A.clone().requires_grad_()
+        assert torch.equal(G.as_subclass(Tensor), torch.autograd.grad(f(Y).sum(), Y)[0])
+    parameter = torch.nn.Parameter(A)
+    assert type(f(parameter)) is Tensor
+
+
+@every
+def test_each_function_under_a_mode(name: str) -> None:
+    """A mode sees the function, or what a function that calls its caller's is made of."""
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+    Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
+    A = Z @ Z + torch.eye(4)
+    with Counting() as mode:
+        assert torch.equal(f(A), f(A))
+    assert (public in mode.seen) == (public not in (sg.funm, sg.trace_funm, sg.spectral_map))
+    assert mode.seen
+
+
+def test_the_other_argument_of_a_function_is_asked() -> None:
+    H = distinct(3, torch.float64, 0)
+    S = Operator()
+    func, args, kwargs = sg.density_matrix(H, electrons=2, overlap=S)  # type: ignore[arg-type]
+    assert (func, kwargs["overlap"]) == ("density_matrix", S)
+    assert args[0] is H
+
+
+@pytest.mark.parametrize("f", [sg.funm, sg.trace_funm], ids=["funm", "trace_funm"])
+def test_stand_in_reaches_what_a_function_calls(f: Callable[..., Tensor]) -> None:
+    """torch.linalg inside the function that is given, and inside that of spectral_map."""
+    seen: list[float] = []
+
+    def g(x: Tensor) -> Tensor:
+        seen.append(F(torch.linalg.eigh))
+        return x.exp()
+
+    A = distinct(3, torch.float64, 0)
+    with sg.stand_in(sg.Lorentzian(1.0)):
+        f(A, g)
+        sg.spectral_map(lambda L, V: g(L), A)
+    assert set(seen) == {0.5}
+
+
 # --- rules, checks and stand_in follow the context -------------------------------------------------------------------
 
 Block = Callable[[], Any]
@@ -450,9 +556,11 @@ def test_an_operator_that_is_recorded_has_the_level_of_its_block() -> None:
 
 
 def test_each_operator_can_be_recorded_with_a_level() -> None:
+    _checks_in_graphs._define_all()
     names = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("spectralgrad::")}
     operators = {name.removeprefix("spectralgrad::").split(".")[0] for name in names}
-    assert operators - set(_checks_in_graphs._OPERATORS) == {"cluster_rounds", "constant", "once"}
+    with_level = {name for name in operators if hasattr(getattr(torch.ops.spectralgrad, name), "under_checks")}
+    assert operators - with_level == {"cluster_rounds", "constant", "once"}
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -550,6 +658,24 @@ def test_out_as_torch_takes_it() -> None:
     with sg.stand_in():
         assert torch.equal(torch.linalg.eigh(input=A, out=out)[0], out[0])
         assert torch.equal(torch.linalg.eigvalsh(input=A), sg.eigvalsh(A))
+    assert torch.equal(sg.eigh(input=A, UPLO="U")[0], sg.eigh(A, "U")[0])
+    assert torch.equal(sg.eigvalsh(input=A, UPLO="U"), sg.eigvalsh(A=A, UPLO="U"))
+    for f in (sg.eigh, sg.eigvalsh):
+        with pytest.raises(TypeError, match=rf"{f.__name__}: Expected A or input, two names of one argument, but"):
+            f(A, input=A)
+        for call in (lambda: f(), lambda: f(None), lambda: f(input=None)):  # noqa: B023
+            with pytest.raises(TypeError, match=rf"{f.__name__}: Expected A to be a Tensor, but got NoneType"):
+                call()
+        torchs = getattr(torch.linalg, f.__name__)
+        for args, kwargs, message in (
+            ((A,), {"input": A}, "multiple values for argument 'input'"),
+            ((), {"A": A}, "missing 1 required positional arguments"),
+            ((A,), {"foo": 1}, "unexpected keyword argument 'foo'"),
+        ):
+            with pytest.raises(TypeError, match=message):
+                torchs(*args, **kwargs)
+            with pytest.raises(TypeError, match=message), sg.stand_in():  # torch's own
+                torchs(*args, **kwargs)
     for wrong, got in (((out[0],), "tuple"), ([out[0]], "list")):
         with pytest.raises(TypeError, match=rf"eigvalsh: Expected out to be a Tensor, but got {got}"):
             sg.eigvalsh(A, out=wrong)  # type: ignore[arg-type]

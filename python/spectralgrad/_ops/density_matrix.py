@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, cast, overload
 import torch
 from torch import Tensor
 
-from ._arguments import autocast, check_tensor
+from ._arguments import autocast, check_tensor, from_iterable, overridable
 from ._batching import register_batching
 
 register_batching("hermitian", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
@@ -14,6 +14,7 @@ register_batching("hermitian", "chemical_potential", "fill_levels", "density_mat
 _FUNCTION = "spectralgrad.density_matrix"
 
 
+@from_iterable
 class DensityMatrixResult(NamedTuple):
     """What `density_matrix` returns with ``full_output=True``; quantities are ``(*)``."""
 
@@ -66,6 +67,7 @@ def density_matrix(
     spin: float = 2,
     full_output: Literal[True],
 ) -> DensityMatrixResult: ...
+@overridable
 def density_matrix(
     H: Tensor,
     *,
