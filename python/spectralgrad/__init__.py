@@ -36,7 +36,8 @@ _register_checks_in_graphs(
     [
         *(method for block in (checks, stand_in, use_rule) for method in (block.__enter__, block.__exit__)),
         _Mode.__torch_function__,
-    ]
+    ],
+    [spectral_map.__wrapped__],  # type: ignore[attr-defined]
 )
 _register_scripting(globals())
 

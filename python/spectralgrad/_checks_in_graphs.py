@@ -143,11 +143,11 @@ def _define_all() -> None:
             _define(name)
 
 
-def register_when_needed(only_inlined: Sequence[Any]) -> None:
+def register_when_needed(only_inlined: Sequence[Any], never_compiled: Sequence[Any]) -> None:
     """Tells Dynamo, when it is imported, about the functions here.
 
     It compiles `only_inlined` as a part of what calls them, never by themselves: a block of its own would end with its
-    graph.
+    graph. Of `never_compiled` it compiles what they call.
     """
 
     def register() -> None:
@@ -157,8 +157,10 @@ def register_when_needed(only_inlined: Sequence[Any]) -> None:
         for function in (open_block, close_block):
             torch.compiler.allow_in_graph(function)
             torch.fx.node.has_side_effect(function)
-        skip = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP)
+        action, strategy = eval_frame._FrameAction, eval_frame._FrameExecStrategy
         for function in only_inlined:
-            eval_frame.set_code_exec_strategy(function.__code__, skip)
+            eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.SKIP))
+        for function in never_compiled:
+            eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.DEFAULT))
 
     after_import("torch._dynamo", register)

@@ -7,6 +7,7 @@ import contextvars
 import io
 import signal
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -828,6 +829,43 @@ def test_functions_are_scripted_by_themselves(name: str) -> None:
         assert torch.equal(x, y)
     with pytest.raises(RuntimeError, match=f"spectralgrad.{name}: .* at least 2 dimensions"):
         torch.jit.script(function)(A[0], *more)
+
+
+SCRIPTED = ["eigh", "eigvalsh", "expm", "invsqrtm", "logm", "powm", "spectral_projector", "sqrtm"]
+OTHERS = sorted(
+    name for name in sg.__all__ if isinstance(getattr(sg, name), types.FunctionType) and name not in SCRIPTED
+)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+@pytest.mark.parametrize("name", OTHERS)
+def test_functions_that_cannot_be_scripted_get_a_sentence(name: str) -> None:
+    sentence = rf"spectralgrad\.{name}: Expected a call from Python, but TorchScript is to compile it\. Scripts can"
+    function = getattr(sg, name)
+
+    def caller(A: Tensor) -> Tensor:
+        return function(A)
+
+    for f in (function, caller):
+        with pytest.raises(RuntimeError, match=sentence):
+            torch.jit.script(f)
+    assert {"funm", "trace_funm", "spectral_map", "density_matrix"} < set(OTHERS)
+
+
+def squared(A: Tensor) -> Tensor:
+    return sg.funm(A, torch.square)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_script_calls_them_by_way_of_python() -> None:
+    squared.__annotations__.update(dict.fromkeys(("A", "return"), Tensor))  # TorchScript reads no strings
+    ignored = torch.jit.ignore(squared)
+
+    def script(A: Tensor) -> Tensor:
+        return ignored(A) + sg.expm(A)
+
+    A = distinct(3, torch.float64, 0)
+    torch.testing.assert_close(torch.jit.script(script)(A), A @ A + torch.matrix_exp(A), rtol=1e-13, atol=1e-13)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

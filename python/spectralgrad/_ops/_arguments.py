@@ -75,6 +75,16 @@ def check_tensor(function: str, x: Any, name: str = "A") -> None:
         raise TypeError(f"spectralgrad.{function}: Expected {name} to be a Tensor, but got {type(x).__name__}")
 
 
+def check_dense(function: str, x: Any, name: str = "A") -> None:
+    """For functions that compute with `x` before an operator of theirs looks at it."""
+    check_tensor(function, x, name)
+    if x.layout != torch.strided:
+        raise NotImplementedError(
+            f"spectralgrad.{function}: Expected {name} to be a dense tensor, but its layout is {x.layout}; "
+            "call to_dense() first"
+        )
+
+
 def check_types(function: str, A: Any, UPLO: Any) -> None:
     check_tensor(function, A)
     if not isinstance(UPLO, str):
@@ -86,9 +96,9 @@ HALF = (torch.bfloat16, torch.float16)
 
 def autocast(A: Tensor) -> Tensor:
     """`A`, in float32 where it has half precision and autocast is on. For functions of more than one operator."""
-    if A.dtype in HALF and torch.is_autocast_enabled(A.device.type):
-        return A.float()
-    return A
+    if A.dtype not in HALF or not torch.amp.is_autocast_available(A.device.type):
+        return A
+    return A.float() if torch.is_autocast_enabled(A.device.type) else A
 
 
 def check_out_tensor(function: str, out: Any) -> None:

@@ -27,8 +27,6 @@ _TRACED = (
 
 def _rounds(eigenvalues: Tensor) -> int:
     """How often at most a pair of a cluster has to be rotated; 0 where nobody can ask for a derivative."""
-    if torch.compiler.is_dynamo_compiling():
-        torch._dynamo.graph_break(msg=_TRACED.format("torch.compile with fullgraph=True"))
     functorch = torch._C._functorch
     if torch.compiler.is_exporting():
         if torch.is_grad_enabled() or functorch.peek_interpreter_stack() is not None:
@@ -83,6 +81,8 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
         >>> A.grad[0, 1] * 2 - torch.e
         tensor(-1.0000, dtype=torch.float64)
     """
+    if torch.compiler.is_dynamo_compiling():
+        torch._dynamo.graph_break(msg=_TRACED.format("torch.compile with fullgraph=True"))
     check_tensor("spectral_map", A)
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
