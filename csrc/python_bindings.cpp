@@ -73,7 +73,9 @@ std::optional<T> innermost(PyObject* variable) {
   if (blocks.empty()) {
     return std::nullopt;
   }
-  return py::tuple(blocks[blocks.size() - 1])[2].cast<T>();
+  const py::object value = py::tuple(blocks[blocks.size() - 1])[2];
+  // A block of a graph says whether the graph still runs, and else what is in force.
+  return py::isinstance<T>(value) ? value.cast<T>() : value().cast<std::optional<T>>();
 }
 
 const spectralgrad::ContextDefaults python_context{

@@ -2,6 +2,7 @@
 
 #include "autograd/caller_state.h"
 #include "derivatives/constant.h"
+#include "kernels/judge.h"
 #include "ops/arguments.h"
 #include "ops/eigh.h"
 #include "ops/eigh_jvp.h"
@@ -17,10 +18,15 @@ void Eigh::Options::save(Dictionary& dictionary) const {
   // UPLO is not needed: the gradient is Hermitian, whichever triangle was read. Nor is the method.
   dictionary["rule"] = rule.name();
   dictionary["parameters"] = rule.parameters();
+  dictionary["caller"] = caller;
 }
 
 Eigh::Options Eigh::Options::load(const Dictionary& dictionary) {
-  return {"", Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()), {}};
+  return {
+      "",
+      Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
+      {},
+      dictionary.at("caller").toStringRef()};
 }
 
 variable_list Eigh::forward(const variable_list& inputs, const Options& options) {
@@ -31,10 +37,12 @@ variable_list Eigh::forward(const variable_list& inputs, const Options& options)
 }
 
 variable_list Eigh::vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+  const kernels::ReportAs report_as(options.caller);
   return {ops::eigh_vjp(cotangents[0], cotangents[1], saved.outputs[0], saved.outputs[1], options.rule)};
 }
 
 variable_list Eigh::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+  const kernels::ReportAs report_as(options.caller);
   auto [eigenvalues, eigenvectors] = ops::eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
@@ -53,7 +61,10 @@ std::tuple<Tensor, Tensor> eigh_autograd(
   }
   auto outputs = differentiable<Eigh>(
       {A},
-      {std::string(UPLO), ops::resolve_rule(rule, parameters), std::optional<std::string>(method)});
+      {std::string(UPLO),
+       ops::resolve_rule(rule, parameters),
+       std::optional<std::string>(method),
+       kernels::reported_function()});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 

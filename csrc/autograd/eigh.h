@@ -20,6 +20,7 @@ struct Eigh {
     std::string UPLO;
     Rule rule;
     std::optional<std::string> method; // ops/hermitian_decomposition.h
+    std::string caller = "eigh"; // the function that messages name
 
     void save(Dictionary& dictionary) const;
     static Options load(const Dictionary& dictionary);

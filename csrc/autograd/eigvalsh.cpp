@@ -1,5 +1,6 @@
 #include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
+#include "kernels/judge.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/eigh.h>
@@ -16,6 +17,7 @@ Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName r
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (requires_grad({A}) || has_tangent(A)) {
     ops::check_hermitian_arguments("eigvalsh", A, UPLO);
+    const kernels::ReportAs report_as("eigvalsh");
     return ops::in_the_name_of("eigvalsh", "eigh", [&] { return std::get<0>(spectralgrad::eigh(A, UPLO, resolved)); });
   }
   return below_autograd([&] { return spectralgrad::eigvalsh(A, UPLO, resolved); });

@@ -4,9 +4,13 @@
 #include <torch/csrc/autograd/graph_task.h>
 
 #include <string>
+#include <utility>
 
 namespace spectralgrad::kernels {
 namespace {
+
+// Empty for "eigh".
+thread_local std::string function_name;
 
 std::string describe(const Verdict& verdict) {
   const auto where = c10::str(
@@ -17,23 +21,24 @@ std::string describe(const Verdict& verdict) {
       " of matrix ",
       verdict.matrix,
       " of the batch are equal)");
+  const auto prefix = "spectralgrad." + reported_function() + ": ";
   switch (verdict.finding) {
     case Finding::phases:
       return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
              "The specified loss function depends on this quantity, so it is ill-defined.";
     case Finding::basis:
-      return "spectralgrad.eigh: The loss depends on the choice of eigenvectors inside an eigenspace, so it has no "
-             "gradient there" +
+      return prefix +
+          "The loss depends on the choice of eigenvectors inside an eigenspace, so it has no "
+          "gradient there" +
           where +
           ". Only functions of the whole eigenspace, such as its projector, are well defined. With the default rule these "
           "eigenvectors contribute zero to each other's part of the gradient.";
     case Finding::lost_limit:
-      return "spectralgrad.eigh: The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" +
-          where +
+      return prefix + "The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
           ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing. "
           "spectralgrad.funm and its relatives, or spectral_map, have it; rule=spectralgrad.Split() recovers most of it.";
     case Finding::not_differentiable:
-      return "spectralgrad.eigh: The loss treats equal eigenvalues differently" + where +
+      return prefix + "The loss treats equal eigenvalues differently" + where +
           ", where they are not differentiable: only directional derivatives exist.";
     case Finding::none:
       break;
@@ -45,6 +50,16 @@ std::string describe(const Verdict& verdict) {
 thread_local int second_order_pass = -1;
 
 } // namespace
+
+ReportAs::ReportAs(std::string_view function) : outer_(std::exchange(function_name, std::string(function))) {}
+
+ReportAs::~ReportAs() {
+  function_name = std::move(outer_);
+}
+
+std::string reported_function() {
+  return function_name.empty() ? "eigh" : function_name;
+}
 
 void note_second_order_warning() {
   second_order_pass = torch::autograd::get_current_graph_task_id();

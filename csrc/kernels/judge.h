@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 // Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
@@ -30,6 +31,23 @@ struct Verdict {
     return finding < other.finding || (finding == other.finding && matrix < other.matrix);
   }
 };
+
+/// While one of these lives in a thread, findings there name `function`, the one that the user called.
+class ReportAs {
+ public:
+  explicit ReportAs(std::string_view function);
+  ~ReportAs();
+  ReportAs(const ReportAs&) = delete;
+  ReportAs& operator=(const ReportAs&) = delete;
+  ReportAs(ReportAs&&) = delete;
+  ReportAs& operator=(ReportAs&&) = delete;
+
+ private:
+  std::string outer_;
+};
+
+/// What findings in this thread name; "eigh" unless a `ReportAs` lives.
+std::string reported_function();
 
 /// Warns of a gradient that is lost or undefined; under `Checks::raise` raises.
 void warn_or_raise(const std::string& message);

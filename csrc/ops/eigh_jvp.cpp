@@ -3,6 +3,7 @@
 #include "autograd/differentiable_op.h"
 #include "derivatives/eigh.h"
 #include "kernels/eigh_jvp.h"
+#include "kernels/judge.h"
 #include "ops/arguments.h"
 #include "ops/tensor_code.h"
 
@@ -18,12 +19,15 @@ namespace {
 using at::Tensor;
 
 const auto& eigh_jvp_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-          .typed<std::tuple<
-              Tensor,
-              Tensor>(const Tensor&, const Tensor&, const Tensor&, std::string_view, RuleParameters)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+                             .typed<std::tuple<Tensor, Tensor>(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 std::string_view,
+                                 RuleParameters,
+                                 std::string_view)>();
   return op;
 }
 
@@ -41,8 +45,10 @@ std::tuple<Tensor, Tensor> eigh_jvp_with(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    std::string_view caller) {
   const TensorCode tensor_code;
+  const kernels::ReportAs report_as(caller);
   const auto [dL, dV] = function(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
   return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
 }
@@ -52,7 +58,8 @@ std::tuple<Tensor, Tensor> eigh_jvp_meta(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view,
-    RuleParameters) {
+    RuleParameters,
+    std::string_view) {
   return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
 }
 
@@ -61,16 +68,18 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    std::string_view caller) {
   // At this level of torch.func's transforms: each of those further out comes through here, too.
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
     const TensorCode tensor_code;
+    const kernels::ReportAs report_as(caller);
     auto [dL, dV] = derivatives::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
     return {std::move(dL), std::move(dV)};
   }
   return autograd::below_autograd(
-      [&] { return eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule, parameters); });
+      [&] { return eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule, parameters, caller); });
 }
 
 } // namespace
@@ -80,13 +89,20 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  auto [dL, dV] = eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule.name(), rule.parameters());
+  auto [dL, dV] = eigh_jvp_op().call(
+      tangent,
+      eigenvalues,
+      eigenvectors,
+      rule.name(),
+      rule.parameters(),
+      kernels::reported_function());
   return {std::move(dL), std::move(dV)};
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "eigh_jvp(Tensor tangent, Tensor eigenvalues, Tensor eigenvectors, str rule, float[] parameters) "
+      "eigh_jvp(Tensor tangent, Tensor eigenvalues, Tensor eigenvectors, str rule, float[] parameters, "
+      "str caller=\"eigh\") "
       "-> (Tensor, Tensor)");
 }
 

@@ -4,6 +4,7 @@
 #include "derivatives/constant.h"
 #include "derivatives/eigh.h"
 #include "kernels/eigh_vjp.h"
+#include "kernels/judge.h"
 #include "ops/arguments.h"
 #include "ops/tensor_code.h"
 
@@ -25,7 +26,8 @@ const auto& eigh_vjp_op() {
                                  const Tensor&,
                                  const Tensor&,
                                  std::string_view,
-                                 RuleParameters)>();
+                                 RuleParameters,
+                                 std::string_view)>();
   return op;
 }
 
@@ -36,8 +38,10 @@ Tensor eigh_vjp_with(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    std::string_view caller) {
   const TensorCode tensor_code;
+  const kernels::ReportAs report_as(caller);
   return function(
       tensor_or_undefined(eigenvalues_cotangent),
       tensor_or_undefined(eigenvectors_cotangent),
@@ -52,7 +56,8 @@ Tensor eigh_vjp_meta(
     const Tensor&,
     const Tensor& eigenvectors,
     std::string_view,
-    RuleParameters) {
+    RuleParameters,
+    std::string_view) {
   return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
 }
 
@@ -62,7 +67,8 @@ Tensor eigh_vjp_autograd(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view rule,
-    RuleParameters parameters) {
+    RuleParameters parameters,
+    std::string_view caller) {
   const auto differentiated = [](const OptionalTensor& x) {
     return x && derivatives::is_differentiated(*x);
   };
@@ -74,11 +80,12 @@ Tensor eigh_vjp_autograd(
         eigenvalues,
         eigenvectors,
         rule,
-        parameters);
+        parameters,
+        caller);
   }
   return autograd::below_autograd([&] {
     return eigh_vjp_op()
-        .call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters);
+        .call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters, caller);
   });
 }
 
@@ -99,13 +106,14 @@ Tensor eigh_vjp(
       eigenvalues,
       eigenvectors,
       rule.name(),
-      rule.parameters());
+      rule.parameters(),
+      kernels::reported_function());
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, Tensor eigenvectors, "
-      "str rule, float[] parameters) -> Tensor");
+      "str rule, float[] parameters, str caller=\"eigh\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

@@ -23,10 +23,14 @@ using ops::optional;
 using ops::OptionalTensor;
 
 const auto& judge_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::judge_cotangents", "")
-          .typed<Tensor(const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, const Tensor&)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::judge_cotangents", "")
+                             .typed<Tensor(
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const OptionalTensor&,
+                                 const Tensor&,
+                                 std::string_view)>();
   return op;
 }
 
@@ -77,11 +81,13 @@ Tensor judge_kernel(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& W,
     const OptionalTensor& magnitude,
-    const Tensor& eigenvalues) {
+    const Tensor& eigenvalues,
+    std::string_view caller) {
   auto result = at::zeros(eigenvalues.sizes(), eigenvalues.options());
   if (checks() == Checks::ignore || eigenvalues.numel() == 0) {
     return result;
   }
+  const kernels::ReportAs report_as(caller);
   // A few passes over what fits the cache, on the host whatever the device.
   const auto plain = [](const OptionalTensor& x) {
     return x && x->defined() ? x->resolve_conj().resolve_neg().cpu().contiguous() : Tensor();
@@ -90,7 +96,12 @@ Tensor judge_kernel(
   return result;
 }
 
-Tensor judge_meta(const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, const Tensor& eigenvalues) {
+Tensor judge_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor& eigenvalues,
+    std::string_view) {
   return at::empty_symint(eigenvalues.sym_sizes(), eigenvalues.options());
 }
 
@@ -98,8 +109,10 @@ Tensor judge_autograd(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& W,
     const OptionalTensor& magnitude,
-    const Tensor& eigenvalues) {
-  return autograd::below_autograd([&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues); });
+    const Tensor& eigenvalues,
+    std::string_view caller) {
+  return autograd::below_autograd(
+      [&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues, caller); });
 }
 
 } // namespace
@@ -112,7 +125,12 @@ Tensor judge_cotangents(
     const Tensor& magnitude,
     const Tensor& eigenvalues) {
   // The operator's result, zeros, enters the gradient, so that no compiler drops the call.
-  const auto zeros = judge_op().call(optional(eigenvalues_cotangent), optional(W), optional(magnitude), eigenvalues);
+  const auto zeros = judge_op().call(
+      optional(eigenvalues_cotangent),
+      optional(W),
+      optional(magnitude),
+      eigenvalues,
+      kernels::reported_function());
   return eigenvalues_cotangent.defined() ? eigenvalues_cotangent + zeros : zeros;
 }
 
@@ -120,7 +138,7 @@ Tensor judge_cotangents(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "judge_cotangents(Tensor? eigenvalues_cotangent, Tensor? W, Tensor? magnitude, Tensor eigenvalues) -> Tensor");
+      "judge_cotangents(Tensor? eigenvalues_cotangent, Tensor? W, Tensor? magnitude, Tensor eigenvalues, str caller=\"eigh\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

@@ -13,6 +13,9 @@
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
 
+#include <string>
+#include <string_view>
+
 namespace spectralgrad {
 namespace {
 
@@ -23,44 +26,55 @@ using autograd::variable_list;
 const auto& watch_op() {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("spectralgrad::watch_second_order", "")
-                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&)>();
+                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, std::string_view)>();
   return op;
 }
 
 const auto& warn_op() {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("spectralgrad::warn_of_second_order", "")
-                             .typed<Tensor(const Tensor&, const Tensor&)>();
+                             .typed<Tensor(const Tensor&, const Tensor&, std::string_view)>();
   return op;
 }
+
+/// Which function the user called.
+struct CallerOptions {
+  std::string caller;
+  void save(autograd::Dictionary& dictionary) const {
+    dictionary["caller"] = caller;
+  }
+  static CallerOptions load(const autograd::Dictionary& dictionary) {
+    return {dictionary.at("caller").toStringRef()};
+  }
+};
 
 /// The identity of (eigenvalues, eigenvectors), whose derivatives warn.
 struct WatchSecondOrder {
   static constexpr const char* name = "WatchSecondOrder";
   static constexpr bool saves_inputs = true;
   static constexpr bool saves_outputs = false;
-  using Options = autograd::NoOptions;
+  using Options = CallerOptions;
 
-  static variable_list forward(const variable_list& inputs, const Options&) {
-    auto [eigenvalues, eigenvectors] = watch_op().call(inputs[0], inputs[1]);
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    auto [eigenvalues, eigenvectors] = watch_op().call(inputs[0], inputs[1], options.caller);
     return {std::move(eigenvalues), std::move(eigenvectors)};
   }
 
   /// One of the two is enough to warn once.
-  static variable_list through(variable_list parts, const Saved& saved) {
+  static variable_list through(variable_list parts, const Saved& saved, const Options& options) {
     auto& part = parts[1].defined() ? parts[1] : parts[0];
     if (part.defined()) {
-      part = warn_op().call(part, saved.inputs[0]);
+      part = warn_op().call(part, saved.inputs[0], options.caller);
     }
     return parts;
   }
 
-  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options&) {
-    return through(cotangents, saved);
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+    return through(cotangents, saved, options);
   }
 
-  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options&) {
-    return through(tangents, saved);
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+    return through(tangents, saved, options);
   }
 };
 
@@ -69,10 +83,10 @@ struct WarnOfSecondOrder {
   static constexpr const char* name = "WarnOfSecondOrder";
   static constexpr bool saves_inputs = false;
   static constexpr bool saves_outputs = false;
-  using Options = autograd::NoOptions;
+  using Options = CallerOptions;
 
-  static variable_list forward(const variable_list& inputs, const Options&) {
-    return {warn_op().call(inputs[0], inputs[1])};
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    return {warn_op().call(inputs[0], inputs[1], options.caller)};
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&) {
@@ -84,11 +98,11 @@ struct WarnOfSecondOrder {
   }
 };
 
-std::tuple<Tensor, Tensor> watch_kernel(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+std::tuple<Tensor, Tensor> watch_kernel(const Tensor& eigenvalues, const Tensor& eigenvectors, std::string_view) {
   return {eigenvalues.clone(), eigenvectors.clone()};
 }
 
-Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
+Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view caller) {
   const auto n = eigenvalues.size(-1);
   if (checks() == Checks::ignore || n < 2 || eigenvalues.numel() == 0) {
     return x.clone();
@@ -98,7 +112,9 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
   const auto close = (gaps <= rounding * eigenvalues.abs().amax(-1, /*keepdim=*/true)).any(-1).reshape({-1}).nonzero();
   if (close.numel() > 0) {
     const auto message = c10::str(
-        "spectralgrad.eigh: A second derivative is taken through a repeated eigenvalue (of matrix ",
+        "spectralgrad.",
+        caller,
+        ": A second derivative is taken through a repeated eigenvalue (of matrix ",
         close[0].item<int64_t>(),
         " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
         "rule=spectralgrad.Split(order=2) recovers most of it.");
@@ -108,21 +124,24 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
   return x.clone();
 }
 
-std::tuple<Tensor, Tensor> watch_meta(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+std::tuple<Tensor, Tensor> watch_meta(const Tensor& eigenvalues, const Tensor& eigenvectors, std::string_view) {
   return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
 }
 
-Tensor warn_meta(const Tensor& x, const Tensor&) {
+Tensor warn_meta(const Tensor& x, const Tensor&, std::string_view) {
   return at::empty_like(x);
 }
 
-std::tuple<Tensor, Tensor> watch_autograd(const Tensor& eigenvalues, const Tensor& eigenvectors) {
-  auto outputs = autograd::differentiable<WatchSecondOrder>({eigenvalues, eigenvectors}, {});
+std::tuple<Tensor, Tensor> watch_autograd(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view caller) {
+  auto outputs = autograd::differentiable<WatchSecondOrder>({eigenvalues, eigenvectors}, {std::string(caller)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 
-Tensor warn_autograd(const Tensor& x, const Tensor& eigenvalues) {
-  return autograd::differentiable<WarnOfSecondOrder>({x, eigenvalues}, {})[0];
+Tensor warn_autograd(const Tensor& x, const Tensor& eigenvalues, std::string_view caller) {
+  return autograd::differentiable<WarnOfSecondOrder>({x, eigenvalues}, {std::string(caller)})[0];
 }
 
 } // namespace
@@ -133,15 +152,16 @@ std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Te
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
     return {eigenvalues, eigenvectors};
   }
-  auto [watched_eigenvalues, watched_eigenvectors] = watch_op().call(eigenvalues, eigenvectors);
+  auto [watched_eigenvalues, watched_eigenvectors] =
+      watch_op().call(eigenvalues, eigenvectors, kernels::reported_function());
   return {std::move(watched_eigenvalues), std::move(watched_eigenvectors)};
 }
 
 } // namespace derivatives
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
-  library.def("watch_second_order(Tensor eigenvalues, Tensor eigenvectors) -> (Tensor, Tensor)");
-  library.def("warn_of_second_order(Tensor x, Tensor eigenvalues) -> Tensor");
+  library.def("watch_second_order(Tensor eigenvalues, Tensor eigenvectors, str caller=\"eigh\") -> (Tensor, Tensor)");
+  library.def("warn_of_second_order(Tensor x, Tensor eigenvalues, str caller=\"eigh\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

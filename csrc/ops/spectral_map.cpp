@@ -130,7 +130,9 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
   const auto [eigenvalues, eigenvectors] = ops::in_the_name_of("spectral_map", "eigh", [&] {
     return eigh(A, "L", Rule::gated());
   });
-  const auto rounds = derivatives::is_differentiated(A) ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
+  // Without data, shapes are the same with and without clusters.
+  const bool has_clusters = derivatives::is_differentiated(A) && !eigenvalues.is_meta();
+  const auto rounds = has_clusters ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
   if (rounds == 0) {
     return fn(eigenvalues, eigenvectors);
   }

@@ -9,6 +9,7 @@ _check_torch_version(_build_info.built_against_torch, _torch.__version__)
 
 from . import _C  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
+from ._checks_in_graphs import register_when_needed as _register_checks_in_graphs  # noqa: E402
 from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
 from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
@@ -28,9 +29,16 @@ from ._rules import (  # noqa: E402
     use_rule,
 )
 from ._scripting import register_scripting as _register_scripting  # noqa: E402
-from ._standing_in import install, installed, stand_in, uninstall  # noqa: E402
+from ._standing_in import _Mode, install, installed, stand_in, uninstall  # noqa: E402
 
 _register_when_needed()
+_register_checks_in_graphs(
+    [
+        *(method for block in (checks, stand_in, use_rule) for method in (block.__enter__, block.__exit__)),
+        _Mode.__torch_function__,
+    ],
+    [spectral_map.__wrapped__],  # type: ignore[attr-defined]
+)
 _register_scripting(globals())
 
 __version__: str = _C.version

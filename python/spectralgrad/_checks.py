@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from . import _C
+from ._checks_in_graphs import close_block, close_recorded, open_block, open_recorded
 from ._current import enter, leave, levels, rules
 
 Level = Literal["ignore", "warn", "raise"]
@@ -65,7 +66,8 @@ class checks:
     - ``"raise"``: what warns raises `GaugeError` too.
 
     The level counts where the work is done: for a gradient, around ``backward()``. Autograd runs the backward of CUDA
-    tensors in threads of its own, where only `set_checks` is seen.
+    tensors in threads of its own, where only `set_checks` is seen. A block inside code that torch.compile compiles has
+    its level compiled in. `torch.export` keeps no level, so a block inside what it exports raises.
 
     Example::
 
@@ -77,11 +79,25 @@ class checks:
 
     def __init__(self, level: Level) -> None:
         self._level = _level("checks", level)
+        self._name = level
 
     def __enter__(self) -> None:
-        enter(levels, self, self._level, self._level)
+        if torch.compiler.is_exporting():
+            raise RuntimeError(
+                "spectralgrad.checks: Expected no block inside torch.export, which keeps no level of checks; put the "
+                "block around the calls of the exported program"
+            )
+        if torch.compiler.is_dynamo_compiling():
+            open_block(self._name)
+        else:
+            enter(levels, self, self._level, self._level)
+            open_recorded(self._name)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave(levels, self)
+        if torch.compiler.is_dynamo_compiling():
+            close_block()
+        else:
+            leave(levels, self)
+            close_recorded()

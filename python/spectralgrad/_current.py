@@ -54,15 +54,21 @@ class _Current(types.ModuleType):
 
     @rule.setter
     def rule(self, value: Any) -> None:
-        # Only compiled code assigns: a block inside it, whose end restores the value that it found.
-        if value is not _innermost(rules):
-            _C.use_context()
-            encoded = None if value is None else value._encoded()
-            rules.set(() if value is None else (*rules.get()[:-1], (self, value, encoded)))
+        self._assign(rules, value, None if value is None else value._encoded())
 
     @property
     def stand_in(self) -> Any:
         return _innermost(stand_ins)
+
+    @stand_in.setter
+    def stand_in(self, value: Any) -> None:
+        self._assign(stand_ins, value)
+
+    def _assign(self, variable: ContextVar[Entries], value: Any, encoded: Any = None) -> None:
+        # Only compiled code assigns: a block inside it, whose end restores the value that it found.
+        if value is not _innermost(variable):
+            _C.use_context()
+            variable.set(() if value is None else (*variable.get()[:-1], (self, value, encoded)))
 
 
 current = _Current("spectralgrad._current.current")

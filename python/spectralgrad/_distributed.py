@@ -8,14 +8,12 @@ positions in messages count within its shard.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from ._after_import import after_import
 
 # Per operator and tensor argument: how many dimensions, at the end, are not the batch's. All that come before are
 # dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell;
@@ -73,40 +71,7 @@ def register() -> None:
         _register(name, trailing)
 
 
-class _AfterImport(MetaPathFinder):
-    """Finds one module as the others do, and calls a function once it has been executed."""
-
-    def __init__(self, name: str, function: Callable[[], None]) -> None:
-        self._name = name
-        self._function = function
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_call(module: ModuleType) -> None:
-            execute(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-                self._function()
-
-        spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
-        return spec
-
-
 def register_when_needed() -> None:
-    """`register`, now or as soon as somebody imports DTensor: it takes as long to import as the rest of this package
-    many times over, and there are builds of torch without it."""
-    if not torch.distributed.is_available():
-        return
-    if _DTENSOR_MODULE in sys.modules:
-        register()
-    else:
-        sys.meta_path.insert(0, _AfterImport(_DTENSOR_MODULE, register))
+    """`register`, now or as soon as somebody imports DTensor, which builds of torch without it cannot."""
+    if torch.distributed.is_available():
+        after_import(_DTENSOR_MODULE, register)

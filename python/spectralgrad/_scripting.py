@@ -1,8 +1,12 @@
-"""TorchScript: functions that are one operator are that operator there, as torch's own functions are."""
+"""TorchScript: functions that are one operator are that operator there, as torch's own functions are.
+
+The others raise a sentence where a script is to call them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -24,10 +28,29 @@ _SIGNATURES: dict[str, tuple[str, str, str]] = {
 }
 
 
-def register_scripting(functions: dict[str, Callable[..., Any]]) -> None:
-    """Lets scripts call `functions`, by name, and ``torch.jit.script`` take each by itself."""
-    for name, (parameters, arguments, result) in _SIGNATURES.items():
-        function = functions[name]
+class _Refusal:
+    """Stands where torch looks for the name of a function that it has scripted; raises as soon as it is looked at."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __bool__(self) -> bool:
+        raise RuntimeError(
+            f"spectralgrad.{self._name}: Expected a call from Python, but TorchScript is to compile it. Scripts can "
+            f"call {', '.join(_SIGNATURES)}. Put @torch.jit.ignore on a function of yours that calls {self._name}"
+        )
+
+
+def register_scripting(namespace: dict[str, Any]) -> None:
+    """Lets scripts call the functions that are one operator, and refuses the others with a sentence."""
+    functions: dict[str, Callable[..., Any]] = {
+        name: value for name, value in namespace.items() if isinstance(value, FunctionType) and not name.startswith("_")
+    }
+    for name, function in functions.items():
+        if name not in _SIGNATURES:
+            _jit_caching_layer[function] = _Refusal(name)
+            continue
+        parameters, arguments, result = _SIGNATURES[name]
         _register_builtin(function, f"spectralgrad::{name}")
         # torch.jit.script(function) looks here first: it cannot compile the Python around the operator.
         scripted = f"spectralgrad_{name}"

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C import _len_torch_function_stack
+from torch._C import _len_torch_function_stack, _pop_torch_function_stack, _push_on_torch_function_stack
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode, _get_overloaded_args, _pop_mode, _push_mode
 
@@ -57,8 +57,6 @@ class _Mode(TorchFunctionMode):
         if handlers:
             with self:
                 return _ask(handlers, func, args, kwargs)
-        if "input" in kwargs:  # torch.linalg's other name for it
-            kwargs["A"] = kwargs.pop("input")
         return ours(*args, **kwargs, rule=block[0])
 
 
@@ -126,16 +124,26 @@ class stand_in:
         if rule is not None:
             _check_rule("stand_in", rule)
         self._rule = rule
+        self._traced: list[tuple[Rule | None] | None] = []
 
     def __enter__(self) -> None:
-        enter(stand_ins, self, (self._rule,))
-        _push_mode(_mode)
+        if torch.compiler.is_dynamo_compiling():
+            self._traced.append(current.stand_in)
+            current.stand_in = (self._rule,)
+            _push_on_torch_function_stack(_mode)
+        else:
+            enter(stand_ins, self, (self._rule,))
+            _push_mode(_mode)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _remove_mode()
-        leave(stand_ins, self)
+        if torch.compiler.is_dynamo_compiling():
+            _pop_torch_function_stack()
+            current.stand_in = self._traced.pop()
+        else:
+            _remove_mode()
+            leave(stand_ins, self)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

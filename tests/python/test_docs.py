@@ -52,4 +52,4 @@ def test_arguments_are_torchs(ours: object, torchs: object) -> None:
     parameters = inspect.signature(ours).parameters
     assert list(parameters)[:2] == ["A", "UPLO"]
     assert parameters["UPLO"].default == "L"
-    assert {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} == {"out", "rule"}
+    assert {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} == {"input", "out", "rule"}

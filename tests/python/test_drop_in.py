@@ -7,6 +7,7 @@ import contextvars
 import io
 import signal
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 import spectralgrad as sg
 from problems import distinct, random_hermitian
+from spectralgrad import _checks_in_graphs
 
 DIAGONAL = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
 
@@ -105,6 +107,112 @@ def test_a_parameter_is_no_subclass_with_a_handler() -> None:
         (L.sum() + V.square().sum()).backward()
     assert A.grad is not None
     assert torch.equal(A.grad, torch.eye(3, dtype=torch.float64))
+
+
+EVERY: dict[str, Callable[[Any], Any]] = {
+    "eigh": lambda A: sg.eigh(A)[0],
+    "eigvalsh": sg.eigvalsh,
+    "expm": sg.expm,
+    "logm": sg.logm,
+    "sqrtm": sg.sqrtm,
+    "invsqrtm": sg.invsqrtm,
+    "powm": lambda A: sg.powm(A, 1.5),
+    "funm": lambda A: sg.funm(A, torch.exp),
+    "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
+    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
+    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
+    "density_matrix with all": lambda A: sg.density_matrix(A, electrons=2, kT=0.1, full_output=True).mu,
+    "spectral_map": lambda A: sg.spectral_map(lambda L, V: L.sum() * (V @ V.mT), A),
+}
+every = pytest.mark.parametrize("name", EVERY)
+
+
+class Counting(torch.overrides.TorchFunctionMode):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+@every
+def test_each_function_asks_handlers(name: str) -> None:
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+
+    class Answering:
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append((func, types, args))
+            return answer
+
+    seen: list[Any] = []
+    x = Answering()
+    answer: Any = sg.DensityMatrixResult(*[x] * 6) if "all" in name else (x, x)
+    result = f(x)
+    assert result is (answer if public not in (sg.eigh,) and "all" not in name else x)
+    ((func, types, args),) = seen
+    assert func is public
+    assert types == (Answering,)
+    assert any(argument is x for argument in args)
+    with pytest.raises(TypeError, match="no implementation found"):
+        f(Refusing())
+
+
+@every
+def test_each_function_of_a_subclass_returns_it(name: str) -> None:
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+    Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
+    A = Z @ Z + torch.eye(4)
+    expected = f(A)
+    for kind in (Logged, Plain):
+        Logged.log.clear()
+        X = A.clone().as_subclass(kind).requires_grad_()
+        y = f(X)
+        assert type(y) is kind
+        assert torch.equal(y.as_subclass(Tensor), expected)
+        assert (public in Logged.log) == (kind is Logged)
+        (G,) = torch.autograd.grad(y.sum(), X)
+        Y = A.clone().requires_grad_()
+        assert torch.equal(G.as_subclass(Tensor), torch.autograd.grad(f(Y).sum(), Y)[0])
+    parameter = torch.nn.Parameter(A)
+    assert type(f(parameter)) is Tensor
+
+
+@every
+def test_each_function_under_a_mode(name: str) -> None:
+    """A mode sees the function, or what a function that calls its caller's is made of."""
+    f, public = EVERY[name], getattr(sg, name.split()[0])
+    Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
+    A = Z @ Z + torch.eye(4)
+    with Counting() as mode:
+        assert torch.equal(f(A), f(A))
+    assert (public in mode.seen) == (public not in (sg.funm, sg.trace_funm, sg.spectral_map))
+    assert mode.seen
+
+
+def test_the_other_argument_of_a_function_is_asked() -> None:
+    H = distinct(3, torch.float64, 0)
+    S = Operator()
+    func, args, kwargs = sg.density_matrix(H, electrons=2, overlap=S)  # type: ignore[arg-type]
+    assert (func, kwargs["overlap"]) == ("density_matrix", S)
+    assert args[0] is H
+
+
+@pytest.mark.parametrize("f", [sg.funm, sg.trace_funm], ids=["funm", "trace_funm"])
+def test_stand_in_reaches_what_a_function_calls(f: Callable[..., Tensor]) -> None:
+    """torch.linalg inside the function that is given, and inside that of spectral_map."""
+    seen: list[float] = []
+
+    def g(x: Tensor) -> Tensor:
+        seen.append(F(torch.linalg.eigh))
+        return x.exp()
+
+    A = distinct(3, torch.float64, 0)
+    with sg.stand_in(sg.Lorentzian(1.0)):
+        f(A, g)
+        sg.spectral_map(lambda L, V: g(L), A)
+    assert set(seen) == {0.5}
 
 
 # --- rules, checks and stand_in follow the context -------------------------------------------------------------------
@@ -262,6 +370,211 @@ def test_compiled_code_follows_interleaved_tasks() -> None:
     torch._dynamo.reset()
 
 
+# --- blocks inside compiled code -------------------------------------------------------------------------------------
+
+NAN = torch.full((2, 2), torch.nan, dtype=torch.float64)
+TWICE = torch.eye(2, dtype=torch.float64)  # an eigenvalue that no loss may take alone
+
+compiled_by = pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+
+
+@pytest.fixture
+def compiler(backend: str) -> Iterator[Callable[..., Any]]:
+    torch._dynamo.reset()
+    yield lambda f: torch.compile(f, backend=backend, fullgraph=True)
+    torch._dynamo.reset()
+
+
+def lowest(X: Tensor) -> Tensor:
+    return sg.eigvalsh(X)[0]
+
+
+@pytest.mark.slow
+@compiled_by
+def test_checks_inside_a_compiled_region(compiler: Callable[..., Any]) -> None:
+    """Each operator has the level of its own block, whatever is in force around the call."""
+
+    def all_ignore(X: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            many = sg.eigvalsh(X).sum() + sg.expm(X).sum() + sg.funm(X, torch.tanh).sum() + sg.eigh(X)[1].sum()
+        return many + lowest(TWICE)
+
+    def nested(X: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            with sg.checks("raise"):
+                finite = lowest(TWICE)
+            return finite + lowest(X)
+
+    def before(X: Tensor) -> Tensor:
+        first = lowest(X)
+        with sg.checks("ignore"):
+            return first + lowest(TWICE)
+
+    def after(X: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            first = lowest(TWICE)
+        return first + lowest(X)
+
+    def innermost(X: Tensor) -> Tensor:
+        with sg.checks("ignore"), sg.checks("raise"):
+            return lowest(X)
+
+    for f in (all_ignore, nested):
+        compiled = compiler(f)
+        for level in ("warn", "raise"):
+            with sg.checks(level):
+                assert bool(compiled(NAN).isnan())
+    for f in (before, after, innermost):
+        compiled = compiler(f)
+        with pytest.raises(torch.linalg.LinAlgError, match="eigvalsh: Expected the lower triangle"):
+            compiled(NAN)
+        assert sg._C.checks().name == "warn"
+        with sg.checks("ignore"):
+            if f is innermost:
+                with pytest.raises(torch.linalg.LinAlgError, match="eigvalsh: Expected the lower triangle"):
+                    compiled(NAN)
+            else:
+                assert bool(compiled(NAN).isnan())
+
+
+@pytest.mark.slow
+def test_inductor_keeps_the_level_of_each_operator() -> None:
+    @torch.compile(backend="inductor", fullgraph=True)
+    def f(X: Tensor, Y: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            first = lowest(X)
+        return first + lowest(Y)
+
+    assert bool(f(NAN, TWICE).isnan())
+    with pytest.raises(torch.linalg.LinAlgError, match="eigvalsh: Expected the lower triangle"):
+        f(TWICE, NAN)
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@compiled_by
+def test_checks_around_a_derivative_inside_a_compiled_region(backend: str, compiler: Callable[..., Any]) -> None:
+    def derivative(level: Any) -> Callable[[Tensor], Tensor]:
+        def f(X: Tensor) -> Tensor:
+            with sg.checks(level):
+                return torch.func.grad(lowest)(X)
+
+        return f
+
+    def value(X: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            return lowest(X)
+
+    def checkpointed(X: Tensor) -> Tensor:
+        return torch.utils.checkpoint.checkpoint(value, X, use_reentrant=False) * 1
+
+    expected = torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    for level in ("warn", "raise"):
+        with sg.checks(level):
+            assert torch.equal(compiler(derivative("ignore"))(TWICE), expected)
+    assert bool(compiler(checkpointed)(NAN.clone().requires_grad_()).isnan())
+    # The derivative is asked for outside: there its level counts.
+    X = TWICE.clone().requires_grad_()
+    for f in (value, checkpointed):
+        with pytest.warns(sg.GaugeWarning, match="only directional derivatives exist"):
+            torch.autograd.grad(compiler(f)(X), X)
+        with sg.checks("ignore"):
+            assert torch.equal(torch.autograd.grad(compiler(f)(X), X)[0], expected)
+    if backend != "eager":  # where an exception leaves torch.func's own state behind
+        with pytest.raises(sg.GaugeError, match="only directional derivatives exist"), sg.checks("ignore"):
+            compiler(derivative("raise"))(TWICE)
+
+
+@pytest.mark.slow
+@compiled_by
+def test_stand_in_and_use_rule_inside_a_compiled_region(compiler: Callable[..., Any]) -> None:
+    lorentzian = sg.Lorentzian(1.0)
+
+    def standing_in(X: Tensor) -> Any:
+        with sg.stand_in(lorentzian):
+            first = torch.linalg.eigh(X)[1]
+        return first, torch.linalg.eigh(X)[1]
+
+    @sg.stand_in(lorentzian)
+    def decorated(X: Tensor) -> Any:
+        return None, torch.linalg.eigh(X)[1]
+
+    def both(X: Tensor) -> Any:
+        with sg.use_rule(lorentzian), sg.stand_in(), sg.checks("raise"):
+            return None, torch.linalg.eigh(X)[1]
+
+    def nested(X: Tensor) -> Any:
+        with sg.stand_in(sg.Cutoff(2.0)), sg.stand_in(lorentzian):
+            return None, torch.linalg.eigh(X)[1]
+
+    for around in (sg.use_rule(sg.Gated()), sg.stand_in(sg.Cutoff(2.0))):
+        with around:
+            for f in (decorated, both, nested):
+                assert F(compiler(f)) == 0.5
+    compiled = compiler(standing_in)
+    assert F(lambda X: compiled(X)[::-1]) == 0.5
+    assert F(compiled) == 1  # the call after the block is torch's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_blocks_made_outside_and_graph_breaks(backend: str) -> None:
+    """Without fullgraph, Dynamo leaves the code around a block that it cannot trace to Python."""
+    torch._dynamo.reset()
+    checks, rule, stand_in = sg.checks("ignore"), sg.use_rule(sg.Lorentzian(1.0)), sg.stand_in(sg.Lorentzian(1.0))
+
+    def outside(X: Tensor) -> Any:
+        with checks, rule, stand_in:
+            return sg.eigvalsh(NAN), torch.linalg.eigh(X)[1] + sg.eigh(X)[1] - torch.linalg.eigh(X)[1]
+
+    def broken(X: Tensor) -> Any:
+        with sg.checks("ignore"), sg.use_rule(sg.Lorentzian(1.0)), sg.stand_in():
+            torch._dynamo.graph_break()
+            return sg.eigvalsh(NAN), torch.linalg.eigh(X)[1]
+
+    for f in (outside, broken):
+        compiled = torch.compile(f, backend=backend)
+        for _ in range(2):
+            assert F(compiled) == 0.5
+            assert bool(compiled(DIAGONAL)[0].isnan().all())
+    torch._dynamo.reset()
+
+
+def test_an_operator_that_is_recorded_has_the_level_of_its_block() -> None:
+    def f(X: Tensor) -> Tensor:
+        with sg.checks("ignore"):
+            return sg.eigvalsh(X)
+
+    recorded = torch.fx.experimental.proxy_tensor.make_fx(lambda X: (f(X), sg.eigvalsh(X + 1)))(TWICE)
+    targets = [str(node.target) for node in recorded.graph.nodes if "spectralgrad" in str(node.target)]
+    assert targets == ["spectralgrad.eigvalsh.under_checks", "spectralgrad.eigvalsh.default"]
+    X = TWICE.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad(recorded(X)[0].sum(), X)[0], TWICE)  # it is differentiable, too
+    with pytest.raises(ZeroDivisionError):
+        torch.fx.experimental.proxy_tensor.make_fx(lambda X: (f(X), 1 // 0))(TWICE)
+    with pytest.raises(torch.linalg.LinAlgError):
+        sg.eigvalsh(NAN)
+
+
+def test_each_operator_can_be_recorded_with_a_level() -> None:
+    _checks_in_graphs._define_all()
+    names = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith("spectralgrad::")}
+    operators = {name.removeprefix("spectralgrad::").split(".")[0] for name in names}
+    with_level = {name for name in operators if hasattr(getattr(torch.ops.spectralgrad, name), "under_checks")}
+    assert operators - with_level == {"cluster_rounds", "constant", "once"}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_no_block_of_checks_inside_an_exported_program(strict: bool) -> None:
+    class Module(torch.nn.Module):
+        def forward(self, X: Tensor) -> Tensor:
+            with sg.checks("ignore"):
+                return sg.eigvalsh(X)
+
+    with pytest.raises(RuntimeError, match=r"checks: Expected no block inside torch\.export"):
+        torch.export.export(Module(), (TWICE,), strict=strict)
+
+
 # --- autocast --------------------------------------------------------------------------------------------------------
 
 OPERATIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -346,6 +659,24 @@ def test_out_as_torch_takes_it() -> None:
     with sg.stand_in():
         assert torch.equal(torch.linalg.eigh(input=A, out=out)[0], out[0])
         assert torch.equal(torch.linalg.eigvalsh(input=A), sg.eigvalsh(A))
+    assert torch.equal(sg.eigh(input=A, UPLO="U")[0], sg.eigh(A, "U")[0])
+    assert torch.equal(sg.eigvalsh(input=A, UPLO="U"), sg.eigvalsh(A=A, UPLO="U"))
+    for f in (sg.eigh, sg.eigvalsh):
+        with pytest.raises(TypeError, match=rf"{f.__name__}: Expected A or input, two names of one argument, but"):
+            f(A, input=A)
+        for call in (lambda: f(), lambda: f(None), lambda: f(input=None)):  # noqa: B023
+            with pytest.raises(TypeError, match=rf"{f.__name__}: Expected A to be a Tensor, but got NoneType"):
+                call()
+        torchs = getattr(torch.linalg, f.__name__)
+        for args, kwargs, message in (
+            ((A,), {"input": A}, "multiple values for argument 'input'"),
+            ((), {"A": A}, "missing 1 required positional arguments"),
+            ((A,), {"foo": 1}, "unexpected keyword argument 'foo'"),
+        ):
+            with pytest.raises(TypeError, match=message):
+                torchs(*args, **kwargs)
+            with pytest.raises(TypeError, match=message), sg.stand_in():  # torch's own
+                torchs(*args, **kwargs)
     for wrong, got in (((out[0],), "tuple"), ([out[0]], "list")):
         with pytest.raises(TypeError, match=rf"eigvalsh: Expected out to be a Tensor, but got {got}"):
             sg.eigvalsh(A, out=wrong)  # type: ignore[arg-type]
@@ -498,6 +829,43 @@ def test_functions_are_scripted_by_themselves(name: str) -> None:
         assert torch.equal(x, y)
     with pytest.raises(RuntimeError, match=f"spectralgrad.{name}: .* at least 2 dimensions"):
         torch.jit.script(function)(A[0], *more)
+
+
+SCRIPTED = ["eigh", "eigvalsh", "expm", "invsqrtm", "logm", "powm", "spectral_projector", "sqrtm"]
+OTHERS = sorted(
+    name for name in sg.__all__ if isinstance(getattr(sg, name), types.FunctionType) and name not in SCRIPTED
+)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+@pytest.mark.parametrize("name", OTHERS)
+def test_functions_that_cannot_be_scripted_get_a_sentence(name: str) -> None:
+    sentence = rf"spectralgrad\.{name}: Expected a call from Python, but TorchScript is to compile it\. Scripts can"
+    function = getattr(sg, name)
+
+    def caller(A: Tensor) -> Tensor:
+        return function(A)
+
+    for f in (function, caller):
+        with pytest.raises(RuntimeError, match=sentence):
+            torch.jit.script(f)
+    assert {"funm", "trace_funm", "spectral_map", "density_matrix"} < set(OTHERS)
+
+
+def squared(A: Tensor) -> Tensor:
+    return sg.funm(A, torch.square)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_script_calls_them_by_way_of_python() -> None:
+    squared.__annotations__.update(dict.fromkeys(("A", "return"), Tensor))  # TorchScript reads no strings
+    ignored = torch.jit.ignore(squared)
+
+    def script(A: Tensor) -> Tensor:
+        return ignored(A) + sg.expm(A)
+
+    A = distinct(3, torch.float64, 0)
+    torch.testing.assert_close(torch.jit.script(script)(A), A @ A + torch.matrix_exp(A), rtol=1e-13, atol=1e-13)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd import gradcheck
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import reference
 import spectralgrad as sg
@@ -694,3 +697,111 @@ def test_a_matrix_that_is_not_finite_is_ignored(dtype: torch.dtype) -> None:
     for k in (0, 2):
         assert relative_error(G[k], problem.exact(A[k])) <= 1e-12
     assert bool(y[1].isnan().all())
+
+
+# --- tensors without data, and reference cycles ----------------------------------------------------------------------
+
+
+def _exponential(L: Tensor, V: Tensor) -> Tensor:
+    return apply_function(torch.exp, L, V)
+
+
+@each_dtype
+@pytest.mark.parametrize("shape", [(4, 4), (2, 3, 3), (0, 0), (0, 2, 2)], ids=str)
+@pytest.mark.parametrize("differentiated", [False, True], ids=["values", "derivatives"])
+def test_shapes_without_data(shape: tuple[int, ...], dtype: torch.dtype, differentiated: bool) -> None:
+    """On the meta device and for fake tensors, inside their mode and outside."""
+    mode = FakeTensorMode()
+    A = torch.ones(shape, dtype=dtype)
+
+    def results(X: Tensor) -> dict[str, Tensor]:
+        X = X.requires_grad_(differentiated)
+        value, trace = sg.spectral_map(lambda L, V: (_exponential(L, V), L.sum(-1)), X)
+        if not differentiated:
+            return {"value": value, "trace": trace}
+        (G,) = torch.autograd.grad(value.abs().sum() + trace.sum(), X)
+        return {"value": value, "trace": trace, "gradient": G}
+
+    with mode:
+        inside = results(mode.from_tensor(A))
+    assert all(isinstance(x, FakeTensor) for x in inside.values())
+    with sg.checks("ignore"):
+        expected = results(A)
+    for got in (results(A.to("meta")), inside, results(mode.from_tensor(A))):
+        assert {name: (x.shape, x.dtype) for name, x in got.items()} == {
+            name: (x.shape, x.dtype) for name, x in expected.items()
+        }
+
+
+def _exponential_of(A: Tensor) -> Tensor:
+    return sg.spectral_map(_exponential, A)
+
+
+class _Exported(torch.nn.Module):
+    def forward(self, A: Tensor) -> Tensor:
+        return _exponential_of(A)
+
+
+TRACED: dict[str, Callable[[Tensor], Any]] = {
+    "make_fx": lambda A: make_fx(_exponential_of)(A),
+    "fake make_fx": lambda A: make_fx(_exponential_of, tracing_mode="fake")(A),
+    "export": lambda A: torch.export.export(_Exported(), (A,)),
+    "strict export": lambda A: torch.export.export(_Exported(), (A,), strict=True),
+    "fullgraph": lambda A: torch.compile(_exponential_of, fullgraph=True, backend="eager")(A),
+}
+
+
+@pytest.mark.parametrize("trace", TRACED.values(), ids=TRACED)
+def test_a_graph_that_would_lose_part_of_the_derivative_is_refused(trace: Callable[[Tensor], Any]) -> None:
+    A = torch.diag(torch.tensor([1.0, 1, 2], dtype=torch.float64)).requires_grad_()
+    message = r"spectralgrad\.spectral_map: Expected a matrix whose eigenvalues can be read, but the call is traced"
+    with pytest.raises(RuntimeError, match=message):
+        trace(A)
+    torch._dynamo.reset()
+
+
+def test_values_are_exported() -> None:
+    A = distinct(3, torch.float64, 0)
+    with torch.no_grad():
+        program = torch.export.export(_Exported(), (EYE.double(),))
+    assert relative_error(program.module()(A), torch.matrix_exp(A)) <= 1e-13
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    rest: list[Tensor]
+
+
+CONTAINERS: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "tensor": lambda y, z: y,
+    "tuple": lambda y, z: (y, z),
+    "nested": lambda y, z: {"y": [y, (z,)], "empty": (), "index": torch.tensor(3)},
+    "named tuple": lambda y, z: Pair(y, [z]),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
+def test_no_reference_cycles(container: Callable[[Tensor, Tensor], Any]) -> None:
+    """What a call and its backward leave behind is freed at once, whatever fn returns."""
+    A = torch.diag(torch.tensor([1.0, 1, 1, 2], dtype=torch.float64))
+
+    def call() -> None:
+        X = A.clone().requires_grad_()
+        result = sg.spectral_map(lambda L, V: container(_exponential(L, V), L.sum()), X)
+        assert type(result) is type(container(A, A))
+        leaves = [x for x in torch.utils._pytree.tree_leaves(result) if x.is_floating_point()]
+        sum(x.sum() for x in leaves).backward()
+        assert X.grad is not None
+        assert torch.equal(X.grad, X.grad.mT)
+
+    for _ in range(2):
+        call()
+    gc.disable()
+    gc.freeze()  # what is older does not count
+    try:
+        for _ in range(5):
+            call()
+        assert gc.collect() == 0
+    finally:
+        gc.unfreeze()
+        gc.enable()

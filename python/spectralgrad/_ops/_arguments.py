@@ -2,17 +2,87 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
+from torch.overrides import handle_torch_function, has_torch_function
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def overridable(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Lets arguments with a ``__torch_function__`` of their own, and modes, answer for `function`, as torch does."""
+
+    @functools.wraps(function)
+    def public(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        arguments = (*args, *kwargs.values())
+        if has_torch_function(arguments):
+            return handle_torch_function(public, arguments, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return public
+
+
+def overridable_but_by_modes(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The same for functions that call their caller's: a mode is switched off in what it answers for."""
+
+    @functools.wraps(function)
+    def public(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        arguments = (*args, *kwargs.values())
+        if has_torch_function(arguments) and any(map(_has_handler, arguments)):
+            return handle_torch_function(public, arguments, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return public
+
+
+def _has_handler(x: Any) -> bool:
+    return type(x) not in (Tensor, Parameter) and hasattr(type(x), "__torch_function__")
+
+
+def from_iterable(cls: type[_R]) -> type[_R]:
+    """Lets a NamedTuple be made of one iterable, as torch makes a result of tensors of a subclass."""
+    make: Callable[..., _R] = cls.__new__
+
+    def new(cls: type[_R], *values: Any, **named: Any) -> _R:
+        if len(values) == 1 and not named and not isinstance(values[0], Tensor):
+            return make(cls, *values[0])
+        return make(cls, *values, **named)
+
+    cls.__new__ = new  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def one_name(function: str, A: Tensor | None, input: Tensor | None) -> Tensor:  # noqa: A002
+    """The argument that torch.linalg documents as A and takes as ``input=``."""
+    if input is None:
+        check_tensor(function, A)
+        return cast("Tensor", A)
+    if A is not None:
+        raise TypeError(f"spectralgrad.{function}: Expected A or input, two names of one argument, but got both")
+    return input
 
 
 def check_tensor(function: str, x: Any, name: str = "A") -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"spectralgrad.{function}: Expected {name} to be a Tensor, but got {type(x).__name__}")
+
+
+def check_dense(function: str, x: Any, name: str = "A") -> None:
+    """For functions that compute with `x` before an operator of theirs looks at it."""
+    check_tensor(function, x, name)
+    if x.layout != torch.strided:
+        raise NotImplementedError(
+            f"spectralgrad.{function}: Expected {name} to be a dense tensor, but its layout is {x.layout}; "
+            "call to_dense() first"
+        )
 
 
 def check_types(function: str, A: Any, UPLO: Any) -> None:
@@ -26,9 +96,9 @@ HALF = (torch.bfloat16, torch.float16)
 
 def autocast(A: Tensor) -> Tensor:
     """`A`, in float32 where it has half precision and autocast is on. For functions of more than one operator."""
-    if A.dtype in HALF and torch.is_autocast_enabled(A.device.type):
-        return A.float()
-    return A
+    if A.dtype not in HALF or not torch.amp.is_autocast_available(A.device.type):
+        return A
+    return A.float() if torch.is_autocast_enabled(A.device.type) else A
 
 
 def check_out_tensor(function: str, out: Any) -> None:

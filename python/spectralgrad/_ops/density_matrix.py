@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, cast, overload
 import torch
 from torch import Tensor
 
-from ._arguments import autocast, check_tensor
+from ._arguments import autocast, check_dense, from_iterable, overridable
 from ._batching import register_batching
 
 register_batching("hermitian", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
@@ -14,6 +14,7 @@ register_batching("hermitian", "chemical_potential", "fill_levels", "density_mat
 _FUNCTION = "spectralgrad.density_matrix"
 
 
+@from_iterable
 class DensityMatrixResult(NamedTuple):
     """What `density_matrix` returns with ``full_output=True``; quantities are ``(*)``."""
 
@@ -66,6 +67,7 @@ def density_matrix(
     spin: float = 2,
     full_output: Literal[True],
 ) -> DensityMatrixResult: ...
+@overridable
 def density_matrix(
     H: Tensor,
     *,
@@ -115,7 +117,7 @@ def density_matrix(
         tensor([[1.0000, 1.0000],
                 [1.0000, 1.0000]], dtype=torch.float64)
     """
-    check_tensor("density_matrix", H, "H")
+    check_dense("density_matrix", H, "H")
     H = autocast(H)
     if (electrons is None) == (mu is None):
         raise ValueError(
@@ -129,7 +131,7 @@ def density_matrix(
         if not 0 <= kT < float("inf"):
             raise ValueError(f"{_FUNCTION}: Expected kT to be at least 0, and finite, but got {kT}")
     if overlap is not None:
-        check_tensor("density_matrix", overlap, "overlap")
+        check_dense("density_matrix", overlap, "overlap")
         overlap = autocast(overlap)
         if H.dim() >= 2 and overlap.dim() >= 2 and (overlap.shape[-1] != H.shape[-1] or overlap.dtype != H.dtype):
             raise RuntimeError(

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._rules import Rule, _operator_arguments
-from ._arguments import check_out, check_types, warn_of_resizing
+from ._arguments import check_out, check_types, one_name, warn_of_resizing
 from ._batching import register_batching
 
 
@@ -28,7 +28,12 @@ register_batching("eigh")
 
 
 def eigh(
-    A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: tuple[Tensor, Tensor] | list[Tensor] | None = None
+    A: Tensor | None = None,
+    UPLO: str = "L",
+    *,
+    rule: Rule | None = None,
+    out: tuple[Tensor, Tensor] | list[Tensor] | None = None,
+    input: Tensor | None = None,  # noqa: A002
 ) -> EighResult:
     """Eigenvalue decomposition A = V diag(λ) Vᴴ of Hermitian matrices, differentiable where eigenvalues meet.
 
@@ -41,6 +46,7 @@ def eigh(
         rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. With `Split` the eigenvalues are
             moved apart where they are closer than its width.
         out: a tuple or list of two tensors to write to; not differentiable.
+        input: the other name of `A`, which torch.linalg takes as a keyword.
 
     Returns:
         A named tuple ``(eigenvalues, eigenvectors)``: λ ``(*, n)``, real, ascending, in the units of `A`, and V
@@ -69,6 +75,8 @@ def eigh(
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
+    if A is None or input is not None:
+        A = one_name("eigh", A, input)
     if has_torch_function_unary(A):
         return handle_torch_function(eigh, (A,), A, UPLO, rule=rule, out=out)
     check_types("eigh", A, UPLO)

@@ -7,13 +7,20 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._rules import Rule, _operator_arguments
-from ._arguments import check_out_tensor, check_types, warn_of_resizing
+from ._arguments import check_out_tensor, check_types, one_name, warn_of_resizing
 from ._batching import register_batching
 
 register_batching("eigvalsh")
 
 
-def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tensor | None = None) -> Tensor:
+def eigvalsh(
+    A: Tensor | None = None,
+    UPLO: str = "L",
+    *,
+    rule: Rule | None = None,
+    out: Tensor | None = None,
+    input: Tensor | None = None,  # noqa: A002
+) -> Tensor:
     """Eigenvalues of symmetric or Hermitian matrices: the first half of `eigh`, whose arguments and errors it shares.
 
     Stands in for `torch.linalg.eigvalsh`. Eigenvectors are computed only where a derivative is asked for; the gradient
@@ -24,6 +31,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tenso
         UPLO: ``"L"`` or ``"U"``, the triangle that is read.
         rule: matters to second derivatives, and to the values with `Split`.
         out: a tensor to write to; not differentiable.
+        input: the other name of `A`, which torch.linalg takes as a keyword.
 
     Returns:
         λ ``(*, n)``, real, ascending, in the units of `A`.
@@ -36,6 +44,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L", *, rule: Rule | None = None, out: Tenso
         tensor([[2., 0.],
                 [0., 2.]], dtype=torch.float64)
     """
+    if A is None or input is not None:
+        A = one_name("eigvalsh", A, input)
     if has_torch_function_unary(A):
         return handle_torch_function(eigvalsh, (A,), A, UPLO, rule=rule, out=out)
     check_types("eigvalsh", A, UPLO)

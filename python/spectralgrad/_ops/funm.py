@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._arguments import autocast, check_tensor
+from ._arguments import autocast, check_tensor, overridable, overridable_but_by_modes
 from ._batching import register_batching
 from ._jets import Elementwise, jets
 
@@ -15,6 +15,7 @@ register_batching("eigenpairs", "spectral_function", "spectral_function_transpos
 register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm")
 
 
+@overridable
 def expm(A: Tensor) -> Tensor:
     """exp(A) of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
 
@@ -32,6 +33,7 @@ def expm(A: Tensor) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.expm.default(A))
 
 
+@overridable
 def logm(A: Tensor) -> Tensor:
     """The logarithm of positive definite matrices, with derivatives that are exact where eigenvalues meet.
 
@@ -50,6 +52,7 @@ def logm(A: Tensor) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.logm.default(A))
 
 
+@overridable
 def sqrtm(A: Tensor) -> Tensor:
     """The square root of positive semidefinite matrices, with derivatives that are exact where eigenvalues meet.
 
@@ -72,6 +75,7 @@ def sqrtm(A: Tensor) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.sqrtm.default(A))
 
 
+@overridable
 def invsqrtm(A: Tensor) -> Tensor:
     """A^(-1/2) of positive definite matrices, with derivatives that are exact where eigenvalues meet.
 
@@ -90,6 +94,7 @@ def invsqrtm(A: Tensor) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.invsqrtm.default(A))
 
 
+@overridable
 def powm(A: Tensor, p: float) -> Tensor:
     """A^p of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
 
@@ -124,6 +129,7 @@ def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor)
     return torch.ops.spectralgrad.spectral_function.default(A, eigenvalues, eigenvectors, rows, None, None, "jets", [])
 
 
+@overridable_but_by_modes
 def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
     """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with derivatives that are exact where eigenvalues meet.
 
@@ -169,6 +175,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     return cast("Tensor", result)
 
 
+@overridable_but_by_modes
 def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
     """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), twice differentiable where eigenvalues meet.
 

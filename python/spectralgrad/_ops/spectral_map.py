@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from .._rules import Gated
-from ._arguments import autocast, check_tensor, may_be_differentiated
+from ._arguments import autocast, check_tensor, may_be_differentiated, overridable_but_by_modes
 from ._batching import register_batching
 from .eigh import eigh
 
@@ -17,13 +18,32 @@ register_batching("once", "judge_rotations", "rotated_eigenpairs")
 _T = TypeVar("_T")
 
 
+_TRACED = (
+    "spectralgrad.spectral_map: Expected a matrix whose eigenvalues can be read, but the call is traced into a graph "
+    "({}). How often fn is called depends on the eigenvalues. funm, trace_funm, spectral_projector and density_matrix "
+    "can be traced"
+)
+
+
 def _rounds(eigenvalues: Tensor) -> int:
+    """How often at most a pair of a cluster has to be rotated; 0 where nobody can ask for a derivative."""
     functorch = torch._C._functorch
+    if torch.compiler.is_exporting():
+        if torch.is_grad_enabled() or functorch.peek_interpreter_stack() is not None:
+            raise RuntimeError(
+                _TRACED.format("torch.export") + "; torch.no_grad() around the export keeps values alone"
+            )
+        return 0
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        raise RuntimeError(_TRACED.format("make_fx"))
     while functorch.is_functorch_wrapped_tensor(eigenvalues):
         eigenvalues = functorch.get_unwrapped(eigenvalues)
+    if eigenvalues.is_meta or isinstance(eigenvalues, FakeTensor):
+        return 0  # shapes are the same with and without clusters
     return int(torch.ops.spectralgrad.cluster_rounds.default(eigenvalues.detach()))
 
 
+@overridable_but_by_modes
 def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     """fn(λ, V) of the eigenvalues and eigenvectors of `A`, with its exact first derivative at every gap, 0 included.
 
@@ -51,7 +71,7 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
 
     Where `fn` does depend on the choice, `GaugeWarning` says so when it is differentiated in reverse mode, and such
     pairs keep what `eigh` gives. Under torch.compile the number of calls breaks the graph; with ``fullgraph=True`` that
-    raises.
+    raises, as it does under make_fx and torch.export. On the meta device and for fake tensors `fn` is called once.
 
     Example::
 
@@ -61,6 +81,8 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
         >>> A.grad[0, 1] * 2 - torch.e
         tensor(-1.0000, dtype=torch.float64)
     """
+    if torch.compiler.is_dynamo_compiling():
+        torch._dynamo.graph_break(msg=_TRACED.format("torch.compile with fullgraph=True"))
     check_tensor("spectral_map", A)
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
@@ -72,32 +94,35 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
         raise type(error)(message) from None
     rounds = _rounds(eigenvalues) if may_be_differentiated(A) else 0
     if rounds == 0:
-        result = fn(eigenvalues, eigenvectors)
-        _tensors(result)
-        return result
+        return _map(lambda y: y, fn(eigenvalues, eigenvectors))
     constant = torch.ops.spectralgrad.constant.default
     values, vectors, rotated_values, rotated_vectors = torch.ops.spectralgrad.rotated_eigenpairs.default(
         A, constant(eigenvalues), constant(eigenvectors), rounds
     )
-    result = fn(values, vectors)
-    sums, structure = _tensors(result)
+    result = _map(lambda y: y, fn(values, vectors))
     for L, V in zip(rotated_values.unbind(-2), rotated_vectors.unbind(-3), strict=True):
         # Nothing in value, nor for what fn is made of; the derivative in A that was lost.
-        here, same = _tensors(fn(L, V))[0], _tensors(fn(constant(L), constant(V)))[0]
-        sums = [_corrected(*parts) for parts in zip(sums, here, same, strict=True)]
-    return pytree.tree_unflatten(sums, structure)
+        result = _map(_corrected, result, fn(L, V), fn(constant(L), constant(V)))
+    return result
 
 
 def _corrected(y: Tensor, here: Tensor, same: Tensor) -> Tensor:
     return y + (here - same) if y.is_floating_point() or y.is_complex() else y
 
 
-def _tensors(result: Any) -> tuple[list[Tensor], Any]:
-    leaves, structure = pytree.tree_flatten(result)
-    for leaf in leaves:
-        if not isinstance(leaf, Tensor):
-            raise TypeError(
-                "spectralgrad.spectral_map: Expected fn to return a Tensor or a tuple of Tensors, but got "
-                f"{type(leaf).__name__}"
-            )
-    return leaves, structure
+def _map(function: Callable[..., Tensor], tree: _T, *others: _T) -> _T:
+    """`function` of the tensors in a result of fn, and of those at the same place of others.
+
+    torch.utils._pytree.tree_map leaves a reference cycle behind at each call, which the garbage collector has to find.
+    """
+    if isinstance(tree, Tensor):
+        return cast("_T", function(tree, *others))
+    node = pytree.SUPPORTED_NODES.get(pytree._get_node_type(tree))
+    if node is None:
+        raise TypeError(
+            "spectralgrad.spectral_map: Expected fn to return a Tensor or a tuple of Tensors, but got "
+            f"{type(tree).__name__}"
+        )
+    children, context = node.flatten_fn(tree)
+    rows = zip(children, *(node.flatten_fn(other)[0] for other in others), strict=True)
+    return cast("_T", node.unflatten_fn([_map(function, *row) for row in rows], context))

@@ -6,12 +6,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._arguments import check_tensor
+from ._arguments import check_tensor, overridable
 from ._batching import register_batching
 
 register_batching("spectral_projector")
 
 
+@overridable
 def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     """The orthogonal projector Σ vᵢvᵢᴴ onto the eigenvectors `start` ≤ i < `stop`, in ascending order of eigenvalues.
 

@@ -1,0 +1,220 @@
+"""Errors and warnings name the function that was called, on every road to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from problems import distinct
+
+EYE = torch.eye(3, dtype=torch.float64)
+
+
+def with_nan() -> Tensor:
+    A = EYE.clone()
+    A[1, 1] = torch.nan
+    return A
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
+    "eigh": sg.eigh,
+    "eigvalsh": sg.eigvalsh,
+    "expm": sg.expm,
+    "logm": sg.logm,
+    "sqrtm": sg.sqrtm,
+    "invsqrtm": sg.invsqrtm,
+    "powm": lambda A: sg.powm(A, 1.5),
+    "funm": lambda A: sg.funm(A, torch.exp),
+    "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
+    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 1),
+    "density_matrix": lambda A: sg.density_matrix(A, electrons=2.0, kT=0.1),
+    "spectral_map": lambda A: sg.spectral_map(lambda L, V: L * 1, A),
+}
+BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
+    "NaN": (with_nan(), torch.linalg.LinAlgError, r"triangle of (A|H) to be finite, but the entry \(1, 1\) is nan"),
+    "not square": (torch.ones(2, 3), RuntimeError, r"(A|H) must be batches of square matrices, but they are 2 by 3"),
+    "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H) must have at least 2 dimensions, but it has 1"),
+    "bfloat16": (EYE.bfloat16(), NotImplementedError, "not implemented for 'BFloat16': Expected (A|H) to be float32"),
+    "int": (EYE.int(), NotImplementedError, "not implemented for 'Int': Expected (A|H) to be float32"),
+    "sparse": (
+        EYE.to_sparse(),
+        NotImplementedError,
+        "Expected (A|H) to be a dense tensor, but its layout is",
+    ),
+    "not positive": (-EYE, torch.linalg.LinAlgError, "Expected A to be positive"),
+    "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
+}
+ROADS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
+    "plain": lambda f, A: f(A),
+    "backward": lambda f, A: f(A.clone().requires_grad_()),
+    "jvp": lambda f, A: torch.func.jvp(f, (A,), (A,)),
+    "vmap": lambda f, A: torch.func.vmap(f)(A.unsqueeze(0)),
+    "meta": lambda f, A: f(A.to("meta")),
+}
+
+
+def roads(bad: str) -> list[str]:
+    """On which roads the input comes as far as here."""
+    without = {
+        "NaN": {"meta"},
+        "not positive": {"meta"},
+        "1-D": {"vmap"},
+        "int": {"backward", "jvp"},
+        "sparse": {"jvp", "meta"},
+        "tuple": {"backward", "jvp", "vmap", "meta"},
+    }
+    return [road for road in ROADS if road not in without.get(bad, set())]
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors(name: str, bad: str, road: str) -> None:
+    if road not in roads(bad) or (bad == "not positive" and name not in ("logm", "sqrtm", "invsqrtm", "powm")):
+        return
+    A, kind, message = BAD[bad]
+    with pytest.raises(kind, match=rf'^"?spectralgrad\.{name}"?:? .*{message}'):
+        ROADS[road](FUNCTIONS[name], A)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_of_compiled_code(name: str) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(FUNCTIONS[name], backend="aot_eager")
+    for bad in ("NaN", "not square", "bfloat16"):
+        A, kind, _ = BAD[bad]
+        # Dynamo reports by an error of its own what goes wrong with shapes and dtypes.
+        with pytest.raises(kind if bad == "NaN" else Exception, match=rf"spectralgrad\.{name}"):
+            compiled(A)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["eigh", "eigvalsh"])
+def test_arguments(name: str) -> None:
+    f: Any = getattr(sg, name)
+    leaf = EYE.clone().requires_grad_()
+    out = (torch.empty(3).double(), torch.empty(3, 3).double()) if name == "eigh" else torch.empty(3).double()
+    small = (torch.empty(2).double(), torch.empty(3, 3).double()) if name == "eigh" else torch.empty(2).double()
+    for A in (EYE, leaf):
+        for UPLO in ("X", ""):
+            with pytest.raises(RuntimeError, match=rf"^spectralgrad\.{name}: Expected UPLO argument to be 'L' or 'U'"):
+                f(A, UPLO)
+        with pytest.raises(TypeError, match=rf"^spectralgrad\.{name}: Expected UPLO to be a str, but got int"):
+            f(A, 1)
+        with pytest.raises(TypeError, match=rf"^spectralgrad\.{name}: Expected rule to be a Rule"):
+            f(A, rule="gated")
+        with pytest.raises(TypeError, match=rf"^spectralgrad\.{name}: Expected out to be a"):
+            f(A, out=3)
+    with pytest.raises(RuntimeError, match=rf"^spectralgrad\.{name}\(\): functions with out="):
+        f(leaf, out=out)
+    with pytest.warns(UserWarning, match=rf"^spectralgrad\.{name}: An output with one or more elements was resized"):
+        f(EYE, out=small)
+
+
+# --- derivatives -----------------------------------------------------------------------------------------------------
+
+
+def lowest(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda A: f(A)[..., 0].sum()
+
+
+def squares(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda A: f(A).pow(3).sum()
+
+
+def stood_in(A: Tensor) -> Tensor:
+    with sg.stand_in():
+        return torch.linalg.eigvalsh(A)
+
+
+def backward(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+    X = A.clone().requires_grad_()
+    return torch.autograd.grad(loss(X), X)[0]
+
+
+def double_backward(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+    X = A.clone().requires_grad_()
+    (G,) = torch.autograd.grad(loss(X), X, create_graph=True)
+    return torch.autograd.grad(G[0, 0], X)[0]
+
+
+CALLED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "eigh": (lambda A: sg.eigh(A)[0], "eigh"),
+    "eigvalsh": (sg.eigvalsh, "eigvalsh"),
+    "torch.linalg.eigvalsh": (stood_in, "eigvalsh"),
+    "operator": (torch.ops.spectralgrad.eigvalsh, "eigvalsh"),
+}
+FIRST: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
+    "backward": backward,
+    "grad": lambda loss, A: torch.func.grad(loss)(A),
+    "vmap of grad": lambda loss, A: torch.func.vmap(torch.func.grad(loss))(A.expand(2, *A.shape)),
+    "grad of vmap": lambda loss, A: torch.func.grad(lambda X: torch.func.vmap(loss)(X).sum())(A.expand(2, *A.shape)),
+}
+SECOND: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
+    "double backward": double_backward,
+    "hessian": lambda loss, A: torch.func.hessian(loss)(A),
+    "jacrev of jacrev": lambda loss, A: torch.func.jacrev(torch.func.jacrev(loss))(A),
+    "jacrev of jacfwd": lambda loss, A: torch.func.jacrev(torch.func.jacfwd(loss))(A),
+    "jvp of jvp": lambda loss, A: torch.func.jvp(lambda X: torch.func.jvp(loss, (X,), (A,))[1], (A,), (A,)),
+}
+called = pytest.mark.parametrize(("f", "name"), CALLED.values(), ids=CALLED)
+
+
+def findings(call: Callable[[], Any]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", sg.GaugeWarning)
+        call()
+    return [str(warning.message) for warning in caught if issubclass(warning.category, sg.GaugeWarning)]
+
+
+@called
+@pytest.mark.parametrize("road", FIRST)
+def test_warnings_of_first_derivatives(road: str, f: Callable[[Tensor], Tensor], name: str) -> None:
+    messages = findings(lambda: FIRST[road](lowest(f), EYE))
+    assert messages
+    for message in messages:
+        assert message.startswith(f"spectralgrad.{name}: The loss treats equal eigenvalues differently")
+    with sg.checks("raise"), pytest.raises(sg.GaugeError, match=rf"^spectralgrad\.{name}: The loss treats"):
+        backward(lowest(f), EYE)
+    assert not findings(lambda: FIRST[road](lowest(f), distinct(3, torch.float64, 0)))
+
+
+@called
+@pytest.mark.parametrize("road", SECOND)
+def test_warnings_of_second_derivatives(road: str, f: Callable[[Tensor], Tensor], name: str) -> None:
+    messages = findings(lambda: SECOND[road](squares(f), EYE))
+    assert messages
+    for message in messages:
+        assert message.startswith(f"spectralgrad.{name}: A second derivative is taken through a repeated eigenvalue")
+    assert not findings(lambda: SECOND[road](squares(f), distinct(3, torch.float64, 0)))
+
+
+@called
+def test_warnings_of_compiled_code(f: Callable[[Tensor], Tensor], name: str) -> None:
+    torch._dynamo.reset()
+    loss = torch.compile(lowest(f), backend="aot_eager", fullgraph=True)
+    (message,) = findings(lambda: backward(loss, EYE))
+    assert message.startswith(f"spectralgrad.{name}: The loss treats equal eigenvalues differently")
+    torch._dynamo.reset()
+
+
+def test_a_name_does_not_stay() -> None:
+    """One after the other, and one inside the derivative of the other."""
+    (first,) = findings(lambda: backward(lowest(sg.eigvalsh), EYE))
+    (second,) = findings(lambda: backward(lowest(CALLED["eigh"][0]), EYE))
+    assert first.startswith("spectralgrad.eigvalsh: ")
+    assert second.startswith("spectralgrad.eigh: ")
+    both = findings(lambda: backward(lambda A: lowest(sg.eigvalsh)(A) + lowest(CALLED["eigh"][0])(A), EYE))
+    assert sorted(message.split(":")[0] for message in both) == ["spectralgrad.eigh", "spectralgrad.eigvalsh"]
+    with sg.checks("raise"), pytest.raises(sg.GaugeError):
+        backward(lowest(sg.eigvalsh), EYE)
+    (third,) = findings(lambda: backward(lowest(CALLED["eigh"][0]), EYE))
+    assert third.startswith("spectralgrad.eigh: ")
