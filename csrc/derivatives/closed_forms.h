@@ -138,7 +138,8 @@ struct Power {
     // x^p is odd or even, so its differences are even or odd. Across zero the gap is the sum of two sizes.
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
-    const auto across = A::quotient(A::power(b, p.value) - A::power(a, p.value), b - a);
+    const auto half = A::number(0.5); // neither difference overflows
+    const auto across = A::quotient(A::power(b, p.value) * half - A::power(a, p.value) * half, b * half - a * half);
     const auto derivative = A::power(a, p.value - 1) * A::number(p.value);
     return A::select(
         positive,
@@ -174,9 +175,9 @@ struct Fermi {
   }
   /// tanh's addition theorem, with exponents that are never positive.
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
-    const auto d = b - a;
-    const auto sizes = A::abs(a) + A::abs(b);
-    return A::negate(A::exp((d - sizes) * A::number(0.5)) * decay<A>(d)) / of_a / of_b;
+    // (b - a - |a| - |b|)/2, without an overflow
+    const auto exponent = A::smaller(b, A::number(0)) - A::larger(a, A::number(0));
+    return A::negate(A::exp(exponent) * decay<A>(b - a)) / of_a / of_b;
   }
 };
 

@@ -6,6 +6,7 @@
 #include "kernels/eigh_results.h"
 #include "kernels/interruptible.h"
 #include "kernels/judge.h"
+#include "kernels/row_order.h"
 #include "kernels/sequential_blas.h"
 
 #include <ATen/Dispatch.h>
@@ -118,7 +119,8 @@ class Solver {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  Solver(int64_t n, bool upper, bool vectors) : n_(static_cast<int>(n)), upper_(upper), job_(vectors ? 'V' : 'N') {
+  Solver(int64_t n, bool upper, bool vectors)
+      : n_(static_cast<int>(n)), upper_(upper), job_(vectors ? 'V' : 'N'), order_(n) {
     scalar_t work{};
     real_t reals{};
     int integers = 0;
@@ -161,7 +163,10 @@ class Solver {
       outcome = solve_in_place(!to_upper) ? Outcome::done : Outcome::not_converged;
     }
     std::copy_n(eigenvalues_, n_, eigenvalues);
-    if (eigenvectors != nullptr) {
+    for (int64_t i = 0; is_sorted_ && eigenvectors != nullptr && i < n_; ++i) {
+      order_.restore(matrix_ + i * n_, eigenvectors + i * n_);
+    }
+    if (eigenvectors != nullptr && !is_sorted_) {
       std::memcpy(eigenvectors, matrix_, sizeof(scalar_t) * n_ * n_);
     }
     return outcome;
@@ -192,6 +197,10 @@ class Solver {
         }
       }
     }
+    is_sorted_ = zeros == 0 && order_.find(A, upper_, to_upper);
+    if (is_sorted_) {
+      load_in_order(A, to_upper);
+    }
     // MKL loses the eigenvalues of matrices with some entries whose squares underflow beside the others', or the process.
     const auto least = std::max(largest * tolerances::negligible<real_t>, Limits::min());
     if (largest * Limits::epsilon() >= least) {
@@ -210,6 +219,16 @@ class Solver {
     return zeros == 0;
   }
 
+  void load_in_order(const scalar_t* A, bool to_upper) {
+    for (int64_t i = 0; i < n_; ++i) {
+      matrix_[i * n_ + i] = scalar_t(real_part(order_.entry(A, upper_, i, i)));
+      for (int64_t j = 0; j < i; ++j) {
+        const auto entry = order_.entry(A, upper_, i, j);
+        matrix_[to_upper ? i * n_ + j : j * n_ + i] = to_upper ? conjugate(entry) : entry;
+      }
+    }
+  }
+
   /// Whether it converged.
   bool solve_in_place(bool upper) {
     const auto info = syevd(job_, upper ? 'U' : 'L', n_, matrix_, eigenvalues_, work_, reals_, integers_, size_);
@@ -219,6 +238,8 @@ class Solver {
   int n_;
   bool upper_;
   char job_;
+  RowOrder<scalar_t> order_;
+  bool is_sorted_ = false; // whether the rows of `matrix_` are in that order
   Workspace size_;
   Tensor memory_;
   scalar_t* matrix_ = nullptr;

@@ -3,16 +3,21 @@
 #include "kernels/batch_eigh.h"
 #include "kernels/eigh_method.h"
 #include "kernels/lapack_eigh.h"
+#include "kernels/row_order.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
+#include <ATen/Dispatch.h>
 #include <ATen/ops/_linalg_eigh.h>
 #include <ATen/ops/conj_physical.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include <cstdint>
 #include <limits>
+#include <utility>
+#include <vector>
 
 namespace spectralgrad::ops {
 namespace {
@@ -22,6 +27,48 @@ using kernels::EighMethod;
 using kernels::lanes::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+/// `A`, contiguous, with its graded matrices in the order that LAPACK needs if it gets their rows for columns.
+class InOrder {
+ public:
+  InOrder(const Tensor& A, bool upper) : matrices(A), n_(A.size(-1)) {
+    AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "eigh", [&] {
+      kernels::RowOrder<scalar_t> order(n_);
+      const auto* from = A.const_data_ptr<scalar_t>();
+      for (int64_t k = 0; k < A.numel() / (n_ * n_); ++k) {
+        if (!order.find(from + k * n_ * n_, upper, /*to_upper=*/!upper)) {
+          continue;
+        }
+        if (orders_.empty()) {
+          matrices = A.clone();
+        }
+        auto* to = matrices.mutable_data_ptr<scalar_t>() + k * n_ * n_;
+        auto rows = at::empty({n_}, at::kLong);
+        for (int64_t i = 0; i < n_; ++i) {
+          rows.mutable_data_ptr<int64_t>()[i] = order[i];
+          for (int64_t j = upper ? i : 0; j < (upper ? n_ : i + 1); ++j) {
+            to[i * n_ + j] = order.entry(from + k * n_ * n_, upper, i, j);
+          }
+        }
+        orders_.emplace_back(k, std::move(rows));
+      }
+    });
+  }
+
+  Tensor matrices;
+
+  /// Puts the rows of eigenvectors back.
+  void restore(const Tensor& eigenvectors) const {
+    const auto all = eigenvectors.view({-1, n_, n_});
+    for (const auto& [k, rows] : orders_) {
+      all[k].index_copy_(0, rows, all[k].clone());
+    }
+  }
+
+ private:
+  int64_t n_;
+  std::vector<std::pair<int64_t, Tensor>> orders_; // of matrix k
+};
 
 /// By torch.linalg.eigh's own code. `to_the_bit`: its results as it has them.
 std::tuple<Tensor, Tensor> linalg_eigh(
@@ -33,8 +80,13 @@ std::tuple<Tensor, Tensor> linalg_eigh(
       !kernels::rows_as_columns(A.size(-1), A.scalar_type())) {
     return at::_linalg_eigh(A, UPLO, compute_eigenvectors);
   }
-  const auto adjoint = A.is_complex() ? at::conj_physical(A.mT()) : A.mT();
-  return at::_linalg_eigh(adjoint, is_upper(UPLO) ? "L" : "U", compute_eigenvectors);
+  const InOrder sorted(A, is_upper(UPLO));
+  const auto adjoint = A.is_complex() ? at::conj_physical(sorted.matrices.mT()) : sorted.matrices.mT();
+  auto results = at::_linalg_eigh(adjoint, is_upper(UPLO) ? "L" : "U", compute_eigenvectors);
+  if (compute_eigenvectors) {
+    sorted.restore(std::get<1>(results));
+  }
+  return results;
 }
 
 /// The same, which makes no sense of what is not finite.

@@ -7,12 +7,21 @@
 #include "ops/arguments.h"
 #include "ops/tensor_code.h"
 
+#include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string>
+#include <vector>
 
 namespace spectralgrad::ops {
 namespace {
@@ -86,6 +95,51 @@ class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
 Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
   const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
   return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
+}
+
+/// max|lambda|, (*, 1), rounded down to a power of two that has a finite inverse; 1 where there is none.
+Tensor unit_of(const Tensor& eigenvalues) {
+  const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+  const double least = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
+                                                               : std::numeric_limits<double>::min();
+  return at::where((unit > 0).logical_and(unit.isfinite()), unit.clamp_min(least), at::ones_like(unit));
+}
+
+/// Whether max|lambda| of all matrices is so near 1 that neither gaps nor their inverse squares leave the range of float32. Asking
+/// another device takes longer than not to know.
+bool is_near_one(const Tensor& eigenvalues) {
+  if (!eigenvalues.device().is_cpu() || !eigenvalues.is_contiguous()) {
+    return false;
+  }
+  constexpr double far = 1LL << 40;
+  bool result = true;
+  AT_DISPATCH_FLOATING_TYPES(eigenvalues.scalar_type(), "spectral_function", [&] {
+    const auto n = eigenvalues.size(-1);
+    const auto* lambda = eigenvalues.const_data_ptr<scalar_t>();
+    for (int64_t i = 0; i < eigenvalues.numel(); i += n) {
+      const double largest = std::max(std::abs(lambda[i]), std::abs(lambda[i + n - 1])); // ascending
+      result = result && 1 / far < largest && largest < far;
+    }
+  });
+  return result;
+}
+
+/// `function`. Steps do not depend on the scale of A: they are differentiated in units in which no gap overflows.
+template <auto function>
+Tensor in_units(
+    const ScalarFunction& f,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const std::vector<Tensor>& directions) {
+  if (f.name != "steps" || directions.empty() || eigenvalues.numel() == 0 || is_near_one(eigenvalues)) {
+    return function(f, eigenvalues, eigenvectors, directions);
+  }
+  const auto unit = unit_of(eigenvalues);
+  std::vector<Tensor> scaled;
+  for (const auto& E : directions) {
+    scaled.push_back(E / unit.unsqueeze(-1));
+  }
+  return function(f, eigenvalues / unit, eigenvectors, scaled);
 }
 
 template <auto function>
@@ -243,13 +297,13 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("spectral_function", spectral_function_with<derivatives::spectral_function>);
+  library.impl("spectral_function", spectral_function_with<in_units<derivatives::spectral_function>>);
   library.impl("spectral_function_transposed", transposed_kernel);
   library.impl("spectral_trace", trace_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("spectral_function", spectral_function_with<kernels::spectral_function>);
+  library.impl("spectral_function", spectral_function_with<in_units<kernels::spectral_function>>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

@@ -1,4 +1,5 @@
 #include "kernels/lanes/batch_eigh.h"
+#include "kernels/lanes/arithmetic.h"
 #include "kernels/lanes/exchange.h"
 #include "kernels/lanes/implicit_ql.h"
 #include "kernels/lanes/jacobi.h"
@@ -269,6 +270,103 @@ void sort(int n, T* values, int* order) {
   }
 }
 
+// --- graded matrices: rows in ascending order -----------------------------------------------------------------------------------
+
+/// Finds rows that are much smaller than one before them.
+template <typename T>
+class Descent {
+ public:
+  /// The largest entry of the next row.
+  SPECTRALGRAD_INLINE void add(const Vec<T>& row) {
+    found_ = found_ | (row * Vec<T>(static_cast<T>(graded_rows)) < most_);
+    most_ = larger(most_, row);
+  }
+  SPECTRALGRAD_INLINE Mask<T> found() const {
+    return found_;
+  }
+
+ private:
+  Mask<T> found_{T(0)};
+  Vec<T> most_{T(0)};
+};
+
+/// The largest entry of each row, n registers, to `norms`. Returns whether they descend.
+template <typename T, bool is_complex>
+__attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, T* norms) {
+  constexpr int W = lane_count<T>;
+  for (int i = 0; i < group.n; ++i) {
+    Vec<T> norm(T(0));
+    for (int j = 0; j <= i; ++j) {
+      const auto size = low_size(load_entry<T, is_complex>(group.at(group.A, i, j)));
+      norm = larger(norm, size);
+      if (j < i) {
+        store(norms + j * W, larger(load(norms + j * W), size));
+      }
+    }
+    store(norms + i * W, norm);
+  }
+  Descent<T> descent;
+  for (int i = 0; i < group.n; ++i) {
+    descent.add(load(norms + i * W));
+  }
+  return descent.found();
+}
+
+/// The order of the rows and columns of the matrix in each lane.
+///
+/// The reduction begins with the last row, and QL ends with the first one. Both keep the small eigenvalues of a graded matrix to
+/// relative accuracy only if its large entries come last. R. S. Martin, C. Reinsch and J. H. Wilkinson, Householder's
+/// tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968), section 4.
+template <typename T>
+class RowOrder {
+ public:
+  /// Sorts the rows of one lane by `norms`, of all lanes.
+  void sort_lane(int n, const T* norms, int lane) {
+    T of_lane[largest_n];
+    for (int i = 0; i < n; ++i) {
+      of_lane[i] = norms[i * lane_count<T> + lane];
+    }
+    sort(n, of_lane, rows_[lane]);
+    is_sorted_[lane] = true;
+  }
+  bool is_sorted(int lane) const {
+    return is_sorted_[lane];
+  }
+  /// The row of the matrix that is row i in a sorted lane.
+  int operator()(int lane, int i) const {
+    return rows_[lane][i];
+  }
+
+ private:
+  bool is_sorted_[lane_count<T>] = {};
+  int rows_[lane_count<T>][largest_n];
+};
+
+/// Loads matrix `index` to one lane, with its rows and columns in `order`.
+template <typename T, bool is_complex>
+__attribute__((noinline)) void load_in_order(
+    const EighBatch<T>& batch,
+    int64_t index,
+    const Group<T, is_complex>& group,
+    int lane,
+    const RowOrder<T>& order) {
+  const int n = batch.n;
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j <= i; ++j) {
+      const int p = order(lane, i);
+      const int q = order(lane, j);
+      // The entry of the triangle that is read; the other one is its conjugate.
+      const bool reads = batch.upper ? p <= q : p >= q;
+      const T* from = batch.matrices + (index * n * n + (reads ? p * n + q : q * n + p)) * group.parts;
+      T* to = group.at(group.A, i, j) + lane;
+      to[0] = from[0];
+      if constexpr (is_complex) {
+        to[lane_count<T>] = i == j ? T(0) : reads ? from[1] : -from[1];
+      }
+    }
+  }
+}
+
 template <typename T, bool is_complex, int groups>
 void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T* memory, EighFindings& findings) {
   using G = Group<T, is_complex>;
@@ -282,6 +380,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
   Vec<T> from[groups];
   Vec<T> center[groups];
   Vec<T> spoil[groups];
+  RowOrder<T> row_order[groups];
   for (int g = 0; g < groups; ++g) {
     const auto& group = workspace.group[g];
     // A group beyond the end repeats the last matrix.
@@ -291,12 +390,29 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       return group.at(group.A, i, j);
     });
     Extent<T> extent;
+    Descent<T> descent; // of what is left of the diagonal
     for (int i = 0; i < n; ++i) {
+      Extent<T> of_row;
       for (int j = 0; j <= i; ++j) {
-        extent.add(load_entry<T, is_complex>(group.at(group.A, i, j)));
+        of_row.add(load_entry<T, is_complex>(group.at(group.A, i, j)));
       }
+      descent.add(of_row.largest);
+      extent.largest = larger(extent.largest, of_row.largest);
+      extent.zeros = extent.zeros + of_row.zeros;
     }
     const auto finite = extent.finite();
+    auto graded = descent.found() & finite;
+    if (any<T>(graded)) {
+      T* norms = group.scratch;
+      graded = graded & find_norms<T, is_complex>(group, norms);
+      const int unset = graded.zero_mask();
+      for (int lane = 0; lane < W; ++lane) {
+        if ((unset >> lane & 1) == 0) {
+          row_order[g].sort_lane(n, norms, lane);
+          load_in_order<T, is_complex>(batch, members[g].of_lane(lane), group, lane, row_order[g]);
+        }
+      }
+    }
     const Scale<T> units(where(finite, extent.largest));
     for (int i = 0; i < n; ++i) {
       for (int j = 0; j <= i; ++j) {
@@ -372,16 +488,23 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
     for (int row = 0; row < n; row += rows_at_once) {
       const int rows = n - row < rows_at_once ? n - row : rows_at_once;
       for (int lane = 0; lane < members[g].count; ++lane) {
-        T* to = batch.eigenvectors + ((members[g].first + lane) * n * n + row) * G::parts;
+        T* to = batch.eigenvectors + (members[g].first + lane) * n * n * G::parts;
         const T nan_or_zero = spoils[lane];
-        for (int i = 0; i < n; ++i) {
-          const T* column = group.at(group.Q, row, order[lane][i]) + lane;
-          for (int r = 0; r < rows; ++r) {
-            for (int part = 0; part < G::parts; ++part) {
-              // -0 becomes 0.
-              to[i * n * G::parts + r * G::parts + part] = column[r * group.row + part * W] + nan_or_zero;
+        const auto copy = [&](const auto& row_of_matrix) {
+          for (int i = 0; i < n; ++i) {
+            const T* column = group.at(group.Q, row, order[lane][i]) + lane;
+            for (int r = 0; r < rows; ++r) {
+              for (int part = 0; part < G::parts; ++part) {
+                // -0 becomes 0.
+                to[(i * n + row_of_matrix(row + r)) * G::parts + part] = column[r * group.row + part * W] + nan_or_zero;
+              }
             }
           }
+        };
+        if (row_order[g].is_sorted(lane)) {
+          copy([&](int r) { return row_order[g](lane, r); });
+        } else {
+          copy([](int r) { return r; });
         }
       }
     }

@@ -97,9 +97,38 @@ def _unit(x: Tensor) -> Tensor:
     return unit.where((unit > 0) & unit.isfinite(), 1.0)
 
 
-def _in_units(f: Elementwise, unit: Tensor, order: int) -> Elementwise:
-    """The `order`-th derivative of x -> f(unit x)."""
-    return lambda x: f(unit * x) * unit**order
+def _leaves_float32(functions: list[Elementwise], x: Tensor, unit: Tensor) -> Tensor | None:
+    """Which matrices have eigenvalues so large or small that autograd's intermediate results for derivatives of f leave
+    the range of float32: 1/λ² for log, at λ = 1e20. None if there are none, or f takes no float64."""
+    if x.dtype != torch.float32 or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    far = 2.0**16
+    try:
+        wide = (unit > far) | (unit < 1 / far)
+        if not bool(wide.any()):
+            return None
+        for f in functions:
+            f(x.double() * unit.double())
+    except (RuntimeError, TypeError, ValueError):
+        # vmap has no values to ask for, and f may be a float32 module.
+        return None
+    return wide
+
+
+def _in_units(f: Elementwise, unit: Tensor, order: int, wide: Tensor | None) -> Elementwise:
+    """The `order`-th derivative of x -> f(unit x); computed in float64 for the matrices in `wide`."""
+    if wide is None:
+        return lambda x: f(unit * x) * unit**order
+    narrow_unit = torch.where(wide, 1.0, unit)
+    wide_unit = torch.where(wide, unit, 1.0).double()
+
+    def scaled(x: Tensor) -> Tensor:
+        # 1 stands for the eigenvalues of the others: no derivative there is infinite, and then multiplied by 0.
+        narrow = f(narrow_unit * torch.where(wide, 1.0, x)) * narrow_unit**order
+        y = f(wide_unit * torch.where(wide, x, 1.0).double()) * wide_unit**order
+        return torch.where(wide, y.to(narrow.dtype), narrow)
+
+    return scaled
 
 
 def jets(
@@ -115,7 +144,8 @@ def jets(
     ]
     unit = _unit(eigenvalues)
     x = eigenvalues / unit
-    given = [_in_units(g, unit, order) for order, g in enumerate(functions)]
+    wide = _leaves_float32(functions, x, unit) if may_be_differentiated(A) else None
+    given = [_in_units(g, unit, order, wide) for order, g in enumerate(functions)]
     order = _ORDER if may_be_differentiated(A) else 0
     if torch.compiler.is_exporting():
         order = len(given) - 1  # torch.export cannot record a derivative of f
