@@ -28,6 +28,9 @@ void register_autocast(torch::Library& library) {
         "sqrtm",
         "invsqrtm",
         "powm",
+        "trace_sqrtm",
+        "pinvm",
+        "pseudo_logdet",
         "spectral_projector",
         "density_matrix",
         "density_matrix_full"}) {

@@ -1,13 +1,18 @@
 #include "autograd/spectral_function.h"
 
+#include "derivatives/divided_differences.h"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 namespace spectralgrad::autograd {
 namespace {
+
+using derivatives::DirectionKind;
 
 // Places of the inputs.
 constexpr size_t A = 0;
@@ -50,6 +55,20 @@ void add(Tensor& sum, const Tensor& term) {
   sum = sum.defined() ? sum + term : term;
 }
 
+// The last backward pass of this thread that went through a derivative of a function of a matrix; PyTorch numbers them from 0.
+thread_local int second_order_pass = -1;
+
+/// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives the cotangents
+/// of functions are changes of those that the first pass has judged. Derivatives come first in it, since their nodes are newer.
+DirectionKind kind_of_cotangent(bool of_derivative) {
+  const auto pass = torch::autograd::get_current_graph_task_id();
+  if (of_derivative) {
+    second_order_pass = pass;
+    return DirectionKind::cotangent;
+  }
+  return pass != -1 && pass == second_order_pass ? DirectionKind::change : DirectionKind::cotangent;
+}
+
 /// Those of f'.
 Tensor derivative_of(const Tensor& jets_of_f) {
   return jets_of_f.slice(-2, 1);
@@ -79,8 +98,12 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
   if (!G.defined()) {
     return result;
   }
+  const auto parameters = derivatives::with_direction_kind(
+      options.function,
+      options.parameters,
+      kind_of_cotangent(x[first_direction].defined()));
   const auto call = [&](const variable_list& inputs) {
-    return forward(inputs, options)[0];
+    return ops::call_spectral_function(inputs, options.function, parameters);
   };
   if (saved.needed[A]) {
     result[A] = call(with_direction(x, G));
@@ -98,12 +121,13 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
 
 variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
   const auto& x = saved.inputs;
-  const auto call = [&](const variable_list& inputs) {
-    return forward(inputs, options)[0];
+  const auto call = [&](const variable_list& inputs, DirectionKind kind) {
+    const auto parameters = derivatives::with_direction_kind(options.function, options.parameters, kind);
+    return ops::call_spectral_function(inputs, options.function, parameters);
   };
   Tensor sum;
   if (tangents[A].defined()) {
-    add(sum, call(with_direction(x, tangents[A])));
+    add(sum, call(with_direction(x, tangents[A]), DirectionKind::tangent));
   }
   if (tangents[jets].defined()) {
     // Of the change of f that they are, nothing else is known.
@@ -112,7 +136,7 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
   }
   for (const auto place : {first_direction, second_direction}) {
     if (tangents[place].defined()) {
-      add(sum, call(with(x, place, tangents[place])));
+      add(sum, call(with(x, place, tangents[place]), DirectionKind::change));
     }
   }
   return {sum};

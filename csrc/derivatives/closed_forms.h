@@ -19,6 +19,7 @@ enum class Form {
   invsqrt,
   power,
   fermi, // 1/(1 + e^x)
+  pinv, // 1/x, and 0 at 0
 };
 
 /// Of a power.
@@ -84,7 +85,7 @@ struct Logarithm {
   }
 };
 
-/// Of 0 for what rounding made negative; differences are infinite where both are 0.
+/// Negative arguments count as 0; differences are infinite where both are 0.
 template <typename A>
 struct SquareRoot {
   using Number = typename A::Number;
@@ -181,6 +182,27 @@ struct Fermi {
   }
 };
 
+/// 1/x away from 0, and 0 in a neighbourhood of 0: the function whose derivatives are those of the pseudo-inverse at constant
+/// rank (Golub and Pereyra, 1973).
+template <typename A>
+struct PseudoInverse {
+  using Number = typename A::Number;
+
+  SPECTRALGRAD_FORMULA Number value(const Number& x) const {
+    const auto none = x == A::number(0);
+    return A::select(none, A::number(0), A::number(1) / A::select(none, A::number(1), x));
+  }
+  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+    return value(x);
+  }
+  /// With r = 1/x, or 0 at 0: -r_a r_b, but r^2 between 0 and the other one.
+  SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
+    const auto zero = A::number(0);
+    const auto between = A::negate(of_a) * of_b;
+    return A::select(a == zero, of_b * of_b, A::select(b == zero, of_a * of_a, between));
+  }
+};
+
 /// Calls `f` with the form, unless it is `given`.
 template <typename A, typename F>
 SPECTRALGRAD_FORMULA void with_form(Form form, const Exponent& exponent, const F& f) {
@@ -199,6 +221,8 @@ SPECTRALGRAD_FORMULA void with_form(Form form, const Exponent& exponent, const F
       return f(Power<A>{exponent});
     case Form::fermi:
       return f(Fermi<A>{});
+    case Form::pinv:
+      return f(PseudoInverse<A>{});
   }
 }
 

@@ -8,6 +8,7 @@
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/isinf.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/ones_like.h>
@@ -17,6 +18,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -100,7 +102,9 @@ Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
   const auto p = a.sqrt();
   const auto q = b.sqrt();
   const auto r = c.sqrt();
-  return -(p + q).reciprocal() / (q + r) / (p + r);
+  const auto regular = -(p + q).reciprocal() / (q + r) / (p + r);
+  const auto at_zero = at::where(r == 0, at::zeros_like(r), r.pow(-3));
+  return at::where(q == 0, at_zero, regular);
 }
 } // namespace square_root
 
@@ -146,6 +150,25 @@ Tensor jets(const Tensor& x, const Parameters&) {
 }
 } // namespace fermi
 
+namespace pseudo_inverse {
+/// With r = 1/x, or 0 at 0: r_a r_b r_c, -r_b r_c (r_b + r_c) where a = 0, r_c^3 where a = b = 0.
+Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
+  const auto inverse = [](const Tensor& x) {
+    const auto zero = x == 0;
+    return at::where(zero, at::zeros_like(x), at::where(zero, at::ones_like(x), x).reciprocal());
+  };
+  const auto p = inverse(a);
+  const auto q = inverse(b);
+  const auto r = inverse(c);
+  const auto one_is_zero = [](const Tensor& x, const Tensor& y) {
+    return -x * y * (x + y);
+  };
+  const auto a_is_zero = at::where(b == 0, r.pow(3), at::where(c == 0, q.pow(3), one_is_zero(q, r)));
+  const auto b_is_zero = at::where(c == 0, p.pow(3), one_is_zero(p, r));
+  return at::where(a == 0, a_is_zero, at::where(b == 0, b_is_zero, at::where(c == 0, one_is_zero(p, q), p * q * r)));
+}
+} // namespace pseudo_inverse
+
 struct ClosedForm {
   const char* name;
   Form form;
@@ -161,6 +184,7 @@ constexpr std::array closed_forms{
     ClosedForm{"invsqrt", Form::invsqrt, inverse_square_root::second, nullptr},
     ClosedForm{"power", Form::power, nullptr, power::jets},
     ClosedForm{"fermi", Form::fermi, nullptr, fermi::jets},
+    ClosedForm{"pinv", Form::pinv, pseudo_inverse::second, nullptr},
 };
 
 /// Null for "jets" and "steps".
@@ -172,20 +196,27 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
   }
   TORCH_CHECK_VALUE(
       f.name == "jets" || f.name == "steps",
-      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, jets, steps), but got ",
+      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, pinv, jets, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;
 }
 
-/// Where derivatives are singular at 0, eigenvalues that cannot be told from it are 0.
+/// Where f or a derivative is singular at 0, eigenvalues that cannot be told from 0 are 0.
 Tensor without_noise_at_zero(const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (!is_singular_at_zero(f)) {
-    return eigenvalues;
+  return is_singular_at_zero(f) && eigenvalues.numel() > 0
+      ? at::where(singular_eigenvalues(f, eigenvalues), at::zeros_like(eigenvalues), eigenvalues)
+      : eigenvalues;
+}
+
+/// Differences (*, n, n) that are 0 between two singular eigenvalues, if f' is infinite there.
+Tensor constant_at_zero(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& differences) {
+  if (finite_derivatives_at_zero(f) > 0) {
+    return differences;
   }
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
-      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
-  return at::where(eigenvalues <= noise, at::zeros_like(eigenvalues), eigenvalues);
+  const auto singular = singular_eigenvalues(f, eigenvalues);
+  return singular.defined() ? differences.masked_fill(singular.unsqueeze(-1).logical_and(singular.unsqueeze(-2)), 0)
+                            : differences;
 }
 
 // --- functions known by their derivatives at the eigenvalues ----------------------------------------------------------------
@@ -377,9 +408,48 @@ Exponent exponent_of(const ScalarFunction& f) {
   return {p, p == std::floor(p), std::fmod(p, 2) != 0};
 }
 
+namespace {
+
+/// Where its kind of the last direction is among a function's parameters.
+size_t place_of_direction_kind(std::string_view name) {
+  return name == "power" ? 1 : 0;
+}
+
+} // namespace
+
+DirectionKind direction_kind(const ScalarFunction& f) {
+  const auto place = place_of_direction_kind(f.name);
+  return f.parameters.size() > place ? static_cast<DirectionKind>(f.parameters[place]) : DirectionKind::cotangent;
+}
+
+std::vector<double> with_direction_kind(std::string_view name, std::vector<double> parameters, DirectionKind kind) {
+  const auto place = place_of_direction_kind(name);
+  parameters.resize(place);
+  if (kind != DirectionKind::cotangent) {
+    parameters.push_back(static_cast<double>(kind));
+  }
+  return parameters;
+}
+
 bool is_singular_at_zero(const ScalarFunction& f) {
   const auto p = exponent_of(f);
   return f.name == "sqrt" || (p.value > 0 && !p.is_integer);
+}
+
+int64_t finite_derivatives_at_zero(const ScalarFunction& f) {
+  return static_cast<int64_t>(std::clamp(exponent_of(f).value, 0.0, 9.0));
+}
+
+Tensor singular_eigenvalues(const ScalarFunction& f, const Tensor& eigenvalues) {
+  if (f.name == "jets" && f.jets.size(-2) > 1) {
+    return at::isinf(f.jets.select(-2, 1)).logical_and(eigenvalues == 0);
+  }
+  if (!is_singular_at_zero(f)) {
+    return {};
+  }
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+  return eigenvalues <= noise;
 }
 
 Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
@@ -388,7 +458,8 @@ Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
     return f.jets.select(-2, 0);
   }
   Tensor result;
-  with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) { result = formula.value(eigenvalues); });
+  const auto x = without_noise_at_zero(f, eigenvalues);
+  with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) { result = formula.value(x); });
   return result;
 }
 
@@ -403,7 +474,7 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) {
       result = formula.first(a, b, formula.of_one(a), formula.of_one(b));
     });
-    return result;
+    return constant_at_zero(f, eigenvalues, result);
   }
   if (f.name == "steps") {
     const auto y = f.jets.select(-2, 0);
@@ -411,7 +482,7 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     const auto gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     return at::where(rise == 0, at::zeros_like(rise), quotient(rise, gap));
   }
-  return PairDifferences(eigenvalues, f.jets).value;
+  return constant_at_zero(f, eigenvalues, PairDifferences(eigenvalues, f.jets).value);
 }
 
 SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f), x_(eigenvalues) {
@@ -435,6 +506,9 @@ SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eige
     unit_ = s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
   }
   jets_ = form->jets(x_, f.parameters);
+  if (is_singular_at_zero(f)) {
+    jets_ = jets_.masked_fill(at::isinf(jets_).logical_and((x_ == 0).unsqueeze(-2)), 0);
+  }
   first_ = first_differences(f, x_);
 }
 

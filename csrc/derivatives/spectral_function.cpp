@@ -8,10 +8,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/isinf.h>
+#include <ATen/ops/diag_embed.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
@@ -38,42 +41,42 @@ Tensor norm(const Tensor& X) {
   return at::linalg_vector_norm(X, 2, {-2, -1}, /*keepdim=*/true);
 }
 
-/// Whether any of `left_out`, entries of factors of `size` (*, 1, 1), is more than rounding; says so.
-void judge_left_out(const ScalarFunction& f, const Tensor& left_out, const Tensor& size) {
-  if (checks() == Checks::ignore) {
+/// The largest entry of each X (*, n, n) between eigenvectors of the kernel (*, n), as a fraction of X's norm: (*).
+Tensor kernel_fraction(const Tensor& kernel, const Tensor& X, bool trace_is_exempt) {
+  const auto largest = X.abs().amax({-2, -1}, /*keepdim=*/true);
+  const auto entries = X / at::where(largest > 0, largest, at::ones_like(largest));
+  auto block = entries.masked_fill(kernel.unsqueeze(-1).logical_and(kernel.unsqueeze(-2)).logical_not(), 0);
+  if (trace_is_exempt) {
+    const auto count = kernel.sum(-1, /*keepdim=*/true).clamp_min(1);
+    const auto mean = at::real(block.diagonal(0, -2, -1)).sum(-1, /*keepdim=*/true) / count;
+    block = block - at::diag_embed(mean * kernel);
+  }
+  return block.abs().amax({-2, -1}) / norm(entries).squeeze(-1).squeeze(-1);
+}
+
+/// Reports a derivative along X, and Y for a second one, that is infinite, because a direction has a part inside the kernel.
+void judge_kernel_parts(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y = {}) {
+  const auto kind = direction_kind(f);
+  const auto finite = finite_derivatives_at_zero(f);
+  if (checks() == Checks::ignore || kind == DirectionKind::change || finite > (Y.defined() ? 1 : 0)) {
     return;
   }
-  const auto tolerance = tolerances::gauge(left_out.scalar_type()) * size;
-  const auto lost = left_out.abs().flatten(size.dim() - 2) > tolerance.flatten(-2);
-  const auto matrices = lost.any(-1).reshape({-1}).nonzero();
+  const auto kernel = singular_eigenvalues(f, eigenvalues);
+  if (!kernel.defined() || !kernel.any().item<bool>()) {
+    return;
+  }
+  // With one finite derivative only f[0,0,0] is infinite.
+  const bool both = finite == 1;
+  const bool last_is_tangent = kind == DirectionKind::tangent;
+  auto fraction = kernel_fraction(kernel, X, !both && (Y.defined() || !last_is_tangent));
+  if (Y.defined()) {
+    const auto other = kernel_fraction(kernel, Y, !both && !last_is_tangent);
+    fraction = both ? fraction * other : at::maximum(fraction, other);
+  }
+  const auto matrices = (fraction > tolerances::gauge(fraction.scalar_type())).reshape({-1}).nonzero();
   if (matrices.numel() > 0) {
     warn_of_infinite_derivative(f, matrices[0].item<int64_t>());
   }
-}
-
-/// `differences` o `factor`, (*, n, n) or (*, n, n, count), without the entries where a difference is infinite because an
-/// eigenvalue is zero.
-Tensor finite_product(
-    const ScalarFunction& f,
-    const Tensor& eigenvalues,
-    const Tensor& differences,
-    const Tensor& factor,
-    const Tensor& size) {
-  if (!is_singular_at_zero(f)) {
-    return differences * factor;
-  }
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
-      eigenvalues.abs().amax(-1);
-  auto singular = eigenvalues.select(-1, 0) <= noise;
-  if (!singular.any().item<bool>()) {
-    return differences * factor;
-  }
-  while (singular.dim() < differences.dim()) {
-    singular = singular.unsqueeze(-1);
-  }
-  const auto infinite = at::isinf(differences).logical_and(singular);
-  judge_left_out(f, factor.masked_fill(infinite.logical_not(), 0), size);
-  return differences.masked_fill(infinite, 0) * factor;
 }
 
 Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y) {
@@ -82,7 +85,7 @@ Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Te
   // n^3 differences, a few million at a time.
   constexpr int64_t entries_at_a_time = 1 << 21;
   const auto step = std::max<int64_t>(1, entries_at_a_time / std::max<int64_t>(1, X.numel()));
-  const auto size = norm(X) * norm(Y);
+  judge_kernel_parts(f, eigenvalues, X, Y);
   const SecondDifferences all(f, eigenvalues);
   for (int64_t start = 0; start < n; start += step) {
     const auto count = std::min(step, n - start);
@@ -93,7 +96,7 @@ Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Te
     const auto right = [&](const Tensor& M) {
       return M.narrow(-2, start, count).mT().unsqueeze(-3);
     };
-    sum += finite_product(f, eigenvalues, differences, left(X) * right(Y) + left(Y) * right(X), size).sum(-1);
+    sum += (differences * (left(X) * right(Y) + left(Y) * right(X))).sum(-1);
   }
   return sum;
 }
@@ -107,14 +110,15 @@ void require_derivatives(const ScalarFunction& f) {
 }
 
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
+  const auto* name = f.name == "sqrt" ? "sqrtm" : f.name == "power" ? "powm" : "funm";
   kernels::warn_or_raise(
       c10::str(
           "spectralgrad.",
-          f.name == "sqrt" ? "sqrtm" : "powm",
+          name,
           ": A is singular (matrix ",
           matrix,
           " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
-          "given is the derivative among matrices of the same kernel."));
+          "given is the derivative among matrices of the same rank."));
 }
 
 Tensor spectral_function(
@@ -132,8 +136,8 @@ Tensor spectral_function(
   require_derivatives(f);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
   if (directions.size() == 1) {
-    const auto differences = first_differences(f, eigenvalues);
-    return from_eigenbasis(finite_product(f, eigenvalues, differences, X, norm(X)), eigenvectors);
+    judge_kernel_parts(f, eigenvalues, X);
+    return from_eigenbasis(first_differences(f, eigenvalues) * X, eigenvectors);
   }
   return from_eigenbasis(second_order(f, eigenvalues, X, in_eigenbasis(directions[1], eigenvectors)), eigenvectors);
 }

@@ -18,8 +18,9 @@
 // Here they are computed from the decomposition of A; the autograd layer says what is a derivative of what.
 namespace spectralgrad::derivatives {
 
-/// D_m(E_1 ... E_m), (*, n, n), exactly Hermitian, of the Hermitian parts of `directions` (none to two). Where a difference is
-/// infinite (square roots at a zero eigenvalue) that part is left out; a warning tells if it was more than rounding.
+/// D_m(E_1 ... E_m), (*, n, n), exactly Hermitian, of the Hermitian parts of `directions` (none to two). Where f is singular at 0 (square
+/// roots) and A is singular, it is the derivative among matrices of the same rank (derivatives/divided_differences.h). A warning
+/// says so where a direction has a part inside the kernel: along that part the derivative is infinite.
 at::Tensor spectral_function(
     const ScalarFunction& f,
     const at::Tensor& eigenvalues,
@@ -29,7 +30,7 @@ at::Tensor spectral_function(
 /// For those who compute D_1 by themselves: raises where nothing is known of f but its values, ...
 void require_derivatives(const ScalarFunction& f);
 
-/// ... and says, as `checks()` asks, that more than rounding was left out of the derivative at that matrix of the batch.
+/// ... and says, as `checks()` asks, that the derivative at that matrix of the batch is infinite in part.
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix);
 
 /// The transpose in the jets of f (*, K+1, n), in which D_m is linear: the gradient of Re tr(E_0 D_m(E_1 ... E_m)), of the

@@ -35,9 +35,11 @@ Tensor in_lanes(
   const auto n = V.size(-1);
   const auto count = V.numel() / (n * n);
   auto result = at::empty_like(V, at::MemoryFormat::Contiguous);
-  const bool singular_at_zero = direction.defined() && derivatives::is_singular_at_zero(f);
-  const auto lost = singular_at_zero && checks() != Checks::ignore ? at::empty({count}, L.options().dtype(at::kBool))
-                                                                   : Tensor();
+  const bool singular_at_zero = derivatives::is_singular_at_zero(f);
+  const auto kind = derivatives::direction_kind(f);
+  const bool is_infinite = direction.defined() && singular_at_zero && derivatives::finite_derivatives_at_zero(f) == 0;
+  const bool is_judged = is_infinite && kind != derivatives::DirectionKind::change && checks() != Checks::ignore;
+  const auto lost = is_judged ? at::empty({count}, L.options().dtype(at::kBool)) : Tensor();
   AT_DISPATCH_FLOATING_TYPES(L.scalar_type(), "spectral_function", [&] {
     const auto dtype = L.scalar_type();
     const auto& kernel = lanes::for_this_machine<lanes::SpectralFunctionKernel<scalar_t>>();
@@ -53,6 +55,8 @@ Tensor in_lanes(
         E.defined() ? nullptr : given_numbers,
         E.defined() ? given_numbers : nullptr,
         singular_at_zero,
+        is_infinite,
+        kind == derivatives::DirectionKind::cotangent,
         static_cast<scalar_t>(tolerances::zero_eigenvalue(dtype, n)),
         lost.defined() ? lost.mutable_data_ptr<bool>() : nullptr,
         static_cast<scalar_t>(tolerances::gauge(dtype)),
@@ -102,6 +106,9 @@ Tensor spectral_function(
   }
   Tensor given;
   if (derivatives::form_of(f) == Form::given) {
+    if (direction.defined() && f.jets.size(-2) > 1 && f.jets.select(-2, 1).isinf().any().item<bool>()) {
+      return by_tensor_code(); // which judges the direction
+    }
     given = direction.defined() ? derivatives::first_differences(f, eigenvalues) : derivatives::values(f, eigenvalues);
     if (!fits(given, direction.defined() ? eigenvectors.sizes() : vectors, real)) {
       return by_tensor_code();

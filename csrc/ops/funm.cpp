@@ -2,12 +2,17 @@
 
 #include "autograd/differentiable_op.h"
 #include "derivatives/constant.h"
+#include "derivatives/tolerances.h"
+#include "ops/arguments.h"
 #include "ops/spectral_function.h"
+
+#include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/real.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
@@ -17,6 +22,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
 namespace spectralgrad {
 namespace {
@@ -45,30 +51,41 @@ struct Given {
   Eigenpairs pairs;
   Tensor jets; // (*, K+1, n); of f alone where nothing else will be asked for
 
-  Given(const char* function, const Tensor& A, const std::array<const ElementwiseFunction*, 3>& given)
-      : pairs(ops::eigenpairs(function, A)) {
+  /// `slope_at_zero` stands for a slope that is infinite at 0.
+  Given(
+      const char* function,
+      const Tensor& A,
+      const std::array<const ElementwiseFunction*, 3>& given,
+      double slope_at_zero)
+      : pairs(ops::eigenpairs(function, A)), function_(function), given_(given) {
     TORCH_CHECK_VALUE(*given[0], "spectralgrad.", function, ": Expected f to be a function, but it is empty");
-    const auto unit = power_of_two_below(pairs.eigenvalues);
-    pairs.A = A / unit.unsqueeze(-1);
-    pairs.eigenvalues = pairs.eigenvalues / unit;
+    unit_ = ops::power_of_two_below(pairs.eigenvalues);
+    pairs.A = A / unit_.unsqueeze(-1);
+    pairs.eigenvalues = pairs.eigenvalues / unit_;
+    const auto zero = find_zero();
+    auto& x = pairs.eigenvalues;
+    if (zero.counts.defined()) {
+      x = at::where(zero.counts, at::zeros_like(x), x);
+    }
+    const auto y = call(0, x);
+    check_values(y);
     const auto order = derivatives::is_differentiated(A) ? derivatives::jet_order : 0;
-    const auto call = [&](int64_t k, const Tensor& x) {
-      const auto y = (*given[static_cast<size_t>(k)])(unit * x);
-      check(function, k, x, y);
-      return k == 0 ? y : y * unit.pow(k);
-    };
-    const auto y = call(0, pairs.eigenvalues);
     if (order == 0) {
       jets = y.unsqueeze(-2);
       return;
     }
     const bool made_of_more = y.requires_grad() || torch::autograd::isFwGradDefined(y);
     const at::AutoGradMode enable(true);
-    const auto x = pairs.eigenvalues.detach().requires_grad_();
-    std::vector<Tensor> rows;
-    for (int64_t k = 0; k <= order; ++k) {
-      const bool is_given = k < 3 && *given[static_cast<size_t>(k)];
-      rows.push_back(is_given ? call(k, x) : differentiate(rows.back(), x));
+    // Away from 0, since 0 times an infinite derivative would be NaN in the gradients of what f is made of.
+    const bool is_infinite = zero.counts.defined() && zero.infinite_slope.any().item<bool>();
+    auto rows = derivatives_at(is_infinite ? at::where(zero.infinite_slope, at::ones_like(x), x) : x, order);
+    if (is_infinite) {
+      rows[0] = call(0, x);
+      rows[1] = rows[1].masked_fill(zero.infinite_slope, slope_at_zero);
+    }
+    for (size_t k = 2; zero.counts.defined() && k < rows.size(); ++k) {
+      const auto infinite = zero.counts.logical_and(rows[k].detach().isfinite().logical_not());
+      rows[k] = rows[k].masked_fill(zero.infinite_slope.logical_or(infinite), 0);
     }
     jets = at::stack(rows, -2);
     if (!made_of_more) {
@@ -76,12 +93,78 @@ struct Given {
     }
   }
 
-  static Tensor power_of_two_below(const Tensor& eigenvalues) {
-    if (eigenvalues.size(-1) == 0) {
-      return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
+ private:
+  /// Which eigenvalues count as 0, and where f has no finite slope among them; undefined if there are none.
+  struct Zero {
+    Tensor counts;
+    Tensor infinite_slope;
+  };
+
+  /// The k-th derivative of x -> f(unit x), if it is given.
+  Tensor call(int64_t k, const Tensor& x) const {
+    const auto y = (*given_[static_cast<size_t>(k)])(unit_ * x);
+    check(function_, k, x, y);
+    return k == 0 ? y : y * unit_.pow(k);
+  }
+
+  std::vector<Tensor> derivatives_at(const Tensor& at_x, int64_t order) const {
+    const auto x = at_x.detach().requires_grad_();
+    std::vector<Tensor> rows;
+    for (int64_t k = 0; k <= order; ++k) {
+      const bool is_given = k < 3 && *given_[static_cast<size_t>(k)];
+      rows.push_back(is_given ? call(k, x) : differentiate(rows.back(), x));
     }
-    const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
-    return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
+    return rows;
+  }
+
+  /// f'; 0 if f has no derivative, which matters only to who asks for one.
+  Tensor slope_at(const Tensor& x) const {
+    const at::AutoGradMode enable(true);
+    try {
+      return derivatives_at(x, 1)[1].detach();
+    } catch (const c10::Error&) {
+      return at::zeros_like(x);
+    }
+  }
+
+  /// A function with a value at 0 and none below it, or an infinite slope, is one of semidefinite matrices: eigenvalues that
+  /// cannot be told from 0 count as 0.
+  Zero find_zero() const {
+    const auto& x = pairs.eigenvalues;
+    if (x.numel() == 0) {
+      return {};
+    }
+    const auto tolerance = tolerances::zero_eigenvalue(x.scalar_type(), x.size(-1));
+    auto near = x.abs() <= tolerance * x.abs().amax({-1}, /*keepdim=*/true);
+    if (!near.any().item<bool>()) {
+      return {};
+    }
+    const auto zero = at::zeros_like(x);
+    const auto slope = slope_at(zero);
+    const auto ends = call(0, zero - tolerance).detach().isfinite().logical_not();
+    // Above 0 only, a NaN is the slope of x log x, inf - inf to autograd. Elsewhere it may be the fault of f's code.
+    const auto infinite = slope.isinf().logical_or(ends.logical_and(slope.isnan()));
+    near = near.logical_and(call(0, zero).detach().isfinite());
+    return {near.logical_and(ends.logical_or(infinite)), near.logical_and(infinite)};
+  }
+
+  void check_values(const Tensor& y) const {
+    const auto bad = y.isnan().logical_and(pairs.eigenvalues.isfinite());
+    if (checks() == Checks::ignore || !bad.any().item<bool>()) {
+      return;
+    }
+    const auto n = y.size(-1);
+    const auto place = bad.reshape({-1}).nonzero()[0].item<int64_t>();
+    TORCH_CHECK_LINALG(
+        false,
+        "spectralgrad.",
+        function_,
+        ": ",
+        ops::batch_element(y.dim() > 1, place / n),
+        "Expected f to be defined at every eigenvalue of A, but f is NaN at the eigenvalue ",
+        (pairs.eigenvalues * unit_).reshape({-1})[place].item<double>(),
+        ". Of a singular A, spectralgrad::pinvm and spectralgrad::pseudo_logdet take the inverse and log det on the range; for x "
+        "log x call at::special_entr or at::special_xlogy in f, which are 0 at 0");
   }
 
   static void check(const char* function, int64_t k, const Tensor& x, const Tensor& y) {
@@ -98,6 +181,10 @@ struct Given {
         x.dtype(),
         y.defined() ? c10::str(", but got ", y.sizes(), " and ", y.dtype()) : ", but it is undefined");
   }
+
+  const char* function_;
+  std::array<const ElementwiseFunction*, 3> given_;
+  Tensor unit_;
 };
 
 } // namespace
@@ -112,6 +199,11 @@ Tensor logm(const Tensor& A) {
 
 Tensor sqrtm(const Tensor& A) {
   return apply("sqrtm", A, Domain::nonnegative, {"sqrt", {}, {}});
+}
+
+Tensor trace_sqrtm(const Tensor& A) {
+  const auto root = apply("trace_sqrtm", A, Domain::nonnegative, {"sqrt", {}, {}});
+  return at::real(root.diagonal(0, -2, -1)).sum(-1);
 }
 
 Tensor invsqrtm(const Tensor& A) {
@@ -131,7 +223,7 @@ Tensor funm(
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
     const ElementwiseFunction& d2f) {
-  const Given given("funm", A, {&f, &df, &d2f});
+  const Given given("funm", A, {&f, &df, &d2f}, std::numeric_limits<double>::infinity());
   return ops::spectral_function({"jets", {}, given.jets}, given.pairs);
 }
 
@@ -140,9 +232,21 @@ Tensor trace_funm(
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
     const ElementwiseFunction& d2f) {
-  const Given given("trace_funm", A, {&f, &df, &d2f});
+  const Given given("trace_funm", A, {&f, &df, &d2f}, 0);
   return ops::spectral_trace(given.pairs, given.jets);
 }
+
+namespace ops {
+
+Tensor power_of_two_below(const Tensor& eigenvalues) {
+  if (eigenvalues.size(-1) == 0) {
+    return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
+  }
+  const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+  return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
+}
+
+} // namespace ops
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("expm(Tensor A) -> Tensor");
@@ -150,6 +254,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("sqrtm(Tensor A) -> Tensor");
   library.def("invsqrtm(Tensor A) -> Tensor");
   library.def("powm(Tensor A, float p) -> Tensor");
+  library.def("trace_sqrtm(Tensor A) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
@@ -158,6 +263,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
   library.impl("sqrtm", sqrtm);
   library.impl("invsqrtm", invsqrtm);
   library.impl("powm", powm);
+  library.impl("trace_sqrtm", trace_sqrtm);
 }
 
 } // namespace spectralgrad

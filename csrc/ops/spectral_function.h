@@ -32,6 +32,9 @@ Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_vie
 /// f(A), D_0 of derivatives/spectral_function.h; differentiable in the jets of `f`, and twice in A.
 at::Tensor spectral_function(const derivatives::ScalarFunction& f, const Eigenpairs& pairs);
 
+/// The power of two below max|lambda|, (*, 1); 1 where that is 0 or not finite.
+at::Tensor power_of_two_below(const at::Tensor& eigenvalues);
+
 /// sum_i f(lambda_i), (*), of f given as jets.
 at::Tensor spectral_trace(const Eigenpairs& pairs, const at::Tensor& jets);
 

@@ -14,7 +14,8 @@ from ._distributed import register_when_needed as _register_when_needed  # noqa:
 from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
-from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm  # noqa: E402
+from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trace_sqrtm  # noqa: E402
+from ._ops.pinvm import pinvm, pseudo_logdet  # noqa: E402
 from ._ops.spectral_map import spectral_map  # noqa: E402
 from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._rules import (  # noqa: E402
@@ -64,7 +65,9 @@ __all__ = [
     "installed",
     "invsqrtm",
     "logm",
+    "pinvm",
     "powm",
+    "pseudo_logdet",
     "set_checks",
     "set_default_rule",
     "spectral_map",
@@ -72,6 +75,7 @@ __all__ = [
     "sqrtm",
     "stand_in",
     "trace_funm",
+    "trace_sqrtm",
     "uninstall",
     "use_rule",
 ]

@@ -24,6 +24,9 @@ _SIGNATURES: dict[str, tuple[str, str, str]] = {
     "sqrtm": _MATRIX,
     "invsqrtm": _MATRIX,
     "powm": ("A: Tensor, p: float", "A, p", "Tensor"),
+    "trace_sqrtm": _MATRIX,
+    "pinvm": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
+    "pseudo_logdet": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
     "spectral_projector": ("A: Tensor, start: int, stop: int", "A, start, stop", "Tensor"),
 }
 

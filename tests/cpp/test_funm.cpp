@@ -676,5 +676,53 @@ TEST_F(RootsOfSingularMatrices, SayNothingWhereNothingIsLost) {
   EXPECT_TRUE(warnings().empty());
 }
 
+TEST_F(RootsOfSingularMatrices, OfFactorsAreWellPosed) {
+  const ChecksGuard guard(Checks::raise);
+  auto F = at::randn({3, 6}, at::kDouble).requires_grad_();
+  const auto [U, s, Vh] = at::linalg_svd(F.detach(), /*full_matrices=*/false);
+  const auto root = [](const Tensor& x) {
+    return x.sqrt();
+  };
+  const auto A = at::matmul(F.mT(), F);
+  for (const auto& y : {trace_sqrtm(A), trace_funm(A, root), funm(A, root).trace(), sqrtm(A).trace()}) {
+    EXPECT_NEAR(y.item<double>(), s.sum().item<double>(), 1e-13);
+    EXPECT_LE(relative_error(gradient(y, F), at::matmul(U, Vh)), 1e-12);
+  }
+  EXPECT_EQ(trace_sqrtm(A.to(at::kComplexFloat)).scalar_type(), at::kFloat);
+  EXPECT_TRUE(warnings().empty());
+}
+
+TEST_F(RootsOfSingularMatrices, OfGivenFunctionsAreReported) {
+  auto A = at::diag(at::tensor({-1e-17, 0., 1., 4.}, at::kDouble)).requires_grad_();
+  const auto root = [](const Tensor& x) {
+    return x.sqrt();
+  };
+  const auto expected = gradient(sqrtm(A).sum(), A);
+  EXPECT_LE(largest(gradient(funm(A, root).sum(), A) - expected), 1e-15);
+  ASSERT_EQ(warnings().size(), 2);
+  EXPECT_PRED2(contains, warnings()[1], "spectralgrad.funm: A is singular (matrix 0 of the batch)");
+  // Entropy: its slope at 0 is infinite, too.
+  const auto entropy = [](const Tensor& x) {
+    return at::special_entr(x);
+  };
+  EXPECT_LE(
+      largest(gradient(trace_funm(A, entropy), A) - at::diag(at::tensor({0., 0., -1., -1 - std::log(4.)}))),
+      1e-14);
+  EXPECT_EQ(warnings().size(), 2);
+}
+
+TEST(FunmDomain, AFunctionThatIsNaNAtAnEigenvalueRaises) {
+  const auto A = at::diag(at::tensor({-0.5, 1.}, at::kDouble));
+  const auto root = [](const Tensor& x) {
+    return x.sqrt();
+  };
+  const auto* message =
+      ": Expected f to be defined at every eigenvalue of A, but f is NaN at the eigenvalue -0.5.*pinvm";
+  EXPECT_RAISES(funm(A, root), c10::LinAlgError, std::string("spectralgrad.funm") + message);
+  EXPECT_RAISES(trace_funm(A, root), c10::LinAlgError, std::string("spectralgrad.trace_funm") + message);
+  const ChecksGuard guard(Checks::ignore);
+  EXPECT_TRUE(trace_funm(A, root).isnan().item<bool>());
+}
+
 } // namespace
 } // namespace spectralgrad::testing

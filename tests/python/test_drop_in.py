@@ -588,6 +588,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Any]] = {
     "powm": lambda A: sg.powm(A, 1.5),
     "funm": lambda A: sg.funm(A, torch.tanh),
     "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
+    "trace_sqrtm": sg.trace_sqrtm,
+    "pinvm": sg.pinvm,
+    "pseudo_logdet": sg.pseudo_logdet,
     "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
     "spectral_map": lambda A: sg.spectral_map(lambda L, V: (V.unsqueeze(-3) * V.unsqueeze(-2) * L.exp()).sum(-1), A),
     "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
@@ -739,6 +742,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "powm": lambda A: sg.powm(A, 2.5),
     "funm": lambda A: sg.funm(A, torch.tanh),
     "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
+    "trace_sqrtm": sg.trace_sqrtm,
+    "pinvm": sg.pinvm,
+    "pseudo_logdet": sg.pseudo_logdet,
     "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
     "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
 }
@@ -813,7 +819,20 @@ def test_scripts_call_ours(degenerate: Tensor) -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
 @pytest.mark.parametrize(
-    "name", ["eigh", "eigvalsh", "expm", "logm", "sqrtm", "invsqrtm", "powm", "spectral_projector"]
+    "name",
+    [
+        "eigh",
+        "eigvalsh",
+        "expm",
+        "logm",
+        "sqrtm",
+        "invsqrtm",
+        "powm",
+        "trace_sqrtm",
+        "pinvm",
+        "pseudo_logdet",
+        "spectral_projector",
+    ],
 )
 def test_functions_are_scripted_by_themselves(name: str) -> None:
     function = getattr(sg, name)

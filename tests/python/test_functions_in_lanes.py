@@ -40,6 +40,7 @@ FUNCTIONS = {
     "power -1.7": power(-1.7),
     "power 3": power(3),
     "power -2": power(-2),
+    "pinv": Function(lambda x: 1 / x, lambda x: -1 / x**2, "pinv", positive=True),
     "fermi": Function(lambda x: 1 / (1 + mpmath.exp(x)), lambda x: -1 / (4 * mpmath.cosh(x / 2) ** 2), "fermi"),
 }
 each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)

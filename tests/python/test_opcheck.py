@@ -116,6 +116,7 @@ OPERATORS: dict[str, Arguments] = {
     "constant": lambda dtype, n, layout: (layout(_matrices(dtype, n)),),
     "density_matrix": _density,
     "density_matrix_full": _density,
+    "drop_small_eigenvalues": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0], None, "pinvm"),
     "eigenpairs": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "expm", "all"),
     "expm": lambda dtype, n, layout: (layout(_matrices(dtype, n)),),
     "fill_levels": lambda dtype, n, layout: (
@@ -136,7 +137,9 @@ OPERATORS: dict[str, Arguments] = {
         layout(torch.zeros(2, n, n, dtype=torch.long)),
         "once",
     ),
+    "pinvm": lambda dtype, n, layout: (layout(_matrices(dtype, n)), None),
     "powm": lambda dtype, n, layout: (_positive(dtype, n, layout), 1.5),
+    "pseudo_logdet": lambda dtype, n, layout: (layout(_matrices(dtype, n)), 0.1),
     "rotated_eigenpairs": _rotated,
     "spectral_function": lambda dtype, n, layout: (
         *_with_jets(dtype, n, layout),
@@ -148,6 +151,7 @@ OPERATORS: dict[str, Arguments] = {
     "spectral_projector": lambda dtype, n, layout: (layout(_matrices(dtype, n)), 0, n // 2),
     "spectral_trace": lambda dtype, n, layout: _with_jets(dtype, n, layout)[:4],
     "sqrtm": lambda dtype, n, layout: (_positive(dtype, n, layout),),
+    "trace_sqrtm": lambda dtype, n, layout: (_positive(dtype, n, layout),),
     "watch_second_order": _decomposition,
     "warn_of_second_order": lambda dtype, n, layout: _decomposition(dtype, n, layout)[::-1],
 }

@@ -96,6 +96,21 @@ OPERATIONS = {
         of_identity=True,
         exact=True,
     ),
+    "trace_sqrtm": Operation(
+        lambda X, M: sg.trace_sqrtm(X + (4 + 0 * X[..., 0]).diag_embed()),
+        reference.function(lambda x: mpmath.sqrt(x + 4), lambda x: 1 / (2 * mpmath.sqrt(x + 4))),
+        of_identity=True,
+        exact=True,
+    ),
+    "pinvm": Operation(
+        lambda X, M: expectation(M, sg.pinvm(X)), reference.function(lambda x: 1 / x, lambda x: -1 / x**2), exact=True
+    ),
+    "pseudo_logdet": Operation(
+        lambda X, M: sg.pseudo_logdet(X),
+        reference.function(lambda x: mpmath.log(abs(x)), lambda x: 1 / x),
+        of_identity=True,
+        exact=True,
+    ),
     "spectral_projector": Operation(
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True
     ),

@@ -28,10 +28,14 @@ SPECTRALGRAD_API at::Tensor expm(const at::Tensor& A);
 /// The logarithm of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor logm(const at::Tensor& A);
 
-/// The square root of a positive semidefinite matrix. At a singular one the derivative is infinite along directions inside
-/// the kernel (the eigenspace of eigenvalues up to n*eps*max|lambda|); that part is left out, with a warning where it is
-/// more than rounding: what is given is the derivative among matrices of the same kernel.
+/// The square root of a positive semidefinite matrix. Eigenvalues up to n*eps*max|lambda| count as 0. At a singular matrix the
+/// derivatives are those among matrices of the same rank. Along directions inside the kernel they are infinite. That part is
+/// left out, with a warning; a cotangent that is a multiple of the identity inside the kernel, as that of a trace, is silent.
 SPECTRALGRAD_API at::Tensor sqrtm(const at::Tensor& A);
+
+/// tr sqrt(A), (*), real: its gradient is A^(-1/2)/2 on the range of A, and 0 on the kernel. With A = F^T F it is the nuclear
+/// norm of F.
+SPECTRALGRAD_API at::Tensor trace_sqrtm(const at::Tensor& A);
 
 /// The inverse of the square root of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor invsqrtm(const at::Tensor& A);
@@ -44,7 +48,11 @@ using ElementwiseFunction = std::function<at::Tensor(const at::Tensor&)>;
 
 /// f(A) for a real function f, its derivatives `df` and `d2f` given or found by automatic differentiation of f. Tensors that f
 /// is made of get their gradients too. Raises `c10::ValueError` where f, df or d2f does not return a tensor of its
-/// argument's shape.
+/// argument's shape, and `c10::LinAlgError` where f is NaN at an eigenvalue.
+///
+/// If f has a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr), eigenvalues with
+/// |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same rank, as for `sqrtm`. The
+/// derivatives of f at 0 that are not finite then count as 0, for `trace_funm` in silence.
 ///
 /// ```
 /// auto A = torch::eye(2, torch::kFloat64).requires_grad_();

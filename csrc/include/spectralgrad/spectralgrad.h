@@ -8,6 +8,7 @@
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/interrupt.h>
+#include <spectralgrad/pinvm.h>
 #include <spectralgrad/rule.h>
 #include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>

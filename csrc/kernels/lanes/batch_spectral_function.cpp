@@ -91,8 +91,8 @@ class SpectralFunction {
       multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, E_, V_, product_);
       multiply<T, is_complex, Conjugated::left, Part::lower, known_n>(n_, n_, V_.transposed(), product_, X_);
       find_differences(members);
-      if (batch_.singular_at_zero) {
-        leave_out_infinite(members);
+      if (batch_.is_infinite) {
+        leave_out_kernel(members);
       }
       for (int i = 0; i < n_; ++i) {
         for (int j = 0; j <= i; ++j) {
@@ -128,6 +128,7 @@ class SpectralFunction {
     if (batch_.form == derivatives::Form::given) {
       return load_rows<T, known_n>(batch_.values, n_, members, values);
     }
+    remove_noise_at_zero();
     derivatives::with_form<FunctionArithmetic<T>>(batch_.form, batch_.exponent, [&](const auto& formula) {
       for (int i = 0; i < n_; ++i) {
         store(values + i * W, formula.value(load(eigenvalues_ + i * W)));
@@ -135,8 +136,17 @@ class SpectralFunction {
     });
   }
 
-  SPECTRALGRAD_INLINE Vec<T> zero_eigenvalue() const {
-    return Vec<T>(batch_.zero) * larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+  /// Where f is singular at 0, eigenvalues that cannot be told from 0 are 0.
+  void remove_noise_at_zero() {
+    if (!batch_.singular_at_zero) {
+      return;
+    }
+    const auto zero = Vec<T>(batch_.zero) * larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    singular_ = load(eigenvalues_) <= zero;
+    for (int i = 0; i < n_; ++i) {
+      const auto x = load(eigenvalues_ + i * W);
+      store(eigenvalues_ + i * W, where(negation<T>(x <= zero), x));
+    }
   }
 
   /// On and below the diagonal.
@@ -144,14 +154,7 @@ class SpectralFunction {
     if (batch_.form == derivatives::Form::given) {
       return load_matrices<T, false, known_n>({batch_.differences, n_, 1}, n_, members, differences_);
     }
-    if (batch_.singular_at_zero) {
-      const auto zero = zero_eigenvalue();
-      singular_ = load(eigenvalues_) <= zero;
-      for (int i = 0; i < n_; ++i) {
-        const auto x = load(eigenvalues_ + i * W);
-        store(eigenvalues_ + i * W, where(negation<T>(x <= zero), x));
-      }
-    }
+    remove_noise_at_zero();
     derivatives::with_form<FunctionArithmetic<T>>(batch_.form, batch_.exponent, [&](const auto& formula) {
       for (int i = 0; i < n_; ++i) {
         store(of_one_ + i * W, formula.of_one(load(eigenvalues_ + i * W)));
@@ -166,8 +169,22 @@ class SpectralFunction {
     });
   }
 
-  /// Differences that are infinite because an eigenvalue is zero are 0.
-  void leave_out_infinite(const Members& members) {
+  /// The mean of X's diagonal over zero eigenvalues, in `units`; or zero.
+  SPECTRALGRAD_INLINE Vec<T> exempt_mean(const Vec<T>& units) const {
+    const Vec<T> zero(T(0));
+    const Vec<T> one(T(1));
+    auto count = zero;
+    auto sum = zero;
+    for (int i = 0; i < n_ && batch_.trace_is_exempt; ++i) {
+      const auto inside = load(eigenvalues_ + i * W) == zero;
+      count = count + where(inside, one);
+      sum = sum + where(inside, real(at(X_, i, i)) * units);
+    }
+    return sum / larger(count, one);
+  }
+
+  /// Differences between two zero eigenvalues are 0; they would be infinite.
+  void leave_out_kernel(const Members& members) {
     if (batch_.lost != nullptr) {
       for (int lane = 0; lane < members.count; ++lane) {
         batch_.lost[members.first + lane] = false;
@@ -176,7 +193,7 @@ class SpectralFunction {
     if (!any<T>(singular_)) {
       return;
     }
-    const Vec<T> infinity(std::numeric_limits<T>::infinity());
+    const Vec<T> zero(T(0));
     Vec<T> largest(T(0));
     for (int i = 0; i < n_; ++i) {
       for (int j = 0; j <= i; ++j) {
@@ -184,18 +201,21 @@ class SpectralFunction {
       }
     }
     const Scale<T> units(largest);
+    const auto mean = exempt_mean(units.to);
     Vec<T> sum(T(0));
     Vec<T> left_out(T(0));
     for (int i = 0; i < n_; ++i) {
+      // They ascend: if the larger of two is 0, so is the smaller.
+      const auto inside = load(eigenvalues_ + i * W) == zero;
       for (int j = 0; j <= i; ++j) {
-        const auto difference = load(differences_.at(i, j));
-        const auto infinite = singular_ & (difference.abs() == infinity);
-        store(differences_.at(i, j), where(negation<T>(infinite), difference));
+        store(differences_.at(i, j), where(negation<T>(inside), load(differences_.at(i, j))));
         const auto entry = scale(at(X_, i, j), units.to);
-        left_out = larger(left_out, where(infinite, size_of(entry)));
         sum = add_squared(entry, sum);
         if (j < i) {
+          left_out = larger(left_out, where(inside, size_of(entry)));
           sum = add_squared(entry, sum);
+        } else {
+          left_out = larger(left_out, where(inside, (real(entry) - mean).abs()));
         }
       }
     }

@@ -20,10 +20,13 @@ struct SpectralFunctionBatch {
   derivatives::Exponent exponent;
   const T* values; // (count, n), of D_0 where the form is `given`
   const T* differences; // (count, n, n), symmetric, of D_1 where it is
-  bool singular_at_zero; // f is, in its derivatives
-  T zero; // fraction of max|lambda| up to which an eigenvalue then is 0
-  /// Then, of each matrix, whether among what is left out, because a difference is infinite, is more than the fraction `gauge` of
-  /// the direction; or null.
+  bool singular_at_zero; // f or a derivative of it
+  bool is_infinite; // so is the first derivative
+  bool
+      trace_is_exempt; // a part of the direction inside the kernel that is proportional to the identity is not reported
+  T zero; // fraction of max|lambda| up to which an eigenvalue is 0 where `singular_at_zero`
+  /// For each matrix whether more than the fraction `gauge` of the direction is inside the kernel, where the derivative is
+  /// infinite; or null.
   bool* lost;
   T gauge;
   T* result; // (count, n, n), row by row, Hermitian

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .. import _C
 from ._arguments import may_be_differentiated
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -131,11 +133,88 @@ def _in_units(f: Elementwise, unit: Tensor, order: int, wide: Tensor | None) -> 
     return scaled
 
 
+def _values_are_at_hand(x: Tensor) -> bool:
+    """Whether Python may branch on the values of `x`: not under a compiler, a tracer or vmap."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or x.is_meta
+        or torch._C._len_torch_dispatch_stack()
+        or any(
+            level.key() == torch._C._functorch.TransformType.Vmap
+            for level in torch._C._functorch.get_interpreter_stack() or ()
+        )
+    )
+
+
+def _tolerance(x: Tensor) -> float:
+    """derivatives/tolerances.h, `zero_eigenvalue`."""
+    return float(x.shape[-1] * torch.finfo(x.dtype).eps)
+
+
+class _Zero(NamedTuple):
+    """Which eigenvalues count as 0, and where f has no finite slope among them."""
+
+    counts: Tensor
+    infinite_slope: Tensor
+
+
+def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
+    """For a function that has a value at 0 and none below it, or an infinite slope: `near`, eigenvalues that cannot be
+    told from 0. Asked for each entry, because tensors that f is made of may make it another function for each."""
+    f, *derivatives = given
+    zero = torch.zeros_like(x)
+    value = f(zero).detach()
+    ends = ~f(zero - _tolerance(x)).detach().isfinite()
+    slope = zero
+    if derivatives:
+        slope = derivatives[0](zero).detach()
+    elif not torch.compiler.is_exporting():
+        with contextlib.suppress(RuntimeError):  # f may have no derivative
+            slope = _derivatives(f, zero, value, 1)[1].detach()
+    # Above 0 only, a NaN is the slope of x log x, ∞ - ∞ to autograd. Elsewhere it may be the fault of f's code.
+    infinite = slope.isinf() | (ends & slope.isnan())
+    near = near & value.isfinite()
+    return _Zero(near & (ends | infinite), near & infinite)
+
+
+def _jets_at_zero(given: list[Elementwise], x: Tensor, order: int, zero: _Zero, slope_at_zero: float) -> Tensor:
+    """Jets of a function that counts as constant about 0 where its slope is infinite there; without a slope that is
+    finite, `slope_at_zero`."""
+    if order == 0:
+        return given[0](x).unsqueeze(-2)
+    # Away from 0, since 0 times an infinite derivative would be NaN in the gradients of what f is made of.
+    away = torch.where(zero.infinite_slope, 1, x)
+    rows = list(_real_jets(given, away, order).unbind(-2))
+    rows[0] = given[0](x)
+    rows[1] = torch.where(zero.infinite_slope, slope_at_zero, rows[1])
+    for k in range(2, order + 1):
+        rows[k] = torch.where(zero.infinite_slope | (zero.counts & ~rows[k].detach().isfinite()), 0, rows[k])
+    return torch.stack(rows, -2)
+
+
+def _check_values(function: str, x: Tensor, y: Tensor, unit: Tensor) -> None:
+    bad = y.isnan() & x.isfinite()
+    if _C.checks() == _C.Checks.ignore or not bool(bad.any()):
+        return
+    matrix, k = bad.reshape(-1, x.shape[-1]).nonzero()[0].tolist()
+    eigenvalue = float((x * unit).reshape(-1, x.shape[-1])[matrix, k])
+    where = f"(Batch element {matrix}): " if x.ndim > 1 else ""
+    raise torch.linalg.LinAlgError(
+        f"spectralgrad.{function}: {where}Expected f to be defined at every eigenvalue of A, but f is NaN at the "
+        f"eigenvalue {eigenvalue:g}. Of a singular A, spectralgrad.pinvm and spectralgrad.pseudo_logdet take the "
+        "inverse and log det on the range; for x log x call torch.special.xlogy(x, x) in f, which is 0 at 0"
+    )
+
+
 def jets(
-    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any
+    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, *, slope_at_zero: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has
-    one, of its imaginary part."""
+    one, of its imaginary part.
+
+    Where f is a function of semidefinite matrices, such as torch.sqrt, eigenvalues that cannot be told from 0 are 0.
+    If its slope is infinite there, the jets have `slope_at_zero` for it, and 0 for higher derivatives."""
     if df is None and d2f is not None:
         raise TypeError(f"spectralgrad.{function}: Expected df where d2f is given, but got None")
     names = ("f", "df", "d2f")
@@ -149,9 +228,20 @@ def jets(
     order = _ORDER if may_be_differentiated(A) else 0
     if torch.compiler.is_exporting():
         order = len(given) - 1  # torch.export cannot record a derivative of f
-    is_complex = given[0](x).is_complex()
+    y = given[0](x)
     A = A / unit.unsqueeze(-1)
-    if not is_complex:
-        return A, x, _real_jets(given, x, order), None
-    real, imaginary = (_real_jets([_part(part, g) for g in given], x, order) for part in (0, 1))
-    return A, x, real, imaginary
+    parts = [[_part(part, g) for g in given] for part in (0, 1)] if y.is_complex() else [given]
+
+    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
+    near = x.abs() <= _tolerance(x) * largest
+    at_hand = _values_are_at_hand(x)
+    if at_hand and not bool(near.any()):
+        _check_values(function, x, y, unit)
+        rows = [_real_jets(part, x, order) for part in parts]
+    else:
+        zeros = [_zero(part, x, near) for part in parts]
+        x = torch.where(torch.stack([zero.counts for zero in zeros]).any(0), 0, x)
+        rows = [_jets_at_zero(part, x, order, zero, slope_at_zero) for part, zero in zip(parts, zeros, strict=True)]
+        if at_hand:
+            _check_values(function, x, torch.stack([row[..., 0, :] for row in rows]).sum(0), unit)
+    return A, x, rows[0], rows[1] if len(rows) > 1 else None

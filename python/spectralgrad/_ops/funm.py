@@ -12,7 +12,7 @@ from ._batching import register_batching
 from ._jets import Elementwise, jets
 
 register_batching("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace")
-register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm")
+register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
 
 
 @overridable
@@ -59,9 +59,12 @@ def sqrtm(A: Tensor) -> Tensor:
     See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` has a negative
     eigenvalue, by more than rounding, n·eps·max|λ|.
 
-    .. note:: At a singular `A` the derivative is infinite along directions inside the kernel, the eigenspace of
-        eigenvalues up to n·eps·max|λ|. That part is left out, and `GaugeWarning` says so where it is more than
-        rounding: what is given is the derivative among matrices of the same kernel.
+    .. note:: Eigenvalues up to n·eps·max|λ| count as 0. At a singular `A` the derivatives are those among matrices of
+        the same rank, which is all that ``F.mT @ F`` takes with its shape. Along directions inside the kernel, the
+        eigenspace of 0, they are infinite. That part is left out, and `GaugeWarning` says so where it is more than
+        rounding. A cotangent that is a multiple of the identity inside the kernel, as that of a trace (and any in a
+        kernel of dimension 1), is silent: nuclear norms, fidelities and Bures distances of rank-deficient matrices are
+        well-posed.
 
     Example::
 
@@ -73,6 +76,30 @@ def sqrtm(A: Tensor) -> Tensor:
     """
     check_tensor("sqrtm", A)
     return cast("Tensor", torch.ops.spectralgrad.sqrtm.default(A))
+
+
+@overridable
+def trace_sqrtm(A: Tensor) -> Tensor:
+    """tr √A of positive semidefinite matrices; of ``F.mH @ F`` the nuclear norm of F.
+
+    The gradient is A^(-1/2)/2 on the range of `A`, and 0 on the kernel; see `sqrtm` for singular matrices.
+
+    Returns:
+        ``(*)``, real.
+
+    Example::
+
+        >>> F = torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]], requires_grad=True)
+        >>> y = sg.trace_sqrtm(F.mT @ F)
+        >>> y
+        tensor(7., grad_fn=<SumBackward1>)
+        >>> y.backward()
+        >>> F.grad
+        tensor([[1., 0., 0.],
+                [0., 1., 0.]])
+    """
+    check_tensor("trace_sqrtm", A)
+    return cast("Tensor", torch.ops.spectralgrad.trace_sqrtm.default(A))
 
 
 @overridable
@@ -150,12 +177,17 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     Raises:
         RuntimeError: `A` is not a batch of square matrices, or a third derivative in `A` is asked for.
         NotImplementedError: `A` is of another dtype.
-        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, or no convergence was reached.
+        torch.linalg.LinAlgError: `A` holds a NaN or an Inf, no convergence was reached, or `f` is NaN at an eigenvalue
+            (under a compiler or vmap, and with ``checks("ignore")``, the result is NaN).
         TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
 
     The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
     Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded
     in derivatives of f up to the fourth, as far as those exist.
+
+    .. note:: If `f` has a value at 0 and none below, or an infinite slope at 0 (``torch.sqrt``,
+        ``torch.special.entr``), eigenvalues with |λ| ≤ n·eps·max|λ| count as 0, and derivatives are those among
+        matrices of the same rank, as for `sqrtm`. Derivatives of `f` at 0 that are not finite then count as 0.
 
     Example::
 
@@ -168,7 +200,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     check_tensor("funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
-    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f)
+    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, slope_at_zero=math.inf)
     result = _of_jets(A, eigenvalues, eigenvectors, real)
     if imaginary is not None:
         result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
@@ -180,7 +212,8 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
     """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), twice differentiable where eigenvalues meet.
 
     The gradient is f'(A), and the Hessian that of a function of a matrix; that of a sum over `eigvalsh` is lost in part
-    where eigenvalues are equal. See `funm` for arguments and errors.
+    where eigenvalues are equal. See `funm` for arguments, errors and singular matrices: if `f` has an infinite slope at
+    0, the gradient is f'(A) on the range of `A` and 0 on its kernel, without a warning.
 
     Returns:
         ``(*)``, real, or complex if `f` is.
@@ -196,7 +229,7 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
     check_tensor("trace_funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
-    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f)
+    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f, slope_at_zero=0.0)
     trace = torch.ops.spectralgrad.spectral_trace.default
     real, *imaginary = (trace(A, eigenvalues, eigenvectors, rows) for rows in parts if rows is not None)
     return cast("Tensor", torch.complex(real, *imaginary) if imaginary else real)
