@@ -276,6 +276,57 @@ def test_second_derivatives_are_those_of_the_loss(name: str, family: tuple[str, 
     np.testing.assert_allclose(exact, differences, rtol=0, atol=1e-13 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("label", ["1e-4", "1e-12"])
+def test_second_derivatives_have_their_digits(name: str, label: str) -> None:
+    """Against the plain quotients in 150 digits, where dividing by a small gap costs nothing that matters."""
+    n, function = 4, functions.FUNCTIONS[name]
+    rng = np.random.default_rng(8)
+    matrix = functions.matrix(functions.CLUSTER, label, n, rng)
+    m, e = (sweep.hermitian_part(sweep.gaussian(rng, (n, n), "symmetric")) for _ in range(2))
+    computed = functions.hessian_product(reference.eigh_mp(matrix), function, m, e)
+    with mpmath.workdps(150):
+        values, vectors = mpmath.eigsy(mpmath.matrix(matrix.tolist()))
+        v = np.array(vectors.tolist(), dtype=object)
+        m, e = (v.T @ array @ v for array in (m, e))
+        x = np.diag([function.f(value) for value in values]) - m
+
+        def once(a: int, b: int) -> mpmath.mpf:
+            if a == b:
+                return function.df(values[a])
+            return (function.f(values[a]) - function.f(values[b])) / (values[a] - values[b])
+
+        def twice(a: int, b: int, c: int) -> mpmath.mpf:
+            if a == b == c:
+                return function.d2f(values[a]) / 2
+            if a == c:
+                b, c = c, b
+            return (once(a, b) - once(b, c)) / (values[a] - values[c])
+
+        product = np.array([[once(i, j) ** 2 * e[i, j] for j in range(n)] for i in range(n)])
+        for i, k, j in np.ndindex(n, n, n):
+            product[i, j] += twice(i, k, j) * (x[i, k] * e[k, j] + e[i, k] * x[k, j])
+        expected = v @ product @ v.T
+        errors = abs(computed.to_mpmath() - expected)
+        assert errors.max() < 1e-70 * abs(expected).max()
+
+
+@pytest.mark.parametrize("bits", [1, 15, 16, 17, 31, 32, 300])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 4), (3, 0, 2), (0, 2, 3), (33, 40, 5)])
+def test_products_of_integers_are_exact(shape: tuple[int, int, int], bits: int) -> None:
+    generator = random.Random(bits)
+    p, n, q = shape
+
+    def integers(rows: int, columns: int, bits: int) -> np.ndarray:
+        extremes = [0, 1, -1, 2**bits - 1, 1 - 2**bits, -(2**bits)]
+        entries = [generator.choice([*extremes, generator.getrandbits(bits)]) for _ in range(rows * columns)]
+        return np.array(entries, dtype=object).reshape(rows, columns)
+
+    a, b = integers(p, n, bits), integers(n, q, bits // 2 + 1)
+    assert np.array_equal(reference._integer_matmul(a, b), a.dot(b))
+    assert np.array_equal(reference._integer_matmul(b.T, a.T), b.T.dot(a.T))
+
+
 @pytest.mark.parametrize("family", functions.FAMILIES)
 def test_spectra_are_what_they_are_called(family: str) -> None:
     label = "1e-4" if family in functions.WITH_GAPS else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -135,48 +136,72 @@ def problems(quick: bool) -> Iterator[Problem]:
                 )
 
 
-def second_differences(values: list[Any], function: MatrixFunction, digits: int = reference.DIGITS) -> Array:
-    """f[a, b, c] of all eigenvalues (n, n, n), symmetric in its arguments.
+@lru_cache(maxsize=None)
+def _triples(n: int) -> tuple[Array, Array]:
+    """All i >= k >= j below n, as rows (count, 3), and the row of every three numbers, (n, n, n)."""
+    index = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
+    rows, number = np.unique(-np.sort(-index, axis=-1).reshape(-1, 3), axis=0, return_inverse=True)
+    return rows, number.reshape(n, n, n)
 
-    Over the largest of the three gaps, so that a tiny one never divides; below 10^(-digits/3) f''/2 at the mean.
+
+def second_differences(
+    values: list[Any],
+    first: reference.HighPrecisionMatrix,
+    function: MatrixFunction,
+    digits: int = reference.DIGITS,
+) -> tuple[reference.Integers, int]:
+    """f[a, b, c] of all eigenvalues: integers (n, n, n) and their exponent. ``first`` (n, n) has f[a, b].
+
+    Divides by the largest of the three gaps, so that a tiny one never divides. Below 10^(-digits/3) it is f''/2 at the
+    mean.
     """
-    n = len(values)
-    first = reference.function_weights(values, function.f, function.df, digits)
-    near = max(abs(x) for x in values) * mpmath.mpf(10) ** (-(digits / 3))
-    differences = np.empty((n, n, n), dtype=object)
-    for i in range(n):
-        for k in range(i + 1):
-            for j in range(k + 1):
-                # Ascending eigenvalues: the largest gap is the one between the outermost of the three.
-                gap = values[i] - values[j]
-                if gap > near:
-                    value = (first[i, k] - first[k, j]) / gap
-                else:
-                    value = function.d2f((values[i] + values[k] + values[j]) / 3) / 2
-                for a, b, c in ((i, k, j), (i, j, k), (k, i, j), (k, j, i), (j, i, k), (j, k, i)):
-                    differences[a, b, c] = value
-    return differences
+    bits = mpmath.mp.prec
+    rows, number = _triples(len(values))
+    at = reference.HighPrecisionMatrix.from_array(np.array([values]), bits)
+    x = at.re[0]
+    near = max(abs(x)) // 10 ** (digits // 3)
+    i, k, j = rows.T
+    # Ascending eigenvalues: the largest gap is the one between the outermost of the three.
+    gaps = x[i] - x[j]
+    apart = np.greater(gaps, near).astype(bool)
+    exponent = first.exponent - at.exponent - bits
+    differences = (first.re[i, k] - first.re[k, j]) * (1 << bits) // np.where(apart, gaps, 1)
+    sums = (x[i] + x[k] + x[j])[~apart]
+    at_mean = {}
+    for total in set(sums):
+        second = function.d2f(mpmath.ldexp(mpmath.mpf(total), at.exponent) / 3) / 2
+        at_mean[total] = int(mpmath.nint(mpmath.ldexp(second, -exponent)))
+    differences[~apart] = [at_mean[total] for total in sums]
+    return differences[number], exponent
 
 
 def hessian_product(
     spectrum: reference.Spectrum, function: MatrixFunction, m: Array, e: Array
 ) -> reference.HighPrecisionMatrix:
-    """The Hessian of |f(A) - M|^2 / 2 applied to E, (n, n).
+    """The Hessian of |f(A) - M|^2 / 2 applied to E, (n, n), for real symmetric A, M and E.
 
     The gradient is D f(A)[X] with X = f(A) - M, so the product is D f(A)[D f(A)[E]] + D^2 f(A)[X, E]. In the
-    eigenvectors' basis the latter is sum_k f[i, k, j] (X_ik E_kj + E_ik X_kj).
+    eigenvectors' basis the latter is sum_k f[i, k, j] (X_ik E_kj + E_ik X_kj). f[i, k, j] is symmetric, so the second
+    half of the sum is the transpose of the first.
     """
     with reference.working_precision():
         bits = mpmath.mp.prec
-        v = spectrum.vectors.to_mpmath()
-        m, e = (v.T.conj() @ reference.HighPrecisionMatrix.from_array(x, bits).to_mpmath() @ v for x in (m, e))
-        x = np.diag([function.f(value) for value in spectrum.values]) - m
-        first = reference.function_weights(spectrum.values, function.f, function.df)
-        second = second_differences(spectrum.values, function)
-        product = (
-            first * (first * e) + np.einsum("ikj,ik,kj->ij", second, x, e) + np.einsum("ikj,ik,kj->ij", second, e, x)
+        v = spectrum.vectors
+
+        def fixed_point(array: Array) -> reference.HighPrecisionMatrix:
+            return reference.HighPrecisionMatrix.from_array(array, bits)
+
+        m_rotated, e_rotated = (v.adjoint @ fixed_point(x) @ v for x in (m, e))
+        x = fixed_point(np.diag([function.f(value) for value in spectrum.values])) - m_rotated
+        first = fixed_point(reference.function_weights(spectrum.values, function.f, function.df))
+        # Sums of products of integers: mpmath's numbers take ten times as long.
+        second, exponent = second_differences(spectrum.values, first, function)
+        half = reference.HighPrecisionMatrix(
+            np.einsum("ikj,ik,kj->ij", second, x.re, e_rotated.re), None, exponent + x.exponent + e_rotated.exponent
         )
-        return reference.HighPrecisionMatrix.from_array(v @ product @ v.T.conj(), bits)
+        product, size = (e_rotated.weighted(first).weighted(first) + half + half.adjoint).normalised()
+        rotated_back = v @ product.at(-bits) @ v.adjoint
+        return reference.HighPrecisionMatrix(rotated_back.re, None, rotated_back.exponent + size)
 
 
 def precisions_timed(quick: bool) -> list[str]:

@@ -42,13 +42,33 @@ Integers = NDArray[np.object_]
 
 
 def _limbs(integers: Integers) -> NDArray[np.float64]:
-    """The base-2^16 digits of an integer matrix (p, q) as floats (count, p, q), lowest first, signs included."""
-    flat = [abs(int(x)) for x in integers.ravel()]
-    count = max(1, -(-max((x.bit_length() for x in flat), default=0) // _LIMB_BITS))
-    raw = b"".join(x.to_bytes(2 * count, "little") for x in flat)
-    digits = np.frombuffer(raw, dtype="<u2").reshape(*integers.shape, count).astype(np.float64)
-    digits[np.less(integers, 0).astype(bool)] *= -1.0
-    return np.ascontiguousarray(np.moveaxis(digits, -1, 0))
+    """The base-2^16 digits of an integer matrix (p, q) as floats (count, p, q), lowest first; the highest is signed."""
+    flat = [int(x) for x in integers.ravel().tolist()]
+    count = 1 + max((x.bit_length() for x in flat), default=0) // _LIMB_BITS
+    raw = b"".join([x.to_bytes(2 * count, "little", signed=True) for x in flat])
+    digits = np.empty((count, *integers.shape))
+    np.copyto(digits[:-1], np.moveaxis(np.frombuffer(raw, dtype="<u2").reshape(*integers.shape, count), -1, 0)[:-1])
+    np.copyto(digits[-1], np.frombuffer(raw, dtype="<i2").reshape(*integers.shape, count)[..., -1])
+    return digits
+
+
+def _from_limbs(digits: NDArray[np.float64]) -> Integers:
+    """The integer matrix (p, q) that is the sum of digits[:, k] 2^(16 k), for integral digits (p, count, q) < 2^53."""
+    p, count, q = digits.shape
+    # Two's complement: the last carry is the signed end of the number.
+    raw = np.empty((p, q, 2 * count + 8), dtype=np.uint8)
+    lower = raw[..., : 2 * count].view("<u2")
+    carry = np.zeros((p, q), dtype=np.int64)
+    for k in range(count):
+        carry += digits[:, k].astype(np.int64)
+        lower[..., k] = carry & (2**_LIMB_BITS - 1)
+        carry >>= _LIMB_BITS
+    raw[..., 2 * count :].view("<i8")[..., 0] = carry
+    text, width = raw.tobytes(), raw.shape[-1]
+    integers = [int.from_bytes(text[i : i + width], "little", signed=True) for i in range(0, len(text), width)]
+    result = np.empty(p * q, dtype=object)
+    result[:] = integers
+    return result.reshape(p, q)
 
 
 def _integer_matmul(a: Integers, b: Integers) -> Integers:
@@ -60,13 +80,12 @@ def _integer_matmul(a: Integers, b: Integers) -> Integers:
     left, right = _limbs(a), _limbs(b)
     if a.shape[1] * min(len(left), len(right)) >= 2**21:
         raise ValueError(f"_integer_matmul: matrices of size {a.shape[1]} are too large for exact products")
-    columns = np.zeros((len(left) + len(right) - 1, a.shape[0], b.shape[1]))
+    # All digits of b side by side: one product for each digit of a.
+    side_by_side = np.ascontiguousarray(np.moveaxis(right, 0, 1)).reshape(b.shape[0], len(right) * b.shape[1])
+    digits = np.zeros((a.shape[0], len(left) + len(right) - 1, b.shape[1]))
     for i, digit in enumerate(left):
-        columns[i : i + len(right)] += digit @ right
-    product = np.zeros((a.shape[0], b.shape[1]), dtype=object)
-    for column in columns[::-1]:
-        product = product * (1 << _LIMB_BITS) + column.astype(np.int64).astype(object)
-    return product
+        digits[:, i : i + len(right)] += (digit @ side_by_side).reshape(a.shape[0], len(right), b.shape[1])
+    return _from_limbs(digits)
 
 
 @dataclass(frozen=True)
@@ -378,9 +397,13 @@ def gradient(spectrum: Spectrum, weights: NDArray[np.object_], m: Any = None) ->
     with mpmath.workprec(bits + 32):
         # Products keep an absolute precision, so the factors are brought to the size of one first.
         k, k_size = HighPrecisionMatrix.from_array(weights, bits).normalised()
-        matrix, m_size = HighPrecisionMatrix.from_array(np.eye(n) if m is None else m, bits).normalised()
         v = spectrum.vectors
-        result = v @ (v.adjoint @ matrix @ v).weighted(k) @ v.adjoint
+        if m is None:
+            rotated, m_size = HighPrecisionMatrix.identity(n, -bits), 0
+        else:
+            matrix, m_size = HighPrecisionMatrix.from_array(m, bits).normalised()
+            rotated = v.adjoint @ matrix @ v
+        result = v @ rotated.weighted(k) @ v.adjoint
         return HighPrecisionMatrix(result.re, result.im, result.exponent + k_size + m_size)
 
 

@@ -57,4 +57,6 @@ class JaxPeer(Peer):
 
 def create() -> Peer:
     jax.config.update("jax_enable_x64", True)
+    # Every problem is compiled for a few small matrices: compiling takes nearly all of the time.
+    jax.config.update("jax_disable_most_optimizations", True)
     return JaxPeer()
