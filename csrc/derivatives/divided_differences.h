@@ -19,7 +19,8 @@
 namespace spectralgrad::derivatives {
 
 /// A function of a real argument, by name:
-/// "exp", "log", "sqrt", "invsqrt", "fermi" = 1/(1 + e^x), "power" (its exponent the only parameter);
+/// "exp", "log", "sqrt", "invsqrt", "power" (its exponent the only parameter), and the smearings of derivatives/smearing.h:
+/// "fermi" = 1/(1 + e^x), "gaussian", "methfessel-paxton", "cold";
 /// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative;
 /// "steps": f constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) its values.
 /// A name with a closed form may come with jets, too: they are not read, but differentiated, where f depends on more than x.

@@ -19,7 +19,8 @@
 namespace spectralgrad::derivatives {
 
 /// D_m(E_1 ... E_m), (*, n, n), exactly Hermitian, of the Hermitian parts of `directions` (none to two). Where a difference is
-/// infinite (square roots at a zero eigenvalue) that part is left out; a warning tells if it was more than rounding.
+/// infinite (square roots at a zero eigenvalue) that part is left out; a warning tells if it was more than rounding. A warning
+/// also tells if a direction looks inside a degenerate level that steps fill in part (neither 0 nor 1), where there is no derivative.
 at::Tensor spectral_function(
     const ScalarFunction& f,
     const at::Tensor& eigenvalues,
@@ -28,6 +29,9 @@ at::Tensor spectral_function(
 
 /// For those who compute D_1 by themselves: raises where nothing is known of f but its values, ...
 void require_derivatives(const ScalarFunction& f);
+
+/// ... says whether steps have a level that is filled in part, which directions may look into, ...
+bool has_partly_filled_level(const ScalarFunction& f);
 
 /// ... and says, as `checks()` asks, that more than rounding was left out of the derivative at that matrix of the batch.
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix);
