@@ -1,13 +1,14 @@
 #include "derivatives/chemical_potential.h"
 
 #include "derivatives/constant.h"
-#include "derivatives/fermi.h"
+#include "derivatives/smearing.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
+#include <ATen/ops/where.h>
 
 namespace spectralgrad::derivatives {
 namespace {
@@ -27,16 +28,21 @@ struct Response {
   Tensor X;
   Tensor Q;
   Tensor trace; // of Q, in the same units
-  Tensor unit;
+  Tensor in_filling; // d_mu/dN
 
   explicit Response(const ChemicalPotential& at) {
     const ReducedLevels levels(at.pairs, at.mu, at.kT);
-    const auto slope = fermi_slope(levels.x);
-    const auto jets = levels.in_units(slope.jets);
+    const auto slope = occupation_slope(at.smearing, levels.x);
+    auto jets = levels.in_units(slope.jets);
+    in_filling = at.kT / at::exp(slope.log_scale) / ops::spectral_trace(levels.pairs, jets);
+    if (at.smearing == Smearing::cold) {
+      // There mu is that of the Gaussian smearing, and moves with the matrix as that does.
+      const auto in_wide_gap = is_in_wide_gap(at.smearing, levels.x).unsqueeze(-1).unsqueeze(-1);
+      jets = at::where(in_wide_gap, levels.in_units(occupation_slope(Smearing::gaussian, levels.x).jets), jets);
+    }
     X = (at.pairs.A - at::diag_embed(at::ones_like(levels.x)) * as_matrix(at.mu)) / as_matrix(at.kT);
     Q = ops::spectral_function({"jets", {}, jets}, levels.pairs);
     trace = ops::spectral_trace(levels.pairs, jets);
-    unit = at::exp(slope.log_scale);
   }
 };
 
@@ -69,7 +75,7 @@ std::array<Tensor, 3> chemical_potential_vjp(
     result[0] = as_matrix(weight) * response.Q;
   }
   if (needed[1]) {
-    result[1] = weight * at.kT / response.unit;
+    result[1] = cotangent * response.in_filling;
   }
   if (needed[2]) {
     result[2] = -weight * pairing(response.Q, response.X);
@@ -84,15 +90,15 @@ Tensor chemical_potential_jvp(const std::array<Tensor, 3>& tangents, const Chemi
     sum = sum.defined() ? sum + term : term;
   };
   if (tangents[0].defined()) {
-    add(pairing(response.Q, tangents[0]));
+    add(pairing(response.Q, tangents[0]) / response.trace);
   }
   if (tangents[1].defined()) {
-    add(at.kT / response.unit * tangents[1]);
+    add(response.in_filling * tangents[1]);
   }
   if (tangents[2].defined()) {
-    add(-pairing(response.Q, response.X) * tangents[2]);
+    add(-pairing(response.Q, response.X) * tangents[2] / response.trace);
   }
-  return sum.defined() ? sum / response.trace : sum;
+  return sum;
 }
 
 } // namespace spectralgrad::derivatives

@@ -2,14 +2,16 @@
 
 #include "ops/spectral_function.h"
 
+#include <spectralgrad/density_matrix.h>
+
 #include <ATen/core/Tensor.h>
 
 #include <array>
 
-// Of mu(A, N, kT), defined by tr f((A - mu)/kT) = N, f the Fermi function. By the implicit function theorem, with
+// Of mu(A, N, kT), defined by tr f((A - mu)/kT) = N, f the occupations of a smearing. By the implicit function theorem, with
 // X = (A - mu)/kT and Q = u(X), u = -f',
 //     d_mu = [tr(Q dA) - tr(Q X) dkT + kT dN] / tr Q,
-// where Q and tr Q, both in units of the largest u(x_i), are themselves functions of a matrix: so the formula is
+// where Q and tr Q, both in the unit of derivatives/smearing.h, are themselves functions of a matrix: so the formula is
 // differentiable tensor code, exact where eigenvalues meet.
 namespace spectralgrad::derivatives {
 
@@ -18,6 +20,7 @@ struct ChemicalPotential {
   ops::Eigenpairs pairs;
   at::Tensor kT;
   at::Tensor mu;
+  Smearing smearing;
 };
 
 /// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, where mu and kT are constants, and on mu and kT

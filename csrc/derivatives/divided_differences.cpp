@@ -1,6 +1,7 @@
 #include "derivatives/divided_differences.h"
 
 #include "derivatives/gaps.h"
+#include "derivatives/smearing.h"
 #include "derivatives/tolerances.h"
 
 #include <ATen/ScalarOps.h>
@@ -169,6 +170,13 @@ Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
 }
 } // namespace pseudo_inverse
 
+namespace smeared {
+template <Smearing smearing>
+Tensor jets(const Tensor& x, const Parameters&) {
+  return smeared_jets(smearing, x, closed_form_jet_order);
+}
+} // namespace smeared
+
 struct ClosedForm {
   const char* name;
   Form form;
@@ -185,6 +193,9 @@ constexpr std::array closed_forms{
     ClosedForm{"power", Form::power, nullptr, power::jets},
     ClosedForm{"fermi", Form::fermi, nullptr, fermi::jets},
     ClosedForm{"pinv", Form::pinv, pseudo_inverse::second, nullptr},
+    ClosedForm{"gaussian", Form::given, nullptr, smeared::jets<Smearing::gaussian>},
+    ClosedForm{"methfessel-paxton", Form::given, nullptr, smeared::jets<Smearing::methfessel_paxton>},
+    ClosedForm{"cold", Form::given, nullptr, smeared::jets<Smearing::cold>},
 };
 
 /// Null for "jets" and "steps".
@@ -196,7 +207,8 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
   }
   TORCH_CHECK_VALUE(
       f.name == "jets" || f.name == "steps",
-      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, pinv, jets, steps), but got ",
+      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, gaussian, methfessel-paxton, cold, "
+      "pinv, jets, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;
@@ -455,7 +467,8 @@ Tensor singular_eigenvalues(const ScalarFunction& f, const Tensor& eigenvalues) 
 Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
   const auto form = form_of(f);
   if (form == Form::given) {
-    return f.jets.select(-2, 0);
+    const auto smearing = smearing_of(f.name);
+    return smearing ? smeared_values(*smearing, eigenvalues) : f.jets.select(-2, 0);
   }
   Tensor result;
   const auto x = without_noise_at_zero(f, eigenvalues);
@@ -465,11 +478,15 @@ Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
 
 Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   const auto form = form_of(f);
-  if (form != Form::given) {
+  const auto smearing = smearing_of(f.name);
+  if (form != Form::given || smearing) {
     const auto x = without_noise_at_zero(f, eigenvalues);
     // Ascending: the smaller of a pair is the one that comes first.
     const auto a = at::minimum(x.unsqueeze(-1), x.unsqueeze(-2));
     const auto b = at::maximum(x.unsqueeze(-1), x.unsqueeze(-2));
+    if (form == Form::given) {
+      return smeared_first_differences(*smearing, a, b);
+    }
     Tensor result;
     with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) {
       result = formula.first(a, b, formula.of_one(a), formula.of_one(b));

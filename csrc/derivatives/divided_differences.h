@@ -25,7 +25,8 @@
 namespace spectralgrad::derivatives {
 
 /// A function of a real argument, by name:
-/// "exp", "log", "sqrt", "invsqrt", "fermi" = 1/(1 + e^x), "power" (its exponent the first parameter);
+/// "exp", "log", "sqrt", "invsqrt", "power" (its exponent the first parameter), and the smearings of derivatives/smearing.h:
+/// "fermi" = 1/(1 + e^x), "gaussian", "methfessel-paxton", "cold";
 /// "pinv": 1/x, and 0 at eigenvalues that are exactly 0;
 /// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative. An
 ///     infinite f' at an eigenvalue that is exactly 0 says that f is singular there as a square root is; the higher derivatives

@@ -7,6 +7,7 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/linalg_vector_norm.h>
@@ -79,6 +80,40 @@ void judge_kernel_parts(const ScalarFunction& f, const Tensor& eigenvalues, cons
   }
 }
 
+/// Says if X, a direction in the eigenbasis, looks inside a degenerate level that is filled in part: if its block there is more
+/// than a multiple of the identity.
+void judge_look_inside_level(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X) {
+  if (checks() == Checks::ignore) {
+    return;
+  }
+  const auto y = f.jets.select(-2, 0);
+  const auto partly = (y != 0).logical_and(y != 1).to(y.dtype());
+  const auto block = partly.unsqueeze(-1) * partly.unsqueeze(-2);
+  const auto multiplicity = partly.sum(-1);
+  const auto mean = (at::real(X.diagonal(0, -2, -1)) * partly).sum(-1) / multiplicity.clamp_min(1);
+  const auto inside = (X - at::diag_embed(partly * mean.unsqueeze(-1))) * block;
+  const auto size = inside.abs().amax(at::IntArrayRef{-2, -1});
+  // All of the direction may be rounding of a matrix, or of occupations.
+  const auto rounding = tolerances::cancelled_cotangent(y.scalar_type()) * eigenvalues.abs().amax(-1).clamp_min(1);
+  const auto tolerance = at::maximum(tolerances::gauge(y.scalar_type()) * norm(X).squeeze(-1).squeeze(-1), rounding);
+  const auto found = (size > tolerance).reshape({-1}).nonzero();
+  if (found.numel() == 0) {
+    return;
+  }
+  const auto matrix = found[0].item<int64_t>();
+  const auto level = (eigenvalues * partly).sum(-1) / multiplicity;
+  kernels::warn_or_raise(
+      c10::str(
+          "spectralgrad.density_matrix: The loss or the perturbation looks inside the level ",
+          level.expand(size.sizes()).reshape({-1})[matrix].item<double>(),
+          " of multiplicity ",
+          multiplicity.expand(size.sizes()).reshape({-1})[matrix].item<double>(),
+          " of matrix ",
+          matrix,
+          " of the batch. At kT = 0 that level is filled in part, so there is no derivative where it splits. That part is left "
+          "out: what is given is the derivative at equal fractions. At kT > 0 there is a derivative."));
+}
+
 Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y) {
   const auto n = eigenvalues.size(-1);
   auto sum = at::zeros_like(X);
@@ -121,6 +156,14 @@ void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
           "given is the derivative among matrices of the same rank."));
 }
 
+bool has_partly_filled_level(const ScalarFunction& f) {
+  if (f.name != "steps") {
+    return false;
+  }
+  const auto y = f.jets.select(-2, 0);
+  return (y != 0).logical_and(y != 1).any().item<bool>();
+}
+
 Tensor spectral_function(
     const ScalarFunction& f,
     const Tensor& eigenvalues,
@@ -135,11 +178,19 @@ Tensor spectral_function(
   }
   require_derivatives(f);
   const auto X = in_eigenbasis(directions[0], eigenvectors);
+  const bool judge_level = has_partly_filled_level(f);
+  if (judge_level) {
+    judge_look_inside_level(f, eigenvalues, X);
+  }
   if (directions.size() == 1) {
     judge_kernel_parts(f, eigenvalues, X);
     return from_eigenbasis(first_differences(f, eigenvalues) * X, eigenvectors);
   }
-  return from_eigenbasis(second_order(f, eigenvalues, X, in_eigenbasis(directions[1], eigenvectors)), eigenvectors);
+  const auto Y = in_eigenbasis(directions[1], eigenvectors);
+  if (judge_level) {
+    judge_look_inside_level(f, eigenvalues, Y);
+  }
+  return from_eigenbasis(second_order(f, eigenvalues, X, Y), eigenvectors);
 }
 
 Tensor spectral_function_transposed(

@@ -21,6 +21,8 @@ namespace spectralgrad::derivatives {
 /// D_m(E_1 ... E_m), (*, n, n), exactly Hermitian, of the Hermitian parts of `directions` (none to two). Where f is singular at 0 (square
 /// roots) and A is singular, it is the derivative among matrices of the same rank (derivatives/divided_differences.h). A warning
 /// says so where a direction has a part inside the kernel: along that part the derivative is infinite.
+/// Another warning says so where a direction looks inside a degenerate level that steps fill in part (neither 0 nor 1), where there
+/// is no derivative.
 at::Tensor spectral_function(
     const ScalarFunction& f,
     const at::Tensor& eigenvalues,
@@ -29,6 +31,9 @@ at::Tensor spectral_function(
 
 /// For those who compute D_1 by themselves: raises where nothing is known of f but its values, ...
 void require_derivatives(const ScalarFunction& f);
+
+/// ... says whether steps have a level that is filled in part, which directions may look into, ...
+bool has_partly_filled_level(const ScalarFunction& f);
 
 /// ... and says, as `checks()` asks, that the derivative at that matrix of the batch is infinite in part.
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix);

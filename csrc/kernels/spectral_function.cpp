@@ -94,7 +94,7 @@ Tensor spectral_function(
   const auto vectors = eigenvectors.sizes().slice(0, eigenvectors.dim() - 1);
   const auto real = c10::toRealValueType(eigenvectors.scalar_type());
   if (eigenvectors.numel() == 0 || directions.size() > 1 || !fits(eigenvalues, vectors, real) ||
-      !pass_in_lanes(eigenvectors)) {
+      !pass_in_lanes(eigenvectors) || (!directions.empty() && derivatives::has_partly_filled_level(f))) {
     return by_tensor_code();
   }
   const auto direction = directions.empty() ? Tensor() : directions[0];

@@ -2,7 +2,8 @@
 
 #include "autograd/differentiable_op.h"
 #include "derivatives/chemical_potential.h"
-#include "derivatives/fermi.h"
+#include "derivatives/fermi_level.h"
+#include "derivatives/smearing.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -10,16 +11,24 @@
 #include <c10/util/Exception.h>
 #include <torch/library.h>
 
+#include <string>
+
 namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
 
 const auto& chemical_potential_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::chemical_potential", "")
-          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::chemical_potential", "")
+                             .typed<Tensor(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 double,
+                                 std::string_view)>();
   return op;
 }
 
@@ -30,33 +39,35 @@ struct ChemicalPotential {
   static constexpr bool saves_outputs = true;
   struct Options {
     double spin;
+    std::string smearing;
     void save(autograd::Dictionary& dictionary) const {
       dictionary["spin"] = spin;
+      dictionary["smearing"] = smearing;
     }
     static Options load(const autograd::Dictionary& dictionary) {
-      return {dictionary.at("spin").toDouble()};
+      return {dictionary.at("spin").toDouble(), dictionary.at("smearing").toStringRef()};
     }
   };
 
   static autograd::variable_list forward(const autograd::variable_list& x, const Options& options) {
-    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin)};
+    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin, options.smearing)};
   }
 
-  static derivatives::ChemicalPotential point(const autograd::Saved& saved) {
+  static derivatives::ChemicalPotential point(const autograd::Saved& saved, const Options& options) {
     const auto& x = saved.inputs;
-    return {{x[0], x[1], x[2]}, x[4], saved.outputs[0]};
+    return {{x[0], x[1], x[2]}, x[4], saved.outputs[0], checked_smearing(options.smearing)};
   }
 
   static autograd::variable_list vjp(
       const autograd::variable_list& cotangents,
       const autograd::Saved& saved,
-      const Options&) {
+      const Options& options) {
     if (!cotangents[0].defined()) {
       return autograd::variable_list(5);
     }
     auto [A, filling, kT] = derivatives::chemical_potential_vjp(
         cotangents[0],
-        point(saved),
+        point(saved, options),
         {saved.needed[0], saved.needed[3], saved.needed[4]});
     return {std::move(A), Tensor(), Tensor(), std::move(filling), std::move(kT)};
   }
@@ -64,8 +75,8 @@ struct ChemicalPotential {
   static autograd::variable_list jvp(
       const autograd::variable_list& tangents,
       const autograd::Saved& saved,
-      const Options&) {
-    return {derivatives::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved))};
+      const Options& options) {
+    return {derivatives::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved, options))};
   }
 };
 
@@ -75,7 +86,8 @@ Tensor chemical_potential_kernel(
     const Tensor&,
     const Tensor& filling,
     const Tensor& kT,
-    double spin) {
+    double spin,
+    std::string_view smearing) {
   const auto n = eigenvalues.size(-1);
   if (n == 0) {
     return filling.clone(); // whatever it is: no electrons, no levels
@@ -88,7 +100,7 @@ Tensor chemical_potential_kernel(
       static_cast<double>(n) * spin,
       ", both excluded, but got ",
       filling.masked_select(outside)[0].item<double>() * spin);
-  return derivatives::chemical_potential(eigenvalues, filling, kT);
+  return derivatives::fermi_level(checked_smearing(smearing), eigenvalues, filling, kT);
 }
 
 Tensor chemical_potential_meta(
@@ -97,7 +109,8 @@ Tensor chemical_potential_meta(
     const Tensor&,
     const Tensor&,
     const Tensor&,
-    double) {
+    double,
+    std::string_view) {
   const auto shape = eigenvalues.sym_sizes();
   return at::empty_symint(shape.slice(0, shape.size() - 1), eigenvalues.options());
 }
@@ -108,19 +121,37 @@ Tensor chemical_potential_autograd(
     const Tensor& eigenvectors,
     const Tensor& filling,
     const Tensor& kT,
-    double spin) {
-  return autograd::differentiable<ChemicalPotential>({A, eigenvalues, eigenvectors, filling, kT}, {spin})[0];
+    double spin,
+    std::string_view smearing) {
+  return autograd::differentiable<ChemicalPotential>(
+      {A, eigenvalues, eigenvectors, filling, kT},
+      {spin, std::string(smearing)})[0];
 }
 
 } // namespace
 
-Tensor chemical_potential(const Eigenpairs& pairs, const Tensor& filling, const Tensor& kT, double spin) {
-  return chemical_potential_op().call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin);
+Smearing checked_smearing(std::string_view name) {
+  const auto smearing = derivatives::smearing_of(name);
+  TORCH_CHECK_VALUE(
+      smearing.has_value(),
+      "spectralgrad.density_matrix: Expected smearing to be fermi, gaussian, methfessel-paxton or cold, but got ",
+      name);
+  return *smearing;
+}
+
+Tensor chemical_potential(
+    const Eigenpairs& pairs,
+    const Tensor& filling,
+    const Tensor& kT,
+    double spin,
+    Smearing smearing) {
+  return chemical_potential_op()
+      .call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin, derivatives::name_of(smearing));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT, float spin) -> Tensor");
+      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT, float spin, str smearing) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

@@ -3,13 +3,14 @@
 #include "autograd/no_autocast.h"
 #include "derivatives/chemical_potential.h"
 #include "derivatives/constant.h"
-#include "derivatives/fermi.h"
 #include "derivatives/hermitian_part.h"
+#include "derivatives/smearing.h"
 #include "derivatives/tolerances.h"
 #include "ops/arguments.h"
 #include "ops/chemical_potential.h"
 #include "ops/fill_levels.h"
 #include "ops/hermitian.h"
+#include "ops/quantity.h"
 #include "ops/spectral_function.h"
 
 #include <spectralgrad/checks.h>
@@ -103,34 +104,16 @@ class Basis {
   Tensor factor_;
 };
 
-/// `x` if all of it is finite. Otherwise raises an error that names the argument. A torch.func transform or a compiler may hide
-/// the values: then entries that are not finite become NaN, and so do the derivatives.
-Tensor finite(const char* name, const Tensor& x) {
-  if (at::isTensorSubclassLike(x)) {
-    return x + 0 * x;
-  }
-  const auto is_finite = x.isfinite();
-  TORCH_CHECK_VALUE(
-      is_finite.all().item<bool>(),
-      "spectralgrad.density_matrix: Expected ",
-      name,
-      " to be finite, but got ",
-      x.masked_select(is_finite.logical_not())[0].item<double>());
-  return x;
-}
+struct GroundState {
+  Tensor filled; // the occupations, constants
+  Tensor mu; // the middle of the gap
+  Tensor
+      added; // electrons beyond those, (*): zero, but with the derivative of the number of electrons; may be undefined, and
+  Tensor share; // the part of them that each level gets
+};
 
-/// `kT` if it is positive: else raises, or, in what is compiled and has no data yet, NaN.
-Tensor positive(const Tensor& kT) {
-  const auto warm = kT > 0;
-  TORCH_CHECK_VALUE(
-      at::isTensorSubclassLike(kT) || warm.all().item<bool>(),
-      "spectralgrad.density_matrix: Expected a kT that is a tensor to be positive, but got ",
-      kT.masked_select(warm.logical_not())[0].item<double>());
-  return at::where(warm, kT, std::numeric_limits<double>::quiet_NaN());
-}
-
-/// Occupations at zero temperature, and the middle of the gap.
-std::pair<Tensor, Tensor> ground_state(
+/// Occupations at zero temperature.
+GroundState ground_state(
     const Tensor& eigenvalues,
     const std::optional<Tensor>& electrons,
     const Tensor& mu,
@@ -138,29 +121,29 @@ std::pair<Tensor, Tensor> ground_state(
     double spin) {
   const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu.defined()) {
-    // A level at mu counts by half: in part, so that a repeated one is found out.
+    // A level at mu counts by half.
     const auto distance = eigenvalues - derivatives::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
-        ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5 +
-        // Comparisons with NaN are false. The term keeps it, so that `fill_levels` finds it also inside a transform.
-        derivatives::recorded_constant(mu) * 0;
-    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), mu};
+        ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
+    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin, /*share=*/true), mu, {}, {}};
   }
   const auto number = derivatives::recorded_constant(*electrons);
-  const auto filled = ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin);
-  // What more electrons do: they go where there are some, and room for others.
+  const auto filled =
+      ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin, /*share=*/true);
+  // More electrons go, in equal parts, where there are some and room for others.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
-  const auto occupations = filled + partly * ((*electrons - number) / spin).unsqueeze(-1);
+  const auto share = partly / partly.sum({-1}, /*keepdim=*/true).clamp_min(1);
+  const auto added = *electrons - number;
   if (empty) {
-    return {occupations, at::zeros_like(*electrons)};
+    return {filled, at::zeros_like(*electrons), added, share};
   }
   const auto infinity = std::numeric_limits<double>::infinity();
   const auto homo = at::where(filled > 0, eigenvalues, -infinity).amax(-1);
   const auto lumo = at::where(filled < 1, eigenvalues, infinity).amin(-1);
-  return {occupations, (homo + lumo) / 2};
+  return {filled, (homo + lumo) / 2, added, share};
 }
 
 DensityMatrix compute(
@@ -170,6 +153,7 @@ DensityMatrix compute(
     const std::optional<Tensor>& temperature,
     const std::optional<Tensor>& overlap,
     double spin,
+    Smearing smearing,
     bool full) {
   const autograd::NoAutocast no_autocast;
   TORCH_CHECK_VALUE(
@@ -182,7 +166,7 @@ DensityMatrix compute(
       spin);
   Tensor given_mu;
   if (mu) {
-    given_mu = finite("mu", *mu);
+    given_mu = ops::quantity(*mu, function, "mu", /*positive=*/false);
   }
   const auto H = ops::hermitian(matrix, function, "H");
   const Basis basis(overlap);
@@ -193,18 +177,27 @@ DensityMatrix compute(
   Tensor occupied; // spin f, in the orthonormal basis
   Tensor kT;
   if (temperature) {
-    kT = finite("kT", positive(*temperature));
-    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : given_mu;
+    kT = ops::quantity(*temperature, function, "kT", /*positive=*/true);
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin, smearing) : given_mu;
     const derivatives::ReducedLevels levels(pairs, result.mu, kT);
-    const derivatives::ScalarFunction fermi{"fermi", {}, levels.in_units(derivatives::fermi_jets(levels.x))};
-    occupied = spin * ops::spectral_function(fermi, levels.pairs);
+    const auto jets = levels.in_units(derivatives::occupation_jets(smearing, levels.x));
+    occupied = spin * ops::spectral_function({derivatives::name_of(smearing), {}, jets}, levels.pairs);
     if (full) {
-      result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(levels.x)));
+      result.entropy = spin *
+          ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(smearing, levels.x)));
     }
   } else {
-    auto [f, fermi_level] = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
-    result.mu = std::move(fermi_level);
-    occupied = spin * ops::spectral_function({"steps", {}, f.unsqueeze(-2)}, pairs);
+    const auto state = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
+    result.mu = state.mu;
+    const auto steps = [&](const Tensor& f) {
+      return ops::spectral_function({"steps", {}, f.unsqueeze(-2)}, pairs);
+    };
+    occupied = spin * steps(state.filled);
+    auto f = state.filled;
+    if (state.added.defined() && (derivatives::is_differentiated(*electrons) || at::isTensorSubclassLike(*electrons))) {
+      occupied = occupied + state.added.unsqueeze(-1).unsqueeze(-1) * steps(state.share);
+      f = f + state.share * (state.added / spin).unsqueeze(-1);
+    }
     if (full) {
       result.entropy = -spin * (at::xlogy(f, f) + at::special_xlog1py(1 - f, -f)).sum(-1);
     }
@@ -269,8 +262,9 @@ Tensor density_matrix_composite(
     const Quantity& mu,
     const Quantity& kT,
     const Quantity& overlap,
-    double spin) {
-  return compute(H, electrons, mu, kT, overlap, spin, /*full=*/false).density_matrix;
+    double spin,
+    std::string_view smearing) {
+  return compute(H, electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing), /*full=*/false).density_matrix;
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> density_matrix_full_composite(
@@ -279,8 +273,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> density_matrix_full_c
     const Quantity& mu,
     const Quantity& kT,
     const Quantity& overlap,
-    double spin) {
-  auto all = compute(H, electrons, mu, kT, overlap, spin, /*full=*/true);
+    double spin,
+    std::string_view smearing) {
+  auto all = compute(H, electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing), /*full=*/true);
   return {
       std::move(all.density_matrix),
       std::move(all.mu),
@@ -295,20 +290,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> density_matrix_full_c
 Tensor density_matrix(const Tensor& H, const DensityMatrixOptions& options) {
   const Broadcast all(H, options);
   const auto& x = all.options;
-  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, /*full=*/false).density_matrix;
+  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, x.smearing, /*full=*/false).density_matrix;
 }
 
 DensityMatrix density_matrix_full(const Tensor& H, const DensityMatrixOptions& options) {
   const Broadcast all(H, options);
   const auto& x = all.options;
-  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, /*full=*/true);
+  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, x.smearing, /*full=*/true);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "density_matrix(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin) -> Tensor");
+      "density_matrix(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin, "
+      "str smearing=\"fermi\") -> Tensor");
   library.def(
-      "density_matrix_full(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin) -> "
+      "density_matrix_full(Tensor H, Tensor? electrons, Tensor? mu, Tensor? kT, Tensor? overlap, float spin, "
+      "str smearing=\"fermi\") -> "
       "(Tensor density_matrix, Tensor mu, Tensor energy, Tensor entropy, Tensor free_energy, "
       "Tensor energy_weighted_density_matrix)");
 }

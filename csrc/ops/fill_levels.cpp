@@ -32,7 +32,8 @@ const auto& fill_levels_op() {
                                  const OptionalTensor&,
                                  std::string_view,
                                  std::string_view,
-                                 double)>();
+                                 double,
+                                 bool)>();
   return op;
 }
 
@@ -94,7 +95,8 @@ Tensor fill_levels_kernel(
     const OptionalTensor& amplification,
     std::string_view function,
     std::string_view argument,
-    double capacity) {
+    double capacity,
+    bool share) {
   const auto n = eigenvalues.size(-1);
   TORCH_CHECK_VALUE(
       !filling.isnan().any().item<bool>(),
@@ -134,7 +136,10 @@ Tensor fill_levels_kernel(
         tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) * largest *
             rounding.const_data_ptr<double>()[matrix]);
     if (cut.last - cut.first > 1) {
-      if (checks() == Checks::ignore) {
+      if (share) {
+        const auto fraction = (wanted - static_cast<double>(cut.first)) / static_cast<double>(cut.last - cut.first);
+        occupations.view({-1, n})[matrix].slice(0, cut.first, cut.last).fill_(fraction);
+      } else if (checks() == Checks::ignore) {
         occupations.view({-1, n})[matrix].fill_(std::numeric_limits<double>::quiet_NaN());
       } else {
         raise_cut(function, argument, capacity, cut, levels, wanted, batch_element(eigenvalues.dim() > 1, matrix));
@@ -150,7 +155,8 @@ Tensor fill_levels_meta(
     const OptionalTensor&,
     std::string_view,
     std::string_view,
-    double) {
+    double,
+    bool) {
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
@@ -160,9 +166,10 @@ Tensor fill_levels_autograd(
     const OptionalTensor& amplification,
     std::string_view function,
     std::string_view argument,
-    double capacity) {
+    double capacity,
+    bool share) {
   return autograd::below_autograd(
-      [&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity); });
+      [&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity, share); });
 }
 
 } // namespace
@@ -173,13 +180,14 @@ Tensor fill_levels(
     const Tensor& amplification,
     std::string_view function,
     std::string_view argument,
-    double capacity) {
-  return fill_levels_op().call(eigenvalues, filling, optional(amplification), function, argument, capacity);
+    double capacity,
+    bool share) {
+  return fill_levels_op().call(eigenvalues, filling, optional(amplification), function, argument, capacity, share);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "fill_levels(Tensor eigenvalues, Tensor filling, Tensor? amplification, str function, str argument, float capacity) -> Tensor occupations");
+      "fill_levels(Tensor eigenvalues, Tensor filling, Tensor? amplification, str function, str argument, float capacity, bool share) -> Tensor occupations");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

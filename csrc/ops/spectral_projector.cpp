@@ -25,7 +25,7 @@ Tensor spectral_projector(const Tensor& A, int64_t start, int64_t stop) {
       stop);
   const auto below = [&](int64_t border, const char* argument) {
     const auto filling = at::zeros_like(pairs.eigenvalues).sum(-1) + static_cast<double>(border);
-    return ops::fill_levels(pairs.eigenvalues, filling, {}, "spectral_projector", argument, 1);
+    return ops::fill_levels(pairs.eigenvalues, filling, {}, "spectral_projector", argument, 1, /*share=*/false);
   };
   const auto steps = below(stop, "stop") - below(start, "start");
   return ops::spectral_function({"steps", {}, steps.unsqueeze(-2)}, pairs);

@@ -32,6 +32,7 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "judge_cotangents": (1, 2, 2, 1),
     "judge_rotations": (1, 2, 2, 3, 1, 2),
     "once": (None, 2),
+    "quantity": (0,),
     "rotated_eigenpairs": (2, 1, 2),
     "spectral_function": (2, 1, 2, 2, 2, 2),
     "spectral_function_transposed": (2, 1, 2, 2, 2, 2),

@@ -300,25 +300,105 @@ TEST(DensityMatrixAtZeroTemperature, SpinIsHowManyAnOrbitalHolds) {
   EXPECT_LE(largest(full - 2 * identity(3)), 1e-15);
 }
 
-TEST(DensityMatrixAtZeroTemperature, ACutLevelIsNamed) {
-  const auto H = at::diag(at::tensor({-2., 1., 1., 1., 4.}, at::kDouble));
+TEST_P(DensityMatrixDtypes, AnOpenShellIsFilledInEqualFractions) {
+  const ChecksGuard guard(Checks::raise);
+  const auto eps = is_double() ? 1e-15 : 1e-6;
+  const auto two_thirds = density_matrix(identity(3, dtype()), {.electrons = number(2), .spin = 1});
+  EXPECT_LE(largest(two_thirds - 2. / 3 * identity(3, dtype())), eps);
+  // A level of multiplicity 3 with 2 of 6 electrons, or half filled by a mu.
+  auto H = leaf(at::diag(at::tensor({-2., 1., 1., 1., 4.}, at::kDouble)).to(dtype()));
+  auto N = leaf(number(4));
+  const auto all = density_matrix_full(H, {.electrons = N});
+  const auto f = at::tensor({2., 2. / 3, 2. / 3, 2. / 3, 0.}, at::kDouble);
+  EXPECT_LE(largest(all.density_matrix - at::diag(f).to(dtype())), 2 * eps);
+  EXPECT_NEAR(all.mu.item<double>(), 1, 2 * eps);
+  const auto at_level = density_matrix(H, {.mu = number(1)});
+  EXPECT_LE(largest(at_level - at::diag(at::tensor({2., 1., 1., 1., 0.}, at::kDouble)).to(dtype())), 2 * eps);
+  // The energy has the gradients D and, in the electrons, the level.
+  const auto of_energy = torch::autograd::grad({all.energy}, {H, N}, {}, /*retain_graph=*/true);
+  EXPECT_LE(relative_error(of_energy[0], all.density_matrix), 8 * eps);
+  EXPECT_NEAR(of_energy[1].item<double>(), 1, 8 * eps);
+  // 2 f[i,j] of the entry (0, 1), between full and 1/3, and of (1, 4), between 1/3 and empty.
+  const auto entry = [&](int64_t i, int64_t j) {
+    return torch::autograd::grad({at::real(all.density_matrix[j][i])}, {H}, {}, /*retain_graph=*/true)[0];
+  };
+  EXPECT_NEAR(at::real(entry(0, 1)[1][0]).item<double>(), 0.5 * 2 * (1. / 3 - 1) / 3, 8 * eps);
+  EXPECT_NEAR(at::real(entry(1, 4)[4][1]).item<double>(), 0.5 * 2 * (0 - 1. / 3) / 3, 8 * eps);
+  // Two of its entries are inside the level.
   EXPECT_RAISES(
-      density_matrix(H, {.electrons = number(4)}),
-      c10::LinAlgError,
-      "^spectralgrad.density_matrix: Expected electrons to fill whole levels, but 4 electrons cut the level 1 of "
-      "multiplicity 3, which would hold 2 of 6");
-  EXPECT_RAISES(
-      density_matrix(H, {.mu = number(1)}),
-      c10::LinAlgError,
-      "spectralgrad.density_matrix: Expected mu to fill whole levels, but .* cut the level 1 of multiplicity 3");
-  EXPECT_RAISES(
-      density_matrix(H.repeat({2, 1, 1}), {.electrons = at::tensor({2., 4.})}),
-      c10::LinAlgError,
-      "density_matrix: \\(Batch element 1\\): Expected electrons to fill whole levels");
-  const ChecksGuard guard(Checks::ignore);
-  const auto D = density_matrix(H.repeat({2, 1, 1}), {.electrons = at::tensor({2., 4.})});
-  EXPECT_TRUE(D[0].isfinite().all().item<bool>());
-  EXPECT_TRUE(D[1].isnan().all().item<bool>());
+      entry(1, 2),
+      GaugeError,
+      "^spectralgrad.density_matrix: .* looks inside the level 1 of multiplicity 3 of matrix 0 of the batch");
+  const ChecksGuard quiet(Checks::ignore);
+  EXPECT_EQ(largest(entry(1, 2)), 0);
+}
+
+// --- smearings -------------------------------------------------------------------------------------------------------
+
+TEST_P(DensityMatrixDtypes, SmearingsOfOneLevelInClosedForm) {
+  // Occupations and entropies at x = (c - mu)/kT, and D's derivatives.
+  constexpr double c = 0.5, kT = 0.25, x = 0.75, mu = c - kT * x;
+  const auto eps = is_double() ? 2e-15 : 2e-6;
+  const auto root_pi = std::sqrt(M_PI);
+  const auto z = x + std::sqrt(0.5);
+  const auto gauss = std::exp(-x * x);
+  const auto shifted = std::exp(-z * z);
+  struct Case {
+    Smearing smearing;
+    double f, slope, s;
+  };
+  for (const auto& [smearing, f, slope, s] : std::vector<Case>{
+           {Smearing::gaussian, std::erfc(x) / 2, -gauss / root_pi, gauss / (2 * root_pi)},
+           {Smearing::methfessel_paxton,
+            std::erfc(x) / 2 - x * gauss / (2 * root_pi),
+            -(1.5 - x * x) * gauss / root_pi,
+            (1 - 2 * x * x) * gauss / (4 * root_pi)},
+           {Smearing::cold,
+            std::erfc(z) / 2 + shifted / (root_pi * std::sqrt(2)),
+            -(1 + std::sqrt(2) * z) * shifted / root_pi,
+            z * shifted / (root_pi * std::sqrt(2))}}) {
+    auto H = leaf(c * identity(3, dtype()));
+    auto fermi_level = leaf(number(mu));
+    const auto all = density_matrix_full(H, {.mu = fermi_level, .kT = number(kT), .smearing = smearing});
+    EXPECT_LE(largest(all.density_matrix - 2 * f * identity(3, dtype())), eps);
+    EXPECT_NEAR(all.entropy.item<double>(), 6 * s, 3 * eps);
+    EXPECT_NEAR(all.free_energy.item<double>(), 6 * (c * f - kT * s), 3 * eps);
+    const auto G = torch::autograd::grad({at::real(all.density_matrix[0][0])}, {H, fermi_level});
+    EXPECT_NEAR(at::real(G[0][0][0]).item<double>(), 2 * slope / kT, 16 * eps);
+    EXPECT_NEAR(G[1].item<double>(), -2 * slope / kT, 16 * eps);
+  }
+}
+
+TEST_P(DensityMatrixDtypes, TheFreeEnergyOfEverySmearingHasThreeKnownDerivatives) {
+  const auto tolerance = is_double() ? 2e-13 : 2e-5;
+  for (const auto smearing : {Smearing::gaussian, Smearing::methfessel_paxton, Smearing::cold}) {
+    auto H = leaf(ring(6, dtype()));
+    auto N = leaf(number(4.5));
+    auto kT = leaf(number(0.4));
+    const auto all = density_matrix_full(H, {.electrons = N, .kT = kT, .smearing = smearing});
+    EXPECT_NEAR(trace_of(all.density_matrix).item<double>(), 4.5, 10 * tolerance);
+    const auto G = torch::autograd::grad({all.free_energy}, {H, N, kT}, {}, true, true);
+    EXPECT_LE(relative_error(G[0], all.density_matrix), tolerance);
+    EXPECT_LE(relative_error(G[1], all.mu), tolerance);
+    EXPECT_LE(relative_error(G[2], -all.entropy), tolerance);
+    // Maxwell's relations.
+    const auto M = random_hermitian({6, 6}, dtype());
+    const auto of_D = torch::autograd::grad({pairing(M, all.density_matrix)}, {H, N, kT}, {}, true);
+    const auto of_gradient = torch::autograd::grad({pairing(M, G[0])}, {H, N, kT}, {}, true);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_LE(largest(of_gradient[i] - of_D[i]), 10 * tolerance * (1 + largest(of_D[i]))) << i;
+    }
+  }
+}
+
+TEST(DensityMatrixSmearing, AWideGapHasItsProjector) {
+  for (const auto smearing : {Smearing::gaussian, Smearing::methfessel_paxton, Smearing::cold}) {
+    const auto all = density_matrix_full(
+        ring(6),
+        {.electrons = number(6), .kT = number(1e-3), .smearing = smearing});
+    EXPECT_LE(largest(all.density_matrix - density_matrix(ring(6), {.electrons = number(6)})), 1e-14);
+    EXPECT_NEAR(all.mu.item<double>(), 0, 1e-2);
+  }
 }
 
 // --- shapes ----------------------------------------------------------------------------------------------------------

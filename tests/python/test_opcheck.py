@@ -82,12 +82,12 @@ def _quantity(L: Tensor, value: float) -> Tensor:
 
 def _electrons(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
     A, L, V = _pairs(dtype, n, layout)
-    return A, L, V, _quantity(L, n / 3), _quantity(L, 0.5), 2.0
+    return A, L, V, _quantity(L, n / 3), _quantity(L, 0.5), 2.0, "cold"
 
 
 def _density(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
     A, L, _ = _pairs(dtype, n, layout)
-    return A, None, _quantity(L, 0.1), _quantity(L, 0.5), _positive(dtype, n, layout), 2.0
+    return A, None, _quantity(L, 0.1), _quantity(L, 0.5), _positive(dtype, n, layout), 2.0, "methfessel-paxton"
 
 
 def _rotated(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
@@ -126,6 +126,7 @@ OPERATORS: dict[str, Arguments] = {
         "density_matrix",
         "electrons",
         2.0,
+        True,
     ),
     "hermitian": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "density_matrix", "H"),
     "invsqrtm": lambda dtype, n, layout: (_positive(dtype, n, layout),),
@@ -140,6 +141,7 @@ OPERATORS: dict[str, Arguments] = {
     "pinvm": lambda dtype, n, layout: (layout(_matrices(dtype, n)), None),
     "powm": lambda dtype, n, layout: (_positive(dtype, n, layout), 1.5),
     "pseudo_logdet": lambda dtype, n, layout: (layout(_matrices(dtype, n)), 0.1),
+    "quantity": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0].abs() + 1, "density_matrix", "kT", True),
     "rotated_eigenpairs": _rotated,
     "spectral_function": lambda dtype, n, layout: (
         *_with_jets(dtype, n, layout),

@@ -339,12 +339,13 @@ def test_singular_matrices() -> None:
     torch.testing.assert_close(names["log_det"].detach(), 2 * s.log().sum(), rtol=1e-12, atol=1e-12)
 
 
-def test_cut_levels_raise() -> None:
+def test_cut_levels() -> None:
     with pytest.raises(torch.linalg.LinAlgError):
         sg.spectral_projector(DEGENERATE, 0, 1)
-    with pytest.raises(torch.linalg.LinAlgError):
-        sg.density_matrix(DEGENERATE, electrons=2)
-    assert sg.density_matrix(DEGENERATE, electrons=2, kT=0.1).trace().item() == pytest.approx(2, rel=1e-14)
+    three = torch.eye(3, dtype=DTYPE)
+    torch.testing.assert_close(sg.density_matrix(three, electrons=2, spin=1), 2 / 3 * three, rtol=1e-15, atol=0)
+    for kT in (0, 0.1):
+        assert sg.density_matrix(DEGENERATE, electrons=2, kT=kT).trace().item() == pytest.approx(2, rel=1e-14)
 
 
 @pytest.mark.parametrize("gap", [1e-4, 1e-6, 3e-8, 1e-8, 1e-10, 1e-14, 0.0])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Literal, NamedTuple, cast, overload
+from typing import Any, Literal, NamedTuple, cast, get_args, overload
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch import Tensor
 from ._arguments import autocast, check_dense, from_iterable, overridable
 from ._batching import register_batching
 
-register_batching("hermitian", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
+register_batching("hermitian", "quantity", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
 
 _FUNCTION = "spectralgrad.density_matrix"
+
+Smearing = Literal["fermi", "gaussian", "methfessel-paxton", "cold"]
 
 
 @from_iterable
@@ -25,7 +27,7 @@ class DensityMatrixResult(NamedTuple):
     energy: Tensor
     """tr(D H) = spin Σ ε f."""
     entropy: Tensor
-    """-spin Σ f ln f + (1 - f) ln(1 - f), in units of Boltzmann's constant."""
+    """spin Σ s, in units of Boltzmann's constant; s belongs to the smearing."""
     free_energy: Tensor
     """energy - kT·entropy."""
     energy_weighted_density_matrix: Tensor
@@ -54,6 +56,7 @@ def density_matrix(
     kT: float | Tensor = 0.0,
     overlap: Tensor | None = None,
     spin: float = 2,
+    smearing: Smearing = "fermi",
     full_output: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -65,6 +68,7 @@ def density_matrix(
     kT: float | Tensor = 0.0,
     overlap: Tensor | None = None,
     spin: float = 2,
+    smearing: Smearing = "fermi",
     full_output: Literal[True],
 ) -> DensityMatrixResult: ...
 @overridable
@@ -76,9 +80,10 @@ def density_matrix(
     kT: float | Tensor = 0.0,
     overlap: Tensor | None = None,
     spin: float = 2,
+    smearing: Smearing = "fermi",
     full_output: bool = False,
 ) -> Tensor | DensityMatrixResult:
-    """The one-particle density matrix D = spin·f((H - μ)/kT), f(x) = 1/(1 + eˣ), exact where levels meet.
+    """The one-particle density matrix D = spin·f((H - μ)/kT), f the occupations of a smearing, exact where levels meet.
 
     Derivatives in `H`, `overlap`, `electrons` or `mu`, and `kT`, to second order, with every transform of torch.func,
     forward-mode AD and torch.compile. At a fixed number of electrons μ is solved to the last digits and differentiated
@@ -89,25 +94,46 @@ def density_matrix(
             read.
         electrons: how many there are, between 0 and spin·n; or
         mu: their chemical potential: one of the two.
-        kT: the temperature times Boltzmann's constant, in the units of `H`. At 0, the number, D is spin times the
-            projector onto the filled levels; a single level is filled in part if need be, or half if it is at `mu`.
+        kT: the temperature times Boltzmann's constant, or the width of another smearing, in the units of `H`. At 0, the
+            number, D is spin times the projector onto the filled levels, and all smearings are the same.
         overlap: S ``(*, n, n)``, positive definite, of a basis that is not orthonormal: H C = S C ε, CᴴSC = 1, D =
             spin·C f Cᴴ.
         spin: how many electrons an orbital holds.
+        smearing: how the occupations fall from 1 to 0 about μ. Each has an entropy s, and the free energy
+            tr(D H) - kT·spin·Σ s has the gradient D in `H` at a fixed number of electrons. With x = (ε - μ)/kT:
+
+            - ``"fermi"``: f = 1/(1 + eˣ), s = -(f ln f + (1 - f) ln(1 - f))
+            - ``"gaussian"``: f = erfc(x)/2, s = exp(-x²)/(2√π)
+            - ``"methfessel-paxton"``, of order 1: f = erfc(x)/2 - x exp(-x²)/(2√π), s = (1 - 2x²) exp(-x²)/(4√π)
+            - ``"cold"``: f = erfc(z)/2 + exp(-z²)/√(2π), s = z exp(-z²)/√(2π), z = x + 1/√2
         full_output: to return a `DensityMatrixResult` instead of D alone.
 
     `electrons`, `mu` and `kT` are numbers or tensors; all shapes broadcast to the batch ``(*)``.
 
     Raises:
         RuntimeError, NotImplementedError, torch.linalg.LinAlgError: as `eigh`, for `H` and `overlap`.
-        torch.linalg.LinAlgError: where `overlap` is not positive definite; at zero temperature, where the Fermi level
-            cuts a repeated level, so that there is no ground state to speak of.
+        torch.linalg.LinAlgError: where `overlap` is not positive definite.
         TypeError, ValueError: where not just one of `electrons` and `mu` is given, or a number is out of its range. At
             kT > 0, 0 < electrons < spin·n.
+        GaugeError: under ``checks("raise")``, where a warning is said to come below.
 
-    Mermin (1965), Phys. Rev. 137, A1441. The derivatives are those of `funm`, and of μ by the implicit function
-    theorem. A tensor of temperatures may not hold a zero. Where whole levels are filled below a gap so wide that
-    exp(-gap/2kT) underflows, the derivative in `electrons` is NaN.
+    **Open shells at kT = 0.** A level that the electrons fill in part is filled in equal fractions, whatever its
+    multiplicity: two electrons of spin 1 give 2/3 to each of three equal levels. A level at a given `mu` is half filled.
+    Derivatives are those along perturbations that do not split that level. Where a loss or a perturbation looks inside
+    it (its block there is more than a multiple of the identity), there is no derivative: a `GaugeWarning` says so, and
+    that part is left out.
+
+    **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be less than 0 or more than 1, so several μ
+    may hold the same number of electrons. Then μ is the one nearest to that of the Gaussian smearing; steps of kT/16
+    tell them apart. A cold smearing has no such μ inside a gap. Where the Gaussian one holds the electrons to rounding,
+    as in every gap of more than about 13 kT (float64), that is taken; its derivatives are those of a μ at a fixed number
+    of electrons.
+
+    The derivatives are those of `funm`, and of μ by the implicit function theorem. A tensor of temperatures may not hold
+    a zero. Where whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons` is NaN.
+
+    Mermin (1965), Phys. Rev. 137, A1441; Methfessel and Paxton (1989), Phys. Rev. B 40, 3616; Marzari, Vanderbilt, De
+    Vita and Payne (1999), Phys. Rev. Lett. 82, 3296; dos Santos and Marzari (2023), Phys. Rev. B 107, 195122.
 
     Example::
 
@@ -125,6 +151,9 @@ def density_matrix(
         )
     if isinstance(spin, bool) or not isinstance(spin, Real) or not 0 < spin < float("inf"):
         raise ValueError(f"{_FUNCTION}: Expected spin to be a positive number, but got {spin!r}")
+    if smearing not in get_args(Smearing):
+        names = ", ".join(map(repr, get_args(Smearing)))
+        raise ValueError(f"{_FUNCTION}: Expected smearing to be one of {names}, but got {smearing!r}")
     if not isinstance(kT, Tensor):
         if isinstance(kT, bool) or not isinstance(kT, Real):
             raise TypeError(f"{_FUNCTION}: Expected kT to be a real number or a Tensor, but got {type(kT).__name__}")
@@ -144,8 +173,10 @@ def density_matrix(
     ]
     arguments = _broadcast(H, quantities, overlap)
     if full_output:
-        return DensityMatrixResult(*torch.ops.spectralgrad.density_matrix_full.default(*arguments, float(spin)))
-    D: Tensor = torch.ops.spectralgrad.density_matrix.default(*arguments, float(spin))
+        return DensityMatrixResult(
+            *torch.ops.spectralgrad.density_matrix_full.default(*arguments, float(spin), smearing)
+        )
+    D: Tensor = torch.ops.spectralgrad.density_matrix.default(*arguments, float(spin), smearing)
     return D
 
 
