@@ -1,3 +1,5 @@
+#include "autograd/caller_state.h"
+
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
@@ -7,6 +9,7 @@ namespace spectralgrad::autograd {
 namespace {
 
 void in_float32(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const CallerState caller; // before autocast is switched off
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto count = op.schema().arguments().size();
   for (size_t i = stack->size() - count; i < stack->size(); ++i) {

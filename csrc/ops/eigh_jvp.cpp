@@ -1,5 +1,6 @@
 #include "ops/eigh_jvp.h"
 
+#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
 #include "derivatives/eigh.h"
 #include "kernels/eigh_jvp.h"
@@ -70,6 +71,7 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
+  const autograd::CallerState caller_state;
   // At this level of torch.func's transforms: each of those further out comes through here, too.
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {

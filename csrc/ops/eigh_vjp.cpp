@@ -1,5 +1,6 @@
 #include "ops/eigh_vjp.h"
 
+#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
 #include "derivatives/constant.h"
 #include "derivatives/eigh.h"
@@ -69,6 +70,7 @@ Tensor eigh_vjp_autograd(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
+  const autograd::CallerState caller_state;
   const auto differentiated = [](const OptionalTensor& x) {
     return x && derivatives::is_differentiated(*x);
   };

@@ -21,11 +21,16 @@ using at::Tensor;
 using Tangents = std::tuple<Tensor, Tensor>;
 
 Tangents eigh_jvp(const Tensor& E, const Tensor& L, const Tensor& V, const Rule& rule) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-          .typed<Tangents(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>)>();
-  return op.call(E, L, V, rule.name(), rule.parameters());
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+                             .typed<Tangents(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 std::string_view,
+                                 c10::ArrayRef<double>,
+                                 std::string_view)>();
+  return op.call(E, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
 /// Where a further derivative may follow, the operator is tensor code.

@@ -26,8 +26,9 @@ Tensor eigh_vjp(
                                  const Tensor&,
                                  const Tensor&,
                                  std::string_view,
-                                 c10::ArrayRef<double>)>();
-  return op.call(gL, gV, L, V, rule.name(), rule.parameters());
+                                 c10::ArrayRef<double>,
+                                 std::string_view)>();
+  return op.call(gL, gV, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
 class EighVjp : public ::testing::TestWithParam<at::ScalarType> {};

@@ -45,5 +45,22 @@ TEST(Eigvalsh, BadInputGetsASentence) {
       "\"spectralgrad.eigvalsh\" not implemented for 'Int'");
 }
 
+class EigvalshWarnings : public WarningsTest {};
+
+TEST_F(EigvalshWarnings, NameEigvalsh) {
+  auto A = at::eye(3, at::kDouble).requires_grad_();
+  gradient(eigvalsh(A)[0], A);
+  ASSERT_EQ(warnings().size(), 1);
+  EXPECT_PRED2(contains, warnings().back(), "spectralgrad.eigvalsh: The loss treats equal eigenvalues differently");
+  gradient(std::get<0>(eigh(A))[0], A);
+  ASSERT_EQ(warnings().size(), 2);
+  EXPECT_PRED2(contains, warnings().back(), "spectralgrad.eigh: The loss treats equal eigenvalues differently");
+  const auto G =
+      torch::autograd::grad({eigvalsh(A).pow(3).sum()}, {A}, {}, /*retain_graph=*/true, /*create_graph=*/true);
+  gradient(G[0][0][0], A);
+  ASSERT_EQ(warnings().size(), 3);
+  EXPECT_PRED2(contains, warnings().back(), "spectralgrad.eigvalsh: A second derivative is taken");
+}
+
 } // namespace
 } // namespace spectralgrad::testing

@@ -327,5 +327,13 @@ TEST(SpectralMapErrors, BadInputGetsASentence) {
   EXPECT_TRUE(gradient(y.sum(), leaf)[0].equal(at::eye(3, at::kDouble)));
 }
 
+TEST(SpectralMap, WithoutDataHasShapesAlone) {
+  const auto A = at::empty({2, 3, 3}, at::TensorOptions(at::kMeta).dtype(at::kDouble)).requires_grad_();
+  const auto y = spectral_map(exponential_and_projector, A)[0];
+  EXPECT_TRUE(y.is_meta());
+  EXPECT_EQ(y.sizes(), A.sizes());
+  EXPECT_EQ(gradient(y.sum(), A).sizes(), A.sizes());
+}
+
 } // namespace
 } // namespace spectralgrad::testing
