@@ -28,6 +28,7 @@ from spectralgrad.compare import (
     peers,
     programs,
     progress,
+    question,
     reference,
     results,
     run,
@@ -116,7 +117,7 @@ def _loss_in_mpmath(name: str, matrix: np.ndarray, p: Parameters) -> mpmath.mpf:
     solve = mpmath.eighe if any(isinstance(x, mpmath.mpc) for x in matrix.ravel()) else mpmath.eigsy
     values, vectors = solve(mpmath.matrix(matrix.tolist()))
     return LOSSES[name].value(
-        _MpmathOperations(), np.array(list(values), dtype=object), np.array(vectors.tolist(), dtype=object), p
+        _MpmathOperations(), matrix, np.array(list(values), dtype=object), np.array(vectors.tolist(), dtype=object), p
     )
 
 
@@ -459,6 +460,15 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         if record["variant"] == "Gated" and record["loss"] == "projector" and record["precision"] == "double"
     ]
     assert max(gated) < 1e-13
+    energy = [
+        (record["status"], record["error"])
+        for record in written["records"]
+        if record["variant"] == "Gated" and record["loss"] == "energy_by_projector"
+    ]
+    # Double and single precision, at every gap and for benzene: the gradient is P, to the digits of the projector.
+    assert {status for status, _ in energy} == {results.OK}
+    assert max(error for _, error in energy) < 1e-5
+    assert sorted(error for _, error in energy)[len(energy) // 2 - 1] < 1e-13
     ours = [r["error"] for r in written["records"] if r["part"] == functions.FIRST and r["peer"] == "spectralgrad"]
     assert max(error for error in ours if error is not None) < 1e-4  # single precision
     assert written["functions"]["timings"][0]["contender"] == "spectralgrad"
@@ -467,6 +477,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert f"({picture.name})" in report
     assert "Is Lorentzian broadening any better than a mask?" in report
     assert "Functions of a matrix, worst error of the gradient" in report
+    assert report.startswith(f"# {question.QUESTION}\n\n{question.answer()}\n![why](why.png)\n")
+    findings = [line for line in report.split("## Findings")[1].split("## ")[0].splitlines()[4:] if line]
+    assert [line for line in findings if not line.startswith("- ") or len(line) > 250] == []
+    assert any(line.startswith("- Energy tr(A P(A)), whose gradient is P: NumPy") for line in findings)
     assert "| exp: spectralgrad |" in report
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import mpmath
@@ -136,7 +136,7 @@ def problems(quick: bool) -> Iterator[Problem]:
                 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _triples(n: int) -> tuple[Array, Array]:
     """All i >= k >= j below n, as rows (count, 3), and the row of every three numbers, (n, n, n)."""
     index = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)

@@ -20,9 +20,12 @@ from .losses import LOSSES, Array, Parameters
 from .problems import Exact, Problem
 
 PART = "graphs"
-LOSS_NAMES = ("energy", "projector", "matrix_function")
+LOSS_NAMES = ("energy", "energy_by_projector", "projector", "matrix_function")
+# They ask for one bond, the entry of M that is not zero.
+_WITH_BOND = ("projector", "matrix_function")
 TITLES = {
     "energy": "energy 2 Σ λₖ",
+    "energy_by_projector": "energy tr(A P)",
     "projector": "bond order 2 P_ij",
     "matrix_function": "2 exp(A)_ij",
 }
@@ -183,6 +186,8 @@ class ClosedForms:
             if loss == "energy":
                 density = self.occupied_projector(graph)
                 return density + density
+            if loss == "energy_by_projector":
+                return self.occupied_projector(graph)
             states = [level for level, multiplicity in levels for _ in range(multiplicity)]
             first = np.cumsum([0, *(multiplicity for _, multiplicity in levels[:-1])])
             # Equal levels get the weights of one of their states: K depends on the level only.
@@ -211,7 +216,7 @@ class ClosedForms:
 
 
 def problems(names: tuple[str, ...] | None = None) -> Iterator[Problem]:
-    """Energy, bond order and matrix function of each graph, in both precisions (the matrices are exact in both)."""
+    """Energies, bond order and matrix function of each graph, in both precisions (the matrices are exact in both)."""
     for graph in all_graphs():
         if names is not None and graph.name not in names:
             continue
@@ -224,7 +229,7 @@ def problems(names: tuple[str, ...] | None = None) -> Iterator[Problem]:
                     key=f"{PART}/{graph.name}/{precision}/{loss}",
                     loss=loss,
                     matrices=graph.matrix[None].astype(dtype),
-                    parameters=Parameters(0, stop, {} if loss == "energy" else {"M": bond.astype(dtype)}),
+                    parameters=Parameters(0, stop, {"M": bond.astype(dtype)} if loss in _WITH_BOND else {}),
                     labels=[graph.name],
                     meta={"part": PART, "graph": graph.name, "n": len(graph.matrix), "precision": precision},
                 )

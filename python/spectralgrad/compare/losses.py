@@ -46,7 +46,8 @@ class Loss:
 
     ``value`` is written once, in terms of ``Operations``; each framework differentiates it. ``cotangents`` are its
     derivatives by lambda (n) and V (n, n; None if the loss does not see V), by hand, for the formula in NumPy:
-    dphi = sum(gL dL) + Re tr(gV^H dV).
+    dphi = sum(gL dL) + Re tr(gV^H dV). A loss that has A beside its decomposition has another term, Re tr(g^H dA), with
+    g (n, n) from ``direct``.
     ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H, see ``reference``.
     """
 
@@ -54,25 +55,31 @@ class Loss:
     title: str
     column: str
     formula: str
-    value: Callable[[Operations, Any, Any, Parameters], Any]
-    cotangents: Callable[[Array, Array, Parameters], Cotangents]
+    value: Callable[[Operations, Any, Any, Any, Parameters], Any]
+    cotangents: Callable[[Array, Array, Array, Parameters], Cotangents]
     weights: Callable[[list[Any], Parameters], Array]
     matrix: Callable[[Parameters], Array | None]
     # Whether there is a derivative when eigenvalues inside start:stop, or at its edge, are exactly equal.
     exists_inside_degeneracy: bool = True
+    direct: Callable[[Array, Parameters], Array] | None = None
 
 
-def _projector_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+def _projector_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
     inside = vectors[:, p.start : p.stop]
     return ops.real(ops.sum(ops.conj(p.arrays["M"]) * (inside @ ops.adjoint(inside))))
 
 
-def _vector_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+def _energy_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
+    inside = vectors[:, p.start : p.stop]
+    return ops.real(ops.sum(ops.conj(a) * (inside @ ops.adjoint(inside))))
+
+
+def _vector_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
     overlap = ops.sum(ops.conj(p.arrays["y"]) * vectors[:, p.start])
     return ops.real(ops.conj(overlap) * overlap)
 
 
-def _function_value(ops: Operations, values: Any, vectors: Any, p: Parameters) -> Any:
+def _function_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
     function = ops.scale_columns(vectors, ops.exp(values)) @ ops.adjoint(vectors)
     return ops.real(ops.sum(ops.conj(p.arrays["M"]) * function))
 
@@ -83,19 +90,30 @@ def _selected(values: Array, p: Parameters, slopes: Array | float) -> Array:
     return cotangent
 
 
-def _projector_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+def _projector_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
     cotangent = np.zeros_like(vectors)
     cotangent[:, p.start : p.stop] = 2 * (p.arrays["M"] @ vectors[:, p.start : p.stop])
     return np.zeros_like(values), cotangent
 
 
-def _vector_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+def _energy_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
+    cotangent = np.zeros_like(vectors)
+    cotangent[:, p.start : p.stop] = 2 * (a @ vectors[:, p.start : p.stop])
+    return np.zeros_like(values), cotangent
+
+
+def _set_projector(vectors: Array, p: Parameters) -> Array:
+    inside = vectors[:, p.start : p.stop]
+    return np.asarray(inside @ inside.conj().T)
+
+
+def _vector_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
     cotangent = np.zeros_like(vectors)
     cotangent[:, p.start] = 2 * p.arrays["y"] * (p.arrays["y"].conj() @ vectors[:, p.start])
     return np.zeros_like(values), cotangent
 
 
-def _function_cotangents(values: Array, vectors: Array, p: Parameters) -> Cotangents:
+def _function_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
     exponentials = np.exp(values)
     rotated = p.arrays["M"] @ vectors
     return exponentials * np.real(np.sum(vectors.conj() * rotated, axis=0)), 2 * rotated * exponentials
@@ -137,8 +155,8 @@ _TABLE = (
         title="one eigenvalue of the cluster",
         column="one λₖ of the cluster",
         formula="λₖ",
-        value=lambda ops, values, vectors, p: values[p.start],
-        cotangents=lambda values, vectors, p: (_selected(values, p, 1.0), None),
+        value=lambda ops, a, values, vectors, p: values[p.start],
+        cotangents=lambda a, values, vectors, p: (_selected(values, p, 1.0), None),
         weights=lambda values, p: _slopes_on(values, p, lambda x: 1),
         matrix=lambda p: None,
         exists_inside_degeneracy=False,
@@ -148,8 +166,8 @@ _TABLE = (
         title="symmetric function of the cluster's eigenvalues",
         column="symmetric function of λ",
         formula="Σ λₖ²",
-        value=lambda ops, values, vectors, p: ops.sum(values[p.start : p.stop] * values[p.start : p.stop]),
-        cotangents=lambda values, vectors, p: (_selected(values, p, 2 * values[p.start : p.stop]), None),
+        value=lambda ops, a, values, vectors, p: ops.sum(values[p.start : p.stop] * values[p.start : p.stop]),
+        cotangents=lambda a, values, vectors, p: (_selected(values, p, 2 * values[p.start : p.stop]), None),
         weights=lambda values, p: _slopes_on(values, p, lambda x: 2 * x),
         matrix=lambda p: None,
     ),
@@ -158,8 +176,8 @@ _TABLE = (
         title="energy of the occupied levels",
         column="energy",
         formula="2 Σ λₖ",
-        value=lambda ops, values, vectors, p: ops.sum(values[p.start : p.stop]) * 2,
-        cotangents=lambda values, vectors, p: (_selected(values, p, 2.0), None),
+        value=lambda ops, a, values, vectors, p: ops.sum(values[p.start : p.stop]) * 2,
+        cotangents=lambda a, values, vectors, p: (_selected(values, p, 2.0), None),
         weights=lambda values, p: _slopes_on(values, p, lambda x: 2),
         matrix=lambda p: None,
     ),
@@ -172,6 +190,18 @@ _TABLE = (
         cotangents=_projector_cotangents,
         weights=_projector_weights,
         matrix=lambda p: p.arrays["M"],
+    ),
+    # Its gradient is P. The derivative by V is round-off alone, so the rest is what a rule makes of round-off.
+    Loss(
+        name="energy_by_projector",
+        title="energy by the projector",
+        column="energy tr(A P)",
+        formula="tr(A P(A))",
+        value=_energy_value,
+        cotangents=_energy_cotangents,
+        weights=lambda values, p: _slopes_on(values, p, lambda x: 1),
+        matrix=lambda p: None,
+        direct=_set_projector,
     ),
     Loss(
         name="separated_vector",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,58 +22,101 @@ from .peers import TITLES
 from .results import NOT_FINITE, Comparison, Record, title
 from .stopping import replace
 
-# Errors above 100 share the line below the band; exact zeros the lowest one.
-_TOP, _NAN, _BOTTOM = 1e2, 1e4, 1e-18
+# The name of the text in why.png that has its figures.
+FIGURES = "Figures"
 
-# Blue and green for ours, dark and reddish for the other frameworks; the rules on trial are dashed.
+# Errors above 100 share the line below the band; an error of 0, or below 1e-17, is drawn on the lowest one.
+_TOP, _NAN, _BOTTOM = 1e2, (1e3, 1e6), 1e-18
+
+# Blue and green for ours, dark and reddish for the other frameworks; the rules on trial are dashed. Where curves are
+# equal, the upper one is thinner, so that both are seen.
 _STYLES: dict[tuple[str, str], dict[str, Any]] = {
-    ("numpy", TITLES["numpy"]): {"color": "#7f7f7f", "marker": "P"},
-    ("torch", TITLES["torch"]): {"color": "#d62728", "marker": "s"},
-    ("jax", TITLES["jax"]): {"color": "#ff7f0e", "marker": "^"},
-    ("tensorflow", TITLES["tensorflow"]): {"color": "#8c564b", "marker": "v"},
-    ("spectralgrad", "Gated"): {"color": "#1f77b4", "marker": "o", "linewidth": 2.4, "zorder": 5},
-    ("spectralgrad", "Split"): {"color": "#2ca02c", "marker": "D", "linewidth": 2.4, "zorder": 5},
+    ("numpy", TITLES["numpy"]): {"color": "#7f7f7f", "marker": "P", "linewidth": 4.5, "alpha": 0.6},
+    ("torch", TITLES["torch"]): {"color": "#d62728", "marker": "s", "linewidth": 3.4, "alpha": 0.8},
+    ("jax", TITLES["jax"]): {"color": "#ff7f0e", "marker": "^", "linewidth": 2.2},
+    ("tensorflow", TITLES["tensorflow"]): {"color": "#8c564b", "marker": "v", "linestyle": "-."},
     ("spectralgrad", "Lorentzian ε=1e-12"): {"color": "#9467bd", "marker": "<", "linestyle": "--"},
     ("spectralgrad", "Lorentzian ε=1e-9"): {"color": "#b59ad6", "marker": "<", "linestyle": "--"},
     ("spectralgrad", "Lorentzian ε=1e-6"): {"color": "#d9c8ee", "marker": "<", "linestyle": "--"},
     ("spectralgrad", "Cutoff 1e-6"): {"color": "#17becf", "marker": ">", "linestyle": ":"},
     ("spectralgrad", "Cutoff √eps"): {"color": "#0b7a86", "marker": ">", "linestyle": ":"},
     ("spectralgrad", "Bare"): {"color": "#e377c2", "marker": "x", "linestyle": ":"},
+    ("spectralgrad", "Split"): {"color": "#2ca02c", "marker": "D", "linewidth": 1.8, "zorder": 5},
+    ("spectralgrad", "Gated"): {"color": "#1f77b4", "marker": "o", "linewidth": 1.8, "zorder": 6},
 }
+_VARIANTS = list(_STYLES)
 
 
 def _style(peer: str, label: str) -> dict[str, Any]:
     return {"linewidth": 1.2, "markersize": 4.5, **_STYLES.get((peer, label), {"color": "black", "marker": "."})}
 
 
-def _height(records: list[Record]) -> float | None:
-    """Where the worst of the records is drawn; None where no derivative exists."""
+def _place(peer: str, label: str) -> float:
+    """Where a variant stands among all, from -1 to 1: markers are moved apart by it."""
+    if (peer, label) not in _STYLES:
+        return 0.0
+    return 2 * _VARIANTS.index((peer, label)) / (len(_VARIANTS) - 1) - 1
+
+
+def _height(records: list[Record], place: float) -> float | None:
+    """Where the worst of the records is drawn, in the band if it is not finite; None where no derivative exists."""
     if any(record.status == NOT_FINITE for record in records):
-        return _NAN
+        low, high = _NAN
+        return float(low * (high / low) ** (0.5 + 0.4 * place))
     errors = [record.error for record in records if record.error is not None]
     return min(max(max(errors), _BOTTOM), _TOP) if errors else None
 
 
 def _error_axis(axes: Axes) -> None:
+    low, high = _NAN
     axes.set_yscale("log")
-    axes.set_ylim(_BOTTOM / 3, _NAN * 5)
+    axes.set_ylim(_BOTTOM / 5, high)
     powers = range(-16, 3, 4)
-    axes.set_yticks([10.0**k for k in powers] + [_NAN], [f"$10^{{{k}}}$" for k in powers] + ["not finite"])
-    axes.axhspan(_TOP * 10, _NAN * 5, color="#f3dcdc", zorder=0)
+    axes.set_yticks(
+        [_BOTTOM, *(10.0**k for k in powers), (low * high) ** 0.5],
+        ["0", *(f"$10^{{{k}}}$" for k in powers), "not\nfinite"],
+    )
+    axes.axhspan(low, high, color="#f3dcdc", zorder=0)
     axes.minorticks_off()
     axes.grid(True, color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _curve(axes: Axes, xs: list[float], groups: list[list[Record]], peer: str, label: str) -> None:
-    points = [(x, y) for x, group in zip(xs, groups, strict=True) if (y := _height(group)) is not None]
-    axes.plot([x for x, _ in points], [y for _, y in points], label=title(peer, label), **_style(peer, label))
+def _curve(axes: Axes, xs: list[float], groups: list[list[Record]], peer: str, label: str, spread: float) -> None:
+    """One variant: a line through its finite errors, markers alone where it is not finite or stands apart (x < 0).
+
+    Its markers are moved by up to the factor ``spread`` from where they belong.
+    """
+    place = _place(peer, label)
+    points = [
+        (abs(x) * spread**place, y, x < 0 or y >= _NAN[0])
+        for x, group in zip(xs, groups, strict=True)
+        if (y := _height(group, place)) is not None
+    ]
+    style = _style(peer, label)
+    axes.plot([x for x, _, _ in points], [np.nan if alone else y for _, y, alone in points], **style)
+    axes.plot(
+        [x for x, _, alone in points if alone],
+        [y for _, y, alone in points if alone],
+        **{key: value for key, value in style.items() if not key.startswith("line")},
+        linestyle="none",
+    )
+    axes.plot([], [], label=title(peer, label), **style)
 
 
-def _legend(figure: Figure, axes: Axes, rows: int = 2) -> None:
+_ZERO = "Error 0: to the last bit, or below 1e-17."
+_GAPS = (
+    "Gap 0: the eigenvalues were equal before rounding; a gap of about eps is left.\n"
+    "Gap exact: they are equal in floating point, too: diag(1, …, 1) beside a block.\n"
+)
+_BAND = "Not finite: NaN or infinity. Markers are moved apart sideways so that none hides another."
+
+
+def _legend(figure: Figure, axes: Axes, note: str, rows: int = 2) -> None:
+    """The legend below the panels, with what is to be known about them."""
     handles, labels = axes.get_legend_handles_labels()
     columns = max(1, -(-len(labels) // rows))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, title=note)
 
 
 def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, only: tuple[str, ...] | None) -> None:
@@ -81,33 +126,70 @@ def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, on
     # On a logarithmic axis 0 and the exact degeneracy have no place: they stand apart, right of the line.
     place = {gap: float(gap) for gap in gaps if gap not in ("0", sweep.EXACT)}
     last = min(place.values())
-    place |= {"0": last / 1e2, sweep.EXACT: last / 10**3.5}
+    apart = {"0": last / 10**2.2, sweep.EXACT: last / 10**4}
+    place |= apart
     for peer, label, _ in comparison.variants():
         if only is None or label in only:
             groups = [[r for r in chosen if r.peer == peer and r.variant == label and r.label == gap] for gap in gaps]
-            _curve(axes, [place[gap] for gap in gaps], groups, peer, label)
+            xs = [-place[gap] if gap in apart else place[gap] for gap in gaps]
+            _curve(axes, xs, groups, peer, label, spread=2.0)
     axes.set_xscale("log")
     axes.invert_xaxis()
     ticks = [gap for gap in gaps if gap in ("1", "0", sweep.EXACT) or (gap[2:] and int(gap[3:]) % 4 == 0)]
     names = {gap: f"$10^{{{gap[2:]}}}$" for gap in ticks} | {"1": "1", "0": "0", sweep.EXACT: "exact"}
     axes.set_xticks([place[gap] for gap in ticks], [names[gap] for gap in ticks])
     _error_axis(axes)
-    axes.axvline(last / 10**1.2, color="#b0b0b0", linewidth=0.8)
+    axes.axvline(last / 10**1.1, color="#b0b0b0", linewidth=0.8)
     axes.axhline({"double": 2.2e-16, "single": 1.2e-7}[precision], color="#b0b0b0", linewidth=0.8, linestyle=":")
     axes.set_title(f"{LOSSES[loss].title}\n{LOSSES[loss].formula}", fontsize=10)
     axes.set_xlabel("gap")
     axes.set_ylabel("relative error")
 
 
+_IN_THE_ANSWER = (*(TITLES[name] for name in ("numpy", "torch", "jax", "tensorflow")), "Gated")
+
+
+def _question(comparison: Comparison) -> Figure:
+    """The picture of the first page: one loss, the frameworks and our default."""
+    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    _gap_panel(axes, comparison, "projector", "double", _IN_THE_ANSWER)
+    axes.set_title("How wrong the gradient of tr(M P) gets as eigenvalues come together, double precision")
+    axes.set_xlabel("gap between the eigenvalues")
+    axes.set_ylabel("relative error of the gradient")
+    axes.text(0.02, 0.12, "far apart:\nall agree", transform=axes.transAxes, va="bottom")
+    axes.text(0.42, 0.52, "near: round-off divided by the gap", transform=axes.transAxes, rotation=32)
+    _legend(figure, axes, f"{_GAPS}{_ZERO} {_BAND}", rows=1)
+    return figure
+
+
+def question_figures(comparison: Comparison) -> dict[str, dict[str, float | str | None]]:
+    """What ``why.png`` shows: by curve and gap the worst error, or NOT_FINITE. The picture carries them as JSON."""
+    chosen = comparison.select(part=sweep.PART, loss="projector", precision="double")
+    curves: dict[str, dict[str, float | str | None]] = {}
+    for peer, label, _ in comparison.variants():
+        if label in _IN_THE_ANSWER:
+            curve = curves.setdefault(title(peer, label), {})
+            for record in (r for r in chosen if (r.peer, r.variant) == (peer, label)):
+                worst = curve.get(record.label, 0.0)
+                if record.status == NOT_FINITE or worst == NOT_FINITE:
+                    curve[record.label] = NOT_FINITE
+                else:
+                    curve[record.label] = max(record.error or 0.0, float(worst or 0.0))
+    return curves
+
+
 def _sweep(comparison: Comparison, precision: str) -> Figure:
-    figure, grid = plt.subplots(2, 3, figsize=(15, 9.5), layout="constrained")
-    for axes, loss in zip(grid.flat, sweep.LOSS_NAMES, strict=True):
+    figure, grid = plt.subplots(2, 4, figsize=(19, 9.5), layout="constrained")
+    panels = list(grid.flat)
+    for axes, loss in zip(panels, sweep.LOSS_NAMES, strict=False):
         _gap_panel(axes, comparison, loss, precision, None)
+    for axes in panels[len(sweep.LOSS_NAMES) :]:
+        axes.set_axis_off()
     figure.suptitle(
         f"How wrong gradients get as eigenvalues meet, {precision} precision: the worst over all sizes, "
         "real and complex (dotted: eps)"
     )
-    _legend(figure, grid.flat[0])
+    _legend(figure, panels[0], f"{_GAPS}{_ZERO} {_BAND}")
     return figure
 
 
@@ -119,7 +201,7 @@ def _lorentzian_or_mask(comparison: Comparison) -> Figure:
     for axes, loss in zip(grid, ("projector", "matrix_function"), strict=True):
         _gap_panel(axes, comparison, loss, "double", _ON_TRIAL)
     figure.suptitle("Lorentzian broadening against a mask of the same width, 1e-6, double precision")
-    _legend(figure, grid[0], rows=1)
+    _legend(figure, grid[0], f"{_GAPS}{_ZERO} {_BAND}", rows=1)
     return figure
 
 
@@ -132,7 +214,7 @@ def _graphs(comparison: Comparison) -> Figure:
         xs, ys = [], []
         for x, (family, loss) in enumerate(cases):
             height = _height(
-                [r for r in chosen if (r.peer, r.variant, r.family, r.loss) == (peer, label, family, loss)]
+                [r for r in chosen if (r.peer, r.variant, r.family, r.loss) == (peer, label, family, loss)], 0.0
             )
             if height is not None:
                 # Side by side, or equal errors would hide each other.
@@ -149,7 +231,7 @@ def _graphs(comparison: Comparison) -> Figure:
     axes.grid(False, axis="x")
     axes.set_ylabel("relative error")
     figure.suptitle("Molecules and graphs with symmetry: gradients against their closed forms, double precision")
-    _legend(figure, axes)
+    _legend(figure, axes, f"{_ZERO} Not finite: NaN or infinity.")
     return figure
 
 
@@ -160,7 +242,7 @@ def _dimension(comparison: Comparison) -> Figure:
         sizes = sorted({record.n for record in chosen})
         for peer, label, _ in comparison.variants():
             groups = [[r for r in chosen if (r.peer, r.variant, r.n) == (peer, label, n)] for n in sizes]
-            _curve(axes, [float(n) for n in sizes], groups, peer, label)
+            _curve(axes, [float(n) for n in sizes], groups, peer, label, spread=1.15)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(n) for n in sizes])
         _error_axis(axes)
@@ -168,21 +250,24 @@ def _dimension(comparison: Comparison) -> Figure:
         axes.set_xlabel("n")
         axes.set_ylabel("relative error")
     figure.suptitle("The effect of the dimension on the gradient of tr(M P), double precision")
-    _legend(figure, grid[0])
+    _legend(figure, grid[0], f"{_ZERO} {_BAND}")
     return figure
 
 
 def draw(comparison: Comparison, out: Path) -> dict[str, str]:
     """Writes every plot as PNG; returns the file names by subject."""
     figures = {
+        "why": _question(comparison),
         **{f"sweep {precision}": _sweep(comparison, precision) for precision in sweep.PRECISIONS},
         "lorentzian or mask": _lorentzian_or_mask(comparison),
         "graphs": _graphs(comparison),
         "dimension": _dimension(comparison),
     }
+    carried = {"why": {FIGURES: json.dumps(question_figures(comparison))}}
     names = {}
     for subject, figure in figures.items():
         names[subject] = subject.replace(" ", "_") + ".png"
-        replace(out / names[subject], partial(figure.savefig, dpi=110, format="png"))
+        write = partial(figure.savefig, dpi=110, format="png", metadata=carried.get(subject))
+        replace(out / names[subject], write)
         plt.close(figure)
     return names

@@ -1,4 +1,4 @@
-"""The findings in sentences, with the figures of this run, and the report that is made of them."""
+"""The findings, a line each with the figures of this run, and the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from . import dimension, functions, graphs, programs, reference, sweep
+from . import dimension, functions, graphs, programs, question, reference, sweep
 from .losses import LOSSES
 from .peers import TITLES
 from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
@@ -15,6 +15,7 @@ from .tables import Table, number, to_markdown
 
 _OURS = "spectralgrad"
 _WELL_POSED = ("projector", "separated_vector", "symmetric_function")
+_DEFAULT = "Gated"
 _LORENTZIAN, _MASK = "Lorentzian ε=1e-12", "Cutoff 1e-6"
 
 
@@ -30,55 +31,51 @@ def _largest(records: Iterable[Record]) -> Record | None:
 
 
 def _worst_text(records: list[Record]) -> str:
-    """The worst error with its gap, and the gradients that are not finite."""
+    """The worst error, and that gradients are not finite."""
     largest = _largest(records)
-    text = f"{amount(largest.error or 0.0)} at gap {largest.label}" if largest else "no finite gradient"
-    count = sum(record.status == NOT_FINITE for record in records)
-    return text + (f" ({count} of {len(records)} gradients are not even finite)" if count else "")
+    parts = [amount(largest.error or 0.0)] if largest else []
+    if any(record.status == NOT_FINITE for record in records):
+        parts.append("NaN")
+    return " and ".join(parts) or "no gradient"
 
 
-def _projector_finding(comparison: Comparison) -> list[str]:
-    lines = []
-    for precision in sweep.PRECISIONS:
-        chosen = comparison.select(part=sweep.PART, precision=precision, loss="projector")
-        texts = [
-            f"{title(peer, label)} {_worst_text(records)}"
-            for peer, label, _ in comparison.variants()
-            if (peer != _OURS or label in ("Gated", "Split"))
-            and (records := [r for r in chosen if (r.peer, r.variant) == (peer, label)])
-        ]
-        if texts:
-            lines.append(
-                f"Gradient of a cluster's projector, {precision} precision, worst error over all sizes and gaps: "
-                f"{'; '.join(texts)}."
-            )
-    return lines
+def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, ...] = ()) -> str:
+    """The worst error of each framework, of our default, and of our rules that are named."""
+    texts = []
+    for peer, label, _ in comparison.variants():
+        chosen = [r for r in records if (r.peer, r.variant) == (peer, label)]
+        if chosen and (peer != _OURS or label in (_DEFAULT, *also)):
+            name = _OURS if label == _DEFAULT else title(peer, label)
+            texts.append(f"{name.removesuffix(' + formula')} {_worst_text(chosen)}")
+    return ", ".join(texts)
 
 
-def _function_finding(comparison: Comparison) -> list[str]:
-    chosen = comparison.select(part=sweep.PART, precision="double", loss="matrix_function", peer=_OURS)
-    gated, split = ([r for r in chosen if r.variant == variant] for variant in ("Gated", "Split"))
-    if not gated or not split:
-        return []
-    wrong = _largest(gated)
-    if wrong is None or (wrong.error or 0.0) < 1e-6:
-        return []
+def _framework_findings(comparison: Comparison) -> list[str]:
+    """The worst errors of the frameworks, a line for each loss."""
+    every = {"part": sweep.PART, "precision": "double"}
+    cases: list[tuple[str, dict[str, object], tuple[str, ...]]] = [
+        ("Projector onto near eigenvalues", {**every, "loss": "projector"}, ()),
+        ("The same in single precision", {**every, "precision": "single", "loss": "projector"}, ()),
+        ("Energy tr(A P(A)), whose gradient is P", {"precision": "double", "loss": "energy_by_projector"}, ()),
+        ("Bond orders of symmetric molecules", {**every, "part": graphs.PART, "loss": "projector"}, ()),
+        ("V exp(λ) Vᵀ written by hand", {**every, "loss": "matrix_function"}, ("Split",)),
+    ]
     return [
-        "Our default rule cannot be right for everything: for a matrix function written by hand, V exp(λ) Vᴴ, Gated is "
-        f"off by {_worst_text(gated)}, because a limit 0/0 that is part of the gradient cannot be told from noise. "
-        f"Split, made for this, is off by at most {_worst_text(split)}."
+        f"{name}: {text}."
+        for name, wanted, also in cases
+        if (text := _frameworks(comparison, comparison.select(**wanted), also))
     ]
 
 
 def lorentzian_against_mask(comparison: Comparison) -> list[str]:
-    """Whether Lorentzian broadening is any better than a mask, counted case by case at the same width."""
+    """Whether Lorentzian broadening is any better than a mask, in one line, and then case by case at the same width."""
 
     def key(record: Record) -> tuple[str, str, int, str]:
         return record.loss, record.family, record.n, record.label
 
     chosen = comparison.select(part=sweep.PART, precision="double", peer=_OURS, status=OK)
     lines = []
-    verdicts = []
+    counts = []
     for case, losses in (
         ("losses that do not see inside the cluster", _WELL_POSED),
         ("the matrix function", ("matrix_function",)),
@@ -92,7 +89,7 @@ def lorentzian_against_mask(comparison: Comparison) -> list[str]:
             continue
         better = sum(a < b / 2 for a, b in pairs)
         worse = sum(b < a / 2 for a, b in pairs)
-        verdicts.append(better > worse)
+        counts.append((better, worse, len(pairs)))
         lines.append(
             f"For {case}, of {len(pairs)} gradients the Lorentzian is at least twice as accurate in {better}, the "
             f"mask in {worse}; median error {amount(median(a for a, _ in pairs))} against "
@@ -101,82 +98,55 @@ def lorentzian_against_mask(comparison: Comparison) -> list[str]:
         )
     if not lines:
         return []
-    verdict = "No." if not any(verdicts) else "Yes." if all(verdicts) else "It depends on the loss."
-    return [f"Is Lorentzian broadening any better than a mask? {verdict} At the same width, 1e-6: {' '.join(lines)}"]
+    verdicts = [better > worse for better, worse, _ in counts]
+    verdict = "No" if not any(verdicts) else "Yes" if all(verdicts) else "It depends on the loss"
+    better, worse, count = (sum(column) for column in zip(*counts, strict=True))
+    return [
+        f"Is Lorentzian broadening any better than a mask? {verdict}: of {count} gradients it is twice as accurate in "
+        f"{better}, the mask in {worse}.",
+        *lines,
+    ]
 
 
 def _dimension_finding(comparison: Comparison) -> list[str]:
     chosen = comparison.select(part=dimension.PART, family=dimension.RANDOM)
     largest = max((r.n for r in chosen), default=0)
-    texts = [
-        f"{title(r.peer, r.variant)} {amount(r.error)}"
-        for r in chosen
-        if r.n == largest and r.error is not None and (r.peer != _OURS or r.variant.startswith(("Gated", "Lorentz")))
-        if r.label == "seed 0"
-    ]
-    if not texts:
-        return []
-    return [
-        f"A random matrix needs no remedy, and a fixed broadening harms it: at n = {largest} the gradient of the "
-        f"projector onto half of its eigenvectors is off by {'; '.join(texts)}."
-    ]
-
-
-def _graph_finding(comparison: Comparison) -> list[str]:
-    chosen = comparison.select(part=graphs.PART, precision="double", loss="projector")
-    texts = []
-    for peer, label, _ in comparison.variants():
-        records = [r for r in chosen if (r.peer, r.variant) == (peer, label)]
-        if records and (peer != _OURS or label in ("Gated", "Split", _LORENTZIAN)):
-            largest = _largest(records)
-            bad = [r.family.split(",")[0] for r in records if r.status == NOT_FINITE]
-            text = number(largest.error) if largest else ""
-            if bad:
-                text += (" and " if text else "") + f"NaN for {', '.join(bad) if len(bad) < len(records) else 'all'}"
-            texts.append(f"{title(peer, label)} {text}")
-    if not texts:
-        return []
-    return ["Bond orders of molecules and graphs with symmetry, worst error: " + "; ".join(texts) + "."]
+    text = _frameworks(comparison, [r for r in chosen if r.n == largest], ("Lorentzian ε=1e-6",))
+    return [f"A random matrix, n = {largest}: {text}: it needs no remedy."] if text else []
 
 
 def _second_order_text(records: list[Record]) -> str:
-    """The worst second derivative, or that there is none."""
-    if records and all(record.status == RAISED for record in records):
-        return "second derivatives raise"
-    largest = _largest(records)
-    text = f"second derivatives {amount(largest.error or 0.0)}" if largest else "no finite second derivative"
-    count = sum(record.status == NOT_FINITE for record in records)
-    return text + (f" and {count} of {len(records)} NaN" if count and largest else "")
+    return "raises" if records and all(r.status == RAISED for r in records) else _worst_text(records)
 
 
-def _libraries_finding(comparison: Comparison) -> list[str]:
+def _libraries_findings(comparison: Comparison) -> list[str]:
     """Everyone who has functions of a matrix: the worst case of each, and its time."""
-    texts: list[str] = []
-    for name, contender in comparison.functions.get("contenders", {}).items():
-        first, second = (
-            comparison.select(part=order, precision="double", peer=name)
-            for order in (functions.FIRST, functions.SECOND)
-        )
-        if not first:
-            continue
-        largest = max((r for r in first if r.error is not None), key=lambda r: r.error or 0.0, default=None)
-        where = f" ({largest.loss}, {functions.FAMILIES[largest.family]})" if largest else ""
-        text = (amount(largest.error or 0.0) if largest else "no finite gradient") + where
-        count = sum(record.status == NOT_FINITE for record in first)
-        text += f" and {count} of {len(first)} NaN" if count else ""
+    errors: dict[str, list[str]] = {functions.FIRST: [], functions.SECOND: []}
+    times = []
+    for i, name in enumerate(comparison.functions.get("contenders", {})):
+        for order, text in ((functions.FIRST, _worst_text), (functions.SECOND, _second_order_text)):
+            records = comparison.select(part=order, precision="double", peer=name)
+            if records:
+                errors[order].append(f"{name} {text(records)}")
         ratios = [
             timing["median_ratio"]
             for timing in comparison.functions["timings"]
             if timing["contender"] == name and timing["precision"] == "double"
         ]
-        text = f"{name} ({', '.join(contender['functions'])}) {text}, {_second_order_text(second)}"
-        texts.append(text + (f", {min(ratios):.2g} to {max(ratios):.2g} times our time" if texts and ratios else ""))
-    if not texts:
-        return []
-    return [f"Functions of a matrix, worst error of the gradient, double precision: {'; '.join(texts)}."]
+        if i and ratios:
+            times.append(f"{name} {min(ratios):.2g} to {max(ratios):.2g}")
+    return [
+        f"{name}: {', '.join(texts)}."
+        for name, texts in (
+            ("Functions of a matrix, worst error of the gradient", errors[functions.FIRST]),
+            ("Their second derivatives, worst error", errors[functions.SECOND]),
+            ("Their time as a multiple of ours", times),
+        )
+        if texts
+    ]
 
 
-def _difference_finding(comparison: Comparison) -> list[str]:
+def _difference_findings(comparison: Comparison) -> list[str]:
     step, error = min(programs.finite_differences(), key=lambda pair: pair[1])
     outcomes = (
         (program, comparison.answers.get(program.peer, {}).get("programs", {}).get(program.key))
@@ -194,9 +164,9 @@ def _difference_finding(comparison: Comparison) -> list[str]:
     if largest is None:
         return []
     return [
-        "None of these frameworks uses finite differences: all evaluate the analytic formula. Central differences of "
-        f"the same eigenvalue get no closer than {number(error)} (step {step:.0e}); the corrected programs give v vᵀ "
-        f"{f'to {number(largest)}' if largest else 'to the last bit'}."
+        f"The corrected programs give v vᵀ {f'to {number(largest)}' if largest else 'to the last bit'}, in every "
+        "framework.",
+        f"No framework uses finite differences: those get no closer than {number(error)} (step {step:.0e}).",
     ]
 
 
@@ -213,22 +183,20 @@ def _ill_posed_finding(comparison: Comparison) -> list[str]:
         return []
     best = min(max(errors) for errors in by_variant.values())
     return [
-        "One vector of a pair whose gap is at rounding level is nobody's to differentiate: the best of "
-        f"{len(by_variant)} rules is off by {amount(best)} there in its worst case."
+        f"One eigenvector of a pair whose gap is round-off has no gradient: the best of {len(by_variant)} is off by "
+        f"{amount(best)}."
     ]
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """What this run shows, a sentence or a few each."""
+    """What this run shows, a line each."""
     return [
-        *_difference_finding(comparison),
-        *_projector_finding(comparison),
-        *_function_finding(comparison),
+        *_difference_findings(comparison),
+        *_framework_findings(comparison),
         *_ill_posed_finding(comparison),
-        *lorentzian_against_mask(comparison),
-        *_graph_finding(comparison),
+        *lorentzian_against_mask(comparison)[:1],
         *_dimension_finding(comparison),
-        *_libraries_finding(comparison),
+        *_libraries_findings(comparison),
         *[
             f"{title}: {status}; it has no numbers in this report."
             for title, status in (*comparison.absent(), *comparison.absent_libraries())
@@ -271,11 +239,15 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         return f"**{tables[subject].title}**\n\n{to_markdown(tables[subject])}"
 
     blocks = [
-        "# Gradients of eigenvalue decompositions, compared\n",
-        _header(comparison) + "\n",
+        f"# {question.QUESTION}\n",
+        question.answer(),
+        picture("why"),
+        f"{question.CAPTION}\n",
         "## Findings\n",
+        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit.\n",
         "\n".join(f"- {line}" for line in findings(comparison)) + "\n",
         "## How it was measured\n",
+        _header(comparison) + "\n",
         f"Every error is relative to a reference of {reference.DIGITS} digits for the matrix that the frameworks saw, "
         "after rounding to its precision, and is taken of the gradient's Hermitian part in the Frobenius norm: A is "
         "Hermitian, so nothing else of the gradient has a meaning. This also unfolds TensorFlow's, which carries both "
@@ -300,7 +272,7 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         ),
         *(table(f"gaps {loss}") for loss in ("projector", "matrix_function")),
         "### Lorentzian broadening or a mask\n",
-        "\n".join(lorentzian_against_mask(comparison)) + "\n",
+        " ".join(lorentzian_against_mask(comparison)) + "\n",
         "The Lorentzian multiplies 1/Δ by Δ²/(Δ² + η²) for every pair, those far apart included; a mask leaves them "
         "alone. Neither gives back what a loss sees inside the cluster, and both have a width to choose. Gated "
         "compares each entry with its own rounding noise instead.\n",

@@ -16,6 +16,7 @@ GAPS = ["1", *(f"1e-{k}" for k in range(1, 17)), "0", EXACT]
 KINDS = ("symmetric", "hermitian")
 LOSS_NAMES = (
     "projector",
+    "energy_by_projector",
     "separated_vector",
     "symmetric_function",
     "matrix_function",
@@ -80,6 +81,7 @@ def _parameters(loss: str, n: int, kind: str, dtype: Any, rng: np.random.Generat
         "eigenvalue": Parameters(n - m, n - m + 1),
         "symmetric_function": Parameters(n - m, n),
         "projector": Parameters(n - m, n, {"M": full}),
+        "energy_by_projector": Parameters(n - m, n),
         "separated_vector": Parameters(n - m - 1, n - m, {"y": y}),
         "matrix_function": Parameters(0, n, {"M": outer}),
         "near_vector": Parameters(n - m, n - m + 1, {"y": y}),

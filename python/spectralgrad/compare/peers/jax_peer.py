@@ -46,7 +46,7 @@ class JaxPeer(Peer):
 
         def value(a: Any) -> Any:
             values, vectors = jnp.linalg.eigh(a)
-            return loss.value(JaxOperations(), values, vectors, p)
+            return loss.value(JaxOperations(), a, values, vectors, p)
 
         try:
             # JAX returns the conjugate of PyTorch's complex gradient.

@@ -36,7 +36,8 @@ class NumPyPeer(Peer):
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         def gradient(matrix: Array) -> Array:
             values, vectors = np.linalg.eigh(matrix)
-            return textbook_gradient(values, vectors, *loss.cotangents(values, vectors, p))
+            result = textbook_gradient(values, vectors, *loss.cotangents(matrix, values, vectors, p))
+            return result if loss.direct is None else result + loss.direct(vectors, p)
 
         return one_by_one(gradient, matrices)
 

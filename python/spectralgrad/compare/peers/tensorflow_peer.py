@@ -48,7 +48,7 @@ class TensorFlowPeer(Peer):
                 tape.watch(a)
                 values, vectors = tf.linalg.eigh(a)
                 # TensorFlow returns the eigenvalues of a complex matrix as complex numbers.
-                value = loss.value(TensorFlowOperations(), tf.math.real(values), vectors, p)
+                value = loss.value(TensorFlowOperations(), a, tf.math.real(values), vectors, p)
             return np.asarray(tape.gradient(value, a))
 
         return one_by_one(gradient, matrices)

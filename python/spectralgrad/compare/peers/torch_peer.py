@@ -41,7 +41,7 @@ def tensor_gradients(
     def gradient(matrix: Array) -> Array:
         a = torch.from_numpy(matrix).requires_grad_()
         values, vectors = eigh(a)
-        (result,) = torch.autograd.grad(loss.value(TorchOperations(), values, vectors, p), a)
+        (result,) = torch.autograd.grad(loss.value(TorchOperations(), a, values, vectors, p), a)
         return result.numpy()
 
     return one_by_one(gradient, matrices)
