@@ -50,7 +50,7 @@ struct DensityMatrix {
 ///
 /// The last two may be less than 0 or more than 1, and several mu may hold the same number of electrons. Then mu is the one
 /// nearest to that of the Gaussian smearing. A cold smearing has no such mu inside a gap: where the Gaussian one holds the
-/// electrons to rounding, as in every wide gap, that is taken, with the derivatives of a mu at a fixed number of electrons.
+/// electrons to rounding, as in every wide gap, that is taken, and it moves with H and kT as that does.
 ///
 /// At zero temperature D is spin times the projector onto the filled levels; mu is then the middle of the gap, and not
 /// differentiable. A level that is filled in part is filled in equal fractions, whatever its multiplicity; it is half filled if it

@@ -118,19 +118,19 @@ def density_matrix(
         GaugeError: under ``checks("raise")``, where a warning is said to come below.
 
     **Open shells at kT = 0.** A level that the electrons fill in part is filled in equal fractions, whatever its
-    multiplicity: two electrons of spin 1 give 2/3 to each of three equal levels. A level at a given `mu` is half filled.
-    Derivatives are those along perturbations that do not split that level. Where a loss or a perturbation looks inside
-    it (its block there is more than a multiple of the identity), there is no derivative: a `GaugeWarning` says so, and
-    that part is left out.
+    multiplicity: two electrons of spin 1 give 2/3 to each of three equal levels. A level at a given `mu` is half
+    filled. Derivatives are those along perturbations that do not split that level. Where a loss or a perturbation
+    looks inside it (its block there is more than a multiple of the identity), there is no derivative: a `GaugeWarning`
+    says so, and that part is left out.
 
-    **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be less than 0 or more than 1, so several μ
-    may hold the same number of electrons. Then μ is the one nearest to that of the Gaussian smearing; steps of kT/16
-    tell them apart. A cold smearing has no such μ inside a gap. Where the Gaussian one holds the electrons to rounding,
-    as in every gap of more than about 13 kT (float64), that is taken; its derivatives are those of a μ at a fixed number
-    of electrons.
+    **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be less than 0 or more than 1, so several
+    μ may hold the same number of electrons. Then μ is the one nearest to that of the Gaussian smearing; steps of kT/16
+    tell them apart. A cold smearing has no such μ inside a gap. Where the Gaussian μ holds the electrons to rounding,
+    as in every gap of more than about 13 kT (float64), that is taken, and it moves with `H` and `kT` as that does.
 
-    The derivatives are those of `funm`, and of μ by the implicit function theorem. A tensor of temperatures may not hold
-    a zero. Where whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons` is NaN.
+    The derivatives are those of `funm`, and of μ by the implicit function theorem. A tensor of temperatures may not
+    hold a zero. Where whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons`
+    is NaN.
 
     Mermin (1965), Phys. Rev. 137, A1441; Methfessel and Paxton (1989), Phys. Rev. B 40, 3616; Marzari, Vanderbilt, De
     Vita and Payne (1999), Phys. Rev. Lett. 82, 3296; dos Santos and Marzari (2023), Phys. Rev. B 107, 195122.
