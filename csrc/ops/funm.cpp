@@ -11,6 +11,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/stack.h>
@@ -239,10 +240,9 @@ Tensor trace_funm(
 namespace ops {
 
 Tensor power_of_two_below(const Tensor& eigenvalues) {
-  if (eigenvalues.size(-1) == 0) {
-    return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
-  }
-  const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+  // With a 0 appended, since there may be no eigenvalue, and a compiler must not ask for their number.
+  const auto sizes = at::constant_pad_nd(eigenvalues.abs(), {0, 1});
+  const auto unit = sizes.amax({-1}, /*keepdim=*/true).log2().floor().exp2();
   return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
 }
 

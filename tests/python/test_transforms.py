@@ -106,8 +106,8 @@ OPERATIONS = {
         lambda X, M: expectation(M, sg.pinvm(X)), reference.function(lambda x: 1 / x, lambda x: -1 / x**2), exact=True
     ),
     "pseudo_logdet": Operation(
-        lambda X, M: sg.pseudo_logdet(X),
-        reference.function(lambda x: mpmath.log(abs(x)), lambda x: 1 / x),
+        lambda X, M: sg.pseudo_logdet(X + (4 + 0 * X[..., 0]).diag_embed()),
+        reference.function(lambda x: mpmath.log(x + 4), lambda x: 1 / (x + 4)),
         of_identity=True,
         exact=True,
     ),

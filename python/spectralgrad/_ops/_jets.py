@@ -137,7 +137,7 @@ def _values_are_at_hand(x: Tensor) -> bool:
     """Whether Python may branch on the values of `x`: not under a compiler, a tracer or vmap."""
     return not (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or x.is_meta
         or torch._C._len_torch_dispatch_stack()
         or any(
@@ -200,7 +200,7 @@ def _check_values(function: str, x: Tensor, y: Tensor, unit: Tensor) -> None:
     matrix, k = bad.reshape(-1, x.shape[-1]).nonzero()[0].tolist()
     eigenvalue = float((x * unit).reshape(-1, x.shape[-1])[matrix, k])
     where = f"(Batch element {matrix}): " if x.ndim > 1 else ""
-    raise torch.linalg.LinAlgError(
+    raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
         f"spectralgrad.{function}: {where}Expected f to be defined at every eigenvalue of A, but f is NaN at the "
         f"eigenvalue {eigenvalue:g}. Of a singular A, spectralgrad.pinvm and spectralgrad.pseudo_logdet take the "
         "inverse and log det on the range; for x log x call torch.special.xlogy(x, x) in f, which is 0 at 0"

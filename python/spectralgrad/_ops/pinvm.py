@@ -75,6 +75,7 @@ def _rtol(function: str, rtol: Any) -> float | None:
         raise TypeError(
             f"spectralgrad.{function}: Expected rtol to be a real number or None, but got {type(rtol).__name__}"
         )
-    if not (math.isfinite(rtol) and rtol >= 0):
+    cutoff = float(rtol)
+    if not (math.isfinite(cutoff) and cutoff >= 0):
         raise ValueError(f"spectralgrad.{function}: Expected rtol to be a number >= 0, but got {rtol}")
-    return float(rtol)
+    return cutoff
