@@ -102,7 +102,7 @@ def _unit(x: Tensor) -> Tensor:
 def _leaves_float32(functions: list[Elementwise], x: Tensor, unit: Tensor) -> Tensor | None:
     """Which matrices have eigenvalues so large or small that autograd's intermediate results for derivatives of f leave
     the range of float32: 1/λ² for log, at λ = 1e20. None if there are none, or f takes no float64."""
-    if x.dtype != torch.float32 or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if x.dtype != torch.float32 or torch.compiler.is_compiling() or torch._C._is_tracing():
         return None
     far = 2.0**16
     try:
