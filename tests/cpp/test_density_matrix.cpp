@@ -393,9 +393,7 @@ TEST_P(DensityMatrixDtypes, TheFreeEnergyOfEverySmearingHasThreeKnownDerivatives
 
 TEST(DensityMatrixSmearing, AWideGapHasItsProjector) {
   for (const auto smearing : {Smearing::gaussian, Smearing::methfessel_paxton, Smearing::cold}) {
-    const auto all = density_matrix_full(
-        ring(6),
-        {.electrons = number(6), .kT = number(1e-3), .smearing = smearing});
+    const auto all = density_matrix_full(ring(6), {.electrons = number(6), .kT = number(1e-3), .smearing = smearing});
     EXPECT_LE(largest(all.density_matrix - density_matrix(ring(6), {.electrons = number(6)})), 1e-14);
     EXPECT_NEAR(all.mu.item<double>(), 0, 1e-2);
   }
