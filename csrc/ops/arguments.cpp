@@ -1,6 +1,6 @@
 #include "ops/arguments.h"
 
-#include "kernels/lowest_index.h"
+#include "core/lowest_index.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>

@@ -1,8 +1,8 @@
 #include "ops/chemical_potential.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/chemical_potential.h"
-#include "derivatives/fermi.h"
+#include "math/fermi.h"
+#include "ops/chemical_potential_derivatives.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -42,7 +42,7 @@ struct ChemicalPotential {
     return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin)};
   }
 
-  static derivatives::ChemicalPotential point(const autograd::Saved& saved) {
+  static math::ChemicalPotential point(const autograd::Saved& saved) {
     const auto& x = saved.inputs;
     return {{x[0], x[1], x[2]}, x[4], saved.outputs[0]};
   }
@@ -54,10 +54,8 @@ struct ChemicalPotential {
     if (!cotangents[0].defined()) {
       return autograd::variable_list(5);
     }
-    auto [A, filling, kT] = derivatives::chemical_potential_vjp(
-        cotangents[0],
-        point(saved),
-        {saved.needed[0], saved.needed[3], saved.needed[4]});
+    auto [A, filling, kT] =
+        math::chemical_potential_vjp(cotangents[0], point(saved), {saved.needed[0], saved.needed[3], saved.needed[4]});
     return {std::move(A), Tensor(), Tensor(), std::move(filling), std::move(kT)};
   }
 
@@ -65,7 +63,7 @@ struct ChemicalPotential {
       const autograd::variable_list& tangents,
       const autograd::Saved& saved,
       const Options&) {
-    return {derivatives::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved))};
+    return {math::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved))};
   }
 };
 
@@ -88,7 +86,7 @@ Tensor chemical_potential_kernel(
       static_cast<double>(n) * spin,
       ", both excluded, but got ",
       filling.masked_select(outside)[0].item<double>() * spin);
-  return derivatives::chemical_potential(eigenvalues, filling, kT);
+  return math::chemical_potential(eigenvalues, filling, kT);
 }
 
 Tensor chemical_potential_meta(

@@ -1,13 +1,13 @@
 #include <spectralgrad/density_matrix.h>
 
+#include "autograd/constant.h"
 #include "autograd/no_autocast.h"
-#include "derivatives/chemical_potential.h"
-#include "derivatives/constant.h"
-#include "derivatives/fermi.h"
-#include "derivatives/hermitian_part.h"
-#include "derivatives/tolerances.h"
+#include "core/tolerances.h"
+#include "math/fermi.h"
+#include "math/hermitian_part.h"
 #include "ops/arguments.h"
 #include "ops/chemical_potential.h"
+#include "ops/chemical_potential_derivatives.h"
 #include "ops/fill_levels.h"
 #include "ops/hermitian.h"
 #include "ops/spectral_function.h"
@@ -78,7 +78,7 @@ class Basis {
       return H;
     }
     const auto left = at::linalg_solve_triangular(factor_, H, /*upper=*/false);
-    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
+    return math::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
   }
 
   /// C^-H D C^-1.
@@ -87,7 +87,7 @@ class Basis {
       return D;
     }
     const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
-    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
+    return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
   /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for 1.
@@ -95,7 +95,7 @@ class Basis {
     if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};
     }
-    const auto diagonal = at::real(derivatives::recorded_constant(factor_).diagonal(0, -2, -1));
+    const auto diagonal = at::real(math::recorded_constant(factor_).diagonal(0, -2, -1));
     return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
   }
 
@@ -139,17 +139,17 @@ std::pair<Tensor, Tensor> ground_state(
   const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu.defined()) {
     // A level at mu counts by half: in part, so that a repeated one is found out.
-    const auto distance = eigenvalues - derivatives::recorded_constant(mu).unsqueeze(-1);
+    const auto distance = eigenvalues - math::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
         ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5 +
         // Comparisons with NaN are false. The term keeps it, so that `fill_levels` finds it also inside a transform.
-        derivatives::recorded_constant(mu) * 0;
+        math::recorded_constant(mu) * 0;
     return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), mu};
   }
-  const auto number = derivatives::recorded_constant(*electrons);
+  const auto number = math::recorded_constant(*electrons);
   const auto filled = ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin);
   // What more electrons do: they go where there are some, and room for others.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
@@ -195,11 +195,11 @@ DensityMatrix compute(
   if (temperature) {
     kT = finite("kT", positive(*temperature));
     result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin) : given_mu;
-    const derivatives::ReducedLevels levels(pairs, result.mu, kT);
-    const derivatives::ScalarFunction fermi{"fermi", {}, levels.in_units(derivatives::fermi_jets(levels.x))};
+    const math::ReducedLevels levels(pairs, result.mu, kT);
+    const math::ScalarFunction fermi{"fermi", {}, levels.in_units(math::fermi_jets(levels.x))};
     occupied = spin * ops::spectral_function(fermi, levels.pairs);
     if (full) {
-      result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(levels.x)));
+      result.entropy = spin * ops::spectral_trace(levels.pairs, levels.in_units(math::entropy_jets(levels.x)));
     }
   } else {
     auto [f, fermi_level] = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
@@ -214,7 +214,7 @@ DensityMatrix compute(
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
     result.free_energy = temperature ? result.energy - kT * result.entropy : result.energy.clone();
-    result.energy_weighted_density_matrix = basis.restore(derivatives::hermitian_part(product));
+    result.energy_weighted_density_matrix = basis.restore(math::hermitian_part(product));
   }
   return result;
 }

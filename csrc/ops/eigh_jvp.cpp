@@ -1,10 +1,10 @@
 #include "ops/eigh_jvp.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/eigh.h"
-#include "kernels/eigh_jvp.h"
+#include "autograd/tensor_code.h"
+#include "kernels/eigh_jvp/eigh_jvp.h"
+#include "math/eigh.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
@@ -66,7 +66,7 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
     const TensorCode tensor_code;
-    auto [dL, dV] = derivatives::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
+    auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
     return {std::move(dL), std::move(dV)};
   }
   return autograd::below_autograd(

@@ -8,7 +8,7 @@
 
 namespace spectralgrad::ops {
 
-/// `derivatives::eigh_jvp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is.
+/// `math::eigh_jvp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is.
 std::pair<at::Tensor, at::Tensor> eigh_jvp(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,

@@ -1,11 +1,11 @@
 #include "ops/eigh_vjp.h"
 
+#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/constant.h"
-#include "derivatives/eigh.h"
-#include "kernels/eigh_vjp.h"
+#include "autograd/tensor_code.h"
+#include "kernels/eigh_vjp/eigh_vjp.h"
+#include "math/eigh.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
@@ -64,11 +64,11 @@ Tensor eigh_vjp_autograd(
     std::string_view rule,
     RuleParameters parameters) {
   const auto differentiated = [](const OptionalTensor& x) {
-    return x && derivatives::is_differentiated(*x);
+    return x && math::is_differentiated(*x);
   };
   if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
       differentiated(eigenvectors)) {
-    return eigh_vjp_with<derivatives::eigh_vjp>(
+    return eigh_vjp_with<math::eigh_vjp>(
         eigenvalues_cotangent,
         eigenvectors_cotangent,
         eigenvalues,
@@ -109,7 +109,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp", eigh_vjp_with<derivatives::eigh_vjp>);
+  library.impl("eigh_vjp", eigh_vjp_with<math::eigh_vjp>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {

@@ -6,7 +6,7 @@
 
 namespace spectralgrad::ops {
 
-/// `derivatives::eigh_vjp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is. Both
+/// `math::eigh_vjp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is. Both
 /// cotangents may be undefined, and so is the result then.
 at::Tensor eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,

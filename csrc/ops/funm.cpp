@@ -1,7 +1,7 @@
 #include <spectralgrad/funm.h>
 
+#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/constant.h"
 #include "ops/spectral_function.h"
 
 #include <ATen/TensorOperators.h>
@@ -25,7 +25,7 @@ using at::Tensor;
 using ops::Domain;
 using ops::Eigenpairs;
 
-Tensor apply(const char* function, const Tensor& A, std::string_view domain, const derivatives::ScalarFunction& f) {
+Tensor apply(const char* function, const Tensor& A, std::string_view domain, const math::ScalarFunction& f) {
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
@@ -51,7 +51,7 @@ struct Given {
     const auto unit = power_of_two_below(pairs.eigenvalues);
     pairs.A = A / unit.unsqueeze(-1);
     pairs.eigenvalues = pairs.eigenvalues / unit;
-    const auto order = derivatives::is_differentiated(A) ? derivatives::jet_order : 0;
+    const auto order = math::is_differentiated(A) ? math::jet_order : 0;
     const auto call = [&](int64_t k, const Tensor& x) {
       const auto y = (*given[static_cast<size_t>(k)])(unit * x);
       check(function, k, x, y);

@@ -1,9 +1,9 @@
 #include "ops/hermitian.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/hermitian_part.h"
+#include "autograd/tensor_code.h"
+#include "math/hermitian_part.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <spectralgrad/checks.h>
 
@@ -46,7 +46,7 @@ struct Hermitian {
 
   // A is a Hermitian variable: that one triangle is read is a matter of storage.
   static Tensor hermitian_part(const Tensor& M) {
-    return M.defined() ? derivatives::hermitian_part(M) : M;
+    return M.defined() ? math::hermitian_part(M) : M;
   }
 
   static autograd::variable_list vjp(

@@ -1,8 +1,8 @@
 #include "ops/hermitian_decomposition.h"
 
-#include "kernels/batch_eigh.h"
-#include "kernels/eigh_method.h"
-#include "kernels/lapack_eigh.h"
+#include "kernels/eigh/batch_eigh.h"
+#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/lapack_eigh.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
@@ -19,7 +19,7 @@ namespace {
 
 using at::Tensor;
 using kernels::EighMethod;
-using kernels::lanes::EighFindings;
+using kernels::simd::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
@@ -63,7 +63,7 @@ std::tuple<Tensor, Tensor> by_torch(
 
 EighMethod parse_method(const char* function, std::string_view name, const Tensor& A) {
   const bool can_choose = A.device().is_cpu() && A.numel() > 0;
-  if (name == "lanes" && A.size(-1) <= kernels::lanes::largest_n) {
+  if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
     return can_choose ? EighMethod::lanes : EighMethod::torch;
   }
   if (name == "lapack" && kernels::lapack_is_there()) {
@@ -74,7 +74,7 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
       "spectralgrad.",
       function,
       ": Expected method to be 'lanes' (for n up to ",
-      kernels::lanes::largest_n,
+      kernels::simd::largest_n,
       "), 'lapack' (where LibTorch brings it) or 'torch', but got '",
       name,
       "' for n = ",

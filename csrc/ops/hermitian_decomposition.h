@@ -9,7 +9,7 @@
 namespace spectralgrad::ops {
 
 /// A way to decompose as an argument of an operator's schema, `str? method`: "lanes", "lapack" or "torch"
-/// (kernels/eigh_method.h); none means the fastest.
+/// (kernels/eigh/eigh_method.h); none means the fastest.
 using MethodName = std::optional<std::string_view>;
 
 /// The forward of `eigh` and `eigvalsh`, below autograd; the eigenvectors are undefined where they are not asked for. A matrix

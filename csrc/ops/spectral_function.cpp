@@ -1,11 +1,11 @@
 #include "ops/spectral_function.h"
 
-#include "autograd/caller_state.h"
-#include "autograd/spectral_function.h"
-#include "derivatives/spectral_function.h"
-#include "kernels/spectral_function.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_state.h"
+#include "kernels/spectral_function/spectral_function.h"
+#include "math/spectral_function.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
+#include "ops/spectral_function_autograd.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
@@ -18,7 +18,7 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using derivatives::ScalarFunction;
+using math::ScalarFunction;
 
 const auto& spectral_function_op() {
   static const auto op = c10::Dispatcher::singleton()
@@ -146,7 +146,7 @@ Tensor transposed_kernel(
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
   const TensorCode tensor_code;
-  return derivatives::spectral_function_transposed(
+  return math::spectral_function_transposed(
       {"jets", {}, jets},
       eigenvalues,
       eigenvectors,
@@ -243,7 +243,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("spectral_function", spectral_function_with<derivatives::spectral_function>);
+  library.impl("spectral_function", spectral_function_with<math::spectral_function>);
   library.impl("spectral_function_transposed", transposed_kernel);
   library.impl("spectral_trace", trace_kernel);
 }

@@ -1,8 +1,8 @@
 #include "ops/split.h"
 
-#include "derivatives/tolerances.h"
-#include "kernels/judge.h"
-#include "kernels/lowest_index.h"
+#include "core/lowest_index.h"
+#include "core/tolerances.h"
+#include "math/pairs/judge.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>

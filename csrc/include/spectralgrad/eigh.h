@@ -20,7 +20,7 @@ namespace spectralgrad {
 ///
 /// Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace: a loss that depends on that
 /// choice has no gradient (see `checks.h`). The gradient is exactly Hermitian; the formula and its sources are in
-/// `csrc/derivatives/eigh.h`. A second derivative through a repeated eigenvalue wants `funm.h` or `Rule::split({}, 2)`.
+/// `csrc/math/eigh.h`. A second derivative through a repeated eigenvalue wants `funm.h` or `Rule::split({}, 2)`.
 ///
 /// Raises `c10::Error` where A is not a batch of square matrices or UPLO is neither letter, `c10::NotImplementedError` for
 /// another dtype, `c10::LinAlgError` where A is not finite or no convergence is reached, and `GaugeError` in the backward

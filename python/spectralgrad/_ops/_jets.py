@@ -13,7 +13,7 @@ from ._arguments import may_be_differentiated
 
 Elementwise = Callable[[Tensor], Tensor]
 
-# derivatives/divided_differences.h
+# math/divided_differences.h
 _ORDER = 4
 
 

@@ -1,0 +1,162 @@
+#include "autograd/second_order.h"
+
+#include "autograd/constant.h"
+#include "autograd/differentiable_op.h"
+#include "core/tolerances.h"
+#include "math/pairs/judge.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/util/StringUtil.h>
+#include <torch/library.h>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+using autograd::Saved;
+using autograd::variable_list;
+
+const auto& watch_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::watch_second_order", "")
+                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&)>();
+  return op;
+}
+
+const auto& warn_op() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::warn_of_second_order", "")
+                             .typed<Tensor(const Tensor&, const Tensor&)>();
+  return op;
+}
+
+/// The identity of (eigenvalues, eigenvectors), whose derivatives warn.
+struct WatchSecondOrder {
+  static constexpr const char* name = "WatchSecondOrder";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  using Options = autograd::NoOptions;
+
+  static variable_list forward(const variable_list& inputs, const Options&) {
+    auto [eigenvalues, eigenvectors] = watch_op().call(inputs[0], inputs[1]);
+    return {std::move(eigenvalues), std::move(eigenvectors)};
+  }
+
+  /// One of the two is enough to warn once.
+  static variable_list through(variable_list parts, const Saved& saved) {
+    auto& part = parts[1].defined() ? parts[1] : parts[0];
+    if (part.defined()) {
+      part = warn_op().call(part, saved.inputs[0]);
+    }
+    return parts;
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options&) {
+    return through(cotangents, saved);
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options&) {
+    return through(tangents, saved);
+  }
+};
+
+/// The identity in its first argument.
+struct WarnOfSecondOrder {
+  static constexpr const char* name = "WarnOfSecondOrder";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = false;
+  using Options = autograd::NoOptions;
+
+  static variable_list forward(const variable_list& inputs, const Options&) {
+    return {warn_op().call(inputs[0], inputs[1])};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&) {
+    return {cotangents[0], Tensor()};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved&, const Options&) {
+    return {tangents[0]};
+  }
+};
+
+std::tuple<Tensor, Tensor> watch_kernel(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+  return {eigenvalues.clone(), eigenvectors.clone()};
+}
+
+Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
+  const auto n = eigenvalues.size(-1);
+  if (checks() == Checks::ignore || n < 2 || eigenvalues.numel() == 0) {
+    return x.clone();
+  }
+  const auto gaps = eigenvalues.slice(-1, 1) - eigenvalues.slice(-1, 0, n - 1);
+  const auto rounding = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type());
+  const auto close = (gaps <= rounding * eigenvalues.abs().amax(-1, /*keepdim=*/true)).any(-1).reshape({-1}).nonzero();
+  if (close.numel() > 0) {
+    const auto message = c10::str(
+        "spectralgrad.eigh: A second derivative is taken through a repeated eigenvalue (of matrix ",
+        close[0].item<int64_t>(),
+        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
+        "rule=spectralgrad.Split(order=2) recovers most of it.");
+    kernels::warn_or_raise(message);
+    kernels::note_second_order_warning();
+  }
+  return x.clone();
+}
+
+std::tuple<Tensor, Tensor> watch_meta(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
+}
+
+Tensor warn_meta(const Tensor& x, const Tensor&) {
+  return at::empty_like(x);
+}
+
+std::tuple<Tensor, Tensor> watch_autograd(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+  auto outputs = autograd::differentiable<WatchSecondOrder>({eigenvalues, eigenvectors}, {});
+  return {std::move(outputs[0]), std::move(outputs[1])};
+}
+
+Tensor warn_autograd(const Tensor& x, const Tensor& eigenvalues) {
+  return autograd::differentiable<WarnOfSecondOrder>({x, eigenvalues}, {})[0];
+}
+
+} // namespace
+
+namespace math {
+
+std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+  if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
+    return {eigenvalues, eigenvectors};
+  }
+  auto [watched_eigenvalues, watched_eigenvectors] = watch_op().call(eigenvalues, eigenvectors);
+  return {std::move(watched_eigenvalues), std::move(watched_eigenvectors)};
+}
+
+} // namespace math
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def("watch_second_order(Tensor eigenvalues, Tensor eigenvectors) -> (Tensor, Tensor)");
+  library.def("warn_of_second_order(Tensor x, Tensor eigenvalues) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("watch_second_order", watch_kernel);
+  library.impl("warn_of_second_order", warn_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("watch_second_order", watch_meta);
+  library.impl("warn_of_second_order", warn_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("watch_second_order", watch_autograd);
+  library.impl("warn_of_second_order", warn_autograd);
+}
+
+} // namespace spectralgrad

@@ -1,0 +1,466 @@
+#include "kernels/eigh/simd_eigh.h"
+#include "kernels/eigh/implicit_ql.h"
+#include "kernels/eigh/jacobi.h"
+#include "kernels/eigh/sturm.h"
+#include "kernels/eigh/tridiagonal.h"
+#include "kernels/simd/exchange.h"
+#include "kernels/simd/memory.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+// Compiled once for each instruction set.
+namespace spectralgrad::kernels::simd {
+inline namespace CPU_CAPABILITY {
+namespace {
+
+/// Within it, what underflows becomes zero: it is nothing beside 1, and subnormal numbers are slow. What is read may be
+/// subnormal all the same.
+class FlushUnderflow {
+ public:
+#if defined(__x86_64__)
+  FlushUnderflow() : before_(_mm_getcsr()) {
+    _mm_setcsr(before_ | _MM_FLUSH_ZERO_ON);
+  }
+  ~FlushUnderflow() {
+    _mm_setcsr(before_);
+  }
+#else
+  FlushUnderflow() : before_(0) {}
+  ~FlushUnderflow() {
+    static_cast<void>(before_);
+  }
+#endif
+  FlushUnderflow(const FlushUnderflow&) = delete;
+  FlushUnderflow& operator=(const FlushUnderflow&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+void lower(int64_t& lowest, int64_t index) {
+  lowest = index < lowest ? index : lowest;
+}
+
+/// Notes the lanes in which `mask` is set.
+template <typename T>
+void note(const Mask<T>& mask, const Members& members, int64_t& lowest) {
+  const int unset = mask.zero_mask();
+  for (int lane = 0; lane < members.count; ++lane) {
+    if ((unset >> lane & 1) == 0) {
+      lower(lowest, members.first + lane);
+      return;
+    }
+  }
+}
+
+// --- n <= 4: in registers ---------------------------------------------------------------------------------------------------
+
+template <typename T, bool is_complex, int n>
+struct Small {
+  Vec<T> diagonal[n];
+  Entry<T, is_complex> off[n * (n - 1) / 2 + 1];
+  Entry<T, is_complex> vectors[n][n];
+};
+
+// Not inlined: the compiler may not move arithmetic across the change of mode before the call.
+template <typename T, bool is_complex, int n, bool compute_vectors>
+__attribute__((noinline)) bool solve(Small<T, is_complex, n>& small, const Vec<T>& size) {
+  auto local = small;
+  const bool converged = jacobi<T, is_complex, n, compute_vectors>(local.diagonal, local.off, local.vectors, size);
+  small = local;
+  return converged;
+}
+
+template <typename T, bool is_complex, int n, bool compute_vectors>
+void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, EighFindings& findings) {
+  constexpr int W = lane_count<T>;
+  constexpr int parts = is_complex ? 2 : 1;
+  const Vec<T> zero(T(0));
+  alignas(64) T entries[n][n][parts][W];
+  alignas(64) T values[n][W];
+  for (auto first = begin; first < end; first += W) {
+    const Members members{first, static_cast<int>(end - first < W ? end - first : W)};
+    load_triangle<T, is_complex>(batch.matrices, n, batch.upper, members, [&](int i, int j) {
+      return &entries[i][j][0][0];
+    });
+    Small<T, is_complex, n> small;
+    Extent<T> extent;
+    for (int i = 0; i < n; ++i) {
+      small.diagonal[i] = load(&entries[i][i][0][0]);
+      extent.add(small.diagonal[i]);
+      for (int j = 0; j < i; ++j) {
+        const auto entry = load_entry<T, is_complex>(&entries[i][j][0][0]);
+        extent.add(entry);
+        small.off[above<n>(j, i)] = conj(entry);
+      }
+    }
+    const auto finite = extent.finite();
+    const Scale<T> units(where(finite, extent.largest));
+    for (int i = 0; i < n; ++i) {
+      small.diagonal[i] = where(finite, small.diagonal[i] * units.to);
+    }
+    for (int i = 0; i < n * (n - 1) / 2; ++i) {
+      small.off[i] = where_entry(finite, scale(small.off[i], units.to));
+    }
+    bool converged = false;
+    {
+      const FlushUnderflow flush;
+      converged = solve<T, is_complex, n, compute_vectors>(small, units.size);
+    }
+    if (!converged) {
+      lower(findings.not_converged, first);
+    }
+    const auto spoiled = negation<T>(finite);
+    if (any<T>(spoiled)) {
+      note<T>(spoiled, members, findings.not_finite);
+    }
+    // NaN in spoiled lanes, nothing in the others; -0 becomes 0.
+    const auto spoil = extent.zeros * zero;
+    for (int i = 0; i < n; ++i) {
+      store(values[i], fma(small.diagonal[i], units.from, spoil));
+      for (int j = 0; compute_vectors && j < n; ++j) {
+        if constexpr (is_complex) {
+          store(entries[j][i][0], small.vectors[i][j].re + spoil);
+          store(entries[j][i][1], small.vectors[i][j].im + spoil);
+        } else {
+          store(entries[j][i][0], small.vectors[i][j] + spoil);
+        }
+      }
+    }
+    T* to_values = batch.eigenvalues + first * n;
+    for (int lane = 0; lane < members.count; ++lane) {
+      for (int i = 0; i < n; ++i) {
+        *to_values++ = values[i][lane];
+      }
+    }
+    if constexpr (compute_vectors) {
+      T* to = batch.eigenvectors + first * n * n * parts;
+      const T* from = &entries[0][0][0][0];
+      for (int lane = 0; lane < members.count; ++lane) {
+        for (int i = 0; i < n * n * parts; ++i) {
+          *to++ = from[i * W + lane];
+        }
+      }
+    }
+  }
+}
+
+// --- n > 4: by way of tridiagonal form ----------------------------------------------------------------------------------------
+
+/// From this n on eigenvalues are corrected by counting: those of QL are up to 8 ulp of the norm off for n = 12, 13 for
+/// n = 16 and 20 for n = 64.
+constexpr int corrected_from = 12;
+
+/// The memory of `groups` groups of lanes, within one piece.
+template <typename T, bool is_complex, int groups>
+class Workspace {
+ public:
+  using G = Group<T, is_complex>;
+
+  static int row(int n) {
+    // Odd in entries, so that a column is spread over the cache.
+    return (n | 1) * G::entry;
+  }
+
+  static int64_t numbers(int n, bool vectors) {
+    constexpr int64_t W = lane_count<T>;
+    const int64_t matrix = static_cast<int64_t>(n) * row(n);
+    const int64_t each = matrix * (vectors ? 2 : 1) + 2 * n * W + n * G::entry + 2 * n * G::entry +
+        (vectors ? Rotations<T>::numbers(n) : 0);
+    return groups * (each + 2 * n * W + SturmSequence<T>::numbers(n));
+  }
+
+  Workspace(Memory<T> memory, int n, bool vectors) {
+    constexpr int64_t W = lane_count<T>;
+    const int64_t matrix = static_cast<int64_t>(n) * row(n);
+    for (int g = 0; g < groups; ++g) {
+      group[g] = {
+          n,
+          row(n),
+          memory.take(matrix),
+          vectors ? memory.take(matrix) : nullptr,
+          memory.take(2 * n * W),
+          memory.take(n * G::entry),
+          memory.take(2 * n * G::entry)};
+      rotations[g] = {vectors ? memory.take(Rotations<T>::numbers(n)) : nullptr, n};
+      columns[g] = {group[g].Q, group[g].row, n * G::parts};
+      sequence[g] = {n, memory.take(SturmSequence<T>::numbers(n))};
+    }
+    d = memory.take(groups * n * W);
+    e = memory.take(groups * n * W);
+  }
+
+  G group[groups];
+  Rotations<T> rotations[groups];
+  Columns<T, G::parts> columns[groups];
+  SturmSequence<T> sequence[groups];
+  T* d;
+  T* e;
+};
+
+template <typename T, bool is_complex, int groups>
+__attribute__((noinline)) bool solve(
+    const Workspace<T, is_complex, groups>& workspace,
+    int n,
+    bool vectors,
+    const Vec<T> (&size)[groups]) {
+  constexpr int W = lane_count<T>;
+  for (int g = 0; g < groups; ++g) {
+    tridiagonalize<T, is_complex>(workspace.group[g], workspace.d + g * W, workspace.e + g * W, groups * W);
+    if (n >= corrected_from) {
+      workspace.sequence[g].copy(workspace.d + g * W, workspace.e + g * W, groups * W);
+    }
+    if (vectors) {
+      form_q<T, is_complex>(workspace.group[g]);
+    }
+  }
+  return implicit_ql<T, Workspace<T, is_complex, groups>::G::parts, groups>(
+      n,
+      workspace.d,
+      workspace.e,
+      vectors ? workspace.columns : nullptr,
+      workspace.rotations,
+      size);
+}
+
+/// Of ascending eigenvalues in place of d. Not inlined, for the change of mode.
+template <typename T, bool is_complex, int groups>
+__attribute__((noinline)) void correct(const Workspace<T, is_complex, groups>& workspace, int g, const Vec<T>& center) {
+  constexpr int W = lane_count<T>;
+  correct_by_counting<T>(workspace.sequence[g], workspace.d + g * W, groups * W, center);
+}
+
+/// Subtracts from the diagonal what its entries have in common, and returns that: rounding is relative to the rest. Only where
+/// no two entries differ by more than a factor of 2, which is where all differences are exact.
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE Vec<T> center_of_diagonal(const Group<T, is_complex>& group) {
+  auto low = load(group.at(group.A, 0, 0));
+  auto high = low;
+  for (int i = 1; i < group.n; ++i) {
+    const auto entry = load(group.at(group.A, i, i));
+    low = smaller(low, entry);
+    high = larger(high, entry);
+  }
+  const Vec<T> zero(T(0));
+  const Vec<T> half(T(0.5));
+  const auto alike = ((zero < low) & (half * high <= low)) | ((high < zero) & (high <= half * low));
+  const auto center = where(alike, half * low + half * high);
+  for (int i = 0; i < group.n; ++i) {
+    T* entry = group.at(group.A, i, i);
+    store(entry, load(entry) - center);
+  }
+  return center;
+}
+
+/// Ascending; `order` gets the places of the values before.
+template <typename T>
+void sort(int n, T* values, int* order) {
+  for (int i = 0; i < n; ++i) {
+    const T value = values[i];
+    int at = i;
+    for (; at > 0 && values[at - 1] > value; --at) {
+      values[at] = values[at - 1];
+      order[at] = order[at - 1];
+    }
+    values[at] = value;
+    order[at] = i;
+  }
+}
+
+template <typename T, bool is_complex, int groups>
+void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T* memory, EighFindings& findings) {
+  using G = Group<T, is_complex>;
+  constexpr int W = lane_count<T>;
+  const int n = batch.n;
+  const bool vectors = batch.eigenvectors != nullptr;
+  const Vec<T> zero(T(0));
+  const Workspace<T, is_complex, groups> workspace(Memory<T>(memory), n, vectors);
+  Members members[groups];
+  Vec<T> size[groups];
+  Vec<T> from[groups];
+  Vec<T> center[groups];
+  Vec<T> spoil[groups];
+  for (int g = 0; g < groups; ++g) {
+    const auto& group = workspace.group[g];
+    // A group beyond the end repeats the last matrix.
+    const auto start = first + g * W < end ? first + g * W : end - 1;
+    members[g] = {start, static_cast<int>(end - start < W ? end - start : W)};
+    load_triangle<T, is_complex>(batch.matrices, n, batch.upper, members[g], [&](int i, int j) {
+      return group.at(group.A, i, j);
+    });
+    Extent<T> extent;
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        extent.add(load_entry<T, is_complex>(group.at(group.A, i, j)));
+      }
+    }
+    const auto finite = extent.finite();
+    const Scale<T> units(where(finite, extent.largest));
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        T* entry = group.at(group.A, i, j);
+        store_entry(entry, where_entry(finite, scale(load_entry<T, is_complex>(entry), units.to)));
+      }
+    }
+    size[g] = units.size;
+    from[g] = units.from;
+    center[g] = center_of_diagonal(group);
+    // NaN in spoiled lanes, nothing in the others.
+    spoil[g] = extent.zeros * zero;
+    const auto spoiled = negation<T>(finite);
+    if (any<T>(spoiled)) {
+      note<T>(spoiled, members[g], findings.not_finite);
+    }
+  }
+  bool converged = false;
+  {
+    const FlushUnderflow flush;
+    converged = solve<T, is_complex, groups>(workspace, n, vectors, size);
+  }
+  if (!converged) {
+    lower(findings.not_converged, first);
+  }
+  for (int g = 0; g < groups && first + g * W < end; ++g) {
+    const auto& group = workspace.group[g];
+    const auto finish = [&] {
+      for (int i = 0; i < n; ++i) {
+        T* d = workspace.d + (i * groups + g) * W;
+        store(d, fma(load(d) + center[g], from[g], spoil[g]));
+      }
+    };
+    const bool corrects = n >= corrected_from;
+    if (!corrects) {
+      finish();
+    }
+    int order[W][largest_n];
+    for (int lane = 0; lane < members[g].count; ++lane) {
+      T* to = batch.eigenvalues + (members[g].first + lane) * n;
+      for (int i = 0; i < n; ++i) {
+        to[i] = workspace.d[(i * groups + g) * W + lane];
+      }
+      sort(n, to, order[lane]);
+      // To the lanes that repeat the last matrix, too.
+      const int lanes_end = lane + 1 < members[g].count ? lane + 1 : W;
+      for (int i = 0; corrects && i < n; ++i) {
+        for (int same = lane; same < lanes_end; ++same) {
+          workspace.d[(i * groups + g) * W + same] = to[i];
+        }
+      }
+    }
+    if (corrects) {
+      {
+        const FlushUnderflow flush;
+        correct<T, is_complex, groups>(workspace, g, center[g]);
+      }
+      finish();
+      for (int lane = 0; lane < members[g].count; ++lane) {
+        T* to = batch.eigenvalues + (members[g].first + lane) * n;
+        for (int i = 0; i < n; ++i) {
+          to[i] = workspace.d[(i * groups + g) * W + lane];
+        }
+      }
+    }
+    alignas(64) T spoils[W];
+    store(spoils, spoil[g]);
+    if (!vectors) {
+      continue;
+    }
+    // A few rows at a time, which stay in the cache for all lanes.
+    constexpr int rows_at_once = 16 / G::parts;
+    for (int row = 0; row < n; row += rows_at_once) {
+      const int rows = n - row < rows_at_once ? n - row : rows_at_once;
+      for (int lane = 0; lane < members[g].count; ++lane) {
+        T* to = batch.eigenvectors + ((members[g].first + lane) * n * n + row) * G::parts;
+        const T nan_or_zero = spoils[lane];
+        for (int i = 0; i < n; ++i) {
+          const T* column = group.at(group.Q, row, order[lane][i]) + lane;
+          for (int r = 0; r < rows; ++r) {
+            for (int part = 0; part < G::parts; ++part) {
+              // -0 becomes 0.
+              to[i * n * G::parts + r * G::parts + part] = column[r * group.row + part * W] + nan_or_zero;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+int groups_at_once(int n, bool vectors) {
+  return vectors && n > 16 ? 2 : 4;
+}
+
+template <typename T, bool is_complex>
+void decompose_large(const EighBatch<T>& batch, int64_t begin, int64_t end, T* memory, EighFindings& findings) {
+  constexpr int W = lane_count<T>;
+  const bool vectors = batch.eigenvectors != nullptr;
+  while (begin < end) {
+    const int64_t left = (end - begin + W - 1) / W;
+    const int64_t groups = groups_at_once<T>(batch.n, vectors);
+    if (left >= 4 && groups == 4) {
+      decompose_at_once<T, is_complex, 4>(batch, begin, end, memory, findings);
+      begin += static_cast<int64_t>(4) * W;
+    } else if (left >= 2) {
+      decompose_at_once<T, is_complex, 2>(batch, begin, end, memory, findings);
+      begin += static_cast<int64_t>(2) * W;
+    } else {
+      decompose_at_once<T, is_complex, 1>(batch, begin, end, memory, findings);
+      begin += W;
+    }
+  }
+}
+
+template <typename T, bool is_complex, int n>
+void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, EighFindings& findings) {
+  if (batch.eigenvectors != nullptr) {
+    decompose_small<T, is_complex, n, true>(batch, begin, end, findings);
+  } else {
+    decompose_small<T, is_complex, n, false>(batch, begin, end, findings);
+  }
+}
+
+template <typename T, bool is_complex>
+void decompose(const EighBatch<T>& batch, int64_t begin, int64_t end, T* memory, EighFindings& findings) {
+  switch (batch.n) {
+    case 1:
+      return decompose_small<T, is_complex, 1>(batch, begin, end, findings);
+    case 2:
+      return decompose_small<T, is_complex, 2>(batch, begin, end, findings);
+    case 3:
+      return decompose_small<T, is_complex, 3>(batch, begin, end, findings);
+    case 4:
+      return decompose_small<T, is_complex, 4>(batch, begin, end, findings);
+    default:
+      return decompose_large<T, is_complex>(batch, begin, end, memory, findings);
+  }
+}
+
+template <typename T>
+void decompose(const EighBatch<T>& batch, int64_t begin, int64_t end, T* memory, EighFindings& findings) {
+  return batch.is_complex ? decompose<T, true>(batch, begin, end, memory, findings)
+                          : decompose<T, false>(batch, begin, end, memory, findings);
+}
+
+template <typename T>
+int64_t workspace(int n, bool is_complex, bool vectors) {
+  if (n <= 4) {
+    return 0;
+  }
+  if (groups_at_once<T>(n, vectors) == 4) {
+    return is_complex ? Workspace<T, true, 4>::numbers(n, vectors) : Workspace<T, false, 4>::numbers(n, vectors);
+  }
+  return is_complex ? Workspace<T, true, 2>::numbers(n, vectors) : Workspace<T, false, 2>::numbers(n, vectors);
+}
+
+template <typename T>
+constexpr EighKernel<T> kernel{lane_count<T>, workspace<T>, decompose<T>};
+
+} // namespace
+} // namespace CPU_CAPABILITY
+
+SPECTRALGRAD_DEFINE_KERNEL(EighKernel)
+
+} // namespace spectralgrad::kernels::simd

@@ -1,0 +1,174 @@
+#include "math/rotated_eigenpairs.h"
+
+#include "math/hermitian_part.h"
+#include "math/judge_rotations.h"
+#include "math/pairs/cluster_pairs.h"
+#include "math/pairs/gaps.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/complex.h>
+#include <ATen/ops/diag_embed.h>
+#include <ATen/ops/imag.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/real.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+
+namespace spectralgrad::math {
+namespace {
+
+using at::Tensor;
+
+/// Each position's own place: made of them, so that tensor subclasses (sharded ones) give one of their own.
+Tensor places_of(const Tensor& partners) {
+  return at::ones_like(partners).cumsum(-1) - 1;
+}
+
+/// Of positions (*, rounds, n): 1 where the partner comes later, -1 where it comes first, 0 where there is none.
+Tensor sign_of(const Tensor& partners, const Tensor& like) {
+  const auto places = places_of(partners);
+  return (partners > places).to(like.dtype()) - (partners < places).to(like.dtype());
+}
+
+/// Columns of V (*, n, n) at positions (*, m, n): (*, m, n, n).
+Tensor columns(const Tensor& V, const Tensor& positions) {
+  const auto index = positions.unsqueeze(-2);
+  auto shape = index.sizes().vec();
+  shape[shape.size() - 2] = V.size(-1);
+  return V.unsqueeze(-3).expand(shape).gather(-1, index.expand(shape));
+}
+
+/// x (*, n) at positions (*, m, n).
+Tensor entries(const Tensor& x, const Tensor& positions) {
+  return x.unsqueeze(-2).expand(positions.sizes()).gather(-1, positions);
+}
+
+constexpr double angle = 0.39269908169872415481; // pi/8
+
+/// For each set but the last, in order: real or imaginary part, sign of the angle.
+struct Turn {
+  bool imaginary;
+  double sign;
+};
+
+std::vector<Turn> turns(bool is_complex) {
+  std::vector<Turn> result{{false, 1}, {false, -1}};
+  if (is_complex) {
+    result.insert(result.end(), {{true, 1}, {true, -1}});
+  }
+  return result;
+}
+
+} // namespace
+
+int64_t number_of_sets(bool is_complex, int64_t rounds) {
+  return static_cast<int64_t>(turns(is_complex).size()) * rounds + 1;
+}
+
+RotatedEigenpairs rotated_eigenpairs(const Tensor& eigenvalues, const Tensor& eigenvectors, int64_t rounds) {
+  const auto partners = kernels::partners(eigenvalues, rounds);
+  const auto successors = kernels::successors(eigenvalues).unsqueeze(-2);
+  const auto own_values = eigenvalues.unsqueeze(-2);
+  const auto other_values = entries(eigenvalues, partners);
+  // m -+ d/sqrt(2); of those without a partner the value itself.
+  const auto turned_values = (own_values + other_values) * 0.5 + (own_values - other_values) * (0.5 * std::sqrt(0.5));
+  const auto sign = sign_of(partners, eigenvalues).unsqueeze(-2);
+  const auto own = eigenvectors.unsqueeze(-3);
+  const auto other = columns(eigenvectors, partners);
+  std::vector<Tensor> values;
+  std::vector<Tensor> vectors;
+  for (const auto& turn : turns(eigenvectors.is_complex())) {
+    const auto s = std::sin(turn.sign * angle);
+    const c10::Scalar forth = turn.imaginary ? c10::Scalar(c10::complex<double>(0, s)) : c10::Scalar(s); // z sin(t)
+    const c10::Scalar back = turn.imaginary ? c10::Scalar(c10::complex<double>(0, s))
+                                            : c10::Scalar(-s); // -conj(z) sin(t)
+    const auto turned = own * std::cos(angle) + at::where(sign > 0, other * forth, other * back);
+    values.push_back(turned_values);
+    vectors.push_back(at::where(sign == 0, own, turned));
+  }
+  values.push_back(entries(eigenvalues, successors));
+  vectors.push_back(columns(eigenvectors, successors));
+  return {eigenvalues.clone(), eigenvectors.clone(), at::cat(values, -2), at::cat(vectors, -3)};
+}
+
+Tensor meetings(const Tensor& partners) {
+  const auto places = places_of(partners);
+  return (partners.unsqueeze(-1) == places.unsqueeze(-2)).logical_and((partners != places).unsqueeze(-1));
+}
+
+Tensor lost_entries(const Tensor& rotated_cotangent, const Tensor& partners, bool is_complex) {
+  const auto rounds = partners.size(-2);
+  const auto met = meetings(partners).to(rotated_cotangent.dtype());
+  const auto sign = sign_of(partners, rotated_cotangent);
+  // Re(z G_ab), in the places of a and of b.
+  const auto entry = [&](int64_t first) {
+    const auto difference = [&](int64_t set) {
+      const auto g = rotated_cotangent.slice(-2, set * rounds, (set + 1) * rounds);
+      return (g - g.gather(-1, partners)) * sign;
+    };
+    return (difference(first) - difference(first + 1)) * (0.5 * std::sqrt(0.5));
+  };
+  const auto placed = [&](const Tensor& x) {
+    return (met * x.unsqueeze(-1)).sum(-3);
+  };
+  const auto real = placed(entry(0));
+  return is_complex ? at::complex(real, -placed(entry(2) * sign)) : real;
+}
+
+Tensor rotated_eigenpairs_vjp(
+    const RotatedEigenpairs& cotangents,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  const auto& [eigenvalues_cotangent, eigenvectors_cotangent, rotated_cotangent, rotated_vectors_cotangent] =
+      cotangents;
+  auto inner = at::zeros_like(eigenvectors);
+  if (eigenvectors_cotangent.defined()) {
+    const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
+    const CotangentSizes sizes{
+        cotangent_magnitude(eigenvectors, eigenvectors_cotangent),
+        cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
+    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, Rule::gated());
+  }
+  if (eigenvalues_cotangent.defined()) {
+    inner = inner + at::diag_embed(eigenvalues_cotangent);
+  }
+  if (rotated_cotangent.defined() || rotated_vectors_cotangent.defined()) {
+    const auto partners = judge_rotations(cotangents, eigenvalues, eigenvectors, rounds);
+    const auto found = rotated_cotangent.defined()
+        ? lost_entries(rotated_cotangent, partners, eigenvectors.is_complex())
+        : at::zeros_like(inner);
+    inner = at::where(meetings(partners).any(-3), found, inner);
+  }
+  return hermitian_part(at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()));
+}
+
+RotatedEigenpairs rotated_eigenpairs_jvp(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t rounds) {
+  const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
+  const auto partners = judge_rotations({}, eigenvalues, eigenvectors, rounds);
+  const auto met = meetings(partners);
+  const auto off_diagonal =
+      at::where(met.any(-3), at::zeros_like(X), divide_tangent_by_gaps(X, eigenvalues, Rule::gated()));
+  const auto sign = sign_of(partners, eigenvalues);
+  const auto of_partner = [&](const Tensor& x) {
+    return (met.to(x.dtype()) * x.unsqueeze(-3)).sum(-1);
+  };
+  // The transpose of `lost_entries`.
+  std::vector<Tensor> values;
+  for (const auto& turn : turns(eigenvectors.is_complex())) {
+    const auto entry = turn.imaginary ? -of_partner(at::imag(X)) : of_partner(at::real(X)) * sign;
+    values.push_back(entry * (turn.sign * std::sqrt(0.5)));
+  }
+  values.push_back(at::zeros_like(eigenvalues).unsqueeze(-2));
+  return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, off_diagonal), at::cat(values, -2), Tensor()};
+}
+
+} // namespace spectralgrad::math
