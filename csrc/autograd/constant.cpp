@@ -28,7 +28,7 @@ Tensor constant_autograd(const Tensor& x) {
 
 } // namespace
 
-namespace math {
+namespace autograd {
 
 bool is_differentiated(const Tensor& x) {
   return autograd::transform_is_active() || autograd::has_tangent(x) || autograd::requires_grad({x});
@@ -42,7 +42,7 @@ Tensor recorded_constant(const Tensor& x) {
   return constant_op().call(x);
 }
 
-} // namespace math
+} // namespace autograd
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("constant(Tensor x) -> Tensor");

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace spectralgrad::math {
+namespace spectralgrad::autograd {
 
 /// Whether operations on `x` may be differentiated: it requires grad, carries a tangent, or a torch.func transform runs.
 bool is_differentiated(const at::Tensor& x);
@@ -16,4 +16,4 @@ at::Tensor constant(const at::Tensor& x);
 /// differentiated later.
 at::Tensor recorded_constant(const at::Tensor& x);
 
-} // namespace spectralgrad::math
+} // namespace spectralgrad::autograd

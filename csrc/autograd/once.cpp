@@ -65,13 +65,13 @@ Tensor once_autograd(const Tensor& x, const Tensor& A, std::string_view message)
 
 } // namespace
 
-namespace math {
+namespace autograd {
 
 Tensor once(const Tensor& x, const Tensor& A, const std::string& message) {
   return is_differentiated(x) || is_differentiated(A) ? once_op().call(x, A, message) : x;
 }
 
-} // namespace math
+} // namespace autograd
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("once(Tensor x, Tensor A, str message) -> Tensor");

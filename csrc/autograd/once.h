@@ -4,10 +4,10 @@
 
 #include <string>
 
-namespace spectralgrad::math {
+namespace spectralgrad::autograd {
 
 /// `x`, a derivative in A, as it is; with `message` for an error where it is to be differentiated in A again. Its derivatives in
 /// anything else go on.
 at::Tensor once(const at::Tensor& x, const at::Tensor& A, const std::string& message);
 
-} // namespace spectralgrad::math
+} // namespace spectralgrad::autograd

@@ -2,8 +2,8 @@
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
+#include "core/report.h"
 #include "core/tolerances.h"
-#include "math/pairs/judge.h"
 
 #include <spectralgrad/checks.h>
 
@@ -11,6 +11,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/util/StringUtil.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
 
 namespace spectralgrad {
@@ -19,6 +20,9 @@ namespace {
 using at::Tensor;
 using autograd::Saved;
 using autograd::variable_list;
+
+/// The last backward pass of this thread that reported a second derivative; PyTorch numbers the passes from 0.
+thread_local int reported_pass = -1;
 
 const auto& watch_op() {
   static const auto op = c10::Dispatcher::singleton()
@@ -102,8 +106,8 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues) {
         close[0].item<int64_t>(),
         " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
         "rule=spectralgrad.Split(order=2) recovers most of it.");
-    kernels::warn_or_raise(message);
-    kernels::note_second_order_warning();
+    warn_or_raise(message);
+    reported_pass = torch::autograd::get_current_graph_task_id();
   }
   return x.clone();
 }
@@ -127,7 +131,12 @@ Tensor warn_autograd(const Tensor& x, const Tensor& eigenvalues) {
 
 } // namespace
 
-namespace math {
+namespace autograd {
+
+bool second_order_was_reported() {
+  const auto pass = torch::autograd::get_current_graph_task_id();
+  return pass != -1 && pass == reported_pass;
+}
 
 std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Tensor& eigenvectors) {
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
@@ -137,7 +146,7 @@ std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Te
   return {std::move(watched_eigenvalues), std::move(watched_eigenvectors)};
 }
 
-} // namespace math
+} // namespace autograd
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("watch_second_order(Tensor eigenvalues, Tensor eigenvectors) -> (Tensor, Tensor)");

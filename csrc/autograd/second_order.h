@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace spectralgrad::math {
+namespace spectralgrad::autograd {
 
 /// The saved outputs of a decomposition, for the derivative formulas to compute with: the same values, which tell when they
 /// are themselves differentiated.
@@ -14,4 +14,7 @@ namespace spectralgrad::math {
 /// into what this returns warns, when it is computed, of the pairs that are closer than rounding.
 std::pair<at::Tensor, at::Tensor> watch_second_order(const at::Tensor& eigenvalues, const at::Tensor& eigenvectors);
 
-} // namespace spectralgrad::math
+/// Whether the backward pass that runs in this thread has reported a second derivative.
+bool second_order_was_reported();
+
+} // namespace spectralgrad::autograd

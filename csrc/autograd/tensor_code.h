@@ -5,7 +5,7 @@
 #include <c10/core/DispatchKey.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
-namespace spectralgrad::ops {
+namespace spectralgrad::autograd {
 
 /// For kernels that are made of tensor operations: those mean what they say. `conj()`, `mH()` and negated views do not below a
 /// TorchDispatchMode, where the keys that resolve them are left out and their data would be taken as it lies; products do
@@ -26,7 +26,7 @@ class TensorCode {
  private:
   bool conjugate_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Conjugate);
   bool negative_ = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::Negative);
-  autograd::NoAutocast no_autocast_;
+  NoAutocast no_autocast_;
 };
 
-} // namespace spectralgrad::ops
+} // namespace spectralgrad::autograd

@@ -6,7 +6,6 @@
 
 #include <c10/util/Exception.h>
 
-#include <atomic>
 #include <cmath>
 #include <sstream>
 #include <utility>
@@ -28,11 +27,6 @@ void check_size(const char* factory, const char* argument, double value) {
 ScopedDefault<Rule>& defaults() {
   static ScopedDefault<Rule> rules(Rule::gated());
   return rules;
-}
-
-std::atomic<const ContextDefaults*>& current_context_defaults() {
-  static std::atomic<const ContextDefaults*> current{nullptr};
-  return current;
 }
 
 } // namespace
@@ -182,14 +176,6 @@ std::string Rule::to_string() const {
       break;
   }
   return out.str();
-}
-
-void set_context_defaults(const ContextDefaults* defaults) {
-  current_context_defaults() = defaults;
-}
-
-const ContextDefaults* context_defaults() {
-  return current_context_defaults();
 }
 
 Rule default_rule() {

@@ -13,6 +13,7 @@
 namespace spectralgrad::math {
 
 using at::Tensor;
+using autograd::watch_second_order;
 
 Tensor eigh_vjp(
     const Tensor& eigenvalues_cotangent,

@@ -23,6 +23,7 @@ namespace spectralgrad::math {
 namespace {
 
 using at::Tensor;
+using autograd::recorded_constant;
 
 /// ln f(x).
 Tensor log_fermi(const Tensor& x) {

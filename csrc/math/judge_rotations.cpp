@@ -2,12 +2,14 @@
 
 #include "autograd/differentiable_op.h"
 #include "autograd/tensor_code.h"
+#include "core/optional_tensor.h"
+#include "core/report.h"
 #include "core/tolerances.h"
 #include "math/hermitian_part.h"
 #include "math/pairs/cluster_pairs.h"
 #include "math/pairs/gaps.h"
+#include "math/pairs/gauge_report.h"
 #include "math/pairs/judge.h"
-#include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
@@ -32,8 +34,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-using ops::optional;
-using ops::OptionalTensor;
 
 const auto& judge_rotations_op() {
   static const auto op = c10::Dispatcher::singleton()
@@ -91,7 +91,7 @@ void judge_phases(const Products& products, double tolerance, const Sizes& sizes
   const auto found =
       (phases > tolerance * products.magnitude.diagonal(0, -2, -1)).logical_and(phases > sizes.floor.squeeze(-1));
   if (found.any().item<bool>()) {
-    kernels::act_on({kernels::Finding::phases});
+    report("eigh", {math::Finding::phases});
   }
 }
 
@@ -152,7 +152,7 @@ void tell(const Tensor& rejected, const Tensor& partners, const std::string& wha
     return;
   }
   const auto index = found[0].item<int64_t>();
-  kernels::warn_or_raise(
+  warn_or_raise(
       c10::str(
           "spectralgrad.spectral_map: The function ",
           what,
@@ -174,8 +174,8 @@ Tensor judge_kernel(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const ops::TensorCode tensor_code;
-  auto partners = kernels::partners(eigenvalues, rounds);
+  const autograd::TensorCode tensor_code;
+  auto partners = math::partners(eigenvalues, rounds);
   if (partners.numel() == 0) {
     return partners;
   }
@@ -223,7 +223,7 @@ Tensor judge_kernel(
   if (rotated_cotangent) {
     const auto exchanged = rotated_cotangent->select(-2, -1);
     const auto direct = eigenvalues_cotangent ? *eigenvalues_cotangent : at::zeros_like(eigenvalues);
-    const auto successors = kernels::successors(eigenvalues);
+    const auto successors = math::successors(eigenvalues);
     const auto change = (exchanged - direct.gather(-1, successors)).abs();
     // A function that treats them alike gives the same derivatives in the other order, kinks included.
     const auto unit = at::where(sizes.largest == 0, at::ones_like(sizes.largest), sizes.largest);

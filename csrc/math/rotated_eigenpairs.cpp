@@ -1,16 +1,11 @@
 #include "math/rotated_eigenpairs.h"
 
-#include "math/hermitian_part.h"
-#include "math/judge_rotations.h"
 #include "math/pairs/cluster_pairs.h"
-#include "math/pairs/gaps.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/complex.h>
-#include <ATen/ops/diag_embed.h>
 #include <ATen/ops/imag.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
@@ -70,8 +65,8 @@ int64_t number_of_sets(bool is_complex, int64_t rounds) {
 }
 
 RotatedEigenpairs rotated_eigenpairs(const Tensor& eigenvalues, const Tensor& eigenvectors, int64_t rounds) {
-  const auto partners = kernels::partners(eigenvalues, rounds);
-  const auto successors = kernels::successors(eigenvalues).unsqueeze(-2);
+  const auto partners = math::partners(eigenvalues, rounds);
+  const auto successors = math::successors(eigenvalues).unsqueeze(-2);
   const auto own_values = eigenvalues.unsqueeze(-2);
   const auto other_values = entries(eigenvalues, partners);
   // m -+ d/sqrt(2); of those without a partner the value itself.
@@ -119,56 +114,20 @@ Tensor lost_entries(const Tensor& rotated_cotangent, const Tensor& partners, boo
   return is_complex ? at::complex(real, -placed(entry(2) * sign)) : real;
 }
 
-Tensor rotated_eigenpairs_vjp(
-    const RotatedEigenpairs& cotangents,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    int64_t rounds) {
-  const auto& [eigenvalues_cotangent, eigenvectors_cotangent, rotated_cotangent, rotated_vectors_cotangent] =
-      cotangents;
-  auto inner = at::zeros_like(eigenvectors);
-  if (eigenvectors_cotangent.defined()) {
-    const auto W = at::matmul(eigenvectors.mH(), eigenvectors_cotangent);
-    const CotangentSizes sizes{
-        cotangent_magnitude(eigenvectors, eigenvectors_cotangent),
-        cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
-    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, Rule::gated());
-  }
-  if (eigenvalues_cotangent.defined()) {
-    inner = inner + at::diag_embed(eigenvalues_cotangent);
-  }
-  if (rotated_cotangent.defined() || rotated_vectors_cotangent.defined()) {
-    const auto partners = judge_rotations(cotangents, eigenvalues, eigenvectors, rounds);
-    const auto found = rotated_cotangent.defined()
-        ? lost_entries(rotated_cotangent, partners, eigenvectors.is_complex())
-        : at::zeros_like(inner);
-    inner = at::where(meetings(partners).any(-3), found, inner);
-  }
-  return hermitian_part(at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()));
-}
-
-RotatedEigenpairs rotated_eigenpairs_jvp(
-    const Tensor& tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    int64_t rounds) {
-  const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
-  const auto partners = judge_rotations({}, eigenvalues, eigenvectors, rounds);
-  const auto met = meetings(partners);
-  const auto off_diagonal =
-      at::where(met.any(-3), at::zeros_like(X), divide_tangent_by_gaps(X, eigenvalues, Rule::gated()));
-  const auto sign = sign_of(partners, eigenvalues);
+Tensor rotated_eigenvalue_tangents(const Tensor& X, const Tensor& partners) {
+  const auto real_part = at::real(X);
+  const auto met = meetings(partners).to(real_part.dtype());
+  const auto sign = sign_of(partners, real_part);
   const auto of_partner = [&](const Tensor& x) {
-    return (met.to(x.dtype()) * x.unsqueeze(-3)).sum(-1);
+    return (met * x.unsqueeze(-3)).sum(-1);
   };
-  // The transpose of `lost_entries`.
   std::vector<Tensor> values;
-  for (const auto& turn : turns(eigenvectors.is_complex())) {
-    const auto entry = turn.imaginary ? -of_partner(at::imag(X)) : of_partner(at::real(X)) * sign;
+  for (const auto& turn : turns(X.is_complex())) {
+    const auto entry = turn.imaginary ? -of_partner(at::imag(X)) : of_partner(real_part) * sign;
     values.push_back(entry * (turn.sign * std::sqrt(0.5)));
   }
-  values.push_back(at::zeros_like(eigenvalues).unsqueeze(-2));
-  return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, off_diagonal), at::cat(values, -2), Tensor()};
+  values.push_back(at::zeros_like(real_part.select(-1, 0)).unsqueeze(-2));
+  return at::cat(values, -2);
 }
 
 } // namespace spectralgrad::math

@@ -34,22 +34,10 @@ RotatedEigenpairs rotated_eigenpairs(const at::Tensor& eigenvalues, const at::Te
 /// G_ab of all pairs that meet, from the cotangents of the rotated eigenvalues; 0 elsewhere. `partners` (*, rounds, n).
 at::Tensor lost_entries(const at::Tensor& rotated_cotangent, const at::Tensor& partners, bool is_complex);
 
+/// The transpose of `lost_entries`: tangents of the rotated eigenvalues (*, sets, n), from X = V^H dA V (*, n, n).
+at::Tensor rotated_eigenvalue_tangents(const at::Tensor& X, const at::Tensor& partners);
+
 /// Where pairs meet: (*, rounds, n, n), bool.
 at::Tensor meetings(const at::Tensor& partners);
-
-/// gA from the cotangents of all four, some of which may be undefined. Pairs of whose rotation phi is not independent, which
-/// is told, keep what `eigh` gives.
-at::Tensor rotated_eigenpairs_vjp(
-    const RotatedEigenpairs& cotangents,
-    const at::Tensor& eigenvalues,
-    const at::Tensor& eigenvectors,
-    int64_t rounds);
-
-/// Tangents of the first three; V of the last is constant.
-RotatedEigenpairs rotated_eigenpairs_jvp(
-    const at::Tensor& tangent,
-    const at::Tensor& eigenvalues,
-    const at::Tensor& eigenvectors,
-    int64_t rounds);
 
 } // namespace spectralgrad::math

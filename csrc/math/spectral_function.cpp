@@ -1,8 +1,8 @@
 #include "math/spectral_function.h"
 
+#include "core/report.h"
 #include "core/tolerances.h"
 #include "math/hermitian_part.h"
-#include "math/pairs/judge.h"
 
 #include <spectralgrad/checks.h>
 
@@ -107,7 +107,7 @@ void require_derivatives(const ScalarFunction& f) {
 }
 
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
-  kernels::warn_or_raise(
+  warn_or_raise(
       c10::str(
           "spectralgrad.",
           f.name == "sqrt" ? "sqrtm" : "powm",

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "core/optional_tensor.h"
+
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
@@ -54,17 +56,6 @@ void write_out(const at::Tensor& result, const at::Tensor& out);
 
 /// Raises in torch's words where an out= variant would have to be differentiated.
 void check_out_not_differentiated(const char* function, at::TensorList tensors);
-
-/// Undefined tensors as an operator's schema has them.
-using OptionalTensor = std::optional<at::Tensor>;
-
-inline OptionalTensor optional(const at::Tensor& x) {
-  return x.defined() ? OptionalTensor(x) : std::nullopt;
-}
-
-inline at::Tensor tensor_or_undefined(const OptionalTensor& x) {
-  return x.value_or(at::Tensor());
-}
 
 /// A rule as two arguments of an operator's schema, `str? rule, float[] parameters`: names rather than objects, so that
 /// graphs that contain the operator can be printed, exported and stored. No name means the default in force.

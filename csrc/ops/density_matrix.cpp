@@ -95,7 +95,7 @@ class Basis {
     if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};
     }
-    const auto diagonal = at::real(math::recorded_constant(factor_).diagonal(0, -2, -1));
+    const auto diagonal = at::real(autograd::recorded_constant(factor_).diagonal(0, -2, -1));
     return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
   }
 
@@ -139,17 +139,17 @@ std::pair<Tensor, Tensor> ground_state(
   const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu.defined()) {
     // A level at mu counts by half: in part, so that a repeated one is found out.
-    const auto distance = eigenvalues - math::recorded_constant(mu).unsqueeze(-1);
+    const auto distance = eigenvalues - autograd::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
         ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5 +
         // Comparisons with NaN are false. The term keeps it, so that `fill_levels` finds it also inside a transform.
-        math::recorded_constant(mu) * 0;
+        autograd::recorded_constant(mu) * 0;
     return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin), mu};
   }
-  const auto number = math::recorded_constant(*electrons);
+  const auto number = autograd::recorded_constant(*electrons);
   const auto filled = ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin);
   // What more electrons do: they go where there are some, and room for others.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());

@@ -48,7 +48,7 @@ std::tuple<Tensor, Tensor> eigh_autograd(
     ops::RuleParameters parameters,
     ops::MethodName method) {
   const CallerState caller;
-  if (!math::is_differentiated(A)) {
+  if (!autograd::is_differentiated(A)) {
     return below_autograd([&] { return ops::call_eigh(A, UPLO, rule, parameters, method); });
   }
   auto outputs = differentiable<Eigh>(

@@ -2,7 +2,9 @@
 
 #include "autograd/differentiable_op.h"
 #include "autograd/tensor_code.h"
+#include "kernels/eigh/eigh_method.h"
 #include "kernels/eigh_jvp/eigh_jvp.h"
+#include "kernels/simd/batch_layout.h"
 #include "math/eigh.h"
 #include "ops/arguments.h"
 
@@ -35,6 +37,31 @@ Tensor in_layout_of(const Tensor& primal, const Tensor& x) {
   return at::empty_like(primal).copy_(x);
 }
 
+std::pair<Tensor, Tensor> by_tensor_code(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  if (tangent.numel() == 0) {
+    return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
+  }
+  // Once where the batch repeats one decomposition.
+  return math::eigh_jvp(
+      tangent,
+      kernels::without_repeats(eigenvalues, 1),
+      kernels::without_repeats(eigenvectors, 2),
+      rule);
+}
+
+std::pair<Tensor, Tensor> on_cpu(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  const bool in_lanes = eigenvectors.numel() > 0 && kernels::pass_in_lanes(eigenvectors);
+  return (in_lanes ? kernels::eigh_jvp : by_tensor_code)(tangent, eigenvalues, eigenvectors, rule);
+}
+
 template <auto function>
 std::tuple<Tensor, Tensor> eigh_jvp_with(
     const Tensor& tangent,
@@ -42,7 +69,7 @@ std::tuple<Tensor, Tensor> eigh_jvp_with(
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   const auto [dL, dV] = function(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
   return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
 }
@@ -65,7 +92,7 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
   // At this level of torch.func's transforms: each of those further out comes through here, too.
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
-    const TensorCode tensor_code;
+    const autograd::TensorCode tensor_code;
     auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
     return {std::move(dL), std::move(dV)};
   }
@@ -91,11 +118,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp_by_tensor_code>);
+  library.impl("eigh_jvp", eigh_jvp_with<by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp>);
+  library.impl("eigh_jvp", eigh_jvp_with<on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

@@ -37,7 +37,7 @@ Tensor eigh_vjp_with(
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   return function(
       tensor_or_undefined(eigenvalues_cotangent),
       tensor_or_undefined(eigenvectors_cotangent),
@@ -64,7 +64,7 @@ Tensor eigh_vjp_autograd(
     std::string_view rule,
     RuleParameters parameters) {
   const auto differentiated = [](const OptionalTensor& x) {
-    return x && math::is_differentiated(*x);
+    return x && autograd::is_differentiated(*x);
   };
   if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
       differentiated(eigenvectors)) {

@@ -51,7 +51,7 @@ struct Given {
     const auto unit = power_of_two_below(pairs.eigenvalues);
     pairs.A = A / unit.unsqueeze(-1);
     pairs.eigenvalues = pairs.eigenvalues / unit;
-    const auto order = math::is_differentiated(A) ? math::jet_order : 0;
+    const auto order = autograd::is_differentiated(A) ? math::jet_order : 0;
     const auto call = [&](int64_t k, const Tensor& x) {
       const auto y = (*given[static_cast<size_t>(k)])(unit * x);
       check(function, k, x, y);

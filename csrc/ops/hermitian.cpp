@@ -62,7 +62,7 @@ struct Hermitian {
 };
 
 Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_view name) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   const std::string who(function);
   check_hermitian_arguments(who.c_str(), A, "L", name);
   if (checks() != Checks::ignore) {

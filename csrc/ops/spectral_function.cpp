@@ -2,10 +2,10 @@
 
 #include "autograd/tensor_code.h"
 #include "core/caller_state.h"
-#include "kernels/spectral_function/spectral_function.h"
 #include "math/spectral_function.h"
 #include "ops/arguments.h"
 #include "ops/spectral_function_autograd.h"
+#include "ops/spectral_function_on_cpu.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
@@ -98,7 +98,7 @@ Tensor spectral_function_with(
     const OptionalTensor& second_direction,
     std::string_view name,
     c10::ArrayRef<double> parameters) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   return function(
       {std::string(name), parameters.vec(), tensor_or_undefined(jets)},
       eigenvalues,
@@ -145,7 +145,7 @@ Tensor transposed_kernel(
     const Tensor& jets,
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   return math::spectral_function_transposed(
       {"jets", {}, jets},
       eigenvalues,
@@ -249,7 +249,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("spectral_function", spectral_function_with<kernels::spectral_function>);
+  library.impl("spectral_function", spectral_function_with<spectral_function_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

@@ -6,6 +6,7 @@
 #include "autograd/tensor_code.h"
 #include "math/pairs/cluster_pairs.h"
 #include "math/rotated_eigenpairs.h"
+#include "math/spectral_map.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/eigh.h>
@@ -59,7 +60,7 @@ struct RotatedEigenpairs {
   static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
     const auto& x = saved.inputs;
     const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
-    return {math::once(gA, x[0], once_only), Tensor(), Tensor()};
+    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
@@ -70,7 +71,7 @@ struct RotatedEigenpairs {
     const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
     variable_list list;
     for (const auto& tangent : result) {
-      list.push_back(tangent.defined() ? math::once(tangent, x[0], once_only) : tangent);
+      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
     }
     return list;
   }
@@ -81,7 +82,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const ops::TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   auto [values, vectors, rotated_values, rotated_vectors] = math::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
   return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
 }
@@ -114,7 +115,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
 
 /// How often at most a pair of a cluster has to be rotated, of the whole batch: 0-dimensional. For callers in Python.
 Tensor cluster_rounds_kernel(const Tensor& eigenvalues) {
-  return at::full({}, kernels::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
+  return at::full({}, math::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
 }
 
 Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
@@ -129,19 +130,19 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
   const auto [eigenvalues, eigenvectors] = ops::in_the_name_of("spectral_map", "eigh", [&] {
     return eigh(A, "L", Rule::gated());
   });
-  const auto rounds = math::is_differentiated(A) ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
+  const auto rounds = autograd::is_differentiated(A) ? math::rounds_of_largest_cluster(eigenvalues) : 0;
   if (rounds == 0) {
     return fn(eigenvalues, eigenvectors);
   }
   const auto [values, vectors, rotated_values, rotated_vectors] =
-      rotated_eigenpairs_op().call(A, math::constant(eigenvalues), math::constant(eigenvectors), rounds);
+      rotated_eigenpairs_op().call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
   auto results = fn(values, vectors);
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);
     const auto V = rotated_vectors.select(-3, set);
     // Nothing in value, nor for what fn is made of; the derivative in A that was lost.
     const auto here = fn(L, V);
-    const auto same = fn(math::constant(L), math::constant(V));
+    const auto same = fn(autograd::constant(L), autograd::constant(V));
     for (size_t i = 0; i < results.size(); ++i) {
       results[i] = results[i] + (here[i] - same[i]);
     }

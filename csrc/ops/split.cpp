@@ -1,8 +1,8 @@
 #include "ops/split.h"
 
 #include "core/lowest_index.h"
+#include "core/report.h"
 #include "core/tolerances.h"
-#include "math/pairs/judge.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -97,7 +97,7 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
       }
     });
     if (crossing.any() && checks() != Checks::ignore) {
-      kernels::warn_or_raise(
+      warn_or_raise(
           c10::str(
               "spectralgrad.Split: Matrix ",
               crossing.value(),

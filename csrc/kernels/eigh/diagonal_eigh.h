@@ -1,6 +1,6 @@
 #pragma once
 
-#include "math/pairs/judge.h"
+#include "core/scalar_traits.h"
 
 #include <algorithm>
 #include <cmath>

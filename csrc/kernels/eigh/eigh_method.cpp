@@ -123,12 +123,6 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   return lapack_is_there() && lapack ? EighMethod::lapack : EighMethod::torch;
 }
 
-bool rows_as_columns(int64_t n, at::ScalarType dtype) {
-  // Measured with MKL on a Xeon with AVX-512, UPLO = L, one and two threads: at n = 1024 a tenth of the time is saved, at 512 a tenth, too;
-  // float64 and complex64 gain 3 % at 65 and 6 % at 256, float32 loses 8 % at 65, 5 % at 200, and gains 3 % at 256.
-  return n >= (dtype == at::kFloat ? 256 : 64);
-}
-
 bool vjp_in_lanes(const at::Tensor& eigenvectors) {
   const auto n = eigenvectors.size(-1);
   if (n >= vjp_never_in_lanes || n <= vjp_always_in_lanes || at::globalContext().deterministicAlgorithms()) {

@@ -17,10 +17,6 @@ enum class EighMethod {
 /// The fastest for matrices like these.
 EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors);
 
-/// Whether LAPACK is given the rows of a matrix for columns, and so the other triangle: then nothing need be transposed, and MKL's
-/// reduction of an upper triangle takes less time than that of a lower one, if the matrix is large.
-bool rows_as_columns(int64_t n, at::ScalarType dtype);
-
 /// Whether the vjp for eigenvectors like these is best computed in lanes, rather than by matrix products.
 bool vjp_in_lanes(const at::Tensor& eigenvectors);
 

@@ -1,11 +1,9 @@
 #include "kernels/eigh_jvp/eigh_jvp.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
-#include "math/eigh.h"
 #include "math/pairs/gaps.h"
 
 #include <ATen/Dispatch.h>
@@ -59,25 +57,11 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  if (eigenvectors.numel() == 0 || !pass_in_lanes(eigenvectors)) {
-    return eigh_jvp_by_tensor_code(tangent, eigenvalues, eigenvectors, rule);
-  }
   std::pair<Tensor, Tensor> result;
   AT_DISPATCH_FLOATING_TYPES(eigenvalues.scalar_type(), "eigh_jvp", [&] {
     result = eigh_jvp_in_lanes<scalar_t>(tangent, eigenvalues, eigenvectors, rule);
   });
   return result;
-}
-
-std::pair<Tensor, Tensor> eigh_jvp_by_tensor_code(
-    const Tensor& tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Rule& rule) {
-  if (tangent.numel() == 0) {
-    return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
-  }
-  return math::eigh_jvp(tangent, without_repeats(eigenvalues, 1), without_repeats(eigenvectors, 2), rule);
 }
 
 } // namespace spectralgrad::kernels

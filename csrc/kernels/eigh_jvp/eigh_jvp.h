@@ -8,16 +8,9 @@
 
 namespace spectralgrad::kernels {
 
-/// `math::eigh_jvp` for CPU tensors that are not differentiated further: small matrices in one pass, one in each lane of a
-/// SIMD register; others as tensor code.
+/// `math::eigh_jvp` of small CPU matrices (`pass_in_lanes`) that are not differentiated further, in one pass with one matrix in
+/// each SIMD lane; n >= 1.
 std::pair<at::Tensor, at::Tensor> eigh_jvp(
-    const at::Tensor& tangent,
-    const at::Tensor& eigenvalues,
-    const at::Tensor& eigenvectors,
-    const Rule& rule);
-
-/// As tensor code, on any device; once where the batch repeats one decomposition.
-std::pair<at::Tensor, at::Tensor> eigh_jvp_by_tensor_code(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,

@@ -1,8 +1,8 @@
 #pragma once
 
+#include "core/scalar_traits.h"
 #include "kernels/eigh_vjp/gap_pass.h"
 #include "kernels/simd/batch_layout.h"
-#include "math/pairs/judge.h"
 
 #include <ATen/core/Tensor.h>
 

@@ -8,6 +8,7 @@
 #include "kernels/eigh_vjp/used_columns.h"
 #include "kernels/simd/for_each_register.h"
 #include "math/pairs/gaps.h"
+#include "math/pairs/gauge_report.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
@@ -83,7 +84,7 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
       }
     });
   });
-  act_on(gravest.verdict());
+  math::report("eigh", gravest.verdict());
   return result;
 }
 

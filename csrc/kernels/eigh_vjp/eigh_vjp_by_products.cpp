@@ -8,6 +8,7 @@
 #include "kernels/eigh_vjp/gap_pass.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
 #include "kernels/eigh_vjp/used_columns.h"
+#include "math/pairs/gauge_report.h"
 
 #include <spectralgrad/checks.h>
 
@@ -239,7 +240,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     }
     result = product_of_columns<scalar_t>(V, columns.of(V), W);
   });
-  act_on(gravest.verdict());
+  math::report("eigh", gravest.verdict());
   return result;
 }
 

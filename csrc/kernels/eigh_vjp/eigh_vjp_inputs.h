@@ -16,21 +16,21 @@ namespace spectralgrad::kernels {
 /// Collects what is found of the matrices of a batch, from several threads.
 class Gravest {
  public:
-  void note(Verdict verdict, int64_t matrix) {
+  void note(math::Verdict verdict, int64_t matrix) {
     verdict.matrix = matrix;
-    if (verdict.finding != Finding::none) {
+    if (verdict.finding != math::Finding::none) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (verdict.graver_than(verdict_)) {
+      if (verdict.is_more_severe_than(verdict_)) {
         verdict_ = verdict;
       }
     }
   }
-  const Verdict& verdict() const {
+  const math::Verdict& verdict() const {
     return verdict_;
   }
 
  private:
-  Verdict verdict_;
+  math::Verdict verdict_;
   std::mutex mutex_;
 };
 
@@ -80,16 +80,16 @@ real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t ma
 
 /// Judges one matrix; `W` gives the entries of V^H gV, if there is a gV. `scale()` is M, and is called only where it is needed.
 template <typename scalar_t, typename Entries, typename Scale>
-Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W, const Scale& scale) {
+math::Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W, const Scale& scale) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto n = inputs.n;
   const auto* L = row<real_t>(inputs.L, matrix, n);
   const auto* gL = row<real_t>(inputs.gL, matrix, n);
   if (!inputs.gV.defined()) {
-    return judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); }, scale);
+    return math::judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); }, scale);
   }
   CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-  return judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); }, scale);
+  return math::judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); }, scale);
 }
 
 } // namespace spectralgrad::kernels

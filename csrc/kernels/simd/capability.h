@@ -1,10 +1,10 @@
 #pragma once
 
+#include "kernels/simd/choose_capability.h"
+
 // Which instruction set this machine gets. A kernel is a struct of pointers to functions, with a static member function for each
 // instruction set that its source is compiled for.
 namespace spectralgrad::kernels::simd {
-
-enum class Capability { portable, avx2, avx512 };
 
 /// LibTorch's choice, which the environment variable ATEN_CPU_CAPABILITY can lower.
 Capability capability();

@@ -1,11 +1,12 @@
 #pragma once
 
-#include "kernels/simd/capability.h"
-
 #include <algorithm>
 #include <string_view>
 
 namespace spectralgrad::kernels::simd {
+
+/// Instruction sets that the kernels are compiled for, the smallest first.
+enum class Capability { portable, avx2, avx512 };
 
 /// The largest instruction set that the processor has and the operating system saves registers for. It names every subset that
 /// the kernels are compiled for (`SPECTRALGRAD_FLAGS_OF_...` in CMakeLists.txt).

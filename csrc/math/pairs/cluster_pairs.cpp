@@ -9,7 +9,7 @@
 #include <numeric>
 #include <vector>
 
-namespace spectralgrad::kernels {
+namespace spectralgrad::math {
 namespace {
 
 using at::Tensor;
@@ -134,4 +134,4 @@ Tensor successors(const Tensor& eigenvalues) {
   return result.to(eigenvalues.device());
 }
 
-} // namespace spectralgrad::kernels
+} // namespace spectralgrad::math

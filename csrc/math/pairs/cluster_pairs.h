@@ -5,7 +5,7 @@
 #include <cstdint>
 
 // Pairs inside clusters of eigenvalues, for the spectral map.
-namespace spectralgrad::kernels {
+namespace spectralgrad::math {
 
 /// In how many rounds each pair of a cluster can meet once, for the largest cluster of the batch; 0 if there is none.
 int64_t rounds_of_largest_cluster(const at::Tensor& eigenvalues);
@@ -17,4 +17,4 @@ at::Tensor partners(const at::Tensor& eigenvalues, int64_t rounds);
 /// The next eigenvalue of the same cluster, the first after the last: (*, n), int64.
 at::Tensor successors(const at::Tensor& eigenvalues);
 
-} // namespace spectralgrad::kernels
+} // namespace spectralgrad::math

@@ -23,6 +23,8 @@ namespace spectralgrad::math {
 namespace {
 
 using at::Tensor;
+using autograd::constant;
+using autograd::is_differentiated;
 
 /// max|lambda| (*, 1, 1)
 Tensor largest_of(const Tensor& eigenvalues) {

@@ -1,23 +1,20 @@
 #pragma once
 
+#include "core/scalar_traits.h"
 #include "core/tolerances.h"
 
-#include <spectralgrad/checks.h>
-
 #include <c10/core/ScalarType.h>
-#include <c10/util/complex.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <type_traits>
 
 // Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
 // is said in math/pairs/judge_cotangents.h.
-namespace spectralgrad::kernels {
+namespace spectralgrad::math {
 
-/// The gravest first.
+/// In order of severity, the most severe first.
 enum class Finding { phases, basis, lost_limit, not_differentiable, none };
 
 struct Verdict {
@@ -26,70 +23,10 @@ struct Verdict {
   int64_t first = 0; // the two eigenvalues concerned
   int64_t second = 0;
 
-  bool graver_than(const Verdict& other) const {
+  bool is_more_severe_than(const Verdict& other) const {
     return finding < other.finding || (finding == other.finding && matrix < other.matrix);
   }
 };
-
-/// Warns of a gradient that is lost or undefined; under `Checks::raise` raises.
-void warn_or_raise(const std::string& message);
-
-/// Raises or warns as `checks()` says.
-void act_on(const Verdict& verdict);
-
-/// Says that this backward pass has warned of a second derivative. What cotangents look like in the rest of it is no news:
-/// they come from the derivative of a derivative, not from a loss, so only a dependence on phases is still told.
-void note_second_order_warning();
-
-template <typename T>
-struct RealOf {
-  using type = T;
-};
-template <typename T>
-struct RealOf<c10::complex<T>> {
-  using type = T;
-};
-
-/// How many real numbers make one of these.
-template <typename scalar_t>
-inline constexpr int64_t parts_of = std::is_same_v<scalar_t, typename RealOf<scalar_t>::type> ? 1 : 2;
-
-template <typename T>
-T conjugate(T x) {
-  return x;
-}
-template <typename T>
-c10::complex<T> conjugate(c10::complex<T> z) {
-  return std::conj(z);
-}
-
-template <typename T>
-T real_part(T x) {
-  return x;
-}
-template <typename T>
-T real_part(c10::complex<T> z) {
-  return z.real();
-}
-
-template <typename T>
-T imaginary_part(T) {
-  return 0;
-}
-template <typename T>
-T imaginary_part(c10::complex<T> z) {
-  return z.imag();
-}
-
-/// The largest absolute value of `count` numbers; 0 where `x` is null.
-template <typename T>
-T largest_size(const T* x, int64_t count) {
-  T result = 0;
-  for (int64_t i = 0; x != nullptr && i < count; ++i) {
-    result = std::max(result, std::abs(x[i]));
-  }
-  return result;
-}
 
 /// `W(i, j)` the entries of V^H gV, of which there are none unless `has_W`, `magnitude(i, j)` the N_ij that they were summed from;
 /// `eigenvalues_cotangent` n or null; `scale()` is M; n >= 1. Calls few of either, where few are needed.
@@ -157,4 +94,4 @@ Verdict judge(
   return verdict;
 }
 
-} // namespace spectralgrad::kernels
+} // namespace spectralgrad::math

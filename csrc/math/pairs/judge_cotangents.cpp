@@ -1,8 +1,9 @@
 #include "math/pairs/judge_cotangents.h"
 
 #include "autograd/differentiable_op.h"
+#include "core/optional_tensor.h"
+#include "math/pairs/gauge_report.h"
 #include "math/pairs/judge.h"
-#include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
@@ -19,8 +20,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-using ops::optional;
-using ops::OptionalTensor;
 
 const auto& judge_op() {
   static const auto op =
@@ -36,20 +35,20 @@ const T* data_or_null(const Tensor& x, int64_t offset) {
 }
 
 /// The gravest finding in the batch, of its first matrix that has it.
-kernels::Verdict judge_batch(
+math::Verdict judge_batch(
     const Tensor& eigenvalues_cotangent,
     const Tensor& W,
     const Tensor& magnitude,
     const Tensor& eigenvalues) {
-  kernels::Verdict gravest;
+  math::Verdict gravest;
   const auto n = eigenvalues.size(-1);
   const auto dtype = W.defined() ? W.scalar_type() : eigenvalues.scalar_type();
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_cotangents", [&] {
-    using real_t = typename kernels::RealOf<scalar_t>::type;
+    using real_t = typename RealOf<scalar_t>::type;
     for (int64_t matrix = 0; matrix < eigenvalues.numel() / n; ++matrix) {
       const auto* N = data_or_null<real_t>(magnitude, matrix * n * n);
       const auto* entries = data_or_null<scalar_t>(W, matrix * n * n);
-      auto verdict = kernels::judge<scalar_t>(
+      auto verdict = math::judge<scalar_t>(
           n,
           eigenvalues.const_data_ptr<real_t>() + matrix * n,
           data_or_null<real_t>(eigenvalues_cotangent, matrix * n),
@@ -60,12 +59,11 @@ kernels::Verdict judge_batch(
             const auto* L = eigenvalues.const_data_ptr<real_t>() + matrix * n;
             // The largest N is the largest norm of a column, to within a factor of 2.
             return std::max(
-                kernels::largest_size(N, n * n),
-                kernels::largest_size(L, n) *
-                    kernels::largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
+                largest_size(N, n * n),
+                largest_size(L, n) * largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
           });
       verdict.matrix = matrix;
-      if (verdict.graver_than(gravest)) {
+      if (verdict.is_more_severe_than(gravest)) {
         gravest = verdict;
       }
     }
@@ -86,7 +84,7 @@ Tensor judge_kernel(
   const auto plain = [](const OptionalTensor& x) {
     return x && x->defined() ? x->resolve_conj().resolve_neg().cpu().contiguous() : Tensor();
   };
-  kernels::act_on(judge_batch(plain(eigenvalues_cotangent), plain(W), plain(magnitude), plain(eigenvalues)));
+  report("eigh", judge_batch(plain(eigenvalues_cotangent), plain(W), plain(magnitude), plain(eigenvalues)));
   return result;
 }
 

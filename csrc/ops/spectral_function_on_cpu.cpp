@@ -1,4 +1,4 @@
-#include "kernels/spectral_function/spectral_function.h"
+#include "ops/spectral_function_on_cpu.h"
 
 #include "core/tolerances.h"
 #include "kernels/eigh/eigh_method.h"
@@ -15,10 +15,16 @@
 
 #include <algorithm>
 
-namespace spectralgrad::kernels {
+namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
+using kernels::by_rows;
+using kernels::by_rows_or_columns;
+using kernels::for_each_register;
+using kernels::matrices;
+using kernels::pass_in_lanes;
+using kernels::row;
 using math::Form;
 using math::ScalarFunction;
 
@@ -40,14 +46,14 @@ Tensor in_lanes(
                                                                    : Tensor();
   AT_DISPATCH_FLOATING_TYPES(L.scalar_type(), "spectral_function", [&] {
     const auto dtype = L.scalar_type();
-    const auto& kernel = simd::for_this_machine<simd::SpectralFunctionKernel<scalar_t>>();
+    const auto& kernel = kernels::simd::for_this_machine<kernels::simd::SpectralFunctionKernel<scalar_t>>();
     const auto* given_numbers = row<scalar_t>(numbers, 0, n);
-    const simd::SpectralFunctionBatch<scalar_t> batch{
+    const kernels::simd::SpectralFunctionBatch<scalar_t> batch{
         static_cast<int>(n),
         V.is_complex(),
         L.const_data_ptr<scalar_t>(),
         matrices<scalar_t>(V),
-        E.defined() ? matrices<scalar_t>(E) : simd::Matrices<scalar_t>{},
+        E.defined() ? matrices<scalar_t>(E) : kernels::simd::Matrices<scalar_t>{},
         math::form_of(f),
         math::exponent_of(f),
         E.defined() ? nullptr : given_numbers,
@@ -79,7 +85,7 @@ bool fits(const Tensor& x, at::IntArrayRef sizes, at::ScalarType dtype) {
 
 } // namespace
 
-Tensor spectral_function(
+Tensor spectral_function_on_cpu(
     const ScalarFunction& f,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
@@ -110,4 +116,4 @@ Tensor spectral_function(
   return in_lanes(f, eigenvalues, eigenvectors, direction, given);
 }
 
-} // namespace spectralgrad::kernels
+} // namespace spectralgrad::ops
