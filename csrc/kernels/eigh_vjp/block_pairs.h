@@ -4,7 +4,8 @@
 
 namespace spectralgrad::kernels {
 
-/// Blocks of a matrix, above its diagonal or on it, and those across: rows and columns up to an end.
+/// The rows row <= i < row_end and columns column <= j < column_end of a matrix, above the diagonal or on it, together
+/// with the transposed range.
 struct BlockPair {
   int64_t row;
   int64_t row_end;
@@ -12,18 +13,20 @@ struct BlockPair {
   int64_t column_end;
 };
 
-/// Those of an n x n matrix, `block` rows and columns each: each block row with its half of the others, those that follow it in a
-/// circle, so that what a block row touches is mostly its own.
+/// Divides an n x n matrix into blocks of `block` rows and columns, and assigns each unordered pair of blocks to one
+/// block row. A block row gets the pairs with the next half of the block rows, cyclically. So all rows have about the
+/// same work, and what one row touches is mostly its own.
 class BlockPairs {
  public:
   BlockPairs(int64_t n, int64_t block) : n_(n), block_(block), blocks_((n + block - 1) / block) {}
 
-  /// All block rows, the first with the last, and so on, so that as many are as much work: the first half of an even number have one
-  /// pair more, as two blocks are opposite each other.
+  /// The number of block rows. `for_row` visits them in the order first, last, second, second to last, ...: then any
+  /// equal number of consecutive ones is about equal work, although with an even number of blocks the first half have
+  /// one pair more.
   int64_t rows() const {
     return blocks_;
   }
-  /// Calls f(pair) for the pairs of a block row, in one piece as far as they are adjacent.
+  /// Calls f(pair) for the pairs of the i-th block row in that order. Adjacent blocks are merged into one pair.
   template <typename F>
   void for_row(int64_t i, const F& f) const {
     const auto one = i % 2 == 0 ? i / 2 : blocks_ - 1 - i / 2;

@@ -13,13 +13,13 @@
 
 namespace spectralgrad::kernels {
 
-/// |X| of one matrix, column by column, of the columns that are asked for, from the first row on.
+/// The absolute values |X_ij| of one matrix, computed for a column when it is first requested.
 template <typename scalar_t>
 class ColumnSizes {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  /// Rows that are asked for come as so many, or as all.
+  /// A column is computed for its first `first_rows` rows, or for all of them.
   ColumnSizes(const at::Tensor& X, int64_t matrix, int64_t first_rows)
       : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), first_rows_(first_rows), columns_(static_cast<size_t>(n_)) {}
 
@@ -30,11 +30,13 @@ class ColumnSizes {
     return known(column);
   }
 
+  /// The column as far as it has been computed.
   const real_t* known(int64_t column) const {
     return columns_[static_cast<size_t>(column)].sizes;
   }
 
-  /// All at once: of a matrix that lies row by row, each column by itself costs nearly as much as all.
+  /// Computes the first `rows` rows of all `wanted` columns. In one pass, because one column of a row-major matrix
+  /// costs nearly as much as all.
   void fill(const std::vector<int64_t>& wanted, int64_t rows) {
     for (const int64_t begin : {int64_t(0), first_rows_}) {
       std::vector<int64_t> missing;
@@ -77,7 +79,8 @@ class ColumnSizes {
   std::vector<std::unique_ptr<real_t[]>> memory_;
 };
 
-/// N = |V|^T |gV| + its transpose of one matrix, entry by entry on demand; both as from `by_rows_or_columns`.
+/// Computes single entries of N = |V|^T |gV| + (|V|^T |gV|)^T of one matrix. V and gV are laid out as
+/// `by_rows_or_columns` does.
 template <typename scalar_t>
 class CotangentMagnitude {
  public:
@@ -93,12 +96,13 @@ class CotangentMagnitude {
     return sum(V_.of_all_rows(i), gV_.of_all_rows(j), V_.of_all_rows(j), gV_.of_all_rows(i), n_);
   }
 
-  /// Of these columns it will be asked whether N is no less than something.
+  /// Precomputes what `is_surely_at_least` needs for these columns.
   void prepare(const std::vector<int64_t>& columns) {
     V_.fill(columns, first_rows_);
     gV_.fill(columns, first_rows_);
   }
-  /// Of rounding, a few rows of the sum tell: it is a tenth of what counts as such.
+  /// Whether the first rows of the sum already prove N_ij >= `least`. They usually do: actual round-off is about a
+  /// tenth of the threshold.
   bool is_surely_at_least(real_t least, int64_t i, int64_t j) const {
     return least <= sum(V_.known(i), gV_.known(j), V_.known(j), gV_.known(i), first_rows_);
   }

@@ -19,7 +19,7 @@ namespace {
 
 using at::Tensor;
 
-/// Entries of V^H gV of one matrix, one by one.
+/// Computes single entries of V^H gV of one matrix.
 template <typename scalar_t>
 class InnerProducts {
  public:

@@ -6,9 +6,9 @@
 
 namespace spectralgrad::kernels {
 
-/// `math::eigh_vjp` for CPU tensors that are not differentiated further. Small matrices: in one pass, one in each lane of a
-/// SIMD register. Others: by matrix products and passes between them, without columns that no cotangent came for. The magnitudes N
-/// are formed for those entries alone that they decide about.
+/// `math::eigh_vjp` for CPU tensors that are not differentiated further. Small matrices are processed in one pass, one
+/// in each SIMD lane. Larger ones use matrix products with a pass between them, and skip columns with a zero cotangent.
+/// The magnitude N is computed only for entries on which bounds of it do not decide.
 at::Tensor eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,

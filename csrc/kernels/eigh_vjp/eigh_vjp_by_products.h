@@ -6,7 +6,7 @@
 
 namespace spectralgrad::kernels {
 
-/// The vjp of eigh by matrix products, with a pass over the matrices between them.
+/// The vjp of eigh by matrix products, with a pass between them that divides by gaps. For matrices of any size.
 at::Tensor eigh_vjp_by_products(const Inputs& inputs, const Rule& rule);
 
 } // namespace spectralgrad::kernels

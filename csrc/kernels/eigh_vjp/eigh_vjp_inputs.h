@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <mutex>
 
-// What the ways to compute the vjp of eigh have in common.
+// Shared by the two implementations of the vjp of eigh.
 namespace spectralgrad::kernels {
 
-/// Collects what is found of the matrices of a batch, from several threads.
+/// Keeps the most severe verdict on the matrices of a batch. Thread-safe.
 class Gravest {
  public:
   void note(math::Verdict verdict, int64_t matrix) {
@@ -34,12 +34,12 @@ class Gravest {
   std::mutex mutex_;
 };
 
-/// What the vjp is of, as kernels read it; without the cotangents that are not there.
+/// The arguments of the vjp, in layouts that the kernels can read. Missing cotangents stay undefined.
 struct Inputs {
-  at::Tensor gL; // (*, n), row by row like the eigenvalues
-  at::Tensor gV; // (*, n, n), by rows or by columns like the eigenvectors
-  at::Tensor L;
-  at::Tensor V;
+  at::Tensor gL; // (*, n), row-major
+  at::Tensor gV; // (*, n, n), row-major or column-major
+  at::Tensor L; // (*, n), row-major
+  at::Tensor V; // (*, n, n), row-major or column-major
   int64_t n;
   int64_t count;
 
@@ -51,7 +51,7 @@ struct Inputs {
         n(V.size(-1)),
         count(V.numel() / (n * n)) {}
 
-  /// Some of the matrices, with one batch dimension.
+  /// The matrices begin <= i < end, with one batch dimension.
   Inputs piece(int64_t begin, int64_t end) const {
     const auto size = end - begin;
     const auto vectors = [&](const at::Tensor& x) {
@@ -68,8 +68,8 @@ struct Inputs {
   }
 };
 
-/// M of one matrix: the larger of the largest norm of a column of gV and max|lambda| max|g_lambda|. `norms` (count, n) are those
-/// norms, or upper bounds of them; undefined where there is no gV.
+/// M of one matrix: the largest norm of a column of gV, or max|lambda| max|g_lambda| if that is larger. `norms` (count,
+/// n) are upper bounds of the norms; undefined if gV is.
 template <typename real_t>
 real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t matrix) {
   const auto n = inputs.n;
@@ -78,7 +78,8 @@ real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t ma
       largest_size(row<real_t>(inputs.L, matrix, n), n) * largest_size(row<real_t>(inputs.gL, matrix, n), n));
 }
 
-/// Judges one matrix; `W` gives the entries of V^H gV, if there is a gV. `scale()` is M, and is called only where it is needed.
+/// Runs `math::judge` on one matrix. `W(i, j)` returns an entry of V^H gV and is not called if gV is undefined.
+/// `scale()` returns M and is called only if needed.
 template <typename scalar_t, typename Entries, typename Scale>
 math::Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W, const Scale& scale) {
   using real_t = typename RealOf<scalar_t>::type;

@@ -20,10 +20,10 @@
 #include <utility>
 #include <vector>
 
-// What the vjp of eigh does between its products: dividing by gaps, of large matrices.
+// Division by eigenvalue gaps, the step between the matrix products of the vjp of eigh. For large matrices.
 namespace spectralgrad::kernels {
 
-/// Entries of one matrix of which only N itself tells whether they are rounding.
+/// Collects the entries of one matrix that bounds of N cannot tell from round-off. They are compared with N itself.
 template <typename scalar_t>
 class Undecided {
  public:
@@ -34,7 +34,8 @@ class Undecided {
     static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size, inside_cluster});
   }
 
-  /// Calls drop(i, j) for entries that the gate drops; `columns(i, j)` are the columns of the two matrices that an entry belongs to.
+  /// Calls drop(i, j) for each entry that the noise gate drops. `columns(i, j)` returns the two eigenvectors that the
+  /// entry belongs to, as columns of V.
   template <typename ColumnsOf, typename Drop>
   void decide(const Inputs& inputs, int64_t matrix, const Gate& gate, const ColumnsOf& columns, const Drop& drop)
       const {
@@ -82,7 +83,8 @@ class Undecided {
   std::vector<Entry> entries_;
 };
 
-/// W = V^H gV, or the given columns of it, turned into diag(g_lambda) + F o S, in place; rows without a column into twice that.
+/// Replaces W = V^H gV by diag(g_lambda) + F o S, S the skew-Hermitian part of W. W may have only the columns
+/// `columns`; the rows of eigenvalues that have no column there become twice F o S.
 template <typename scalar_t>
 class GapDivision {
  public:
@@ -123,7 +125,7 @@ class GapDivision {
     for (int64_t i = 0; i < n; ++i) {
       has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
     }
-    // Rows that have a column are a square.
+    // The rows that have a column form a square matrix with a diagonal.
     const auto squares = columns_.of_rows(W);
     for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
       auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
@@ -139,7 +141,7 @@ class GapDivision {
  private:
   static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
 
-  /// The number of each eigenvalue's cluster, (count, n), or nothing where each has its own.
+  /// The cluster number of each eigenvalue, (count, n); an undefined tensor if every cluster has one eigenvalue.
   at::Tensor find_clusters() const {
     const auto n = inputs_.n;
     bool any = false;
@@ -147,7 +149,7 @@ class GapDivision {
     for (int64_t matrix = 0; matrix < inputs_.count; ++matrix) {
       const auto* L = row<real_t>(inputs_.L, matrix, n);
       auto* numbers = result.template mutable_data_ptr<real_t>() + matrix * n;
-      // Halves do not overflow.
+      // Differences of halves do not overflow.
       const auto step = gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2);
       numbers[0] = 0;
       for (int64_t i = 1; i < n; ++i) {

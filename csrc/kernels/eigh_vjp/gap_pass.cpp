@@ -5,12 +5,12 @@
 
 #include <type_traits>
 
-// Compiled once for each instruction set. The formulas are those of math/pairs/gaps.h.
+// Compiled once for each instruction set. Implements the formulas of math/pairs/gaps.h.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-/// F, and the units of what it is multiplied with.
+/// Computes F o S, several columns of one row at a time.
 template <typename T>
 class Divide {
  public:
@@ -21,7 +21,8 @@ class Divide {
         reach_(Vec<T>(pass.gate.reach * pass.largest) * headroom_),
         pass_(pass) {}
 
-  /// F_ij S_ij of row i (-1 - i for one that has no diagonal), and `count` columns from `column` on, of W_ij and conj(W_ji).
+  /// Returns F_ij S_ij for row i and `count` columns from `column` on, given W_ij (`upper`) and conj(W_ji) (`lower`). A
+  /// row without a diagonal entry is passed as -1 - i.
   template <typename E>
   SPECTRALGRAD_INLINE E operator()(int64_t i, int64_t column, int count, const E& upper, const E& lower) const {
     auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), Vec<T>(T(0.5)));
@@ -64,7 +65,7 @@ class Divide {
     return scale(over_scale_(scale(S, F)), headroom_);
   }
 
-  /// The row that follows; the norm of one without a column is zero.
+  /// Sets the row of the next calls. `norm` is zero for a row that has no column.
   SPECTRALGRAD_INLINE void set_row(T eigenvalue, T norm, const T* clusters, int64_t i) {
     eigenvalue_of_row_ = Vec<T>(eigenvalue) * headroom_;
     norm_of_row_ = Vec<T>(norm);
@@ -86,7 +87,7 @@ class Divide {
     store(sizes, size);
     const int unset = asked.zero_mask();
     for (int lane = 0; lane < count; ++lane) {
-      // The diagonal of S is of no use to anyone.
+      // The diagonal of S is not used.
       if ((unset >> lane & 1) == 0 && column + lane != i) {
         pass_.undecided(pass_.context, i < 0 ? -1 - i : i, column + lane, sizes[lane], inside_cluster);
       }
@@ -103,7 +104,7 @@ class Divide {
   const GapPass<T>& pass_;
 };
 
-/// `x` with `value` for one of its numbers.
+/// Returns `x` with `value` in one lane.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> put(const Vec<T>& x, int lane, T value) {
   T numbers[lane_count<T>];
@@ -161,7 +162,7 @@ void divide_rows_of(
       const int count = static_cast<int>(pass.n - column < L ? pass.n - column : L);
       T* entries = pass.W + (i * pass.n + column) * parts;
       const auto W = load_along<T, is_complex>(entries, count);
-      // The diagonal is elsewhere.
+      // This row has no column of its own, hence no diagonal entry and no entries across the diagonal.
       const auto divided = divide(-1 - i, column, count, W, zero_entry<T, is_complex>());
       store_along<T>(entries, scale(divided, two), count);
     }
@@ -180,7 +181,7 @@ void divide_rows(
                   : divide_rows_of<T, false>(pass, eigenvalues_of_rows, clusters_of_rows, has_column, begin, end);
 }
 
-/// For `panel` registers of columns, from `column` on, of a matrix row by row.
+/// `column_sums` for `panel` registers of adjacent columns, from `column` on, of a row-major matrix.
 template <typename T, bool is_complex, int panel>
 SPECTRALGRAD_INLINE void column_sums_of_panel(
     const Matrices<T>& X,
@@ -260,7 +261,7 @@ void column_sums(const Matrices<T>& X, int64_t n, bool is_complex, int64_t begin
 template <typename T>
 void norm_bounds(const T* sums, const T* largest, int64_t parts, int64_t n, bool is_complex, T* norms) {
   constexpr int L = lane_count<T>;
-  // What `low_size` may lack.
+  // `low_size` may be too small by this factor.
   const Vec<T> root(is_complex ? low_size_factor<T, true> : low_size_factor<T, false>);
   for (int64_t column = 0; column < n; column += L) {
     const int count = static_cast<int>(n - column < L ? n - column : L);
@@ -270,7 +271,7 @@ void norm_bounds(const T* sums, const T* largest, int64_t parts, int64_t n, bool
       sum = sum + load_along<T, false>(sums + part * n + column, count);
       most = larger(most, load_along<T, false>(largest + part * n + column, count));
     }
-    // Hoelder's inequality, without squares that may overflow.
+    // Hoelder's inequality, |x|_2^2 <= |x|_1 |x|_inf: no squares, which may overflow.
     store_along<T>(norms + column, root * sum.sqrt() * most.sqrt(), count);
   }
 }
@@ -280,7 +281,7 @@ T absolute(T x) {
   return x < 0 ? -x : x;
 }
 
-/// Without squares that may overflow.
+/// Avoids squares of the arguments, which may overflow.
 template <typename T>
 T modulus(T re, T im) {
   const T a = absolute(re);
@@ -299,7 +300,8 @@ void column_sizes_of(
     int64_t begin,
     int64_t end) {
   constexpr int parts = is_complex ? 2 : 1;
-  // Rows far apart fall on the same few places of a cache.
+  // With a large stride, the entries of one column compete for a few cache sets. So all columns are read 16 rows at a
+  // time.
   const int64_t rows_at_once = X.down == 1 ? end - begin : 16;
   for (auto first = begin; first < end; first += rows_at_once) {
     const auto rows = first + rows_at_once < end ? rows_at_once : end - first;

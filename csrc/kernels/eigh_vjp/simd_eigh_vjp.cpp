@@ -4,7 +4,7 @@
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 
-// Compiled once for each instruction set. The formulas are those of math/eigh.h and math/pairs/gaps.h.
+// Compiled once for each instruction set. Implements the formulas of math/eigh.h and math/pairs/gaps.h.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
@@ -18,7 +18,7 @@ SPECTRALGRAD_INLINE Vec<T> imaginary(const Complex<T>& z) {
   return z.im;
 }
 
-/// One group of matrices; n is `known_n` if that is not 0.
+/// The vjp of one group of matrices, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
 template <typename T, bool is_complex, int known_n>
 class Vjp {
  public:
@@ -93,7 +93,7 @@ class Vjp {
     return load_entry<T, is_complex>(matrix.at(i, j));
   }
 
-  /// Brings the largest entry of the cotangent near 1 by a power of two; returns it.
+  /// Scales gV by a power of two so that its largest entry is near 1. Returns the largest entry before scaling.
   SPECTRALGRAD_INLINE Vec<T> scale_cotangent() {
     Vec<T> largest(T(0));
     for (int r = 0; r < n_; ++r) {
@@ -134,7 +134,8 @@ class Vjp {
     return sum;
   }
 
-  /// Whether anything depends on the order of equal eigenvalues or on the basis of their eigenvectors.
+  /// Whether the cotangents depend on the order of equal (degenerate) eigenvalues or on the basis of their
+  /// eigenvectors.
   SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
     const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
     const Vec<T> gauge(batch_.suspicion.gauge);
@@ -148,7 +149,7 @@ class Vjp {
   }
 
   __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
-    // A little less, for what sums may have been rounded to, and what `low_size` may lack.
+    // Slightly less than 2, because sums are rounded. `low_size` may be too small by the factor `root`.
     const Vec<T> nearly(T(1.98));
     const Vec<T> root(low_size_factor<T, is_complex>);
     const Vec<T> zero(T(0));
@@ -175,7 +176,7 @@ class Vjp {
         const auto upper = at(W_, i, j);
         const auto lower = conj(at(W_, j, i));
         const auto size = root * low_size(subtract_scaled(lower, Vec<T>(T(1)), upper));
-        // N is no less than the two sizes together: most often that will do.
+        // |upper| + |lower| is a lower bound of N and usually decides.
         const auto maybe = equal & (nearly * gauge * (low_size(upper) + low_size(lower)) < size);
         if (any<T>(maybe)) {
           result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
@@ -185,13 +186,14 @@ class Vjp {
     return result;
   }
 
+  /// Whether the loss depends on the phases of the eigenvectors.
   SPECTRALGRAD_INLINE Mask<T> phases_matter() {
     const Vec<T> gauge(batch_.suspicion.gauge);
     Mask<T> result(T(0));
     for (int i = 0; i < n_; ++i) {
       const auto diagonal = at(W_, i, i);
       const auto size = imaginary(diagonal).abs();
-      // N_ii is no less than twice the real part.
+      // Twice the real part is a lower bound of N_ii and usually decides.
       if (any<T>(gauge * (real(diagonal) + real(diagonal)).abs() < size)) {
         result = result | (gauge * magnitude(i, i) < size);
       }
@@ -199,7 +201,8 @@ class Vjp {
     return result;
   }
 
-  /// Numbers the clusters, for each eigenvalue (already in units with headroom). Returns whether any has more than one.
+  /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by `headroom` already. Returns whether
+  /// any cluster has more than one eigenvalue.
   SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
     const Vec<T> one(T(1));
     const auto step = Vec<T>(batch_.gate.step) * largest;
@@ -215,7 +218,7 @@ class Vjp {
     return any<T>(repeated);
   }
 
-  /// The norms of gV's columns. Returns M, with g_lambda in units of the cotangent.
+  /// Stores the norms of gV's columns and returns M. gV is scaled; `to_units` scales g_lambda in the same way.
   SPECTRALGRAD_INLINE Vec<T> find_norms(const Vec<T>& largest, const Vec<T>& to_units) {
     Vec<T> most(T(0));
     for (int i = 0; i < n_; ++i) {
@@ -269,7 +272,7 @@ class Vjp {
           auto inside = zero;
           if (clustered) {
             inside = (load(clusters_ + i * W) == load(clusters_ + j * W)) & (gap <= reach);
-            // Eigenvalues further on are not closer.
+            // Eigenvalues are ascending, so later ones are not closer.
             clustered = any<T>(inside);
           }
           auto dropped =
@@ -284,7 +287,7 @@ class Vjp {
           }
           S = where_entry(negation<T>(dropped), S);
         }
-        // The units at the end: their product alone may be out of range.
+        // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
         const auto F = inverse_gap(over_scale(gap));
         const auto divided = over_scale(scale(scale(S, F), unit));
         store_entry(W_.at(i, j), divided);

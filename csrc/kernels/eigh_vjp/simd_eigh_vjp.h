@@ -8,13 +8,13 @@
 
 namespace spectralgrad::kernels::simd {
 
-/// What math/pairs/judge_cotangents.h looks for, for a first look.
+/// A cheap preselection of the matrices that `math::judge` has to examine. See math/pairs/judge_cotangents.h.
 template <typename T>
 struct Suspicion {
-  /// Of each matrix, whether to look closer; null for no look at all.
+  /// For each matrix, whether to examine it; null if no matrix is to be judged.
   bool* found;
-  T gauge; // a fraction of N
-  T same_eigenvalue; // a fraction of max|lambda|
+  T gauge; // threshold of the statistics, as a fraction of N
+  T same_eigenvalue; // gap up to which eigenvalues count as equal, as a fraction of max|lambda|
 };
 
 template <typename T>
@@ -24,21 +24,21 @@ struct EighVjpBatch {
   const T* eigenvalues; // (count, n), ascending
   const T* eigenvalues_cotangent; // (count, n), or null
   Matrices<T> eigenvectors;
-  Matrices<T> eigenvectors_cotangent; // or null
+  Matrices<T> eigenvectors_cotangent; // data null if absent
   math::GapRule<T> rule;
   bool gates;
-  math::NoiseGate<T> gate; // of a rule that gates
+  math::NoiseGate<T> gate; // only read if `gates`
   Suspicion<T> suspicion;
-  T* result; // (count, n, n), row by row, Hermitian
+  T* result; // (count, n, n), row-major, Hermitian
 };
 
 template <typename T>
 struct EighVjpKernel {
-  /// Matrices in one register.
+  /// The number of matrices processed together, one in each SIMD lane.
   int lanes;
-  /// Numbers of scratch memory that `vjp` needs, aligned to 64 bytes.
+  /// The size of the workspace of `vjp`, in numbers of type T. It must be aligned to 64 bytes.
   int64_t (*workspace)(int n, bool is_complex);
-  /// Matrices begin <= i < end.
+  /// Computes `result` for the matrices begin <= i < end.
   void (*vjp)(const EighVjpBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(EighVjpKernel)

@@ -5,11 +5,11 @@
 
 #include <type_traits>
 
-// Passes over one large matrix that make something of each entry and the one across the diagonal: tile by tile, so that both are
-// read and written along the rows, with vectors along them.
+// Passes over one large matrix that combine each entry with the one across the diagonal. They work tile by tile, so
+// that both are read and written along rows, a vector register at a time.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Some entries of a row, from [i, j] on; those beyond the row's end are zero and are not written.
+/// Loads `count` adjacent entries of a row; the other lanes are zero. `store_along` writes only `count` entries.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Entry<T, is_complex> load_along(const T* from, int count) {
   constexpr int W = lane_count<T>;
@@ -39,7 +39,7 @@ SPECTRALGRAD_INLINE void store_along(T* to, const Complex<T>& z, int count) {
   }
 }
 
-/// The conjugate transpose of a tile.
+/// Replaces a tile, one register per row, by its conjugate transpose.
 template <typename T>
 SPECTRALGRAD_INLINE void adjoint(Vec<T> (&x)[lane_count<T>]) {
   interleave<T>(x);
@@ -60,9 +60,9 @@ SPECTRALGRAD_INLINE void adjoint(Complex<T> (&z)[lane_count<T>]) {
   }
 }
 
-/// Replaces a matrix X (n x n, row by row) by the Hermitian one whose entries (i, j), from the diagonal to the right, are what
-/// `f(i, j, count, upper, lower)` makes of X_ij and conj(X_ji), for `count` columns from j on: those of a pair of blocks.
-/// `from_upper`: outside the tiles on the diagonal, `lower` is X_ij.
+/// Replaces X (n x n, row-major), within one pair of blocks, by a Hermitian matrix. `f(i, j, count, upper, lower)`
+/// returns `count` entries of its row i, from column j on, given X_ij (`upper`) and conj(X_ji) (`lower`). `from_upper`:
+/// the lower triangle of X is not read, and `lower` is X_ij, except in tiles on the diagonal.
 template <typename T, bool is_complex, bool from_upper, typename F>
 SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, const BlockPair& blocks, const F& f) {
   constexpr int W = lane_count<T>;
@@ -71,7 +71,7 @@ SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, const BlockPair& blocks
   const auto count_from = [&](int64_t at) {
     return static_cast<int>(n - at < W ? n - at : W);
   };
-  // Of whole tiles, loops of a known length: the entries stay in registers.
+  // `whole` tiles have loops of constant length, so that their entries stay in registers.
   const auto pair = [&](int64_t row, int64_t column, auto whole) {
     const int rows = whole ? W : count_from(row);
     const int columns = whole ? W : count_from(column);
@@ -89,7 +89,7 @@ SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, const BlockPair& blocks
       }
       adjoint<T>(x);
     }
-    // The next tile of these columns is rows further down, where no machine looks by itself.
+    // The next tile below the diagonal is in other rows, which no hardware prefetcher predicts.
     const auto next = column + W;
     for (int64_t r = next; r < blocks.column_end && r < next + W; ++r) {
       __builtin_prefetch(X + (r * n + row) * parts, from_upper ? 1 : 0);

@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-// Which columns of the eigenvectors a cotangent has anything in: what has none costs nothing.
+// Finds the eigenvectors with a nonzero cotangent; the others are skipped.
 namespace spectralgrad::kernels {
 
-/// Some of n columns, at least one.
+/// A nonempty, ascending subset of n columns.
 class Columns {
  public:
   Columns(std::vector<int64_t> which, int64_t n)
@@ -33,19 +33,20 @@ class Columns {
   int64_t operator[](int64_t i) const {
     return which_[static_cast<size_t>(i)];
   }
-  /// Where among them a column is, or -1.
+  /// The position of a column in the subset, or -1.
   int64_t place(int64_t column) const {
     return place_[static_cast<size_t>(column)];
   }
 
-  /// Of a tensor that has all columns: a view if they are adjacent.
+  /// Selects these columns of `x` (*, n); a view if they are adjacent.
   at::Tensor of(const at::Tensor& x) const {
     return part(x, -1);
   }
-  /// As many rows.
+  /// Selects the same rows of `x`; a view if they are adjacent.
   at::Tensor of_rows(const at::Tensor& x) const {
     return part(x, -2);
   }
+  /// Writes `rows`, from `of_rows(x)`, back to `x`. A view needs no copy.
   void put_rows(const at::Tensor& x, const at::Tensor& rows) const {
     if (!adjacent_) {
       x.index_copy_(-2, index(x), rows);
@@ -67,13 +68,13 @@ class Columns {
   bool adjacent_;
 };
 
-/// Bounds of the norms of gV's columns (count, n), zero for those that have none.
+/// Upper bounds of the norms of gV's columns, (count, n). The bound of a zero column is zero.
 template <typename real_t>
 at::Tensor norm_bounds(const at::Tensor& gV) {
   const auto count = gV.size(0);
   const auto n = gV.size(-1);
   const auto bytes = n * n * gV.element_size();
-  // Of rows, as the threads that gV was filled by have them in their caches.
+  // Each part is a range of rows, because the threads that wrote gV by rows still have them in their caches.
   const auto parts = std::clamp<int64_t>(bytes >> 17, 1, 16);
   const auto rows = (n + parts - 1) / parts;
   const auto options = gV.options().dtype(c10::CppTypeToScalarType<real_t>::value);
@@ -82,7 +83,7 @@ at::Tensor norm_bounds(const at::Tensor& gV) {
   auto* sum = sums.template mutable_data_ptr<real_t>();
   auto* largest = sum + count * parts * n;
   const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
-  // Reading takes little beside what else is done with an entry.
+  // Reading an entry is less work than dividing it. So 16 bytes count as one entry.
   for_each_part(count, parts, bytes / parts / 16, [&](int64_t i, int64_t begin, int64_t end) {
     for (auto part = begin; part < end; ++part) {
       const auto at = (i * parts + part) * n;
@@ -99,7 +100,7 @@ at::Tensor norm_bounds(const at::Tensor& gV) {
   return norms;
 }
 
-/// The columns that a cotangent has anything in, of any matrix of the batch.
+/// The columns with a nonzero cotangent in any matrix of the batch, ascending.
 template <typename real_t>
 std::vector<int64_t> used_columns(const at::Tensor& norms, const at::Tensor& gL) {
   const auto n = norms.size(-1);
