@@ -7,16 +7,17 @@
 #include <string_view>
 #include <utility>
 
-// Derivatives of A = V diag(lambda) V^H, A Hermitian (*, n, n), as differentiable tensor code.
+// Derivatives of the decomposition A = V diag(lambda) V^H of Hermitian A (*, n, n), as differentiable tensor code.
 //
-// Giles (2008), "An extended collection of matrix derivative results", section 3.1; Seeger, Hetzel, Dai, Lawrence (2017),
-// arXiv:1710.08717; the complex case: Boeddeker et al. (2017), arXiv:1701.00392.
+// Giles (2008), "An extended collection of matrix derivative results", section 3.1; Seeger, Hetzel, Dai, Lawrence
+// (2017), arXiv:1710.08717; the complex case: Boeddeker et al. (2017), arXiv:1701.00392.
 namespace spectralgrad::math {
 
-/// Reverse mode. With W = V^H gV and S = (W - W^H)/2,
+/// Reverse mode: returns gA (*, n, n). With W = V^H gV and S = (W - W^H)/2,
 ///     gA = V [ diag(g_lambda) + F o S ] V^H,    F_ij = 1/(lambda_j - lambda_i) by the rule,
-/// exactly Hermitian. S rather than W: the rest of W is removed by the constraint that A is Hermitian, and costs accuracy
-/// near a degeneracy. Both cotangents may be undefined; nothing is computed for one that is.
+/// which is exactly Hermitian. The Hermitian part of W does not contribute, because A is Hermitian; keeping it would
+/// cost accuracy near degenerate eigenvalues. Each cotangent may be undefined, which means zero. If both are, so is the
+/// result.
 at::Tensor eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,
@@ -24,10 +25,10 @@ at::Tensor eigh_vjp(
     const at::Tensor& eigenvectors,
     const Rule& rule);
 
-/// Forward mode. With X = V^H dA V, dA made Hermitian first (so that it is the adjoint of `eigh_vjp`),
+/// Forward mode: returns (d_lambda, dV). With X = V^H dA V, where dA is the Hermitian part of `tangent`,
 ///     d_lambda = real(diag X),    dV = V (F o X),
-/// in the gauge diag(V^H dV) = 0. Above the noise of a gap d the tangent of a projector carries an error of about
-/// eps*max|lambda|/d, which is inherent to forward mode through the eigenvectors.
+/// in the gauge diag(V^H dV) = 0. It is the adjoint of `eigh_vjp`. For a gap d above round-off, the tangent of a
+/// projector has an error of about eps*max|lambda|/d. Forward mode through the eigenvectors cannot avoid it.
 std::pair<at::Tensor, at::Tensor> eigh_jvp(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,

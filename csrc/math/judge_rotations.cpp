@@ -49,7 +49,7 @@ const auto& judge_rotations_op() {
   return op;
 }
 
-/// V^H gV and the magnitude that its entries were summed from.
+/// W = V^H gV and the magnitude N of its entries (math/pairs/gaps.h).
 struct Products {
   Tensor W;
   Tensor magnitude;
@@ -58,9 +58,9 @@ struct Products {
       : W(at::matmul(V.mH(), gV)), magnitude(math::cotangent_magnitude(V, gV)) {}
 };
 
-/// How large the cotangents of all sets are, (*, 1, 1): what they are compared with.
+/// The sizes that cotangents are compared with, over all sets of eigenpairs: (*, 1, 1).
 struct Sizes {
-  Tensor floor; // the round-off of the whole matrix, up to which nothing is a finding
+  Tensor floor; // round-off of the whole matrix; only a larger statistic is a finding
   Tensor slope; // the largest derivative with respect to an eigenvalue
   Tensor largest; // max|lambda|
 
@@ -95,14 +95,15 @@ void judge_phases(const Products& products, double tolerance, const Sizes& sizes
   }
 }
 
-/// Pairs (*, rounds, n) for which the rotated evaluations do not say what they should.
+/// Masks (*, rounds, n) of the pairs whose rotated evaluations are not consistent with a gauge-invariant function.
 struct BasisDependence {
-  Tensor mismatch; // all of them
-  Tensor finding; // those that no kink inside the cluster explains
+  Tensor mismatch; // all such pairs; they are rejected
+  Tensor finding; // those that a kink inside the cluster cannot explain; they are reported
 };
 
-/// Whether the function depends on the basis of a pair, (*, rounds, n): S_ab, the skew-Hermitian part of V^H gV, at the turned pair
-/// should be its gap times the derivative along v_a' v_b'^H, which follows from the entries that were found.
+/// Finds the pairs on whose basis the function depends. For a gauge-invariant function, the entry S_ab of the
+/// skew-Hermitian part of V^H gV at a rotated pair is the gap times the derivative along v_a' v_b'^H. That derivative
+/// follows from `lost_entries`.
 BasisDependence depends_on_basis(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& rotated_cotangent,
@@ -121,7 +122,7 @@ BasisDependence depends_on_basis(
     G = G + at::diag_embed(*eigenvalues_cotangent);
   }
   const auto& V = rotated[3];
-  // In the basis of each set, as far as the pair goes: U^H G U, U = V^H V'.
+  // G in the basis of each set: U^H G U, U = V^H V'. Only the entries of the rotated pairs are used.
   const auto U = at::matmul(eigenvectors.mH().unsqueeze(-3), V);
   const auto turned = at::matmul(at::matmul(U.mH(), G.unsqueeze(-3)), U);
   const auto gaps = rotated[2].unsqueeze(-2) - rotated[2].unsqueeze(-1);
@@ -143,7 +144,7 @@ BasisDependence depends_on_basis(
   return {of_pairs(difference > noise), of_pairs(difference > noise + kink)};
 }
 
-/// Tells of the first pair in `rejected` (*, rounds, n).
+/// Warns or raises about the first pair in `rejected` (*, rounds, n), unless checks are off.
 void tell(const Tensor& rejected, const Tensor& partners, const std::string& what) {
   const auto n = partners.size(-1);
   const auto rounds = partners.size(-2);
@@ -194,7 +195,7 @@ Tensor judge_kernel(
     if (eigenvectors.is_complex() && checks() != Checks::ignore) {
       judge_phases(products, tolerance, sizes);
     }
-    // Where the eigenvalues are equal to rounding, as they are.
+    // For pairs that are equal to round-off, S at A itself must be zero.
     const auto skew = math::skew_hermitian_part(products.W).abs();
     const auto of_pair = [&](const Tensor& x) {
       auto shape = partners.sizes().vec();
@@ -225,7 +226,7 @@ Tensor judge_kernel(
     const auto direct = eigenvalues_cotangent ? *eigenvalues_cotangent : at::zeros_like(eigenvalues);
     const auto successors = math::successors(eigenvalues);
     const auto change = (exchanged - direct.gather(-1, successors)).abs();
-    // A function that treats them alike gives the same derivatives in the other order, kinks included.
+    // A function that treats equal eigenvalues alike has the same derivatives in permuted order, even at a kink.
     const auto unit = at::where(sizes.largest == 0, at::ones_like(sizes.largest), sizes.largest);
     const auto allowed = (tolerance * sizes.slope + sizes.floor / unit).squeeze(-1);
     const auto differs = (change > allowed).unsqueeze(-2);

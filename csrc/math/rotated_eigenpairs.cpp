@@ -18,18 +18,20 @@ namespace {
 
 using at::Tensor;
 
-/// Each position's own place: made of them, so that tensor subclasses (sharded ones) give one of their own.
+/// 0, 1, ..., n - 1 along the last dimension. Computed from `partners`, so that tensor subclasses (sharded tensors)
+/// give a result of their own type.
 Tensor places_of(const Tensor& partners) {
   return at::ones_like(partners).cumsum(-1) - 1;
 }
 
-/// Of positions (*, rounds, n): 1 where the partner comes later, -1 where it comes first, 0 where there is none.
+/// For `partners` (*, rounds, n): 1 where the partner has a higher index, -1 where it has a lower one, 0 without a
+/// partner.
 Tensor sign_of(const Tensor& partners, const Tensor& like) {
   const auto places = places_of(partners);
   return (partners > places).to(like.dtype()) - (partners < places).to(like.dtype());
 }
 
-/// Columns of V (*, n, n) at positions (*, m, n): (*, m, n, n).
+/// Gathers the columns of V (*, n, n) at `positions` (*, m, n): (*, m, n, n).
 Tensor columns(const Tensor& V, const Tensor& positions) {
   const auto index = positions.unsqueeze(-2);
   auto shape = index.sizes().vec();
@@ -37,14 +39,14 @@ Tensor columns(const Tensor& V, const Tensor& positions) {
   return V.unsqueeze(-3).expand(shape).gather(-1, index.expand(shape));
 }
 
-/// x (*, n) at positions (*, m, n).
+/// Gathers the entries of x (*, n) at `positions` (*, m, n).
 Tensor entries(const Tensor& x, const Tensor& positions) {
   return x.unsqueeze(-2).expand(positions.sizes()).gather(-1, positions);
 }
 
 constexpr double angle = 0.39269908169872415481; // pi/8
 
-/// For each set but the last, in order: real or imaginary part, sign of the angle.
+/// The rotation of `rounds` consecutive sets: z = i if `imaginary`, else 1, and the sign of the angle.
 struct Turn {
   bool imaginary;
   double sign;
@@ -69,7 +71,7 @@ RotatedEigenpairs rotated_eigenpairs(const Tensor& eigenvalues, const Tensor& ei
   const auto successors = math::successors(eigenvalues).unsqueeze(-2);
   const auto own_values = eigenvalues.unsqueeze(-2);
   const auto other_values = entries(eigenvalues, partners);
-  // m -+ d/sqrt(2); of those without a partner the value itself.
+  // m -+ d/sqrt(2). Without a partner, the eigenvalue itself.
   const auto turned_values = (own_values + other_values) * 0.5 + (own_values - other_values) * (0.5 * std::sqrt(0.5));
   const auto sign = sign_of(partners, eigenvalues).unsqueeze(-2);
   const auto own = eigenvectors.unsqueeze(-3);
@@ -99,7 +101,7 @@ Tensor lost_entries(const Tensor& rotated_cotangent, const Tensor& partners, boo
   const auto rounds = partners.size(-2);
   const auto met = meetings(partners).to(rotated_cotangent.dtype());
   const auto sign = sign_of(partners, rotated_cotangent);
-  // Re(z G_ab), in the places of a and of b.
+  // Re(z G_ab), stored at a and at b.
   const auto entry = [&](int64_t first) {
     const auto difference = [&](int64_t set) {
       const auto g = rotated_cotangent.slice(-2, set * rounds, (set + 1) * rounds);

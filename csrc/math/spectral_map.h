@@ -6,18 +6,20 @@
 
 #include <cstdint>
 
-// Derivatives of A's eigenpairs and of the rotated ones, as rotated_eigenpairs.h explains them.
+// Derivatives of the eigenpairs of A and of the rotated ones. rotated_eigenpairs.h explains the method.
 namespace spectralgrad::math {
 
-/// gA from the cotangents of all four results, some of which may be undefined. Where the function turns out to depend on the
-/// basis of a pair, `judge_rotations` reports it, and the pair keeps what `eigh` gives.
+/// Reverse mode: returns gA (*, n, n) from the cotangents of all four results of `rotated_eigenpairs`, each of which
+/// may be undefined. If the function depends on the basis of a pair, `judge_rotations` reports it, and the gradient of
+/// plain `eigh` is used for this pair.
 at::Tensor rotated_eigenpairs_vjp(
     const RotatedEigenpairs& cotangents,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
     int64_t rounds);
 
-/// Tangents of the first three results. The eigenvectors of the last are constant.
+/// Forward mode: returns the tangents of the first three results. The fourth, undefined, is zero: rotated eigenvectors
+/// are constant.
 RotatedEigenpairs rotated_eigenpairs_jvp(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,

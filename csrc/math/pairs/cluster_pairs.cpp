@@ -18,10 +18,11 @@ int64_t rounds_of(int64_t size) {
   return size < 2 ? 0 : (size % 2 == 0 ? size - 1 : size);
 }
 
-/// The largest gap that is taken for a cluster's, for ascending `values`.
+/// The largest gap inside a cluster, for ascending `values`.
 ///
-/// Turning a pair of gap d while others are turned errs by about the sum of all their gaps, and a quotient by d errs by
-/// eps/d. So pairs are taken in the order of their gaps as long as the gap times the sum is a multiple of eps.
+/// Rotating a pair of gap d together with other pairs has an error of about the sum of all their gaps, and a quotient
+/// by d has one of eps/d. So pairs are added in the order of their gaps, as long as gap times sum stays below a
+/// multiple of eps.
 double cluster_width(const double* values, int64_t n, double scale, c10::ScalarType dtype) {
   const auto largest = tolerances::cluster_gap(dtype) * scale;
   std::vector<double> gaps;
@@ -43,7 +44,8 @@ double cluster_width(const double* values, int64_t n, double scale, c10::ScalarT
   return width;
 }
 
-/// Calls `f(first, size)` for the clusters among values first <= i < last: groups no wider than `width`, cut at their largest gap.
+/// Calls `f(first, size)` for each cluster among the values first <= i < last. Groups wider than `width` are cut at
+/// their largest gap.
 template <typename F>
 void for_each_group(const double* values, int64_t first, int64_t last, double width, const F& f) {
   while (last - first > 1 && !(values[last - 1] - values[first] <= width)) {
@@ -73,7 +75,7 @@ void for_each_cluster(const Tensor& eigenvalues, const F& f) {
     const auto size = std::max(std::abs(values[0]), std::abs(values[n - 1]));
     const auto scale = size == 0 ? 1.0 : size;
     const auto width = cluster_width(values, n, scale, dtype);
-    // Neighbours that are further apart are in different groups whatever else there is, so recursion stays shallow.
+    // Neighbours with a larger gap are always in different groups. Cutting there first keeps the recursion shallow.
     int64_t first = 0;
     for (int64_t i = 1; i <= n; ++i) {
       if (i == n || !(values[i] - values[i - 1] <= width)) {
@@ -102,7 +104,7 @@ Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
     std::iota(data + row * n, data + (row + 1) * n, 0);
   }
   for_each_cluster(eigenvalues, [&](int64_t matrix, int64_t first, int64_t size) {
-    // The circle method: one stays, the others move on; with an odd number, the one that stays is nobody.
+    // The circle method: one player stays and the others move on. With an odd number, the one that stays is a dummy.
     const auto places = size + size % 2;
     for (int64_t round = 0; round < std::min(rounds, rounds_of(size)); ++round) {
       auto* partner = data + (matrix * rounds + round) * n + first;

@@ -35,24 +35,24 @@ struct Gaps {
   Tensor scale; // (*, 1, 1), constant, > 0
   Tensor relative; // (*, n, n), d/scale
   Tensor diagonal; // (*, n, n), bool
-  double width; // half-width in units of the scale, or of the eigenvalues where not `relative_width`
-  bool relative_width;
+  double width; // half-width: relative to max|lambda|, in units of eps*max|lambda| for the gated rule, or absolute
+  bool relative_width; // false if `width` is absolute
 
   Gaps(const Tensor& eigenvalues, const Rule& rule)
       : width(rule.width().value_or(0)), relative_width(rule.relative() || width == 0) {
-    // keepdim on the last two dimensions; amax has no identity for n = 0, where nothing is divided.
+    // Callers return early for n = 0, for which amax has no identity.
     const auto largest = largest_of(eigenvalues);
-    // In units of the larger of max|lambda| and an absolute width nothing overflows, whatever the two are.
+    // Relative to the larger of max|lambda| and an absolute width, no quotient overflows.
     const auto unit = relative_width ? largest : at::clamp_min(largest, width);
     scale = at::where(unit == 0, at::ones_like(unit), unit);
-    // A difference of the largest numbers would overflow before it is divided.
+    // Differences of very large eigenvalues would overflow before they are divided.
     const auto limit = std::numeric_limits<double>::max() / 4;
     const auto float_limit = static_cast<double>(std::numeric_limits<float>::max()) / 4;
     const auto huge = largest > (eigenvalues.scalar_type() == at::kFloat ? float_limit : limit);
     const auto shrink = at::where(huge, at::ones_like(largest) * 0.25, at::ones_like(largest));
     const auto shrunk = eigenvalues * shrink.squeeze(-1);
     relative = (shrunk.unsqueeze(-2) - shrunk.unsqueeze(-1)) / (scale * shrink);
-    // Made of the eigenvalues, so that tensor subclasses (sharded ones) give one of their own.
+    // Computed from the eigenvalues, so that tensor subclasses (sharded tensors) give a mask of their own type.
     diagonal = at::diag_embed(at::ones_like(eigenvalues, eigenvalues.options().dtype(at::kBool)));
   }
 
@@ -60,7 +60,8 @@ struct Gaps {
     return constant(relative).abs() <= eps_units * tolerances::eps(relative.scalar_type());
   }
 
-  /// Pairs in one cluster (*, n, n): linked by steps that are rounding, and within reach.
+  /// Mask (*, n, n) of the pairs in one cluster: linked by gaps that are round-off, and no further apart than
+  /// `cluster_reach`.
   Tensor in_one_cluster() const {
     const auto steps = constant(relative).diagonal(1, -2, -1).abs();
     const auto begins = (steps > tolerances::same_eigenvalue * tolerances::eps(relative.scalar_type())).to(at::kLong);
@@ -70,7 +71,7 @@ struct Gaps {
   }
 };
 
-/// d/(d^2 + eta^2), in units of 1/scale. Divided through by the larger of |d| and eta: no square over- or underflows.
+/// Returns x/(x^2 + eta^2). Everything is divided by the larger of |x| and eta, so that no square over- or underflows.
 Tensor lorentzian(const Tensor& x, const Tensor& half_width) {
   const auto larger = at::maximum(constant(x).abs(), half_width);
   const auto unit = at::where(larger == 0, at::ones_like(larger), larger);
@@ -78,21 +79,22 @@ Tensor lorentzian(const Tensor& x, const Tensor& half_width) {
   return (x / unit) / at::where(larger == 0, at::ones_like(larger), denominator);
 }
 
-/// `x` with the entries in `mask` made constants.
+/// Returns `x`; its entries in `mask` are not differentiated.
 Tensor freeze(const Tensor& x, const Tensor& mask) {
   return is_differentiated(x) ? at::where(mask, constant(x), x) : x;
 }
 
-/// 1/d in units of 1/scale, and 0 in `mask`; no 0/0 is formed, so that none is differentiated.
+/// Returns 1/x, and 0 in `mask`. Forms no 1/0 there, whose derivative would be NaN.
 Tensor reciprocal_outside(const Tensor& x, const Tensor& mask) {
   const auto safe = at::where(mask, at::ones_like(x), x);
   return at::where(mask, at::zeros_like(x), safe.reciprocal());
 }
 
-/// F, by the gaps alone, in units of 1/scale; pairs in `frozen` are not differentiated. Zero on the diagonal.
+/// Returns F in units of 1/scale, before any noise gate. Pairs in `frozen` are not differentiated. The diagonal is
+/// zero.
 Tensor inverse_gaps(const Gaps& gaps, const Rule& rule, const Tensor& frozen) {
   const auto x = freeze(gaps.relative, frozen);
-  // A width in units of eps for the rules that gate, of the scale or of the eigenvalues for the others.
+  // In units of `gaps.scale`.
   const auto half_width = [&] {
     const auto one = at::ones_like(gaps.scale);
     return gaps.relative_width ? one * gaps.width : gaps.width / gaps.scale;
@@ -131,7 +133,7 @@ Tensor cotangent_scale(
   Tensor result = at::zeros_like(scale);
   if (eigenvectors_cotangent.defined()) {
     const auto sizes = constant(eigenvectors_cotangent).abs();
-    // In units of the largest entry no square over- or underflows.
+    // Relative to the largest entry, no square over- or underflows.
     const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
     const auto unit = at::where(largest == 0, at::ones_like(largest), largest);
     result = unit * (sizes / unit).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
@@ -175,7 +177,7 @@ Tensor divide_cotangent_by_gaps(
   if (!is_differentiated(S)) {
     return F * gated / gaps.scale;
   }
-  // Straight through: the value of `gated`, the derivative of S.
+  // A straight-through estimator: the value of `gated` with the derivative of S.
   const auto straight_through = off_diagonal - constant(off_diagonal - gated);
   return F * at::where(close, gated, straight_through) / gaps.scale;
 }

@@ -4,9 +4,9 @@
 
 namespace spectralgrad::math {
 
-/// Reports what `judge` found in the cotangents of the public `function`, as `checks()` says: a dependence on phases raises
-/// `GaugeError`, all else warns or raises. After a warning of a second derivative the rest of that backward pass reports
-/// phases only, because its cotangents come from the derivative of a derivative and not from a loss.
+/// Reports a finding of `judge` to the user of the public `function`, unless `checks()` is `ignore`. A dependence on
+/// phases raises `GaugeError`; other findings warn or raise, depending on `checks()`. After a warning about a second
+/// derivative, the rest of that backward pass reports phases only, because its cotangents do not come from a loss.
 void report(const char* function, const Verdict& verdict);
 
 } // namespace spectralgrad::math

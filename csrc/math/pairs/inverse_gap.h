@@ -2,9 +2,9 @@
 
 #include <limits>
 
-// The formula of gaps.h for one pair at a time, or for one in each lane of a register: plain, so that it can be compiled for every
-// instruction set. `Arithmetic` says what its numbers are: types `Number` and `Value` (float, double), and functions `abs`,
-// `larger` and `select(mask, yes, no)`.
+// The formulas of gaps.h for single numbers or for one pair in each SIMD lane. Free of LibTorch, so that this file can
+// be compiled for every instruction set. `Arithmetic` provides the types `Number` (a number or a register) and `Value`
+// (float or double), and the functions `abs`, `larger` and `select(mask, yes, no)`.
 namespace spectralgrad::math {
 
 enum class GapForm {
@@ -13,7 +13,8 @@ enum class GapForm {
   lorentzian, // x/(x^2 + eta^2)
 };
 
-/// A rule as far as gaps are concerned. The half-width is absolute, in units of the eigenvalues, or else relative to the largest.
+/// The formula of a rule for 1/gap. The half-width is either absolute, in units of the eigenvalues, or relative to
+/// max|lambda|; the other one is zero.
 template <typename T>
 struct GapRule {
   GapForm form;
@@ -21,18 +22,18 @@ struct GapRule {
   T absolute_width;
 };
 
-/// What the noise gate compares with: S_ij is an entry of the skew-Hermitian part of V^H gV, N_ij = (|V|^T |gV| + its transpose)_ij
-/// what it was summed from, M the larger of the norms of gV's columns and max|lambda| max|g_lambda|. See gaps.h.
+/// The thresholds of the noise gate for entries S_ij of the skew-Hermitian part of V^H gV. gaps.h defines N and M.
 template <typename T>
 struct NoiseGate {
   T noise; // outside clusters, entries up to this fraction of N are dropped
-  T cluster_noise; // inside, entries up to this fraction of M
-  T cluster_limit; // and those above this fraction of N
-  T step; // consecutive eigenvalues of a cluster are this fraction of max|lambda| apart, or less
-  T reach; // and any two of them this fraction
+  T cluster_noise; // inside clusters, entries up to this fraction of M are dropped
+  T cluster_limit; // and also entries above this fraction of N
+  T step; // the largest gap between neighbours in a cluster, as a fraction of max|lambda|
+  T reach; // the largest gap of any pair in a cluster, as a fraction of max|lambda|
 };
 
-/// 1/4 where differences of eigenvalues may overflow, else 1. Eigenvalues are multiplied by it before they are subtracted.
+/// Returns 1/4 if differences of eigenvalues may overflow, else 1. Eigenvalues are multiplied by it before they are
+/// subtracted.
 template <typename Arithmetic>
 __attribute__((always_inline)) inline typename Arithmetic::Number headroom(const typename Arithmetic::Number& largest) {
   using Number = typename Arithmetic::Number;
@@ -41,19 +42,20 @@ __attribute__((always_inline)) inline typename Arithmetic::Number headroom(const
   return Arithmetic::select(limit < largest, Number(Value(0.25)), Number(Value(1)));
 }
 
-/// F_ij from gaps x_ij = (lambda_j - lambda_i)/s, in units of 1/s.
+/// Computes F_ij, in units of 1/s, from gaps x_ij = (lambda_j - lambda_i)/s.
 template <typename Arithmetic>
 struct InverseGap {
   using Number = typename Arithmetic::Number;
   using Value = typename Arithmetic::Value;
 
-  Number scale; // s, max|lambda| or a larger half-width, so that nothing overflows
+  Number scale; // s: max|lambda|, or the half-width if that is larger, so that no quotient overflows
   Number half_width;
   GapForm form;
-  /// Whether its square cannot underflow.
+  /// Whether the square of `half_width` cannot underflow.
   bool is_wide;
 
-  /// `largest` = max|lambda|. Eigenvalues come in units of 1/`unit`, as from `headroom`; an absolute width does not.
+  /// `largest` is max|lambda| times `unit` (from `headroom`), which the eigenvalues are multiplied by, too. The width
+  /// in `rule` is not.
   __attribute__((always_inline)) InverseGap(
       const GapRule<Value>& rule,
       const Number& largest,
@@ -87,7 +89,7 @@ struct InverseGap {
   }
 };
 
-/// numerator/gap, and 0 where there is no gap; for tensors, too.
+/// Returns numerator/gap, and 0 where the gap is 0. Also used with tensors for `Number`.
 template <typename Number, typename Select>
 __attribute__((always_inline)) inline Number quotient_or_zero(
     const Number& numerator,
@@ -96,7 +98,7 @@ __attribute__((always_inline)) inline Number quotient_or_zero(
     const Number& one,
     const Select& select) {
   const auto none = gap == zero;
-  // Times 0, so that NaN stays.
+  // Multiplying by 0 keeps a NaN.
   return select(none, numerator * zero, numerator / select(none, one, gap));
 }
 

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <type_traits>
 
-// Whether a loss has a gradient through the eigenvectors of one matrix, judged from its cotangents; what the statistics are
-// is said in math/pairs/judge_cotangents.h.
+// Decides from the cotangents of one matrix whether the loss has a gradient through its eigenvectors.
+// math/pairs/judge_cotangents.h explains the statistics.
 namespace spectralgrad::math {
 
 /// In order of severity, the most severe first.
@@ -19,8 +19,8 @@ enum class Finding { phases, basis, lost_limit, not_differentiable, none };
 
 struct Verdict {
   Finding finding = Finding::none;
-  int64_t matrix = 0; // of the batch
-  int64_t first = 0; // the two eigenvalues concerned
+  int64_t matrix = 0; // index in the batch
+  int64_t first = 0; // indices of the two eigenvalues concerned
   int64_t second = 0;
 
   bool is_more_severe_than(const Verdict& other) const {
@@ -28,8 +28,9 @@ struct Verdict {
   }
 };
 
-/// `W(i, j)` the entries of V^H gV, of which there are none unless `has_W`, `magnitude(i, j)` the N_ij that they were summed from;
-/// `eigenvalues_cotangent` n or null; `scale()` is M; n >= 1. Calls few of either, where few are needed.
+/// Returns the most severe finding for one n x n matrix, n >= 1. `W(i, j)` returns an entry of V^H gV and is called
+/// only if `has_W`. `magnitude(i, j)` returns N_ij and `scale()` M (math/pairs/gaps.h); both are expensive and called
+/// only if needed. `eigenvalues_cotangent` is (n) or null.
 template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
 Verdict judge(
     int64_t n,
@@ -42,18 +43,19 @@ Verdict judge(
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
-  // N_ij is no less than `known`, the sizes of the two entries together: most often that will do.
+
   const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
-  // Columns that the loss does not see are round-off of the others, however large their entries are beside N. All of gV may be
-  // round-off of A, too, as in the trace of V^H A V over the kernel of A.
+  // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
   const auto cancelled = static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest;
   real_t floor = -1;
+  // Columns of gV that should be zero are round-off of the other columns. It may be large compared to N, but not to M.
   const auto stands_out = [&](real_t size) {
     if (floor < 0) {
       floor = static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale();
     }
     return size > floor;
   };
+  // `known` is a lower bound of N_ij, the absolute values of both entries together, and usually decides.
   const auto exceeds = [&](real_t size, real_t factor, real_t known, int64_t i, int64_t j) {
     return size > factor * known && size > factor * magnitude(i, j) && stands_out(size);
   };
@@ -66,7 +68,8 @@ Verdict judge(
       }
     }
   }
-  // Against the largest: where a symmetric function is stationary, its derivatives are rounding, no two alike.
+  // Relative to the largest: at a stationary point of a symmetric function, its derivatives are round-off and all
+  // different.
   const auto largest_cotangent = largest_size(eigenvalues_cotangent, n);
   const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
   Verdict verdict;

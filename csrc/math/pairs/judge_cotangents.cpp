@@ -34,7 +34,7 @@ const T* data_or_null(const Tensor& x, int64_t offset) {
   return x.defined() ? x.const_data_ptr<T>() + offset : nullptr;
 }
 
-/// The gravest finding in the batch, of its first matrix that has it.
+/// The most severe finding in the batch, with the first matrix that has it.
 math::Verdict judge_batch(
     const Tensor& eigenvalues_cotangent,
     const Tensor& W,
@@ -57,7 +57,8 @@ math::Verdict judge_batch(
           [&](int64_t i, int64_t j) { return N[i * n + j]; },
           [&] {
             const auto* L = eigenvalues.const_data_ptr<real_t>() + matrix * n;
-            // The largest N is the largest norm of a column, to within a factor of 2.
+            // gV is not available here. The largest N, at most twice the largest norm of a column of gV, takes its
+            // place.
             return std::max(
                 largest_size(N, n * n),
                 largest_size(L, n) * largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
@@ -80,7 +81,7 @@ Tensor judge_kernel(
   if (checks() == Checks::ignore || eigenvalues.numel() == 0) {
     return result;
   }
-  // A few passes over what fits the cache, on the host whatever the device.
+  // Runs on the host for every device, because it takes only a few passes over small data.
   const auto plain = [](const OptionalTensor& x) {
     return x && x->defined() ? x->resolve_conj().resolve_neg().cpu().contiguous() : Tensor();
   };
@@ -109,7 +110,7 @@ Tensor judge_cotangents(
     const Tensor& W,
     const Tensor& magnitude,
     const Tensor& eigenvalues) {
-  // The operator's result, zeros, enters the gradient, so that no compiler drops the call.
+  // The operator returns zeros. They are added to the gradient so that no compiler removes the call as dead code.
   const auto zeros = judge_op().call(optional(eigenvalues_cotangent), optional(W), optional(magnitude), eigenvalues);
   return eigenvalues_cotangent.defined() ? eigenvalues_cotangent + zeros : zeros;
 }
