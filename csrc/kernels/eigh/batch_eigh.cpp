@@ -16,10 +16,12 @@ using simd::EighFindings;
 
 namespace {
 
-/// From this n on diagonal matrices are looked for: below, a kernel takes no longer than that.
+/// From this n on, diagonal matrices are sorted instead of decomposed. For smaller n, the search for them would take
+/// as long as the decomposition.
 constexpr int64_t diagonal_from = 5;
 
-/// Matrices begin <= i < end by `decompose(begin, end)`, and those that are diagonal by themselves.
+/// Decomposes matrices begin <= i < end: diagonal ones by sorting, the others with `decompose(first, last)`, in
+/// registers of `at_once` matrices.
 template <typename scalar_t, typename Decompose>
 void decompose_unless_diagonal(
     const EighResults& results,
@@ -43,7 +45,8 @@ void decompose_unless_diagonal(
     decompose(begin, end);
     return;
   }
-  // A register is spared if all its matrices are diagonal.
+  // A register is skipped if all its matrices are diagonal. Otherwise sorting overwrites the results of the diagonal
+  // ones.
   auto next = diagonal.begin();
   for (auto first = begin; first < end; first += at_once) {
     const auto last = std::min(end, first + at_once);

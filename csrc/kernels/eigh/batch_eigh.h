@@ -8,9 +8,12 @@
 
 namespace spectralgrad::kernels {
 
-/// Eigenvalues (*, n), ascending, and eigenvectors (*, n, n), if asked for, of CPU matrices (*, n, n) with n from 1 to
-/// `simd::largest_n`, one in each lane of a SIMD register, of which one triangle, the `upper` or the lower one, is read. NaN for matrices that hold a NaN or an
-/// Inf. What becomes of a matrix does not depend on the others or on the number of threads, to the last bit.
+/// Decomposes Hermitian CPU matrices, one in each lane of a SIMD register.
+///
+/// `A`: (*, n, n) with 1 <= n <= `simd::largest_n`; only the triangle that `upper` selects is read. Returns the
+/// eigenvalues (*, n), ascending, the eigenvectors (*, n, n), undefined if not requested, and what to report.
+/// Matrices that contain a NaN or an Inf get NaN. The results of a matrix do not depend on the other matrices or on
+/// the number of threads, to the bit.
 std::tuple<at::Tensor, at::Tensor, simd::EighFindings> batch_eigh(
     const at::Tensor& A,
     bool upper,

@@ -8,11 +8,13 @@
 #include <numeric>
 #include <vector>
 
-// Diagonal matrices, which LAPACK sorts and hardly looks at: so must whatever is not to be slower. Exact, and the same whatever the
-// other matrices of the batch are decomposed by.
+// The decomposition of diagonal matrices by sorting.
+//
+// LAPACK takes almost no time for these matrices, so the other methods must not decompose them, either. The results are
+// exact and do not depend on the method for the other matrices of the batch.
 namespace spectralgrad::kernels {
 
-/// Whether the triangle that is read of a matrix, row by row, is zero outside the diagonal, and that finite.
+/// Whether the row-major matrix `A` (n, n), of which one triangle is read, is zero off the diagonal and finite on it.
 template <typename scalar_t>
 bool is_diagonal(const scalar_t* A, int64_t n, bool upper) {
   using real_t = typename RealOf<scalar_t>::type;
@@ -32,7 +34,8 @@ bool is_diagonal(const scalar_t* A, int64_t n, bool upper) {
   return true;
 }
 
-/// The diagonal in ascending order, and the unit vectors, one after the other; these may be null.
+/// Writes the diagonal of `A` to `eigenvalues` (n) in ascending order and, unless null, the unit vectors in the same
+/// order to the rows of `eigenvectors` (n, n).
 template <typename scalar_t>
 void diagonal_eigh(const scalar_t* A, int64_t n, typename RealOf<scalar_t>::type* eigenvalues, scalar_t* eigenvectors) {
   const auto entry = [&](int64_t i) {

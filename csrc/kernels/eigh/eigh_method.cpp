@@ -16,36 +16,31 @@
 namespace spectralgrad::kernels {
 namespace {
 
-/// Up to this n one matrix in a register is not slower than by LAPACK.
+/// Up to this n, `lanes` is no slower than LAPACK even with one matrix in a register.
 constexpr int64_t always_in_lanes = 8;
 
-/// Time for a register full of matrices, in units of LAPACK's for one matrix on one thread.
-///
-/// Measured on a Xeon with AVX-512, real and complex: with eigenvectors 1.1 and 1.4 for n = 16, 1.9 and 2.2 for n = 32, 3.5 and
-/// 3.7 ... 4.8 for n = 64; without 1.3, 1.7 and 2.2. Registers of AVX2, half as wide, take 0.6 to 0.8 of that with eigenvectors.
+/// The time that `lanes` takes for a full register of matrices, in units of LAPACK's time for one matrix on one
+/// thread. A fit to measurements (docs/design.md). A register of AVX2 holds half as many matrices as one of AVX-512.
 double time_in_lanes(int64_t n, bool is_complex, bool vectors) {
   const auto size = static_cast<double>(n);
   const double width = simd::capability() == simd::Capability::avx2 ? 0.75 : 1;
   return vectors ? width * size / (is_complex ? 11 : 14) : 1 + size / 45;
 }
 
-/// Time for one matrix by LAPACK with its own threads, in the same units: Amdahl's law.
-///
-/// Measured on two cores: 0.9 at n = 64, 0.8 at 256, 0.65 at 512.
+/// The time that LAPACK takes for one matrix with its own threads, in the same units: Amdahl's law, fitted to
+/// measurements (docs/design.md).
 double time_with_threads(int64_t n, int64_t threads) {
   const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
-/// Up to this n a pass over a register of matrices is faster than products of each of them with a pass between.
+/// Up to this n, the vjp in lanes is faster than matrix products with a pass between them, for any number of matrices.
 constexpr int64_t vjp_always_in_lanes = 8;
-/// And from here on never.
+/// From this n on, the vjp in lanes is never faster.
 constexpr int64_t vjp_never_in_lanes = 49;
 
-/// Microseconds for the vjp of a register full of matrices, and of one matrix by products, beside the fixed cost.
-///
-/// Measured on a Xeon with AVX-512, float32, float64, complex64: in lanes 10, 10, 19 for n = 16, 37, 39, 100 for n = 32, 102, 104, 300
-/// for n = 48; by products 0.7, 1.0, 1.6; 2.3, 4.3, 7; 6, 11, 21, and 12 for each call.
+/// The time of the vjp in microseconds: for a full register of matrices in lanes, and for one matrix by products, which
+/// take `vjp_products_overhead` in addition for each call. Fits to measurements (docs/design.md).
 double vjp_time_in_lanes(int64_t n, bool is_complex) {
   const auto size = static_cast<double>(n);
   return 5 + size * size * size * (is_complex ? 2.8e-3 : 0.9e-3);
@@ -56,15 +51,12 @@ double vjp_time_by_products(int64_t n, bool is_complex, bool is_double) {
 }
 constexpr double vjp_products_overhead = 12;
 
-/// Up to this n a pass over a register is faster than tensor code even for one matrix, and up to the other where half of it is used.
-///
-/// Measured on a Xeon with AVX-512, one thread, a register against tensor code for one matrix in us: the jvp, n = 8 5 and 40, n = 24 20
-/// and 45 (complex: 42 and 53), n = 32 38 and 49 (86 and 62), n = 48 107 and 63 (250 and 90); functions are alike. Of full
-/// registers of n = 64 passes are twice as fast.
+/// Up to this n, a pass in lanes is faster than tensor code even for one matrix. Measurements are in docs/design.md.
 constexpr int64_t pass_always_in_lanes = 24;
+/// Up to this n, a pass in lanes is faster if at least half of a register is used.
 constexpr int64_t pass_largest_in_lanes = 64;
 
-/// Tasks one after the other, if each thread takes its part.
+/// The number of tasks of the busiest thread.
 double rounds(int64_t tasks, int64_t threads) {
   return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
 }
@@ -73,7 +65,7 @@ bool is_double(const at::Tensor& A) {
   return c10::toRealValueType(A.scalar_type()) == at::kDouble;
 }
 
-/// Whether one matrix, row by row, is diagonal.
+/// Whether `A`, a single matrix, is diagonal; false if it is not contiguous.
 bool needs_only_sorting(const at::Tensor& A) {
   if (!A.is_contiguous() || A.is_conj() || A.is_neg()) {
     return false;
@@ -99,7 +91,8 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (!A.device().is_cpu() || n == 0 || count == 0) {
     return EighMethod::torch;
   }
-  // These two give the same bits in every batch; which of them is best depends on its size.
+  // `lanes` and `lapack` each give a matrix the same bits in every batch. The faster one depends on the size of the
+  // batch, so under deterministic algorithms n alone decides.
   const bool fits_lanes = n <= simd::largest_n;
   if (n <= always_in_lanes || (fits_lanes && at::globalContext().deterministicAlgorithms())) {
     return EighMethod::lanes;
@@ -107,8 +100,9 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (lapack_is_there() && at::globalContext().deterministicAlgorithms()) {
     return EighMethod::lapack;
   }
-  // Where there is a choice between results, it does not depend on the number of threads: it is the one for two. With one, and with
-  // many, it is not always the best, and not behind torch. Large matrices, if they are few, are left to torch and its threads.
+  // If `lanes` is possible, the choice assumes two threads, so that the method does not depend on their actual number.
+  // With another number the choice may not be the fastest, but it is no slower than torch. For larger matrices the
+  // actual number counts: if they are few, they go to torch, which uses all threads for each.
   const int64_t threads = fits_lanes ? 2 : at::get_num_threads();
   const auto registers = (count + lanes_of(A) - 1) / lanes_of(A);
   const auto in_lanes = rounds(registers, threads) * time_in_lanes(n, A.is_complex(), compute_eigenvectors);
@@ -117,8 +111,8 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (fits_lanes && in_lanes < std::min(by_lapack, by_torch)) {
     return EighMethod::lanes;
   }
-  // torch's way has a tenth of overhead where the two are alike; and nothing is to be gained from its threads where a single matrix
-  // need only be sorted: the look that torch's way takes for NaN would be half of the time.
+  // Where the two are about equal, torch has an overhead of a tenth. A single diagonal matrix only needs sorting, which
+  // gains nothing from threads; torch's check for NaN would be half of the time.
   const bool lapack = by_lapack <= 1.1 * by_torch || (count == 1 && needs_only_sorting(A));
   return lapack_is_there() && lapack ? EighMethod::lapack : EighMethod::torch;
 }
@@ -128,7 +122,7 @@ bool vjp_in_lanes(const at::Tensor& eigenvectors) {
   if (n >= vjp_never_in_lanes || n <= vjp_always_in_lanes || at::globalContext().deterministicAlgorithms()) {
     return n < vjp_never_in_lanes;
   }
-  // For two threads, as above.
+  // Assumes two threads, as `eigh_method` does.
   constexpr int64_t threads = 2;
   const auto count = eigenvectors.numel() / (n * n);
   const auto registers = (count + lanes_of(eigenvectors) - 1) / lanes_of(eigenvectors);

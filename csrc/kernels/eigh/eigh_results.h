@@ -12,13 +12,13 @@
 
 namespace spectralgrad::kernels {
 
-/// What a way to decompose CPU matrices (*, n, n) reads and fills in, from several threads.
+/// The input and the results of a decomposition of CPU matrices (*, n, n), which several threads fill in.
 struct EighResults {
   int64_t n;
   int64_t count;
-  at::Tensor matrices; // one after the other, row by row
+  at::Tensor matrices; // contiguous
   at::Tensor eigenvalues; // (*, n)
-  at::Tensor eigenvectors; // (*, n, n), one after the other; undefined if they are not asked for
+  at::Tensor eigenvectors; // (*, n, n), one in each row; undefined if not requested
   LowestIndex not_finite;
   LowestIndex not_converged;
 
@@ -30,13 +30,13 @@ struct EighResults {
             at::empty(A.sizes().slice(0, A.dim() - 1), A.options().dtype(c10::toRealValueType(A.scalar_type())))),
         eigenvectors(compute_eigenvectors ? at::empty(A.sizes(), A.options()) : at::Tensor()) {}
 
-  /// Of the type that is asked for, or null.
+  /// The data of the eigenvectors as `T`; null if not requested.
   template <typename T>
   T* eigenvectors_or_null() const {
     return eigenvectors.defined() ? static_cast<T*>(eigenvectors.mutable_data_ptr()) : nullptr;
   }
 
-  /// Eigenvectors as columns.
+  /// Moves out the eigenvalues, and returns the eigenvectors as columns.
   std::tuple<at::Tensor, at::Tensor, simd::EighFindings> finish() {
     return {
         std::move(eigenvalues),

@@ -4,16 +4,18 @@
 
 // The implicit QL algorithm on real symmetric tridiagonal matrices, one in each lane.
 //
-// A. Dubrulle, R. S. Martin and J. H. Wilkinson, The implicit QL algorithm, Numer. Math. 12, 377-383 (1968). All lanes sweep
-// together, each over the block that it has come to; where a lane has nothing to do it turns by nothing. Several groups of
-// lanes go side by side, since a sweep is a chain of square roots and quotients; rotations are applied to the vectors several
-// sweeps at a time.
+// A. Dubrulle, R. S. Martin and J. H. Wilkinson, The implicit QL algorithm, Numer. Math. 12, 377-383 (1968).
+//
+// All lanes sweep in step, each over its own current block; outside its block a lane applies the identity. Several
+// groups of lanes are interleaved, because a sweep is a long chain of dependent square roots and divisions. The
+// rotations of several sweeps are applied to the eigenvectors together.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Rotations of this many sweeps are applied at once: they stay in the cache while the rows pass.
+/// The number of sweeps whose rotations are applied together. They stay in the cache while the rows of the eigenvectors
+/// pass through it.
 inline constexpr int sweeps_at_once = 4;
 
-/// Cosines and sines of a few sweeps of one group, rotation i of each at [i].
+/// The cosines and sines of up to `sweeps_at_once` sweeps of one group. Rotation i acts on columns i and i + 1.
 template <typename T>
 struct Rotations {
   T* begin;
@@ -34,13 +36,15 @@ struct Rotations {
   }
 };
 
-/// Rotations `begin` <= i < `end` of a sweep.
+/// The rotations of a sweep: begin <= i < end.
 struct Range {
   int begin;
   int end;
 };
 
-/// What the rotations act on: real numbers (row, column, lane), rows in bunches of `parts` that lie `row` apart.
+/// The matrix whose columns are rotated, as real numbers (row, column, lane): the rotations are real, so the real and
+/// the imaginary parts of a row count as two rows. The `parts` rows of one entry lie side by side; the next entry of
+/// a column is `row` numbers further.
 template <typename T, int parts>
 struct Columns {
   T* begin;
@@ -52,7 +56,8 @@ struct Columns {
   }
 };
 
-/// Two sweeps on a few rows, the second one step behind the first, so that each number is read and written once.
+/// Applies sweeps `sweep` and `sweep + 1` to `rows` rows from `first` on. The second sweep runs one rotation behind the
+/// first, so that each number is read and written once.
 template <typename T, int parts, int rows>
 SPECTRALGRAD_INLINE void apply_two_sweeps(
     const Columns<T, parts>& matrix,
@@ -65,8 +70,8 @@ SPECTRALGRAD_INLINE void apply_two_sweeps(
   const T* s0 = rotations.sines(sweep);
   const T* c1 = rotations.cosines(sweep + 1);
   const T* s1 = rotations.sines(sweep + 1);
-  Vec<T> a[rows]; // in column i + 1, before the first sweep's rotation i
-  Vec<T> b[rows]; // in column i + 2, before the second sweep's rotation i + 1
+  Vec<T> a[rows]; // column i + 1, before rotation i of the first sweep
+  Vec<T> b[rows]; // column i + 2, before rotation i + 1 of the second sweep
   T* row[rows];
   int i = range.end - 1;
   {
@@ -104,7 +109,8 @@ SPECTRALGRAD_INLINE void apply_two_sweeps(
   }
 }
 
-/// Several sweeps, over the ranges of the pairs of them.
+/// Applies `sweeps` sweeps to all rows, in pairs. Both sweeps of a pair cover the range given for the first. If
+/// `sweeps` is odd, the sweep after the last one must be the identity.
 template <typename T, int parts>
 void apply_sweeps(const Columns<T, parts>& matrix, const Rotations<T>& rotations, const Range* ranges, int sweeps) {
   constexpr int rows_at_once = 4;
@@ -121,17 +127,17 @@ void apply_sweeps(const Columns<T, parts>& matrix, const Rotations<T>& rotations
   }
 }
 
-/// Where the lanes of one group are.
+/// The diagonal block that each lane of one group works on.
 template <typename T>
 struct Block {
-  // The first and the last index of the block that comes next; n and -1 where all is done.
+  // The first and the last index of the block; n and -1 in lanes that have converged.
   Vec<T> first;
   Vec<T> last;
   Vec<T> shift;
-  Vec<T> d_last;
+  Vec<T> d_last; // the last diagonal entry of the block
 };
 
-/// Sets what is negligible beside the diagonal to zero and finds the uppermost block that is left, and its shift.
+/// Sets negligible off-diagonal entries to zero. Returns the uppermost block that is not diagonal yet, and its shift.
 template <typename T>
 SPECTRALGRAD_INLINE Block<T> next_block(int n, T* d, T* e, int stride, const Vec<T>& floor) {
   const Vec<T> zero(T(0));
@@ -159,16 +165,19 @@ SPECTRALGRAD_INLINE Block<T> next_block(int n, T* d, T* e, int stride, const Vec
     e_first = select(negligible, e_first, beside);
     below = here;
   }
-  // Wilkinson's: the eigenvalue of the leading 2 x 2 matrix that is nearer to its first entry.
+  // Wilkinson's shift: the eigenvalue of the leading 2 x 2 matrix that is nearer to its first entry.
   const auto ratio = (d_second - d_first) / (e_first + e_first);
   const auto root = fma(ratio, ratio, one).sqrt();
   block.shift = d_first - e_first / (ratio + with_sign_of(ratio, root));
   return block;
 }
 
-/// The eigenvalues of the matrices with diagonals `d` and off-diagonals `e`, of `groups` groups side by side, n (n - 1, of n)
-/// vectors each, that of group g in row i at [i * groups + g]: in place of d, unordered. `columns`, if there are any, are
-/// multiplied by the matrices of eigenvectors from the right. Returns whether all converged.
+/// Computes the eigenvalues of tridiagonal matrices in `groups` groups of lanes. Returns whether all lanes converged.
+///
+/// `d`: the diagonals, n vectors for each group; the eigenvalues replace them, unordered. `e`: the off-diagonals, n - 1
+/// vectors for each group in memory for n; overwritten. The vector of group g in row i is the one at i * groups + g.
+/// `columns`: one matrix for each group, to be multiplied from the right by the matrix of eigenvectors, or null.
+/// `rotations`: workspace, only used with `columns`. `size`: the largest entry of each matrix, as in `Scale::size`.
 template <typename T, int parts, int groups>
 bool implicit_ql(
     int n,
@@ -251,7 +260,8 @@ bool implicit_ql(
         const auto f = s[g] * e_here;
         const auto b = c[g] * e_here;
         const auto squares = fma(f, f, x[g] * x[g]);
-        // What may have underflowed would not be a rotation; it splits the matrix here.
+        // If the squares may have underflowed, the rotation would not be orthogonal. The lane then applies the
+        // identity, and the off-diagonal entry becomes zero, which splits the matrix here.
         const auto turns = nothing < squares;
         const auto r = squares.sqrt();
         const auto reciprocal = one / r;
@@ -281,7 +291,7 @@ bool implicit_ql(
     }
     ranges[recorded] = range;
     if (recorded % 2 == 1) {
-      // The pair is applied together, over the range of both.
+      // The two sweeps of a pair are applied together, over the union of their ranges; identities fill the gaps.
       Range& before = ranges[recorded - 1];
       const Range both{
           before.begin < range.begin ? before.begin : range.begin,

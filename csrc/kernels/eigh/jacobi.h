@@ -2,23 +2,25 @@
 
 #include "kernels/simd/entry.h"
 
-// Cyclic Jacobi for n = 2, 3 and 4, in registers: G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.5.
+// Cyclic Jacobi for n = 2, 3 and 4, in registers.
 //
-// The diagonal is kept in ascending order by rotations of more than 45 degrees: plain cyclic Jacobi may turn equal
-// eigenvalues into each other for ever, and a closed solution of the cubic loses the orthogonality of near ones.
+// G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.5. Rotations by more than 45 degrees keep the
+// diagonal in ascending order. Without them, cyclic Jacobi may exchange degenerate eigenvalues for ever. The closed
+// solution of the cubic is no alternative, because the eigenvectors of close eigenvalues lose their orthogonality.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// [c, -conj(s); s, c] on columns (p, q), c >= 0 real.
+/// The unitary rotation of columns p and q that takes (x, y) to (c x - conj(s) y, s x + c y), with real c >= 0.
 template <typename T, bool is_complex>
 struct Rotation {
   Vec<T> c;
   Entry<T, is_complex> s;
-  /// The diagonal entries after it.
+  /// The diagonal entries p and q after the rotation, low <= high.
   Vec<T> low;
   Vec<T> high;
 };
 
-/// That makes a = A_pq zero and the diagonal entries (x, y) ascending; all but exchanging them where a is `negligible`.
+/// Returns the rotation that makes a = A_pq zero and the diagonal entries x = A_pp and y = A_qq ascending. In lanes
+/// where `a` is `negligible`, it is the identity or exchanges the columns.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Rotation<T, is_complex> rotation(
     const Vec<T>& x,
@@ -31,13 +33,13 @@ SPECTRALGRAD_INLINE Rotation<T, is_complex> rotation(
   const auto d = y - x;
   const auto d_abs = d.abs();
   const auto four = Vec<T>(T(4)) * a_squared;
-  const auto h = fma(d, d, four).sqrt(); // the gap of the two
+  const auto h = fma(d, d, four).sqrt(); // the gap between the two eigenvalues
   const auto sum = h + d_abs;
-  // (sum, 2|a|)/sqrt(sum^2 + 4|a|^2), whose square is 2 h sum.
+  // Cosine and sine are sum and 2|a|, divided by sqrt(sum^2 + 4|a|^2) = sqrt(2 h sum).
   const auto reciprocal = one / select(negligible, one, (h + h) * sum).sqrt();
   const auto c = select(negligible, one, sum * reciprocal);
   const auto unordered = d < zero;
-  // (h - |d|)/2 without cancellation.
+  // The change of the diagonal entries, (h - |d|)/2, without cancellation.
   const auto moved = select(negligible, zero, reciprocal * reciprocal * four * h);
   Rotation<T, is_complex> result;
   result.low = select(unordered, y, x) - moved;
@@ -57,7 +59,7 @@ SPECTRALGRAD_INLINE Rotation<T, is_complex> rotation(
   return result;
 }
 
-/// Columns p and q of a matrix: (x, y) to (c x - conj(s) y, s x + c y).
+/// Applies the rotation to the entries x and y of one row, in columns p and q.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE void rotate(
     const Rotation<T, is_complex>& rotation,
@@ -73,14 +75,17 @@ SPECTRALGRAD_INLINE void rotate(
   }
 }
 
-/// Where entry (p, q), p < q, stands among those above the diagonal.
+/// The index of entry (p, q), p < q, among the entries above the diagonal, which are stored row by row.
 template <int n>
 constexpr int above(int p, int q) {
   return p * n - p * (p + 1) / 2 + q - p - 1;
 }
 
-/// Diagonalises A given by its `diagonal` and the `off` entries above it, row by row, in place; `vectors` [row][column], if
-/// asked for, are set. Ascending. Whether it converged.
+/// Diagonalises the matrices A in place. Returns whether all lanes converged.
+///
+/// `diagonal`: the diagonal of A, replaced by the eigenvalues in ascending order. `off`: the entries above the
+/// diagonal, at the indices given by `above`; overwritten. `vectors`: [row][column], set to the eigenvectors if
+/// `compute_vectors`. `size`: the largest entry of each matrix, as in `Scale::size`.
 template <typename T, bool is_complex, int n, bool compute_vectors>
 SPECTRALGRAD_INLINE bool jacobi(
     Vec<T> (&diagonal)[n],
@@ -121,7 +126,7 @@ SPECTRALGRAD_INLINE bool jacobi(
           if (r == p || r == q) {
             continue;
           }
-          // Columns p and q of row r, of which only what is above the diagonal is there.
+          // Row r in columns p and q; only entries above the diagonal are stored.
           E x = r < p ? off[above<n>(r, p)] : conj(off[above<n>(p, r)]);
           E y = r < q ? off[above<n>(r, q)] : conj(off[above<n>(q, r)]);
           rotate<T, is_complex>(R, x, y);

@@ -51,8 +51,8 @@ using Heevd = void(
 
 } // namespace
 
-// LAPACK as LibTorch carries it: LibTorch's headers declare its wrappers for real numbers only. Weak, since another build of
-// LibTorch may do without.
+// The LAPACK functions that LibTorch contains, declared here because LibTorch's headers have wrappers for real numbers
+// only. The symbols are weak, because a build of LibTorch may lack LAPACK.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] Syevd<float> ssyevd_;
@@ -68,7 +68,7 @@ namespace {
 using at::Tensor;
 using simd::EighFindings;
 
-/// Sizes of workspaces, in entries; -1 asks for them.
+/// Workspace sizes, in entries. With -1, LAPACK only returns the sizes that it needs.
 struct Workspace {
   int work = -1;
   int real = -1;
@@ -111,7 +111,7 @@ int syevd(
 
 enum class Outcome { done, not_finite, not_converged };
 
-/// One thread's.
+/// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename scalar_t>
 class Solver {
  public:
@@ -123,7 +123,7 @@ class Solver {
     int integers = 0;
     syevd<scalar_t, real_t>(job_, 'L', n_, nullptr, nullptr, &work, &reals, &integers, size_);
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
-    // In one piece, every part at the same alignment for every matrix: what LAPACK rounds depends on it.
+    // One allocation, in which every buffer has a fixed alignment, because LAPACK's round-off depends on the alignment.
     int64_t bytes = 0;
     const auto place = [&](int64_t count, size_t of_each) {
       constexpr int64_t alignment = 64;
@@ -145,8 +145,9 @@ class Solver {
     integers_ = reinterpret_cast<int*>(begin + integers_at);
   }
 
-  /// Of a matrix row by row. NaN if it holds a NaN or an Inf; what does not converge is left undefined. Eigenvectors, if asked
-  /// for, one after the other.
+  /// Decomposes the row-major matrix `A` (n, n). Writes the ascending `eigenvalues` (n) and, unless null, the
+  /// `eigenvectors` (n, n), one in each row. If `A` contains a NaN or an Inf, the results are NaN. If LAPACK does not
+  /// converge, they are undefined.
   Outcome solve(const scalar_t* A, real_t* eigenvalues, scalar_t* eigenvectors) {
     auto outcome = Outcome::done;
     const bool to_upper = upper_ != rows_as_columns(n_, c10::CppTypeToScalarType<scalar_t>::value);
@@ -155,7 +156,8 @@ class Solver {
       std::fill_n(eigenvalues_, n_, std::numeric_limits<real_t>::quiet_NaN());
       std::fill_n(matrix_, n_ * n_, scalar_t(std::numeric_limits<real_t>::quiet_NaN()));
     } else if (!solve_in_place(to_upper)) {
-      // MKL loses some matrices of low rank in single precision. From the other triangle it goes another way.
+      // MKL fails for some matrices of low rank in single precision. With the other triangle it takes another code
+      // path.
       load(A, !to_upper);
       outcome = solve_in_place(!to_upper) ? Outcome::done : Outcome::not_converged;
     }
@@ -167,11 +169,12 @@ class Solver {
   }
 
  private:
-  /// Copies the triangle that is read to the upper or the lower one, column by column; whether it is finite.
+  /// Copies the triangle of `A` that `upper_` selects to the upper or the lower triangle of the column-major `matrix_`.
+  /// Returns whether it is finite.
   bool load(const scalar_t* A, bool to_upper) {
     using Limits = std::numeric_limits<real_t>;
     real_t largest = 0;
-    real_t zeros = 0; // NaN for NaN and Inf
+    real_t zeros = 0; // becomes NaN if an entry is NaN or Inf
     std::fill_n(matrix_, n_ * n_, scalar_t(0));
     const auto add = [&](real_t x) {
       largest = std::max(largest, std::abs(x));
@@ -180,7 +183,7 @@ class Solver {
     for (int64_t i = 0; i < n_; ++i) {
       const auto end = upper_ ? n_ : i + 1;
       for (int64_t j = upper_ ? i : 0; j < end; ++j) {
-        // MKL reads the imaginary part of the diagonal now and then.
+        // MKL sometimes reads the imaginary part of the diagonal, so it is set to zero.
         const auto entry = i == j ? scalar_t(real_part(A[i * n_ + j])) : A[i * n_ + j];
         add(real_part(entry));
         add(imaginary_part(entry));
@@ -191,7 +194,8 @@ class Solver {
         }
       }
     }
-    // MKL loses the eigenvalues of matrices with some entries whose squares underflow beside the others', or the process.
+    // MKL fails, or crashes, if the squares of some entries underflow beside those of others. So negligible entries
+    // are set to zero.
     const auto least = std::max(largest * tolerances::negligible<real_t>, Limits::min());
     if (largest * Limits::epsilon() >= least) {
       const auto flush = [&](real_t x) {
@@ -209,7 +213,7 @@ class Solver {
     return zeros == 0;
   }
 
-  /// Whether it converged.
+  /// Decomposes `matrix_`. Returns whether LAPACK converged, to numbers that are not NaN.
   bool solve_in_place(bool upper) {
     const auto info = syevd(job_, upper ? 'U' : 'L', n_, matrix_, eigenvalues_, work_, reals_, integers_, size_);
     return info == 0 && std::none_of(eigenvalues_, eigenvalues_ + n_, [](real_t x) { return std::isnan(x); });
@@ -230,8 +234,7 @@ class Solver {
 } // namespace
 
 bool rows_as_columns(int64_t n, at::ScalarType dtype) {
-  // Measured with MKL on a Xeon with AVX-512, UPLO = L, one and two threads: at n = 1024 a tenth of the time is saved, at 512 a tenth, too;
-  // float64 and complex64 gain 3 % at 65 and 6 % at 256, float32 loses 8 % at 65, 5 % at 200, and gains 3 % at 256.
+  // From these n on it is faster with MKL. Measurements are in docs/design.md.
   return n >= (dtype == at::kFloat ? 256 : 64);
 }
 

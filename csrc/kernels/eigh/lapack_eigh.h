@@ -8,16 +8,18 @@
 
 namespace spectralgrad::kernels {
 
-/// Whether LibTorch's LAPACK can be called.
+/// Whether LibTorch contains LAPACK.
 bool lapack_is_there();
 
-/// Whether LAPACK is given the rows of a matrix for columns, and so the other triangle: then nothing need be transposed, and MKL's
-/// reduction of an upper triangle takes less time than that of a lower one, if the matrix is large.
+/// Whether a row-major matrix should be passed to LAPACK as if it were column-major, with the other triangle. This
+/// saves the transposition, and MKL reduces the upper triangle of a large matrix faster than the lower one.
 bool rows_as_columns(int64_t n, at::ScalarType dtype);
 
-/// As `batch_eigh`, of matrices of any size from 1 on, by LAPACK's syevd and heevd: the batch in parallel, each matrix with one
-/// thread and at the same alignment, so that its result, to the bit, does not depend on its place in the batch nor on the number
-/// of threads.
+/// Does the same as `batch_eigh` for any n >= 1, with LAPACK's syevd and heevd.
+///
+/// The batch is decomposed in parallel, each matrix by one thread and at the same alignment. So its results do not
+/// depend on its place in the batch or on the number of threads, to the bit. A matrix for which LAPACK does not
+/// converge gets undefined results and is reported in the findings.
 std::tuple<at::Tensor, at::Tensor, simd::EighFindings> lapack_eigh(
     const at::Tensor& A,
     bool upper,

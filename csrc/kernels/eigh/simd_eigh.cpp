@@ -15,8 +15,8 @@ namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-/// Within it, what underflows becomes zero: it is nothing beside 1, and subnormal numbers are slow. What is read may be
-/// subnormal all the same.
+/// While it lives, results that underflow become zero. They are negligible, because the matrices are scaled to about 1,
+/// and arithmetic with subnormal numbers is slow. Operands may still be subnormal.
 class FlushUnderflow {
  public:
 #if defined(__x86_64__)
@@ -43,7 +43,7 @@ void lower(int64_t& lowest, int64_t index) {
   lowest = index < lowest ? index : lowest;
 }
 
-/// Notes the lanes in which `mask` is set.
+/// Lowers `lowest` to the index of the first matrix whose lane is set in `mask`.
 template <typename T>
 void note(const Mask<T>& mask, const Members& members, int64_t& lowest) {
   const int unset = mask.zero_mask();
@@ -55,7 +55,7 @@ void note(const Mask<T>& mask, const Members& members, int64_t& lowest) {
   }
 }
 
-// --- n <= 4: in registers ---------------------------------------------------------------------------------------------------
+// --- n <= 4: in registers --------------------------------------------------------------------------------------------
 
 template <typename T, bool is_complex, int n>
 struct Small {
@@ -64,7 +64,7 @@ struct Small {
   Entry<T, is_complex> vectors[n][n];
 };
 
-// Not inlined: the compiler may not move arithmetic across the change of mode before the call.
+// Not inlined, so that the compiler moves no arithmetic out of the scope of `FlushUnderflow`.
 template <typename T, bool is_complex, int n, bool compute_vectors>
 __attribute__((noinline)) bool solve(Small<T, is_complex, n>& small, const Vec<T>& size) {
   auto local = small;
@@ -116,7 +116,7 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
     if (any<T>(spoiled)) {
       note<T>(spoiled, members, findings.not_finite);
     }
-    // NaN in spoiled lanes, nothing in the others; -0 becomes 0.
+    // NaN in lanes with non-finite matrices, zero in the others. Adding it also turns -0 into 0.
     const auto spoil = extent.zeros * zero;
     for (int i = 0; i < n; ++i) {
       store(values[i], fma(small.diagonal[i], units.from, spoil));
@@ -147,20 +147,20 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
   }
 }
 
-// --- n > 4: by way of tridiagonal form ----------------------------------------------------------------------------------------
+// --- n > 4: by reduction to tridiagonal form -------------------------------------------------------------------------
 
-/// From this n on eigenvalues are corrected by counting: those of QL are up to 8 ulp of the norm off for n = 12, 13 for
-/// n = 16 and 20 for n = 64.
+/// From this n on, the eigenvalues of QL are corrected by Sturm counts, because their errors grow with n.
+/// Measurements are in docs/design.md.
 constexpr int corrected_from = 12;
 
-/// The memory of `groups` groups of lanes, within one piece.
+/// The workspace for `groups` groups of matrices, taken from one piece of memory.
 template <typename T, bool is_complex, int groups>
 class Workspace {
  public:
   using G = Group<T, is_complex>;
 
   static int row(int n) {
-    // Odd in entries, so that a column is spread over the cache.
+    // An odd number of entries, so that columns spread over the cache.
     return (n | 1) * G::entry;
   }
 
@@ -225,15 +225,17 @@ __attribute__((noinline)) bool solve(
       size);
 }
 
-/// Of ascending eigenvalues in place of d. Not inlined, for the change of mode.
+/// Corrects the eigenvalues of group `g`, which must be ascending in `workspace.d`. Not inlined because of
+/// `FlushUnderflow`, as above.
 template <typename T, bool is_complex, int groups>
 __attribute__((noinline)) void correct(const Workspace<T, is_complex, groups>& workspace, int g, const Vec<T>& center) {
   constexpr int W = lane_count<T>;
   correct_by_counting<T>(workspace.sequence[g], workspace.d + g * W, groups * W, center);
 }
 
-/// Subtracts from the diagonal what its entries have in common, and returns that: rounding is relative to the rest. Only where
-/// no two entries differ by more than a factor of 2, which is where all differences are exact.
+/// Subtracts the mean of the smallest and the largest diagonal entry from the diagonal and returns it, so that
+/// round-off is relative to the differences only. Returns zero in lanes whose entries differ in sign or by more than
+/// a factor of 2: within that factor all subtractions are exact.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Vec<T> center_of_diagonal(const Group<T, is_complex>& group) {
   auto low = load(group.at(group.A, 0, 0));
@@ -254,7 +256,7 @@ SPECTRALGRAD_INLINE Vec<T> center_of_diagonal(const Group<T, is_complex>& group)
   return center;
 }
 
-/// Ascending; `order` gets the places of the values before.
+/// Sorts `values` in ascending order; order[i] is the previous index of values[i].
 template <typename T>
 void sort(int n, T* values, int* order) {
   for (int i = 0; i < n; ++i) {

@@ -5,37 +5,37 @@
 #include <cstdint>
 #include <limits>
 
-// The interface of what is compiled once for each instruction set: plain data and pointers to functions.
+// The interface of the kernels that are compiled once for each instruction set: plain data and function pointers.
 namespace spectralgrad::kernels::simd {
 
-/// A batch of Hermitian matrices, complex numbers as pairs of real ones.
+/// A batch of Hermitian matrices, with complex numbers as pairs of real ones.
 template <typename T>
 struct EighBatch {
-  const T* matrices; // (count, n, n), row by row, of which one triangle is read
+  const T* matrices; // (count, n, n), contiguous; only one triangle is read
   int n;
   bool is_complex;
-  bool upper; // which triangle
+  bool upper; // selects the triangle
   T* eigenvalues; // (count, n), ascending
-  T* eigenvectors; // (count, n, n), one after the other; null if they are not asked for
+  T* eigenvectors; // (count, n, n), one in each row; null if not requested
 };
 
-/// The lowest indices of matrices that something is to be said of.
+/// The lowest indices of matrices that the caller must report; `none` if there is no such matrix.
 struct EighFindings {
   static constexpr int64_t none = std::numeric_limits<int64_t>::max();
-  int64_t not_finite = none; // NaN is what comes out
+  int64_t not_finite = none; // contains a NaN or an Inf; its results are NaN
   int64_t not_converged = none;
 };
 
-/// The largest n there are kernels for.
+/// The largest n that the kernels support.
 inline constexpr int largest_n = 64;
 
 template <typename T>
 struct EighKernel {
-  /// Matrices in one register.
+  /// The number of matrices in one register.
   int lanes;
-  /// Numbers of scratch memory that `decompose` needs, aligned to 64 bytes.
+  /// The size of the workspace that `decompose` needs, in numbers. The workspace must be aligned to 64 bytes.
   int64_t (*workspace)(int n, bool is_complex, bool vectors);
-  /// Matrices begin <= i < end.
+  /// Decomposes matrices begin <= i < end.
   void (*decompose)(const EighBatch<T>&, int64_t begin, int64_t end, T* workspace, EighFindings&);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(EighKernel)

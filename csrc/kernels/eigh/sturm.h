@@ -2,21 +2,25 @@
 
 #include "kernels/simd/vector.h"
 
-// Eigenvalues of real symmetric tridiagonal matrices, one in each lane, brought nearer to the exact ones by counting.
+// Corrects computed eigenvalues of real symmetric tridiagonal matrices, one matrix in each lane, by Sturm counts.
 //
-// W. Givens, Numerical computation of the characteristic values of a real symmetric matrix, ORNL-1574 (1954); J. H.
-// Wilkinson, The algebraic eigenvalue problem (1965), chapter 5, sections 36-41: as many eigenvalues are below x as
-// there are changes of sign among the leading principal minors of T - x I, and what rounding does to them is what
-// changing T by a few ulp of its norm does. A hundred sweeps of QL add up to more than that. Counted with the minors
-// themselves rather than their quotients, which would take most of the time; powers of two keep them in range.
+// The number of eigenvalues below x is the number of sign changes among the leading principal minors of T - x I.
+// Round-off changes the count no more than a perturbation of T by a few ulp of its norm; the round-off of a hundred QL
+// sweeps adds up to more than that. W. Givens, Numerical computation of the characteristic values of a real symmetric
+// matrix, ORNL-1574 (1954); J. H. Wilkinson, The algebraic eigenvalue problem (1965), chapter 5, sections 36-41.
+//
+// The recurrence uses the minors themselves, because the divisions for their quotients would take most of the time.
+// Scaling by powers of two keeps the minors in range.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Rows from one change of scale to the next: too few for the larger one of two minors, 1 ... 4 before, to underflow,
-/// even where e^2 is at its floor every other row, or to overflow.
+/// The number of rows between two rescalings of the minors. Rescaling brings the larger of two successive minors to
+/// [1, 4). Within so few rows the larger one cannot overflow or underflow, even if e^2 is at its floor in every other
+/// row.
 template <typename T>
 inline constexpr int rows_in_range = sizeof(T) == 4 ? 4 : 8;
 
-/// Tridiagonal matrices, one in each lane, to be counted in.
+/// Tridiagonal matrices T, one in each lane, whose eigenvalues are counted. Row i holds two vectors: the diagonal
+/// entry, and the entry to the left of it, which `prepare` squares.
 template <typename T>
 class SturmSequence {
  public:
@@ -34,7 +38,7 @@ class SturmSequence {
     return padded(n_);
   }
 
-  /// From numbers `stride` apart, of any scale.
+  /// Copies the diagonal `d` and the off-diagonal `e`, at any scale; successive vectors are `stride` numbers apart.
   SPECTRALGRAD_INLINE void copy(const T* d, const T* e, int stride) const {
     for (int i = 0; i < n_; ++i) {
       store(row(i), load(d + i * stride));
@@ -42,10 +46,11 @@ class SturmSequence {
     }
   }
 
-  /// Multiplies the matrix by a power of two, which is to bring its norm below 2, and squares what is beside the
-  /// diagonal.
+  /// Multiplies the matrix by the power of two `scale`, which must bring its norm below 2, and squares the
+  /// off-diagonal.
   SPECTRALGRAD_INLINE void prepare(const Vec<T>& scale) const {
-    // Of zeros nothing would be left to the rows below an x that is an eigenvalue of those above.
+    // Zero off-diagonals are replaced by a small number. Otherwise, if x is an eigenvalue of the leading block, all
+    // later minors would be zero.
     constexpr T quarter_eps = std::numeric_limits<T>::epsilon() / 4;
     const Vec<T> floor(quarter_eps * quarter_eps);
     for (int i = 0; i < n_; ++i) {
@@ -53,20 +58,20 @@ class SturmSequence {
       store(row(i), load(row(i)) * scale);
       store(row(i) + lane_count<T>, larger(e * e, floor));
     }
-    // Above all that is asked for.
+    // The eigenvalues of the padding rows are above every x that is counted.
     for (int i = n_; i < rows(); ++i) {
       store(row(i), Vec<T>(T(4)));
       store(row(i) + lane_count<T>, floor);
     }
   }
 
-  /// Rows less twice the number of eigenvalues below x, of each x.
+  /// Computes the number of `rows()` minus twice the number of eigenvalues below x, for each x.
   template <int count>
   SPECTRALGRAD_INLINE void tally(const Vec<T> (&x)[count], Vec<T> (&tallies)[count]) const {
     using Limits = std::numeric_limits<T>;
     const Vec<T> one(T(1));
     const Vec<T> sign(T(-0.0));
-    // The bits of an exponent but for the last one: inverted, they are those of a reciprocal's.
+    // All exponent bits but the last. Inverting these bits of a number gives a power of two near its reciprocal.
     const Vec<T> exponent(T(2) / Limits::min());
     Vec<T> minor[count];
     Vec<T> before[count];
@@ -109,16 +114,17 @@ class SturmSequence {
   T* rows_ = nullptr;
 };
 
-/// Moves the ascending `values`, n vectors `stride` apart, to where their neighbourhoods hold the eigenvalues of the
-/// same index; those that are there already stay as they are. `center` is what was subtracted from the diagonal: the
-/// norm is that before.
+/// Moves each of the ascending `values` until its neighbourhood contains the eigenvalue of the same index. Values whose
+/// neighbourhood contains it already stay the same, to the bit.
+///
+/// `values`: n vectors, `stride` numbers apart. `center`: the number that was subtracted from the diagonal; the size
+/// of a neighbourhood is relative to the norm before that.
 template <typename T>
 void correct_by_counting(const SturmSequence<T>& sequence, T* values, int stride, const Vec<T>& center) {
   const int n = sequence.n();
   const Vec<T> zero(T(0));
   const Vec<T> one(T(1));
-  // Of a neighbourhood, in ulp of the norm; QL is seen to be up to 20 off. Of a smaller one more values would have to
-  // move.
+  // The radius of a neighbourhood, in ulp of the norm. A smaller one would make more values move.
   constexpr T radius = 3;
   constexpr int most_steps = 16;
   auto norm = larger((load(values) + center).abs(), (load(values + (n - 1) * stride) + center).abs());
@@ -132,7 +138,7 @@ void correct_by_counting(const SturmSequence<T>& sequence, T* values, int stride
     Vec<T> value[at_once];
     Vec<T> ends[2 * at_once];
     Vec<T> tallies[2 * at_once];
-    Vec<T> enough[at_once]; // the least tally of an x that no more eigenvalues are below than have a lower index
+    Vec<T> enough[at_once]; // the tally of x is at least this if the eigenvalue with this index is not below x
     for (int k = 0; k < at_once; ++k) {
       const int index = first + k < n ? first + k : n - 1;
       value[k] = load(values + index * stride) * units.to;
@@ -171,7 +177,8 @@ void correct_by_counting(const SturmSequence<T>& sequence, T* values, int stride
         const auto before = load(to);
         store(to, select(value[k] == before * units.to, before, value[k] * units.from));
       }
-      // Neighbourhoods overlap; the larger one of two values holds both eigenvalues if they are in the wrong order.
+      // Neighbourhoods may overlap, so two values may be in the wrong order. The neighbourhood of the larger one then
+      // contains both eigenvalues.
       largest = larger(largest, load(to));
       store(to, largest);
     }

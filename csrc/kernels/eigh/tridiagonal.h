@@ -4,26 +4,27 @@
 
 // Reduction of Hermitian matrices to real tridiagonal form by Householder reflections, from the last row up.
 //
-// G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.3.1. A passes through the cache once for each
-// reflection: the update by one is made in the same pass as the product with the next.
+// G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.3.1. Each reflection takes one pass over A:
+// the pass that applies the update of the previous reflection also computes the product A v for the current one.
 //
-// Rounding of single entries averages out. What a whole matrix has in common does not: a reflection that is not quite
-// unitary moves all eigenvalues of a cluster the same way. Nor does it on the diagonal, which is rounded by every
-// update and stays large where A is nearly diagonal. These few numbers are kept in two words.
+// The round-off of single entries averages out, but two kinds of round-off do not. A reflection that is not exactly
+// unitary shifts all eigenvalues of a cluster in the same direction. The diagonal is rounded by every update, and it
+// stays large if A is nearly diagonal. So the diagonal and the factors of the reflections are kept in two words.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Memory of one group of matrices, one in each lane; entries of `parts` numbers per lane.
+/// The memory of one group of matrices, one matrix in each SIMD lane. An entry consists of `parts` vectors: the real
+/// part and, for complex matrices, the imaginary part.
 template <typename T, bool is_complex>
 struct Group {
   static constexpr int parts = is_complex ? 2 : 1;
   static constexpr int entry = parts * lane_count<T>;
 
   int n;
-  int row; // numbers from one row to the next: not a multiple of a page
-  T* A; // the lower triangle; after the reduction, row i holds the reflection's vector
-  T* Q; // what is multiplied: n x n
-  T* reciprocals; // n times 1/h of H = I - v v^H/h, in two words
-  T* phases; // n entries, complex only
+  int row; // distance between rows, in numbers; no multiple of the page size, so that columns spread over the cache
+  T* A; // the lower triangle; after the reduction, row i holds v of the reflection H = I - v v^H/h
+  T* Q; // n x n; null if no eigenvectors are requested
+  T* reciprocals; // n pairs of vectors: the high and the low word of 1/h, both zero where H is the identity
+  T* phases; // n entries; only for complex matrices
   T* scratch; // 2n entries
 
   SPECTRALGRAD_INLINE T* at(T* matrix, int i, int j) const {
@@ -37,14 +38,16 @@ struct Group {
   }
 };
 
-/// A sum of products in two numbers, of which the second one holds what the first one's rounding lost. The first one
-/// starts from a number that is larger than all sums, so that three operations tell what was lost: T. J. Dekker, A
-/// floating-point technique for extending the available precision, Numer. Math. 18, 224-242 (1971). In two parts, each
-/// of them a chain of operations.
+/// A sum of products in two words: `high`, and the sum of its round-off, `low`.
+///
+/// The high word starts from a number that is larger than every partial sum, so that Dekker's fast two-sum recovers the
+/// round-off of each addition in three operations. The sum is split into two parts, which are independent chains of
+/// operations. T. J. Dekker, A floating-point technique for extending the available precision, Numer. Math. 18, 224-242
+/// (1971).
 template <typename T>
 class LongSum {
  public:
-  /// No part of a sum is larger than `bound` > 0.
+  /// `bound` > 0: an upper bound for the absolute value of every partial sum.
   SPECTRALGRAD_INLINE explicit LongSum(const Vec<T>& bound)
       : start_(bound + bound), high_{start_, start_}, low_{Vec<T>(T(0)), Vec<T>(T(0))} {}
 
@@ -72,7 +75,7 @@ class LongSum {
   Vec<T> low_[2];
 };
 
-/// Adds the real part of a^H b, of `count` entries.
+/// Adds Re(a^H b) to `sum`; `a` and `b` have `count` entries.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE void add_dot(const T* a, const T* b, int count, LongSum<T>& sum) {
   constexpr int entry = (is_complex ? 2 : 1) * lane_count<T>;
@@ -91,13 +94,15 @@ SPECTRALGRAD_INLINE void add_dot(const T* a, const T* b, int count, LongSum<T>& 
 
 template <typename T>
 struct Reflection {
-  Vec<T> entry;
-  Vec<T> squared_length; // of v, about; 1 where nothing is reflected
+  Vec<T> entry; // the off-diagonal entry of T
+  Vec<T> squared_length; // |v|^2, rounded to one word; 1 in lanes without a reflection
 };
 
-/// The reflection H that leaves of row `i` of A, left of the diagonal, the last entry only; v takes the row's place.
-/// Returns that entry made real; what makes it so becomes the i-th phase. A row whose entries' squares are not above
-/// `negligible` stays.
+/// Computes the reflection H that zeroes row `i` of A left of the diagonal, except for the last entry, (i, i - 1).
+///
+/// Writes v over the row, 1/h to the reciprocals and, for complex matrices, the phase that makes (i, i - 1) real to
+/// the phases. Returns that entry, made real. If the squares of the entries to be zeroed sum to no more than
+/// `negligible`, H is the identity and v is zero.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Reflection<T> reflect(const Group<T, is_complex>& group, int i, const Vec<T>& negligible) {
   using G = Group<T, is_complex>;
@@ -119,9 +124,9 @@ SPECTRALGRAD_INLINE Reflection<T> reflect(const Group<T, is_complex>& group, int
     odd = square(c + 1, odd);
   }
   tail = (i % 2 == 0 ? square(i - 2, tail) : tail) + odd;
-  // What has a square that may have underflowed is dropped: it is nothing beside the largest entry.
+  // Entries whose squares may have underflowed are dropped: they are negligible beside the largest entry of A, about 1.
   const auto reflects = larger(nothing, negligible) < tail;
-  // The length of v is arbitrary: one of which not even the rounding of squares underflows.
+  // The length of v is arbitrary. A tiny row is scaled up, so that not even the round-off of its squares underflows.
   constexpr T far = T(1 << 20) * T(1 << 20);
   const auto is_tiny = tail < Vec<T>(Tolerance<T>::nothing * (far * far));
   const auto up = select(is_tiny, Vec<T>(far), one);
@@ -131,14 +136,14 @@ SPECTRALGRAD_INLINE Reflection<T> reflect(const Group<T, is_complex>& group, int
   }
   tail = tail * up * up;
   const auto alpha = scale(load_entry<T, is_complex>(last), up);
-  // |v|^2 <= 5 (tail + |alpha|^2)
+  // The upper bound: |v|^2 <= 5 (tail + |alpha|^2).
   LongSum<T> squares(select(reflects, Vec<T>(T(5)) * (tail + squared(alpha)), one));
   add_dot<T, is_complex>(x, x, i - 1, squares);
   const auto finish = [&](const E& v) {
     store_entry(last, where_entry(reflects, v));
     squares.add_product(v, v);
     const auto length = select(reflects, squares.high(), one);
-    // Newton's step for 2/|v|^2, from its first word.
+    // One step of Newton's method gives 1/h = 2/|v|^2 in two words.
     const auto r = two / length;
     const auto rest = fnma(r, squares.low(), fnma(r, length, two)) * r * half;
     const auto reciprocal = r + rest;
@@ -148,7 +153,8 @@ SPECTRALGRAD_INLINE Reflection<T> reflect(const Group<T, is_complex>& group, int
   };
   if constexpr (is_complex) {
     const auto alpha_squared = squared(alpha);
-    // Where neither square underflows beside the other: a phase is to be of length 1.
+    // A tiny alpha counts as zero: |alpha|^2 may have lost the real or the imaginary part to underflow, and the phase
+    // would not have absolute value 1.
     const auto there = Vec<T>(Tolerance<T>::nothing / Tolerance<T>::eps) < alpha_squared;
     const auto root = select(there, alpha_squared, one).sqrt();
     const auto size = where(there, root);
@@ -165,17 +171,18 @@ SPECTRALGRAD_INLINE Reflection<T> reflect(const Group<T, is_complex>& group, int
   }
 }
 
-/// What the passes over A read and write.
+/// The vectors that a pass over A reads and writes.
 template <typename T>
 struct Pass {
-  const T* v_before; // of the reflection whose update is still to be made
+  const T* v_before; // v and w of the previous reflection, whose update this pass applies
   const T* w_before;
-  const T* v; // of the one to multiply by
+  const T* v; // v of the current reflection
   T* p; // A v
 };
 
-/// A -= v w^H + w v^H in row `i` of the diagonal: in two words, of which the second one is in the place to the right.
-/// Returns the first one.
+/// Applies A -= v w^H + w v^H to diagonal entry (i, i), given the i-th entries of v and w. The entry is kept in two
+/// words; the low word lies at (i, i + 1), in the unused upper triangle. Returns the high word. Without `update`, only
+/// sets the low word to zero.
 template <typename T, bool is_complex, bool update>
 SPECTRALGRAD_INLINE Vec<T> update_diagonal(
     const Group<T, is_complex>& group,
@@ -189,7 +196,7 @@ SPECTRALGRAD_INLINE Vec<T> update_diagonal(
     const auto product = add_real_product(v, w, Vec<T>(T(0)));
     const auto change = product + product;
     const auto sum = x - change;
-    // D. E. Knuth, The Art of Computer Programming, vol. 2, section 4.2.2, theorem B.
+    // Two-sum: D. E. Knuth, The Art of Computer Programming, vol. 2, section 4.2.2, theorem B.
     const auto taken = x - sum;
     store(low, load(low) + ((x - (sum + taken)) - (change - taken)));
     store(high, sum);
@@ -200,7 +207,8 @@ SPECTRALGRAD_INLINE Vec<T> update_diagonal(
   }
 }
 
-/// Rows `first` ... `first` + rows - 1 of A: A -= v_before w_before^H + w_before v_before^H, and their part of p = A v.
+/// Applies A -= v_before w_before^H + w_before v_before^H, if `update`, to `rows` rows of the lower triangle from
+/// `first` on, and adds their contribution to p = A v. Rows must come in ascending order.
 template <typename T, bool is_complex, int rows, bool update>
 SPECTRALGRAD_INLINE void update_and_multiply(const Group<T, is_complex>& group, const Pass<T>& pass, int first) {
   using G = Group<T, is_complex>;
@@ -267,7 +275,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(const Group<T, is_complex>& group, 
   }
 }
 
-/// The same for the leading i x i block.
+/// Does the same for all rows of the leading i x i block.
 template <typename T, bool is_complex, bool update>
 SPECTRALGRAD_INLINE void update_and_multiply(const Group<T, is_complex>& group, const Pass<T>& pass, int i) {
   constexpr int rows = is_complex ? 2 : 4;
@@ -280,15 +288,15 @@ SPECTRALGRAD_INLINE void update_and_multiply(const Group<T, is_complex>& group, 
   }
 }
 
-/// A = Q T Q^H: leaves the reflections in A, the diagonal of T in d and what is beside it in e, n and n - 1 numbers
-/// `stride` apart.
+/// Reduces the matrices to real tridiagonal form, A = Q T Q^H. Leaves the reflections in `group`. Writes the diagonal
+/// of T to `d` (n vectors) and the off-diagonal to `e` (n - 1 vectors), with successive vectors `stride` numbers apart.
 template <typename T, bool is_complex>
 void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
   using G = Group<T, is_complex>;
   const auto n = group.n;
   T* w_before = group.scratch;
   T* p = group.scratch + n * G::entry;
-  // A -= v w^H + w v^H in row i, which is the next to be read.
+  // Applies the previous update to row i, because the next reflection reads that row.
   const auto update_row = [&](int i) {
     const T* v_before = group.at(group.A, i + 1, 0);
     const auto v_row = load_entry<T, is_complex>(v_before + i * G::entry);
@@ -301,8 +309,9 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
     }
     update_diagonal<T, is_complex, true>(group, i, v_row, w_row);
   };
-  // Rows left of the diagonal that are nothing beside it, by LAPACK's criterion, are left alone until it changes: to
-  // reflect them would round what is exact. For row i that is about |a_ii| and the least |a_jj|, j < i.
+  // Rows that are negligible beside the diagonal, by LAPACK's criterion, are not reflected until the diagonal changes:
+  // a reflection would round exact entries. The criterion for row i uses |a_ii| and the smallest |a_jj|, j < i. The
+  // thresholds are stored in the place of the reciprocals until those are computed.
   auto least = load(group.at(group.A, 0, 0)).abs();
   for (int i = 1; i < n; ++i) {
     constexpr T little = Tolerance<T>::eps / 16;
@@ -332,10 +341,10 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
     } else {
       update_and_multiply<T, is_complex, false>(group, pass, i);
     }
-    // |v^H p| <= |A| |v|^2, with entries up to 2 in each part of A.
+    // The upper bound: |v^H p| <= |A| |v|^2, and |A| <= 4n because real and imaginary parts are scaled to at most 2.
     LongSum<T> product(reflection.squared_length * Vec<T>(T(4 * n)));
     add_dot<T, is_complex>(pass.v, p, i, product);
-    // v^H A v/(2 h^2)
+    // w = p/h - v v^H p/(2 h^2)
     const auto quotient = (product.high() + product.low()) * reciprocal;
     const auto half = Vec<T>(T(0.5)) * fma(quotient, reciprocal, (quotient + quotient) * reciprocal_low);
     for (int c = 0; c < i; ++c) {
@@ -346,7 +355,7 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
   }
 }
 
-/// Columns `first` ... of Q become those of H Q, H the reflection of row i.
+/// Replaces `columns` columns of Q, from `first` on, by those of H Q, where H is the reflection of row i.
 template <typename T, bool is_complex, int columns>
 SPECTRALGRAD_INLINE void reflect_columns(const Group<T, is_complex>& group, int i, int first) {
   using G = Group<T, is_complex>;
@@ -377,7 +386,7 @@ SPECTRALGRAD_INLINE void reflect_columns(const Group<T, is_complex>& group, int 
   }
 }
 
-/// Q of A = Q T Q^H, from what `tridiagonalize` left.
+/// Forms Q of A = Q T Q^H from the reflections and phases that `tridiagonalize` left in `group`.
 template <typename T, bool is_complex>
 void form_q(const Group<T, is_complex>& group) {
   using G = Group<T, is_complex>;
