@@ -43,7 +43,6 @@ Verdict judge(
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
-
   const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
   // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
   const auto cancelled = static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest;
