@@ -16,12 +16,12 @@ const auto& constant_op() {
   return op;
 }
 
-// A copy: an operator may not return its argument.
+// Copies, because an operator may not return its argument.
 Tensor constant_kernel(const Tensor& x) {
   return x.clone();
 }
 
-// No node and no tangent, at whichever level of transforms this runs: every level comes through here.
+// Creates no node and no tangent. The dispatcher calls this kernel at every level of nested transforms.
 Tensor constant_autograd(const Tensor& x) {
   return autograd::below_autograd([&] { return constant_op().call(x); });
 }

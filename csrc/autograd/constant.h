@@ -4,16 +4,17 @@
 
 namespace spectralgrad::autograd {
 
-/// Whether operations on `x` may be differentiated: it requires grad, carries a tangent, or a torch.func transform runs.
+/// Whether operations on `x` may be differentiated: `x` requires grad, has a tangent, or a torch.func transform is
+/// running.
 bool is_differentiated(const at::Tensor& x);
 
-/// `x` as a constant of every differentiation in progress: reverse or forward, at every level of nested torch.func
-/// transforms. Neither detach() (no rule for the tensors behind is_grads_batched) nor a no-grad guard (seen by the
-/// innermost transform only) does that.
+/// Returns `x` as a constant for every differentiation in progress: reverse or forward, at every level of nested
+/// torch.func transforms. detach() cannot do this, because it has no rule for the tensors behind is_grads_batched. A
+/// no-grad guard cannot either, because only the innermost transform sees it.
 at::Tensor constant(const at::Tensor& x);
 
-/// The same also where nothing is differentiated yet, for compositions of operators: a recording of them (torch.export) may be
-/// differentiated later.
+/// Like `constant`, but also calls the operator if no differentiation is in progress. For compositions of operators:
+/// torch.export may record them now and the recording may be differentiated later.
 at::Tensor recorded_constant(const at::Tensor& x);
 
 } // namespace spectralgrad::autograd

@@ -21,7 +21,7 @@ const auto& once_op() {
   return op;
 }
 
-/// The identity of its first input.
+/// Returns its first input. The derivative with respect to the second one raises.
 struct Once {
   static constexpr const char* name = "Once";
   static constexpr bool saves_inputs = false;

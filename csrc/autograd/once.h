@@ -6,8 +6,8 @@
 
 namespace spectralgrad::autograd {
 
-/// `x`, a derivative in A, as it is; with `message` for an error where it is to be differentiated in A again. Its derivatives in
-/// anything else go on.
+/// Returns `x`, a derivative with respect to A. Differentiating the result with respect to A again raises an error with
+/// `message`; derivatives with respect to other tensors are those of `x`.
 at::Tensor once(const at::Tensor& x, const at::Tensor& A, const std::string& message);
 
 } // namespace spectralgrad::autograd

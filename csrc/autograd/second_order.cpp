@@ -38,7 +38,7 @@ const auto& warn_op() {
   return op;
 }
 
-/// The identity of (eigenvalues, eigenvectors), whose derivatives warn.
+/// Returns (eigenvalues, eigenvectors) unchanged. Its derivatives warn.
 struct WatchSecondOrder {
   static constexpr const char* name = "WatchSecondOrder";
   static constexpr bool saves_inputs = true;
@@ -50,7 +50,7 @@ struct WatchSecondOrder {
     return {std::move(eigenvalues), std::move(eigenvectors)};
   }
 
-  /// One of the two is enough to warn once.
+  /// Adds the warning to one of the two derivatives only, so that it is given once.
   static variable_list through(variable_list parts, const Saved& saved) {
     auto& part = parts[1].defined() ? parts[1] : parts[0];
     if (part.defined()) {
@@ -68,7 +68,7 @@ struct WatchSecondOrder {
   }
 };
 
-/// The identity in its first argument.
+/// Returns its first argument, and warns when it runs.
 struct WarnOfSecondOrder {
   static constexpr const char* name = "WarnOfSecondOrder";
   static constexpr bool saves_inputs = false;

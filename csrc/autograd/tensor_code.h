@@ -7,9 +7,9 @@
 
 namespace spectralgrad::autograd {
 
-/// For kernels that are made of tensor operations: those mean what they say. `conj()`, `mH()` and negated views do not below a
-/// TorchDispatchMode, where the keys that resolve them are left out and their data would be taken as it lies; products do
-/// not under autocast.
+/// Makes tensor operations inside a kernel behave as usual while it lives. Below a TorchDispatchMode, the dispatch keys
+/// that resolve `conj()`, `mH()` and negated views are excluded, so operations would read the unresolved data; this
+/// class removes the exclusion. It also disables autocast, which would change the precision of products.
 class TensorCode {
  public:
   TensorCode() {
