@@ -2,7 +2,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
-// torch.linalg.eigh is on autocast's list of operations that run in float32. So are the operations here, on every device.
+// Runs the operators in float32 under autocast on every device, as torch does with torch.linalg.eigh.
 namespace spectralgrad::autograd {
 namespace {
 

@@ -14,7 +14,7 @@
 namespace spectralgrad::autograd {
 
 void Eigh::Options::save(Dictionary& dictionary) const {
-  // UPLO is not needed: the gradient is Hermitian, whichever triangle was read. Nor is the method.
+  // The derivatives need neither UPLO nor the method: the gradient is Hermitian, whichever triangle was read.
   dictionary["rule"] = rule.name();
   dictionary["parameters"] = rule.parameters();
 }

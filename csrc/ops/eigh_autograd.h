@@ -10,7 +10,7 @@
 
 namespace spectralgrad::autograd {
 
-/// `eigh` for the mechanism: inputs {A}, outputs {eigenvalues, eigenvectors}.
+/// `eigh` as an operation for autograd/differentiable_op.h. Inputs: {A}; outputs: {eigenvalues, eigenvectors}.
 struct Eigh {
   static constexpr const char* name = "Eigh";
   static constexpr bool saves_inputs = false;

@@ -29,7 +29,8 @@ const auto& eigh_jvp_op() {
   return op;
 }
 
-/// `x` in the layout of what it is a tangent of, which forward AD would copy it to: known without data.
+/// Returns the tangent `x` with the strides of its primal. Forward AD would copy it to these strides anyway, and
+/// `eigh_jvp_meta` can predict them.
 Tensor in_layout_of(const Tensor& primal, const Tensor& x) {
   if (x.strides() == primal.strides() && x.is_non_overlapping_and_dense()) {
     return x;
@@ -45,7 +46,7 @@ std::pair<Tensor, Tensor> by_tensor_code(
   if (tangent.numel() == 0) {
     return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
   }
-  // Once where the batch repeats one decomposition.
+  // If one decomposition is expanded over the batch, its gaps are divided by once.
   return math::eigh_jvp(
       tangent,
       kernels::without_repeats(eigenvalues, 1),
@@ -89,7 +90,8 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters) {
-  // At this level of torch.func's transforms: each of those further out comes through here, too.
+  // Only the current level of torch.func's transforms matters, because the dispatcher calls this kernel for each outer
+  // level, too.
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
     const autograd::TensorCode tensor_code;

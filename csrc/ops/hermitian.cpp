@@ -44,7 +44,7 @@ struct Hermitian {
     return {hermitian_op().call(inputs[0], options.function, options.name)};
   }
 
-  // A is a Hermitian variable: that one triangle is read is a matter of storage.
+  // The variable is a Hermitian matrix. Reading one triangle only is a matter of storage.
   static Tensor hermitian_part(const Tensor& M) {
     return M.defined() ? math::hermitian_part(M) : M;
   }

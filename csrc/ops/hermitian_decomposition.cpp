@@ -23,7 +23,8 @@ using kernels::simd::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-/// By torch.linalg.eigh's own code. `to_the_bit`: its results as it has them.
+/// Decomposes with torch.linalg.eigh's kernel. `to_the_bit`: the results must be bitwise equal to torch.linalg.eigh's.
+/// Otherwise a row-major A may be passed as its adjoint, which saves a transposition.
 std::tuple<Tensor, Tensor> linalg_eigh(
     const Tensor& A,
     std::string_view UPLO,
@@ -37,7 +38,7 @@ std::tuple<Tensor, Tensor> linalg_eigh(
   return at::_linalg_eigh(adjoint, is_upper(UPLO) ? "L" : "U", compute_eigenvectors);
 }
 
-/// The same, which makes no sense of what is not finite.
+/// `linalg_eigh`, which gives wrong results for non-finite matrices, so that these are screened first.
 std::tuple<Tensor, Tensor> by_torch(
     const char* function,
     const Tensor& A,

@@ -21,14 +21,15 @@ const c10::OperatorHandle& torch_op() {
 
 struct Installation {
   std::atomic<bool> active{false};
-  std::mutex mutex; // of what follows
+  std::mutex mutex; // guards the members below
   std::optional<Rule> rule;
-  // Once there, it stays: the dispatcher's table may not change while another thread reads it. `active` says who answers.
+  // Never removed again, because the dispatcher's table must not change while another thread reads it. `active` decides
+  // whether the registered kernels use this library's derivatives or torch's.
   std::vector<std::unique_ptr<torch::Library>> libraries;
   std::optional<c10::SafeKernelFunction> torch_kernel;
 };
 
-// Never destroyed: calls may come while the process ends.
+// Never destroyed, because operators may be called while the process exits.
 Installation& installation() {
   static auto* current = new Installation;
   return *current;
@@ -40,7 +41,8 @@ Rule installed_rule() {
     const std::lock_guard<std::mutex> lock(current.mutex);
     return current.rule;
   }();
-  // Outside the lock: this may wait for Python's interpreter lock, whose holder may wait for ours in `install`.
+  // Must run without the lock: `default_rule` may wait for Python's interpreter lock, and its holder may wait for our
+  // lock in `install`.
   return rule ? *rule : default_rule();
 }
 
@@ -62,12 +64,14 @@ std::tuple<Tensor, Tensor> linalg_eigh_autograd(
   if (!installation().active || (!autograd::requires_grad({A}) && !autograd::has_tangent(A))) {
     return torch_eigh(keys, A, UPLO, compute_eigenvectors);
   }
-  // The same values, to the bit, as without derivatives: signs of eigenvectors that come and go with requires_grad would be news.
+  // "torch" gives values bitwise equal to those without derivatives. Otherwise the signs of eigenvectors would depend
+  // on requires_grad.
   auto outputs = autograd::differentiable<autograd::Eigh>({A}, {std::string(UPLO), installed_rule(), "torch"});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 
-// torch registers its kernel under the alias Autograd; one under a backend's own key goes before it.
+// torch registers its kernel for the alias key Autograd. Kernels for the autograd key of a backend take precedence over
+// it.
 constexpr c10::DispatchKey keys[] = {
     c10::DispatchKey::AutogradCPU,
     c10::DispatchKey::AutogradCUDA,
