@@ -5,10 +5,11 @@
 #include <limits>
 #include <numbers>
 
-// What the formulas shared with tensor code need to know of vectors, and sizes of entries.
+// Arithmetic on vectors for the formulas that are shared with tensor code, absolute values of entries, and the noise
+// gate.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// For math/pairs/inverse_gap.h.
+/// Arithmetic on vectors, for math/pairs/inverse_gap.h.
 template <typename T>
 struct Arithmetic {
   using Number = Vec<T>;
@@ -24,8 +25,8 @@ struct Arithmetic {
   }
 };
 
-/// Multiplies by 1/s, or, in lanes whose s is so small that this overflows, divides by s: each lane by itself, whatever its
-/// neighbours are.
+/// Divides by s: multiplies by 1/s, except in lanes where s is so small that 1/s may overflow. These lanes divide. The
+/// result of a lane does not depend on its neighbours.
 template <typename T>
 class OverScale {
  public:
@@ -49,7 +50,7 @@ class OverScale {
   bool some_are_tiny_;
 };
 
-/// |z| to within a factor of sqrt(2), from below, without a square that may underflow.
+/// A lower bound of |z|, no less than |z|/sqrt(2). It takes no squares, which may underflow.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
   return x.abs();
@@ -59,7 +60,7 @@ SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
   return larger(z.re.abs(), z.im.abs());
 }
 
-/// |z| is at most so many times that.
+/// |z| is at most this many times `low_size(z)`.
 template <typename T, bool is_complex>
 inline constexpr T low_size_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
 
@@ -72,11 +73,12 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
   return squared(z).sqrt();
 }
 
-/// Whether the noise gate drops an entry S of the skew-Hermitian part of V^H gV outside clusters: up to `noise` N.
+/// Returns the lanes in which the noise gate drops S, an entry of the skew-Hermitian part of V^H gV, outside clusters:
+/// those with |S| <= `noise` N.
 ///
-/// N = |V|^T |gV| + its transpose is at most `most`, and at least the sum of the sizes of the two entries that S was made of
-/// (`upper`, and `lower` across the diagonal). These bounds decide nearly always. Else `is_noise(asked)` compares with N itself
-/// where it is asked to.
+/// N = |V|^T |gV| + its transpose is at most `most`. It is at least the sum of the absolute values of the two entries
+/// that S was made of, `upper` and, across the diagonal, `lower`. These bounds nearly always decide. For the lanes in
+/// which they do not, `is_noise(asked)` compares |S| with N itself.
 template <typename T, bool is_complex, typename IsNoise>
 SPECTRALGRAD_INLINE Mask<T> is_rounding(
     const Entry<T, is_complex>& S,
@@ -86,7 +88,7 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
     const Vec<T>& most,
     const Mask<T>& outside,
     const IsNoise& is_noise) {
-  // The bounds are rounded, and `low_size` may be too small by a factor.
+  // The factors allow for the round-off of the bounds, and for `low_size`, which may be too small.
   const Vec<T> above(T(1.01));
   const Vec<T> below(T(0.99));
   const Vec<T> root(low_size_factor<T, is_complex>);
@@ -100,11 +102,12 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
   if (any<T>(asked)) {
     result = result | is_noise(asked);
   }
-  // NaN and Inf are never noise: comparisons with NaN fail.
+  // Entries that are NaN or Inf are never dropped. Comparisons with NaN are false.
   return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
 }
 
-/// The same inside clusters: up to `floor`, a fraction of M, and above `limit` N. `is_above_limit(asked)` compares with N itself.
+/// Returns the lanes in which the noise gate drops S inside clusters: those with |S| <= `floor`, a fraction of M, and
+/// those with |S| > `limit` N. See `math::NoiseGate`. `is_above_limit(asked)` compares |S| with N itself.
 template <typename T, bool is_complex, typename IsAboveLimit>
 SPECTRALGRAD_INLINE Mask<T> is_unknowable(
     const Entry<T, is_complex>& S,

@@ -2,21 +2,25 @@
 
 #include "kernels/simd/choose_capability.h"
 
-// Which instruction set this machine gets. A kernel is a struct of pointers to functions, with a static member function for each
-// instruction set that its source is compiled for.
+// The choice of the instruction set at run time.
+//
+// A kernel is a struct of function pointers. It has a static member function for each instruction set that its source
+// is compiled for, which returns the kernel for that instruction set.
 namespace spectralgrad::kernels::simd {
 
-/// LibTorch's choice, which the environment variable ATEN_CPU_CAPABILITY can lower.
+/// The instruction set in use: LibTorch's choice, unless the processor lacks it. The environment variable
+/// ATEN_CPU_CAPABILITY can lower it.
 Capability capability();
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types cannot be in parentheses.
-/// Within a kernel's definition.
+/// Declares these member functions. For the definition of the kernel's struct.
 #define SPECTRALGRAD_OF_EACH_CAPABILITY(Kernel) \
   static const Kernel& of_DEFAULT();            \
   static const Kernel& of_AVX2();               \
   static const Kernel& of_AVX512();
 
-/// Behind its source, which has them as `kernel<T>`: the ones that are being compiled.
+/// Defines the member function of the instruction set that is being compiled. For the end of the kernel's source,
+/// which must define the kernels as `kernel<T>`.
 #define SPECTRALGRAD_DEFINE_KERNEL(Kernel)                                  \
   template <>                                                               \
   const Kernel<float>& Kernel<float>::SPECTRALGRAD_OF(CPU_CAPABILITY)() {   \

@@ -2,7 +2,7 @@
 
 #include "kernels/simd/vector.h"
 
-// Entries of matrices, real or complex, in lanes.
+// Real and complex entries of matrices, one matrix in each lane.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <typename T>
@@ -11,7 +11,7 @@ struct Complex {
   Vec<T> im;
 };
 
-/// What kind of entries an algorithm works on: `parts` real numbers each, one after the other in memory.
+/// The type of the entries. In memory, a complex entry is the vector of real parts followed by that of imaginary parts.
 template <typename T, bool is_complex>
 struct EntryOf {
   using type = Vec<T>;
@@ -179,7 +179,7 @@ SPECTRALGRAD_INLINE Vec<T> add_real_product(const Complex<T>& a, const Complex<T
   return fma(a.re, b.re, fma(a.im, b.im, sum));
 }
 
-/// `x`, and zero where `mask` is not set.
+/// `x` in lanes where `mask` is set, zero in the others.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> where_entry(const Mask<T>& mask, const Vec<T>& x) {
   return where(mask, x);

@@ -2,11 +2,11 @@
 
 #include "kernels/simd/entry.h"
 
-// Between matrices one after the other in memory and matrices one in each lane.
+// Conversion between matrices that are stored one after the other and matrices in lanes.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Which matrices of a batch are in the lanes: `count` from `first` on. Lanes beyond repeat the last one, so that they ask for
-/// no work of their own.
+/// The matrices of a batch that are in the lanes: `count` matrices from `first` on. The remaining lanes repeat the last
+/// one, so that they need no extra iterations.
 struct Members {
   int64_t first;
   int count;
@@ -16,10 +16,11 @@ struct Members {
   }
 };
 
-/// From `count` registers, each one number of all matrices, to all numbers of one matrix after the other.
+/// Reorders `count` registers, from one number of all matrices in each register to all numbers of one matrix after the
+/// other. `count` must be a power of two.
 template <typename T, int count>
 SPECTRALGRAD_INLINE void interleave(Vec<T> (&x)[count]) {
-  // Each round turns the digits of (number, matrix), in binary, by one.
+  // Each round rotates the binary digits of the position (number, matrix) by one place.
 #pragma GCC unroll 4
   for (int step = 1; step < count; step *= 2) {
     Vec<T> y[count];
@@ -36,7 +37,7 @@ SPECTRALGRAD_INLINE void interleave(Vec<T> (&x)[count]) {
   }
 }
 
-/// And back.
+/// The inverse of `interleave`.
 template <typename T, int count>
 SPECTRALGRAD_INLINE void deinterleave(Vec<T> (&x)[count]) {
 #pragma GCC unroll 4
@@ -55,14 +56,15 @@ SPECTRALGRAD_INLINE void deinterleave(Vec<T> (&x)[count]) {
   }
 }
 
-/// Whether the numbers of all lanes are as many registers full, one after the other, and a power of two.
+/// Whether `interleave` can reorder `known_count` numbers of each lane as whole registers.
 template <typename T, int known_count>
 constexpr bool fill_registers() {
   return known_count > 1 && known_count <= lane_count<T> && (known_count & (known_count - 1)) == 0;
 }
 
-/// Takes `count` numbers of each matrix, which lie `matrix` apart, to lanes: one number of all of them after the other to `to()`.
-/// `known_count` is `count`, or 0.
+/// Loads `count` numbers of each matrix into lanes; the matrices are `matrix` numbers apart. Each call of `to()`
+/// returns the address for the next number of all matrices. `known_count` is `count` if that is known at compile
+/// time, else 0.
 template <typename T, int known_count, typename To>
 SPECTRALGRAD_INLINE void load_numbers(
     const T* matrices,
@@ -100,7 +102,8 @@ SPECTRALGRAD_INLINE void load_numbers(
   }
 }
 
-/// Takes `count` numbers from lanes to each matrix, one number of all of them after the other from `from()`.
+/// Stores `count` numbers of each matrix from lanes. Each call of `from()` returns the address of the next number of
+/// all matrices. Otherwise like `load_numbers`.
 template <typename T, int known_count, typename From>
 SPECTRALGRAD_INLINE void store_numbers(
     T* matrices,
@@ -165,7 +168,7 @@ SPECTRALGRAD_INLINE void load_triangle(const T* matrices, int n, bool upper, con
   }
 }
 
-/// What is to be known of a matrix before it is scaled.
+/// The largest absolute value in a matrix, and whether all its numbers are finite.
 template <typename T>
 struct Extent {
   Vec<T> largest{T(0)};
@@ -173,7 +176,7 @@ struct Extent {
 
   SPECTRALGRAD_INLINE void add(const Vec<T>& x) {
     largest = larger(largest, x.abs());
-    // NaN for NaN and Inf.
+    // 0 x is NaN if x is NaN or Inf.
     zeros = fma(x, Vec<T>(T(0)), zeros);
   }
   SPECTRALGRAD_INLINE void add(const Complex<T>& z) {

@@ -4,7 +4,8 @@
 #include "kernels/simd/matrices.h"
 #include "kernels/simd/products.h"
 
-// Whole matrices of a batch, or vectors, to lanes and back; n is `known_n` if that is not 0.
+// Loads matrices and vectors of a batch into lanes, and stores them. `known_n` is n if that is known at compile time,
+// else 0.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <typename T, bool is_complex, int known_n>
@@ -15,7 +16,7 @@ SPECTRALGRAD_INLINE void load_matrices(const Matrices<T>& from, int n, const Mem
   load_numbers<T, known_n * known_n * parts>(from.data, numbers, numbers, members, to_numbers);
 }
 
-/// Row by row to `to`.
+/// Stores the matrices row by row.
 template <typename T, bool is_complex, int known_n>
 SPECTRALGRAD_INLINE void store_matrices(const View<T>& from, int n, const Members& members, T* to) {
   constexpr int parts = is_complex ? 2 : 1;
@@ -23,13 +24,13 @@ SPECTRALGRAD_INLINE void store_matrices(const View<T>& from, int n, const Member
   store_numbers<T, known_n * known_n * parts>(to, numbers, numbers, members, Cursor<T, is_complex>(from, n));
 }
 
-/// A real vector of n numbers for each matrix.
+/// Loads a real vector of n numbers for each matrix.
 template <typename T, int known_n>
 SPECTRALGRAD_INLINE void load_rows(const T* from, int n, const Members& members, T* to) {
   load_numbers<T, known_n>(from, n, n, members, Cursor<T, false>({to, 0, lane_count<T>}, n));
 }
 
-/// From its lower triangle.
+/// Completes a Hermitian matrix, given its lower triangle.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE void complete_hermitian(const View<T>& matrix, int n) {
   for (int r = 0; r < n; ++r) {

@@ -4,7 +4,8 @@
 
 namespace spectralgrad::kernels::simd {
 
-/// Matrices n x n one after the other, complex numbers as pairs of real ones; strides in entries. Null if there are none.
+/// A batch of n x n matrices, one after the other. If T is real, complex entries are pairs of real numbers. The strides
+/// `down` a column and to the `right` in a row are in entries. `data` is null if there is no batch.
 template <typename T>
 struct Matrices {
   const T* data;

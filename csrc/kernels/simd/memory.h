@@ -6,7 +6,7 @@
 
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// The memory of one thread, taken piece by piece.
+/// Hands out the workspace of one thread, piece by piece.
 template <typename T>
 class Memory {
  public:
@@ -17,12 +17,12 @@ class Memory {
     next_ += count;
     return taken;
   }
-  /// A number of each lane, n times.
+  /// A row of n vectors.
   T* row(int n) {
     return take(static_cast<int64_t>(n) * lane_count<T>);
   }
-  /// n x n, each entry so many numbers. Rows are an odd number of entries apart: those a power of two apart fall on the same few
-  /// places of a cache.
+  /// An n x n matrix whose entries consist of `numbers` numbers. Rows are an odd number of entries apart, because
+  /// rows a power of two apart would share a few cache sets.
   View<T> matrix(int n, int numbers) {
     const int64_t row = static_cast<int64_t>(n | 1) * numbers;
     return {take(n * row), row, numbers};

@@ -5,8 +5,11 @@
 
 #include <cstdint>
 
-// Running a pass over a batch: a class template `Pass<T, is_complex, known_n>` that is made of the batch and of memory, has
-// `run(members)` for one register of matrices, and says by `numbers(n)` how much memory it needs.
+// Runs a pass over a batch.
+//
+// A pass is a class template `Pass<T, is_complex, known_n>`. Its constructor takes the batch and the workspace.
+// `run(members)` processes one register of matrices. `numbers(n)` is the size of the workspace in numbers. `known_n`
+// is n if that is known at compile time, else 0.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <template <typename, bool, int> class Pass, typename T, bool is_complex, int known_n, typename Batch>
@@ -34,7 +37,7 @@ void run_pass_of(const Batch& batch, int64_t begin, int64_t end, T* memory) {
   }
 }
 
-/// Matrices begin <= i < end.
+/// Runs `Pass` over the matrices begin <= i < end.
 template <template <typename, bool, int> class Pass, typename T, typename Batch>
 void run_pass(const Batch& batch, int64_t begin, int64_t end, T* memory) {
   batch.is_complex ? run_pass_of<Pass, T, true>(batch, begin, end, memory)

@@ -20,7 +20,8 @@ struct View {
   }
 };
 
-/// The numbers of a matrix of n columns, one after the other, row by row: for `load_numbers` and `store_numbers`.
+/// Walks through the numbers of a matrix with n columns, row by row. Each call returns the address of the next
+/// number, as `load_numbers` and `store_numbers` need it.
 template <typename T, bool is_complex>
 class Cursor {
  public:
@@ -43,8 +44,9 @@ class Cursor {
   mutable int at_ = 0;
 };
 
-/// Which part of a product is wanted, and of which factor the conjugate is meant.
+/// The part of a product that is computed.
 enum class Part { all, lower };
+/// The factor whose entries are conjugated.
 enum class Conjugated { none, left, right };
 
 template <typename T, bool is_complex, Conjugated conjugated>
@@ -100,10 +102,11 @@ SPECTRALGRAD_INLINE void multiply_tile(
   }
 }
 
-/// `product` (n x n) = left (n x inner) right (inner x n), or what is on and below the diagonal of it, and a little more.
+/// Computes `product` (n x n) = left (n x inner) right (inner x n). With `Part::lower`, only the lower triangle with
+/// the diagonal is complete; some entries above it are computed, too.
 template <typename T, bool is_complex, Conjugated conjugated, Part part, int known_n = 0>
 SPECTRALGRAD_INLINE void multiply(int n, int inner, const View<T>& left, const View<T>& right, const View<T>& product) {
-  // As many sums as registers allow.
+  // As many sums as fit into the registers.
   constexpr int most = is_complex ? 2 : (sizeof(Vec<T>) == 64 ? 4 : 3);
   constexpr int tile = known_n != 0 && known_n < most ? known_n : most;
   const auto last = [&](int row) {

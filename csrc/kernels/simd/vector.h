@@ -7,18 +7,20 @@
 #include <cstdint>
 #include <limits>
 
-// One matrix in each lane of a SIMD register.
+// SIMD vectors, with one matrix in each lane.
 //
-// Everything in this folder but its .cpp files is compiled once for each instruction set, within a namespace of its own, and
-// calls nothing that is shared. Multiplications and additions are fused only where it is written (-ffp-contract=off), so that
-// what becomes of a lane depends on nothing but that lane: not on its neighbours, its place, or how many there are.
+// Code in namespace CPU_CAPABILITY is compiled once for each instruction set. It calls no function that these versions
+// share: the linker would keep one version of a shared inline function for all instruction sets.
+//
+// Multiplications and additions are fused only where the code says so (-ffp-contract=off). So the results of a lane
+// do not depend on its neighbours, on its position, or on the number of lanes.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// As many numbers as there are lanes.
+/// One number in each lane.
 template <typename T>
 using Vec = at::vec::Vectorized<T>;
 
-/// All bits of a lane, or none.
+/// A lane in which a condition is true has all bits set, the others none.
 template <typename T>
 using Mask = Vec<T>;
 
@@ -60,7 +62,7 @@ SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const 
   return Vec<T>::blendv(no, yes, mask);
 }
 
-/// `x`, and zero where `mask` is not set.
+/// `x` in lanes where `mask` is set, zero in the others.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> where(const Mask<T>& mask, const Vec<T>& x) {
   return mask & x;
@@ -87,24 +89,25 @@ SPECTRALGRAD_INLINE Vec<T> smaller(const Vec<T>& a, const Vec<T>& b) {
   return at::vec::clamp_max(a, b);
 }
 
-/// The size of `a` with the sign of `b`.
+/// `a` >= 0 with the sign of `b`.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> with_sign_of(const Vec<T>& b, const Vec<T>& a) {
   const Vec<T> sign(T(-0.0));
   return (sign & b) | a;
 }
 
-/// Powers of two, of which `to` brings the largest entry of a matrix near 1 and `from` takes it back; both are normal numbers.
+/// Powers of two that scale matrices: `to` brings the largest entry of a matrix to about 1, and `from` = 1/`to` reverts
+/// that. Both are normal numbers.
 template <typename T>
 struct Scale {
   Vec<T> to;
   Vec<T> from;
-  /// The largest entry, scaled: less than 1 only if it was subnormal.
+  /// The largest entry, scaled. At least 1 unless the entry is subnormal, and below 2 unless it is close to overflow.
   Vec<T> size;
 
   explicit Scale(const Vec<T>& largest) {
     using Limits = std::numeric_limits<T>;
-    // The bits of an exponent are those of infinity.
+    // Infinity has exactly the exponent bits set, so this rounds down to a power of two.
     const auto power = largest & Vec<T>(Limits::infinity());
     from = smaller(larger(power, Vec<T>(Limits::min())), Vec<T>(T(0.25) / Limits::min()));
     to = Vec<T>(T(1)) / from;
@@ -112,16 +115,17 @@ struct Scale {
   }
 };
 
-/// Where rounding ends and what counts as nothing: for matrices whose largest entry is about 1.
+/// Round-off and the size of negligible entries, for matrices whose largest entry is about 1.
 template <typename T>
 struct Tolerance {
   static constexpr T eps = std::numeric_limits<T>::epsilon();
-  /// Squares of what is nothing beside 1.
+  /// Squares up to this belong to entries that are negligible beside 1.
   static constexpr T nothing = tolerances::negligible<T> * tolerances::negligible<T>;
 };
 
-/// Whether an off-diagonal entry, by its squared size, is nothing beside the diagonal entries in its row and column: LAPACK's
-/// criterion. `floor` is a square, too.
+/// Whether an off-diagonal entry is negligible beside the diagonal entries `a` and `b` in its row and its column, by
+/// LAPACK's criterion. `squared` is the square of its absolute value; `floor`, also a square, is added to the
+/// threshold.
 template <typename T>
 SPECTRALGRAD_INLINE Mask<T> is_negligible(
     const Vec<T>& squared,
@@ -132,7 +136,8 @@ SPECTRALGRAD_INLINE Mask<T> is_negligible(
   return squared <= fma((a * Vec<T>(half_eps * half_eps)).abs(), b.abs(), floor);
 }
 
-/// The floor: nothing, until it has taken so many sweeps that it is rounding that does not become smaller.
+/// The `floor` for `is_negligible`. It is tiny at first. In a late sweep it is round-off relative to the largest entry,
+/// `size`, because entries that are still not negligible then are round-off that no sweep makes smaller.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> negligible_floor(bool late, const Vec<T>& size) {
   const auto rounding = size * Vec<T>(Tolerance<T>::eps / 10);
