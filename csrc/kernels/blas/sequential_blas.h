@@ -1,6 +1,6 @@
 #pragma once
 
-// Weak, since another build of LibTorch may do without MKL. It returns the number that was set before.
+// Returns the number of threads that was set before. A weak symbol, because a build of LibTorch may lack MKL.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] int MKL_Set_Num_Threads_Local(int);
@@ -9,8 +9,8 @@ extern "C" {
 
 namespace spectralgrad::kernels {
 
-/// Within it, MKL uses no threads of its own in this thread. In a parallel region it does so anyway, but takes longer: a product of
-/// 128 x 256 and 256 x 32 in float64 33 us, not 25 (measured).
+/// While it lives, MKL computes on this thread only. In a parallel region MKL does that anyway, but takes longer
+/// (docs/design.md).
 class SequentialBlas {
  public:
   SequentialBlas() : before_(MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(1) : 0) {}
