@@ -27,7 +27,7 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
   const auto V = by_rows_or_columns(given_eigenvectors);
   const auto n = V.size(-1);
   const auto count = V.numel() / (n * n);
-  // In the order of the eigenvectors: forward AD copies a tangent of another.
+  // dV has the strides of V, because forward AD would copy a tangent with other strides.
   auto dL = at::empty_like(L);
   auto dV = at::empty_like(V);
   const auto eps = tolerances::eps(L.scalar_type());

@@ -8,8 +8,8 @@
 
 namespace spectralgrad::kernels {
 
-/// `math::eigh_jvp` of small CPU matrices (`pass_in_lanes`) that are not differentiated further, in one pass with one matrix in
-/// each SIMD lane; n >= 1.
+/// Does the same as `math::eigh_jvp`, in one pass with one matrix in each SIMD lane. For CPU matrices with n >= 1
+/// that are small (`pass_in_lanes`). The results are not differentiable.
 std::pair<at::Tensor, at::Tensor> eigh_jvp(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,

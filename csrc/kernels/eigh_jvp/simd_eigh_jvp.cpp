@@ -9,7 +9,7 @@ namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-/// One group of matrices; n is `known_n` if that is not 0.
+/// The jvp of one register of matrices at a time. `known_n` is n if that is known at compile time, else 0.
 template <typename T, bool is_complex, int known_n>
 class Jvp {
  public:
@@ -18,7 +18,7 @@ class Jvp {
   using E = Entry<T, is_complex>;
 
   static int64_t numbers(int n) {
-    // V, X, a product, and two rows.
+    // V_, X_, product_, and two rows.
     return static_cast<int64_t>(n) * (n | 1) * 3 * entry + static_cast<int64_t>(n) * 2 * W;
   }
 
@@ -53,7 +53,8 @@ class Jvp {
     return load_entry<T, is_complex>(matrix.at(i, j));
   }
 
-  /// Of the tangent in X its Hermitian part, by a power of two with the largest entry near 1; returns that of the tangent.
+  /// Replaces the tangent in X by its Hermitian part, scaled by a power of two so that the largest entry is about 1.
+  /// Returns the largest entry of the tangent, before scaling.
   SPECTRALGRAD_INLINE Vec<T> make_hermitian() {
     Vec<T> largest(T(0));
     for (int r = 0; r < n_; ++r) {
@@ -79,19 +80,19 @@ class Jvp {
     return largest;
   }
 
-  /// Turns X, in units `tangent`, of which the lower triangle is there, into F o X.
+  /// Replaces X by F o X. On entry, X is in units of `tangent`, and only its lower triangle is set.
   SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& tangent) {
     const Vec<T> one(T(1));
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
     const math::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, Vec<T>(T(1)), tolerances::negligible<T>);
-    // Eigenvalues in units of a power of two, in which the scale has an inverse.
+    // Eigenvalues are scaled by a power of two, so that the inverse of the scale does not overflow.
     const Scale<T> unit(inverse_gap.scale);
     const auto inverse_scale = one / unit.size;
     for (int i = 0; i < n_; ++i) {
       store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * unit.to);
     }
     const auto close = Vec<T>(batch_.close_gap) * unit.size;
-    // The two units together, one after the other where their ratio is out of range.
+    // Both units are applied as one factor, or one after the other in lanes where that factor is out of range.
     const auto ratio = tangent * unit.to;
     using Limits = std::numeric_limits<T>;
     const auto in_range = (Vec<T>(Limits::min()) <= ratio) & (ratio <= Vec<T>(Limits::max()));

@@ -16,19 +16,19 @@ struct EighJvpBatch {
   Matrices<T> eigenvectors;
   Matrices<T> tangent;
   math::GapRule<T> rule;
-  T close_gap; // fraction of the scale up to which gaps are dropped; negative if none is
+  T close_gap; // pairs with gaps up to this fraction of the scale are dropped; negative to drop none
   T* eigenvalues_tangent; // (count, n)
-  T* eigenvectors_tangent; // (count, n, n), row by row, or column by column
-  bool by_columns;
+  T* eigenvectors_tangent; // (count, n, n)
+  bool by_columns; // whether `eigenvectors_tangent` is column-major rather than row-major
 };
 
 template <typename T>
 struct EighJvpKernel {
-  /// Matrices in one register.
+  /// The number of matrices in one register.
   int lanes;
-  /// Numbers of scratch memory that `jvp` needs, aligned to 64 bytes.
+  /// The size of the workspace that `jvp` needs, in numbers. The workspace must be aligned to 64 bytes.
   int64_t (*workspace)(int n, bool is_complex);
-  /// Matrices begin <= i < end.
+  /// Computes the tangents of the results for matrices begin <= i < end.
   void (*jvp)(const EighJvpBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(EighJvpKernel)
