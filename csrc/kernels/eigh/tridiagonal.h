@@ -341,7 +341,8 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
     } else {
       update_and_multiply<T, is_complex, false>(group, pass, i);
     }
-    // The upper bound: |v^H p| <= |A| |v|^2, and |A| <= 4n because real and imaginary parts are scaled to at most 2.
+    // The upper bound: |v^H p| <= |A| |v|^2, and |A| <= 4n because real and imaginary parts are below 2, except for
+    // entries close to overflow (see `Scale`).
     LongSum<T> product(reflection.squared_length * Vec<T>(T(4 * n)));
     add_dot<T, is_complex>(pass.v, p, i, product);
     // w = p/h - v v^H p/(2 h^2)
