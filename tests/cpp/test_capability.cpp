@@ -29,7 +29,7 @@ TEST(Capability, IsNoneThatTheProcessorLacksWhateverLibTorchNames) {
 }
 
 #if defined(__x86_64__) && defined(__linux__)
-/// Linux lists the flags that the processor has and the kernel lets programs use.
+/// Linux lists the flags of instruction sets that the processor has and the operating system enables.
 TEST(Capability, OfTheProcessorIsWhatLinuxLists) {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
