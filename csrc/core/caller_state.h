@@ -5,8 +5,9 @@
 
 namespace spectralgrad::autograd {
 
-/// While the outermost of these lives in a thread, interrupt checks run with the dispatch keys and the autograd state that the
-/// thread had when it was made. Kernels run below autograd; a signal handler in Python must not.
+/// Saves the thread's dispatch keys and autograd state for interrupt checks. While the outermost CallerState of a
+/// thread lives, interrupt checks run with the state that it saved. Kernels run below autograd, but a Python signal
+/// handler must not.
 class CallerState {
  public:
   CallerState();

@@ -8,17 +8,18 @@
 
 namespace spectralgrad {
 
-/// Looks up what a host language has in force for the caller, such as Python's context variables. A lookup comes after this
-/// thread's guards and before the process's defaults. No value means that the host language has nothing to say.
+/// Looks up the caller's settings in a host language, such as Python's context variables. Guards of the thread take
+/// precedence over them, and they take precedence over the defaults of the process. No value means that the host
+/// language sets none.
 struct ContextDefaults {
   std::optional<Rule> (*rule)();
   std::optional<Checks> (*checks)();
 };
 
-/// Sets the lookups of the process; they must outlive every operation.
+/// Sets the lookups of the process; null for none. They must outlive every operation.
 SPECTRALGRAD_API void set_context_defaults(const ContextDefaults* defaults);
 
-/// The lookups of the process; null where none are set.
+/// The lookups of the process; null if none are set.
 const ContextDefaults* context_defaults();
 
 } // namespace spectralgrad

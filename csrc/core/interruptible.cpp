@@ -14,7 +14,8 @@ std::atomic<InterruptCheck> current{nullptr};
 
 thread_local const autograd::CallerState* caller = nullptr;
 
-/// Puts the thread into its caller's state. Operations that the caller's code calls meanwhile have callers of their own.
+/// While it lives, the thread has its caller's state. `caller` is null for that time, so that operations which the
+/// check calls save a state of their own.
 class AsCaller {
  public:
   explicit AsCaller(const autograd::CallerState& state)

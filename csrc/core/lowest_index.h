@@ -6,7 +6,8 @@
 
 namespace spectralgrad::kernels {
 
-/// The lowest index that any thread has found, so that what is said of it does not depend on the threads.
+/// The lowest index that any thread has found. Because it is the lowest, messages about it do not depend on the
+/// threads.
 class LowestIndex {
  public:
   void found(int64_t index) {

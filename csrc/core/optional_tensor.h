@@ -6,7 +6,7 @@
 
 namespace spectralgrad {
 
-/// A tensor that may be undefined, as the schema of an operator spells it.
+/// A tensor that may be undefined, in the type that operator schemas use for it.
 using OptionalTensor = std::optional<at::Tensor>;
 
 inline OptionalTensor optional(const at::Tensor& x) {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
-// The same words for real and complex scalars, so that templates are written once.
+// Common names for operations on real and complex scalars, so that templates are written once.
 namespace spectralgrad {
 
 template <typename T>
@@ -20,7 +20,7 @@ struct RealOf<c10::complex<T>> {
   using type = T;
 };
 
-/// The number of real numbers that a scalar consists of: 1 or 2.
+/// The number of real numbers in a scalar: 1 or 2.
 template <typename scalar_t>
 inline constexpr int64_t parts_of = std::is_same_v<scalar_t, typename RealOf<scalar_t>::type> ? 1 : 2;
 
@@ -51,7 +51,7 @@ T imaginary_part(c10::complex<T> z) {
   return z.imag();
 }
 
-/// The largest absolute value of `count` numbers; 0 where `x` is null.
+/// The largest absolute value of the `count` numbers at `x`; 0 if `x` is null.
 template <typename T>
 T largest_size(const T* x, int64_t count) {
   T result = 0;

@@ -6,13 +6,14 @@
 
 namespace spectralgrad {
 
-/// A process-wide value that a thread can override for a while.
+/// A process-wide value that a thread can override. The override is stored by type, so use one instance for each T.
 template <typename T>
 class ScopedDefault {
  public:
   explicit ScopedDefault(T initial) : process_(std::move(initial)) {}
 
-  /// This thread's override, else what `context()` returns, else the process's value. `context` is called without a lock.
+  /// This thread's override, else the value that `context()` returns, else the process-wide value. Calls `context`
+  /// without holding the lock.
   template <typename Context>
   T get(const Context& context) const {
     if (const auto& value = thread_value()) {
@@ -30,7 +31,7 @@ class ScopedDefault {
     process_ = std::move(value);
   }
 
-  /// Sets or clears this thread's override, and returns the one before.
+  /// Sets or clears this thread's override, and returns the previous one.
   static std::optional<T> exchange(std::optional<T> value) {
     return std::exchange(thread_value(), std::move(value));
   }
