@@ -48,8 +48,8 @@ simd::Matrices<scalar_t> as_it_lies(const Tensor& x, int64_t matrix) {
   return {x.const_data_ptr<scalar_t>() + matrix * x.stride(0), x.stride(1), x.stride(2)};
 }
 
-/// Calls f(matrix, part) for all of `parts` parts of each matrix, in parallel. Products within are on one thread: LibTorch's own, of
-/// matrices with few columns, wait for each other half of the time.
+/// Calls f(matrix, part) for each of `parts` parts of each matrix, in parallel. BLAS calls in `f` use one thread,
+/// because LibTorch's parallel products of matrices with few columns spend half of the time waiting for other threads.
 template <typename F>
 void for_each_product(int64_t count, int64_t parts, const F& f) {
   at::parallel_for(0, count * parts, 1, [&](int64_t begin, int64_t end) {
@@ -60,7 +60,7 @@ void for_each_product(int64_t count, int64_t parts, const F& f) {
   });
 }
 
-/// f(matrix, begin, end), for blocks of rows.
+/// Calls f(matrix, begin, end) for blocks of rows begin <= i < end of each n x n matrix, in parallel.
 template <typename F>
 void for_each_row_block(int64_t count, int64_t n, const F& f) {
   const int64_t rows = n < 512 ? 128 : 256;
@@ -69,7 +69,8 @@ void for_each_row_block(int64_t count, int64_t n, const F& f) {
   });
 }
 
-/// (X + X^H)/2, or with `from_upper` the Hermitian matrix that has X's upper triangle, in place.
+/// Replaces X (count, n, n) by (X + X^H)/2. `from_upper`: copies the upper triangle to the lower one instead, except in
+/// tiles on the diagonal.
 void make_hermitian(const Tensor& X, bool from_upper) {
   const auto n = X.size(-1);
   AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(X.scalar_type()), "eigh_vjp", [&] {
@@ -87,7 +88,7 @@ void make_hermitian(const Tensor& X, bool from_upper) {
   });
 }
 
-/// X V^H, of which it is known that it is Hermitian, to `result`: of a large one, little more than half is computed.
+/// Writes X V^H, which must be Hermitian, to `result`. For large n, computes little more than half of it.
 void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   const auto n = V.size(-1);
   // Measured: two thirds of the time at n = 512 ... 2048, none gained at 128.
@@ -106,12 +107,12 @@ void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   make_hermitian(result, /*from_upper=*/true);
 }
 
-/// BLAS conjugates nothing that it does not transpose.
+/// Returns the conjugate of `x`, stored explicitly, because BLAS can conjugate only matrices that it also transposes.
 Tensor conjugate(const Tensor& x) {
   return x.is_complex() ? x.conj().resolve_conj() : x;
 }
 
-/// V^H X (n x k) to W.
+/// Writes V^H X to W (count, n, k).
 template <typename scalar_t>
 void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
   const auto n = W.size(1);
@@ -129,7 +130,8 @@ void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
   });
 }
 
-/// V inner V^H from what `GapDivision` makes of columns of it, B (n x k), and those of V, U: it is the Hermitian part of V B U^H.
+/// Returns V inner V^H (count, n, n) as the Hermitian part of V B U^H. B (count, n, k) are the columns of `inner` as
+/// `GapDivision` computes them: rows without a column are doubled. U (count, n, k) are the same columns of V.
 template <typename scalar_t>
 Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   using real_t = typename RealOf<scalar_t>::type;
@@ -146,7 +148,8 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   auto result = at::empty({count, n, n}, B.options());
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
-  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute them.
+  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute
+  // them.
   const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
   const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
   for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {
@@ -170,7 +173,7 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   return result;
 }
 
-/// Of a batch (count, n, n).
+/// `eigh_vjp_by_products` for inputs with one batch dimension, (count, n, n).
 Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
   const auto n = inputs.n;
   const auto& V = inputs.V;
