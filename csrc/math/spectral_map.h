@@ -18,8 +18,8 @@ at::Tensor rotated_eigenpairs_vjp(
     const at::Tensor& eigenvectors,
     int64_t rounds);
 
-/// Forward mode: returns the tangents of the first three results. The fourth, undefined, is zero: rotated eigenvectors
-/// are constant.
+/// Forward mode: returns the tangents of the four results. The fourth is undefined, because rotated eigenvectors are
+/// constant.
 RotatedEigenpairs rotated_eigenpairs_jvp(
     const at::Tensor& tangent,
     const at::Tensor& eigenvalues,
