@@ -1,6 +1,7 @@
 #pragma once
 
-// Returns the number of threads that was set before. A weak symbol, because a build of LibTorch may lack MKL.
+// Sets MKL's number of threads for this thread and returns the previous number. The symbol is weak, because a build of
+// LibTorch may lack MKL.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] int MKL_Set_Num_Threads_Local(int);

@@ -45,8 +45,7 @@ void decompose_unless_diagonal(
     decompose(begin, end);
     return;
   }
-  // A register is skipped if all its matrices are diagonal. Otherwise sorting overwrites the results of the diagonal
-  // ones.
+  // A register is skipped if all its matrices are diagonal. Otherwise sorting overwrites the results of diagonal ones.
   auto next = diagonal.begin();
   for (auto first = begin; first < end; first += at_once) {
     const auto last = std::min(end, first + at_once);

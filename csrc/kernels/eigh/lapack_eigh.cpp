@@ -156,8 +156,7 @@ class Solver {
       std::fill_n(eigenvalues_, n_, std::numeric_limits<real_t>::quiet_NaN());
       std::fill_n(matrix_, n_ * n_, scalar_t(std::numeric_limits<real_t>::quiet_NaN()));
     } else if (!solve_in_place(to_upper)) {
-      // MKL fails for some matrices of low rank in single precision. With the other triangle it takes another code
-      // path.
+      // MKL fails for some matrices of low rank in single precision. The other triangle takes another code path in MKL.
       load(A, !to_upper);
       outcome = solve_in_place(!to_upper) ? Outcome::done : Outcome::not_converged;
     }
@@ -234,7 +233,7 @@ class Solver {
 } // namespace
 
 bool rows_as_columns(int64_t n, at::ScalarType dtype) {
-  // From these n on it is faster with MKL. Measurements are in docs/design.md.
+  // From these n on, passing rows as columns is faster with MKL. Measurements are in docs/design.md.
   return n >= (dtype == at::kFloat ? 256 : 64);
 }
 

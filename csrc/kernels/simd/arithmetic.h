@@ -5,8 +5,7 @@
 #include <limits>
 #include <numbers>
 
-// Arithmetic on vectors for the formulas that are shared with tensor code, absolute values of entries, and the noise
-// gate.
+// Arithmetic on vectors for formulas that are shared with tensor code, absolute values of entries, and the noise gate.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 /// Arithmetic on vectors, for math/pairs/inverse_gap.h.
