@@ -34,7 +34,7 @@ inline double product_rounding(c10::ScalarType dtype) {
 inline constexpr double gate_noise = 4.0;
 
 /// The typical round-off inside a cluster, as a fraction of M. With `gate_noise` the threshold is 2 eps*M. N is at
-/// most 2 M, so this is above the threshold outside clusters. It is also above the round-off that the loss leaves in gV.
+/// most 2 M, so this is above the threshold outside clusters, and above the round-off that the loss leaves in gV.
 inline double cluster_rounding(c10::ScalarType dtype) {
   return 0.5 * eps(dtype);
 }
