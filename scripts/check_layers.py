@@ -1,7 +1,7 @@
-"""Checks who includes whom in csrc, against the table `ALLOWED`. `make lint` runs it.
+"""Checks the includes in csrc against the table `ALLOWED`. tests/python/test_layers.py runs it.
 
-It fails on an include that the table does not allow, on files that include each other in a circle, and on a header
-whose functions are implemented in another folder.
+It reports an include that the table does not allow, files that include each other in a circle, and a header that
+declares functions but has no .cpp file of its name beside it.
 
     python scripts/check_layers.py [FOLDER]
 
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# A layer is a folder, or a file. The longest name that fits a file is its layer. A layer may include itself.
+# A layer is a folder or a file. A file belongs to the layer with the longest matching name. A layer may include itself.
 ALLOWED: dict[str, set[str]] = {
     "include": set(),
     "core": set(),
@@ -28,11 +28,11 @@ ALLOWED: dict[str, set[str]] = {
     "ops": {"kernels", "math", "autograd", "core"},
     "python_bindings.cpp": {"core"},
 }
-# Where a layer is allowed, the layers inside it are allowed, too.
+# A layer that may include another one may also include the layers inside that one.
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 COMMENT_OR_STRING = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 DIRECTIVE = re.compile(r"^\s*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
-# A declaration of a function that ends without a body. What `=` or `(` opens inside is no concern here.
+# Matches the declaration of a function without a body. It does not parse the parameters.
 FUNCTION = re.compile(r"[\w>&*\]]\s+[&*]?~?\w+\s*\(.*\)\s*(?:const|noexcept|override|final|\s)*$", re.DOTALL)
 NOT_A_FUNCTION = re.compile(
     r"\b(?:using|typedef|friend|static_assert|template|extern|return|operator|constexpr|inline)\b|="
@@ -71,7 +71,7 @@ def forbidden_includes(includes: dict[str, list[str]]) -> Iterator[str]:
 
 
 def circles(includes: dict[str, list[str]]) -> Iterator[str]:
-    """A header and its .cpp file count as one, so that two units that call each other are a circle as well."""
+    """The circles of includes. A header and its .cpp file count as one unit, so circles through .cpp files count."""
     unit_of = {file: file.rsplit(".", 1)[0] for file in includes}
     graph: dict[str, set[str]] = {unit: set() for unit in unit_of.values()}
     for file, targets in includes.items():
@@ -91,7 +91,7 @@ def circles(includes: dict[str, list[str]]) -> Iterator[str]:
 
 
 def declared_functions(text: str) -> Iterator[str]:
-    """The declarations without a body at namespace scope."""
+    """The declarations of functions without a body at namespace scope."""
     text = DIRECTIVE.sub("", COMMENT_OR_STRING.sub(" ", text))
     statement, scopes = "", []
     for character in text:
