@@ -1,4 +1,4 @@
-"""Who includes whom in csrc: the tree follows the table, and the script that checks it finds what is wrong."""
+"""The includes in csrc follow the table in scripts/check_layers.py, and that script finds violations."""
 
 from __future__ import annotations
 
