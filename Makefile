@@ -1,22 +1,23 @@
-# Each target sets up what it needs, on a machine with Python 3.10 or newer (with venv), g++ and make.
+# Each target installs what it needs. The machine must have Python 3.10 or newer (with venv), g++ and make.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# For the command line or the environment.
+# Variables to set on the command line or in the environment.
 PYTHON ?= python3
-# The environment that everything is installed into.
+# The Python environment that everything is installed into.
 VENV ?= .venv
-# Passed to every `pip install`: an index, a proxy.
+# Options for every `pip install`, such as an index or a proxy.
 PIP_FLAGS ?=
 # The torch to build against and to run with.
 TORCH ?= torch==2.13.0
-# Two compilers at a time fit into 8 GiB.
+# The number of parallel compilers. Two of them fit into 8 GiB of memory.
 JOBS ?= $(shell nproc)
-# For `make compare` and `make bench`.
+# Arguments of `make compare` and `make bench`.
 ARGS ?=
-# For `make test`: two processes of one thread each are faster than one of two on matrices as small as the tests'.
+# Arguments of pytest. On small matrices such as those of the tests, two processes with one thread each are faster than
+# one process with two threads.
 PYTEST_ARGS ?= --numprocesses 2
 
 BIN := $(VENV)/bin
@@ -32,46 +33,47 @@ TIDY := $(CXX_SOURCES:%.cpp=$(LINT)/%.tidy)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: compare
-compare: build $(STAMPS)/compare ## why gradients of eigh differ between frameworks; ARGS="--quick" for a minute's worth
+compare: build $(STAMPS)/compare ## show why gradients of eigh differ between frameworks; ARGS="--quick" takes about a minute
 	$(PY) -m spectralgrad compare $(ARGS)
 
-# One after the other, alone: leave the machine to it. A new benchmark is found by its name.
+# Runs every benchmarks/bench_*.py, one after the other. Leave the machine idle otherwise.
 .PHONY: bench
-bench: build $(STAMPS)/compare ## how fast, against torch, TensorFlow, JAX and NumPy; ARGS="--quick" for a minute's worth
+bench: build $(STAMPS)/compare ## measure the speed against torch, TensorFlow, JAX, NumPy; ARGS="--quick" takes about a minute
 	@for benchmark in $(sort $(wildcard benchmarks/bench_*.py)); do $(PY) $$benchmark $(ARGS); done
 	$(PY) benchmarks/update_readme.py
 
 .PHONY: test
-test: build googletest $(STAMPS)/test $(STAMPS)/clients ## the C++ suite, a program using the installed library, the Python suite
+test: build googletest $(STAMPS)/test $(STAMPS)/clients ## run the C++ suite, a program that uses the installed library, the Python suite
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
 
 .PHONY: quick
-quick: build googletest $(STAMPS)/test ## for every day: the C++ suite and the Python tests that are not marked slow
+quick: build googletest $(STAMPS)/test ## run the C++ suite and the Python tests that are not marked slow
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build --target spectralgrad_tests
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$'
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(PYTEST_ARGS)
 
-# Other kernels of ours, of LibTorch's and of MKL's, chosen by the environment. All of them run before it fails.
+# Environment variables that select other kernels of this library, of LibTorch and of MKL. The target runs both suites
+# with each of them, and fails at the end if any run failed.
 PORTABLE := ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=AVX2 MKL_CBWR=COMPATIBLE
 .PHONY: test-portable
-test-portable: test ## both suites again as on other processors: instruction sets, MKL's other code paths: five times as long as make test
+test-portable: test ## also run both suites with the kernels for other processors; takes five times as long as make test
 	@failed=; for setting in $(PORTABLE); do echo "--- $$setting"; \
 	  env $$setting $(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$' || failed+=" $$setting"; \
 	  env $$setting OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS) || failed+=" $$setting (Python)"; \
 	done; [ -z "$$failed" ] || { echo "failed under:$$failed" >&2; exit 1; }
 
 .PHONY: sanitize
-sanitize: sanitize-address sanitize-thread ## the C++ suite under AddressSanitizer and UBSan, its threads under ThreadSanitizer
+sanitize: sanitize-address sanitize-thread ## run the C++ suite under AddressSanitizer and UBSan, and the parallel kernels under ThreadSanitizer
 
-# A build each: the one bears no other beside it.
+# One build each, because ThreadSanitizer cannot be combined with AddressSanitizer.
 SANITIZERS_OF_address := address,undefined
 SANITIZERS_OF_thread := thread
 .PHONY: sanitize-address sanitize-thread
@@ -83,10 +85,11 @@ sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
 	$(BIN)/ctest --test-dir build/sanitize/$* --output-on-failure --no-tests=error --parallel $(JOBS)
 
 .PHONY: build
-build: $(STAMPS)/editable ## the library and the extension, in build/, and an editable install
+build: $(STAMPS)/editable ## build the library and the extension in build/, and install the package in editable mode
 
 .PHONY: lint
-lint: $(STAMPS)/lint $(LINT)/compile_commands.json ## clang-format, ruff, mypy, clang-tidy
+lint: $(STAMPS)/lint $(LINT)/compile_commands.json ## check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
+	$(PY) scripts/check_layers.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -94,7 +97,7 @@ lint: $(STAMPS)/lint $(LINT)/compile_commands.json ## clang-format, ruff, mypy, 
 	@$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync $(TIDY)
 
 .PHONY: format
-format: $(STAMPS)/lint ## what of that can be done by machine
+format: $(STAMPS)/lint ## fix what clang-format and ruff can fix
 	$(BIN)/clang-format -i $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
@@ -122,7 +125,7 @@ $(STAMPS)/%: requirements/%.txt $(STAMPS)/torch
 
 # --- the build ---------------------------------------------------------------------------------------------------------
 
-# Every time: Ninja knows what is out of date. Before pip's part, which would hide the compiler's output.
+# Runs every time, because Ninja knows what is out of date. It runs before pip, which would hide the compiler's output.
 .PHONY: compile
 compile: $(STAMPS)/build python-headers
 	$(PY) setup.py --quiet build_ext --inplace
@@ -133,21 +136,23 @@ $(STAMPS)/editable: setup.py pyproject.toml CMakeLists.txt | compile
 
 # --- clang-tidy --------------------------------------------------------------------------------------------------------
 
-# A configuration of its own: clang cannot read the headers that g++ precompiled.
+# clang-tidy has a build configuration of its own, because clang cannot read the headers that g++ precompiled.
 $(LINT)/compile_commands.json: CMakeLists.txt $(STAMPS)/build python-headers
 	$(BIN)/cmake --fresh -S . -B $(LINT) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=WARNING \
 	  -DCMAKE_PREFIX_PATH="$$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)');$$($(PY) -m pybind11 --cmakedir)" \
 	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSPECTRALGRAD_PYTHON=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
 	@touch $@
 
-# One stamp for each file, so that only what changed is looked at again. Without OpenMP, whose header is the compiler's own.
+# One stamp per file, so that clang-tidy checks only files that changed. -fno-openmp, because omp.h belongs to g++ and
+# clang does not find it.
 $(LINT)/%.tidy: %.cpp $(CXX_HEADERS) .clang-tidy $(LINT)/compile_commands.json
 	$(BIN)/clang-tidy --quiet -p $(LINT) --extra-arg=-fno-openmp --warnings-as-errors='*' $<
 	@mkdir -p $(@D) && touch $@
 
-# --- what PyPI does not have -------------------------------------------------------------------------------------------
+# --- packages that are not on PyPI -------------------------------------------------------------------------------------
 
-# $(call from_debian,package,what it is): installs it where that takes no password, else says what to do.
+# $(call from_debian,package,name): installs the Debian package if that needs no password. Otherwise it prints the
+# command to run, and fails.
 define from_debian
 { command -v apt-get >/dev/null || { echo "$(2) is missing: install it as your system does (Debian: $(1))" >&2; exit 1; }; \
   if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; \

@@ -1,4 +1,4 @@
-"""Drives CMake, which has the one list of sources, and installs what it built into the package."""
+"""Runs CMake, which has the only list of sources, and installs the library and the extension into the package."""
 
 import importlib.util
 import os
@@ -35,13 +35,13 @@ def torch_version() -> str:
 
 
 def torch_requirement() -> str:
-    """C++ autograd is outside PyTorch's stable ABI: a build serves one minor version."""
+    """C++ autograd is not part of PyTorch's stable ABI, so a build works with one minor version only."""
     major, minor = torch_version().split(".")[:2]
     return f"torch=={major}.{minor}.*"
 
 
 def torch_cmake_prefix() -> Path:
-    # What torch.utils.cmake_prefix_path says, without the seconds that importing torch takes.
+    # The value of torch.utils.cmake_prefix_path, without importing torch, which takes seconds.
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise SystemExit("setup.py: torch is installed but cannot be imported")
@@ -55,7 +55,7 @@ def pybind11_cmake_dir() -> str:
 
 
 def find_tool(name: str) -> str | None:
-    """A program of this environment, active or not, else of the machine."""
+    """Finds a program in this Python environment (activated or not), then on PATH. None if there is none."""
     here = str(Path(sys.executable).parent)
     return shutil.which(name, path=os.pathsep.join([here, os.environ.get("PATH", "")]))
 
@@ -63,8 +63,8 @@ def find_tool(name: str) -> str | None:
 class CMakeBuild(build_ext):
     """Configures, builds and installs the components `library` and `python` into the package's directory.
 
-    In place (an editable install is that, too) it shares `build/` with ctest, with warnings as errors; for a wheel it
-    has a directory of its own. CMAKE_ARGS in the environment is handed on when configuring.
+    An in-place or editable install builds in `build/`, which ctest uses as well, and treats warnings as errors. A wheel
+    is built in a directory of its own. CMake's configuration gets the arguments in the environment variable CMAKE_ARGS.
     """
 
     def run(self) -> None:
@@ -104,17 +104,17 @@ class CMakeBuild(build_ext):
             arguments += ["-DSPECTRALGRAD_WERROR=OFF", "-DSPECTRALGRAD_TESTS=OFF"]
         arguments += os.environ.get("CMAKE_ARGS", "").split()
 
-        # CMake itself notices changed CMake files; what it cannot see are another torch and other arguments.
+        # CMake reruns itself when CMake files change, but it does not notice another torch or other arguments.
         signature = "\n".join([torch_version(), cmake, *arguments]) + "\n"
         record = build / "configured_by_setup.txt"
         if (build / "CMakeCache.txt").exists() and record.exists() and record.read_text() == signature:
             return
-        # --fresh: what find_package remembers of another torch would stay.
+        # --fresh, because CMake's cache would keep the paths that find_package found for another torch.
         subprocess.run([cmake, "--fresh", "-S", ROOT, "-B", build, *arguments], check=True)
         record.write_text(signature)
 
     def get_source_files(self) -> list[str]:
-        """What a source distribution needs beside the Python package."""
+        """Returns the files that a source distribution needs in addition to the Python package."""
         folders = ("cmake", "csrc", "requirements", "tests")
         files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
         files = [path for path in files if "__pycache__" not in path.parts]
@@ -135,9 +135,9 @@ def write_if_changed(path: Path, text: str) -> None:
 setup(
     version=project_version(),
     install_requires=[torch_requirement()],
-    # No sources: it only tells setuptools that the wheel belongs to a platform and an interpreter.
+    # CMake builds the extension. This entry only makes setuptools tag the wheel for a platform and an interpreter.
     ext_modules=[Extension("spectralgrad._C", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
-    # Apart from build/, which is the development build of CMake.
+    # Not build/ itself, which holds CMake's development build.
     options={"build": {"build_base": "build/wheel"}},
 )

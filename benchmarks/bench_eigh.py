@@ -1,6 +1,6 @@
-"""eigh, forward and forward + backward, against torch.linalg, TensorFlow, JAX and NumPy in one process.
+"""Measures eigh, forward and forward + backward, against torch.linalg, TensorFlow, JAX and NumPy in one process.
 
-Parts: sizes (large batches, the targets among them), complex, batches (from one matrix up), spectra.
+The parts are: sizes (large batches), complex, batches (from a single matrix up), spectra (structured matrices).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contenders import FORWARD, FORWARD_BACKWARD, all_peers, contenders, matrice
 from harness import SETTLE, Benchmark, Plot, Record, Session, Target, per_matrix, run, speedup
 
 BOTH = (FORWARD, FORWARD_BACKWARD)
-# Size -> batch: what torch takes ten to a hundred milliseconds for, and the few large matrices.
+# Size -> batch size. torch takes 10 to 100 ms for a batch, and longer for the largest matrices.
 LARGE_BATCH = {
     2: 32768,
     3: 16384,
@@ -27,12 +27,12 @@ LARGE_BATCH = {
     1024: 1,
     2048: 1,
 }
-# One thread has had its say below.
+# With one thread, only sizes up to this one are measured.
 LARGEST_OF_ONE_THREAD = 128
 REAL, COMPLEX = ("float32", "float64"), ("complex64", "complex128")
 
-# Times as fast as torch.linalg.eigh, two threads, random spectra, AVX-512: to be reached, and what prototypes reached.
-# n: float32 forward, with backward, float64 forward, with backward.
+# Speeds relative to torch.linalg.eigh with two threads, random spectra and AVX-512: (target, speed of a prototype).
+# n -> float32 forward, float32 forward + backward, float64 forward, float64 forward + backward.
 TARGETS = {
     2: ((40, 67), (25, 47), (38, 66), (21, 32)),
     3: ((40, 62), (27, 40), (20, 35), (17, 26)),
@@ -46,7 +46,7 @@ TARGETS = {
     1024: ((1.0, None), (1.05, 1.2), (1.0, None), (1.05, 1.2)),
     2048: ((1.0, None), (1.05, 1.2), (1.0, None), (1.05, 1.2)),
 }
-# n: complex64, complex128, forward.
+# n -> target for complex64, target for complex128, both forward.
 COMPLEX_TARGETS = {3: (12, 7), 8: (8, 5), 16: (6, 3.5), 32: (3.5, 2.2)}
 
 

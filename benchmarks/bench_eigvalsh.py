@@ -1,4 +1,4 @@
-"""eigvalsh, no gradient asked for, against torch.linalg, TensorFlow, JAX and NumPy in one process."""
+"""Measures eigvalsh without gradients against torch.linalg, TensorFlow, JAX and NumPy in one process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contenders import FORWARD, all_peers, contenders, matrices
 from harness import SETTLE, Benchmark, Plot, Session, Target, per_matrix, run, speedup
 
 LARGE_BATCH = {3: 16384, 8: 4096, 16: 1024, 32: 512, 128: 64, 512: 4}
-# Times as fast as torch.linalg.eigvalsh, two threads, float32.
+# n -> target speed relative to torch.linalg.eigvalsh, for two threads and float32.
 TARGETS = {3: 15, 8: 15, 16: 15, 32: 12}
 
 

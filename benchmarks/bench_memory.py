@@ -1,6 +1,7 @@
-"""The peak of resident memory of one forward + backward over what is held before it, each in a fresh process.
+"""Measures the peak resident memory of one forward + backward, each in a fresh process.
 
-Before: the matrices, the cotangents, and all that importing and one decomposition of a 2×2 matrix leave behind.
+Memory in use before the call is subtracted: the matrices, the cotangents, and what the imports and one decomposition of
+a 2×2 matrix leave behind.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ DTYPES = ("float32", "float64")
 
 
 def _status(name: str) -> int:
-    """Kilobytes."""
+    """The value of a line of /proc/self/status, in kilobytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
-    """MiB, of this process."""
+    """The peak memory of this process, in MiB, beyond the memory before the call."""
     torch.set_num_threads(threads)
     peer = next(peer for peer in torch_peers() if contender.startswith(peer.prefix))
 
@@ -40,9 +41,11 @@ def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
 
     call(matrices(2, 1, dtype))()
     prepared = call(matrices(n, batch, dtype))
-    ctypes.CDLL(None).malloc_trim(0)  # what finding the cotangents has freed would be used again, unnoticed
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # otherwise the call could reuse memory that was freed earlier, and it would not count
     held = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is held
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current resident memory
     kept = prepared()
     reached = _status("VmHWM")
     del kept

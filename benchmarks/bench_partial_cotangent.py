@@ -1,6 +1,7 @@
-"""The backward alone, where a loss uses only the lowest k = n/8 eigenvectors: tr(M P), P the projector onto them.
+"""Measures the backward of a loss that uses only the lowest k = n/8 eigenvectors: tr(M P), P the projector onto them.
 
-The graph is kept and the forward is not timed; what autograd does for the slice V[:, :k] is, for both.
+The graph is retained and the forward is not timed. The times of both contenders include autograd's work for the slice
+V[:, :k].
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where this is slower than torch.linalg: cases drawn from all sizes, dtypes, batches, spectra, one thread and two.
+"""Looks for cases that are slower than torch.linalg, among many sizes, dtypes, batch sizes and spectra.
 
-A case that comes out below the limit is measured again, longer, up to three times, so that what is reported is no
-accident of a busy machine. Every case is in the JSON with the number of its repeats; the table has the slowest.
+A case below the limit is measured again with more repeats, up to three times, so that a busy machine does not cause a
+false report. The JSON file has every case with its number of repeats; the table shows the slowest.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 12
 BATCHES = (1, 2, 3, 5, 8, 17, 32, 100, 256, 1000, 4096)
 DTYPES = ("float32", "float64", "complex64", "complex128")
 OPERATIONS = (("eigh", FORWARD), ("eigh", FORWARD_BACKWARD), ("eigvalsh", FORWARD))
-# Repeats and the seconds of a turn.
+# (Repeats, seconds per turn): of the first measurement, and of up to three more.
 LONGER_AND_LONGER = ((5, 0.004), (9, 0.01), (15, 0.02), (25, 0.02))
-# At least.
+# The table shows at least this number of cases.
 SHOWN = 20
 
 
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 def affordable(case: Case) -> bool:
-    """Torch's decomposition takes a tenth of a second, or so; a single real matrix may be of any size."""
+    """Whether torch takes about 0.1 s at most. A single real matrix may have any size."""
     weight = 4 if case.dtype.startswith("complex") else 1
     alone = case.batch == 1 and weight == 1
     return alone or (weight * case.n**3 * case.batch <= 2**28 and weight * case.n**2 * case.batch <= 2**21)
@@ -49,7 +49,8 @@ def cases(session: Session) -> list[Case]:
         for n, batch, dtype, spectrum, operation in itertools.product(SIZES, BATCHES, DTYPES, SPECTRA, OPERATIONS)
     ]
     every = [case for case in every if affordable(case)]
-    # One matrix, where a call's fixed cost shows, and torch's own ground, the largest: always in.
+    # Always included are single real matrices of all sizes. For small ones, the overhead of a call counts most; for the
+    # largest ones, torch is hardest to beat.
     always = [c for c in every if c.batch == 1 and c.spectrum == "random" and c.dtype in DTYPES[:2]]
     count = session.options["cases"]
     if count == 0:

@@ -1,4 +1,4 @@
-"""Who decomposes, on the same matrices: torch, this package, TensorFlow, JAX, NumPy. And the matrices."""
+"""The contenders (torch, this package, TensorFlow, JAX, NumPy) and the matrices that all of them decompose."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _tridiagonal(n: int) -> Array:
     return 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
 
 
-# Structured: what a solver or a backward may take another path on.
+# A solver or a backward may take another code path for structured matrices than for random ones.
 SPECTRA = ("random", "positive", "repeated", "graded", "low rank", "identity", "diagonal", "tridiagonal")
 
 
@@ -64,7 +64,7 @@ def matrices(n: int, batch: int, dtype: str, spectrum: str = "random", seed: int
 
 
 def _lower(n: int, spectrum: str) -> int:
-    """A number of lowest eigenvectors that no eigenspace is cut by."""
+    """A number of lowest eigenvectors that does not cut an eigenspace."""
     if spectrum == "identity":
         return n
     if spectrum == "repeated":
@@ -73,10 +73,10 @@ def _lower(n: int, spectrum: str) -> int:
 
 
 def cotangents(L: Array, V: Array, spectrum: str) -> tuple[Array, Array]:
-    """Of Σ λ + λ²/2 + tr(M V diag(w) Vᴴ)/√n: no phase enters it.
+    """The cotangents of L and V for the loss Σ λ + λ²/2 + tr(M V diag(w) Vᴴ)/√n, which does not depend on phases.
 
-    Random matrices have separated eigenvalues, and w any weights: every gap is divided by. Else w is 1 for the lower
-    eigenvectors and 0 for the others, so that no choice inside an eigenspace enters either.
+    Random matrices have distinct eigenvalues. Their w is random, so that the backward divides by every gap. Otherwise w
+    is 1 for the lower eigenvectors and 0 for the others, so the loss does not depend on the basis of an eigenspace.
     """
     n = L.shape[-1]
     rng = np.random.default_rng(n)
@@ -104,7 +104,7 @@ class TorchPeer:
 
 
 class TensorFlowPeer:
-    """Below tf.function. Its eigenvalues of complex matrices are complex."""
+    """Calls TensorFlow through tf.function. Its eigenvalues of complex matrices have a complex dtype."""
 
     prefix = "tf.linalg."
 
@@ -135,7 +135,7 @@ class TensorFlowPeer:
 
 
 class JaxPeer:
-    """Below jax.jit, without the symmetrization that the others do not do either."""
+    """Calls JAX through jax.jit, without symmetrizing the input, which the others do not do either."""
 
     prefix = "jax.numpy.linalg."
 
@@ -175,12 +175,12 @@ FORWARD, FORWARD_BACKWARD = "forward", "forward + backward"
 
 
 def torch_peers() -> list[Any]:
-    """The reference first."""
+    """torch.linalg, which is the reference, and this package."""
     return [TorchPeer(torch.linalg, "torch.linalg."), TorchPeer(sg, "spectralgrad.")]
 
 
 def all_peers() -> list[Any]:
-    """As `torch_peers`, and the other frameworks that are installed."""
+    """`torch_peers`, and those of the other frameworks that are installed."""
     peers = torch_peers()
     for name, maker in (("tensorflow", TensorFlowPeer), ("jax", JaxPeer), ("numpy", NumPyPeer)):
         if importlib.util.find_spec(name) is not None:
@@ -189,7 +189,7 @@ def all_peers() -> list[Any]:
 
 
 def contenders(peers: list[Any], function: str, A: Array, operations: tuple[str, ...], spectrum: str = "random") -> Any:
-    """Operation -> contender -> call, on A. A contender that does not find torch's eigenvalues stops it all."""
+    """Operation -> contender -> call on A. Raises AssertionError if a contender's eigenvalues differ from torch's."""
     calls: dict[str, dict[str, Call]] = {operation: {} for operation in operations}
     reference = None
     for peer in peers:

@@ -1,7 +1,7 @@
-"""What the benchmarks share: a process for each number of threads, interleaved repeats, JSON, tables, plots, targets.
+"""Common code of the benchmarks: one process per number of threads, interleaved repeats, JSON, tables, plots, targets.
 
-A benchmark is a function that hands cases and contenders to a `Session`, and a `Benchmark` that says how to show what
-came out. `docs/benchmarks.md` says what is measured how, and why so.
+A benchmark consists of a function that passes cases and contenders to a `Session`, and a `Benchmark` that says how to
+show the results. `docs/benchmarks.md` explains the method.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from spectralgrad.compare import machine, timing
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-# Numbers of a quick run are no results.
+# The numbers of a quick run are not kept with the results.
 QUICK_RESULTS = HERE.parent / "build" / "bench"
 
-# Seconds before a turn in which another runtime's idle threads stop spinning.
+# Seconds to wait before a turn, until the idle threads of other runtimes have stopped spinning.
 SETTLE = 0.01
 
 # One measurement: the case (operation, dtype, n, …), the contender, and what `Session.compare` adds.
@@ -44,7 +44,7 @@ Item = TypeVar("Item")
 CASE_FIELDS = ("part", "function", "operation", "dtype", "n", "batch", "spectrum", "threads")
 
 
-# --- measuring, in a process of one number of threads -----------------------------------------------------------------
+# --- measuring, in a process with a fixed number of threads -----------------------------------------------------------
 
 
 class Session:
@@ -69,7 +69,7 @@ class Session:
         longest: float = 4.0,
         **case: Any,
     ) -> dict[str, Record]:
-        """Times the contenders in turn; the first is the reference. The arguments are those of `timing.interleaved`."""
+        """Times the contenders in turn; the first is the reference. For the arguments see `timing.interleaved`."""
         if self.quick:
             repeats, seconds, settle, longest = min(repeats, 3), 0.002, min(settle, 0.002), 0.5
         taken = timing.interleaved(contenders, repeats=repeats, seconds=seconds, settle=settle, longest=longest)
@@ -91,7 +91,7 @@ class Session:
 
 
 def describe_machine() -> dict[str, Any]:
-    """With the versions of all that may contend, whether it does in this benchmark or not."""
+    """The machine, and the versions of all possible contenders, including those that this benchmark does not use."""
     described = machine.describe()
     for name in ("torch", "tensorflow", "jax", "jaxlib", "scipy"):
         try:
@@ -109,19 +109,23 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """TensorFlow and XLA make their threads when they start, and OpenBLAS when it is loaded: hence processes."""
+    """The environment that limits every runtime to this number of threads.
+
+    It must be set for a new process, because TensorFlow and XLA create their threads when they start, and OpenBLAS when
+    it is loaded.
+    """
     count = str(threads)
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
     limits |= {"NPROC": count, "TF_NUM_INTRAOP_THREADS": count, "TF_NUM_INTEROP_THREADS": "1"}  # NPROC is XLA's
-    # Idle threads of OpenBLAS (NumPy's, JAX's) spin for 2^26 cycles and more, into the next contender's turn; libgomp's
-    # do for 3 to 7 ms, which `settle` waits for. 2^22 cycles are less than that.
+    # By default, idle threads of OpenBLAS (in NumPy and JAX) spin for 2^26 cycles and more, into the next contender's
+    # turn. "22" means 2^22 cycles, less than the 3 to 7 ms of libgomp's idle threads, for which `settle` waits.
     limits["OPENBLAS_THREAD_TIMEOUT"] = "22"
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     return {**os.environ, **limits, **quiet}
 
 
 def _cores(count: int) -> set[int]:
-    """As many CPUs out of those that this process may use, of different cores as far as there are."""
+    """Chooses `count` of the CPUs that this process may use, on different cores if possible."""
     first_of_core: dict[str, int] = {}
     allowed = sorted(os.sched_getaffinity(0))
     for cpu in allowed:
@@ -132,15 +136,15 @@ def _cores(count: int) -> set[int]:
 
 
 def fresh_process(arguments: Iterable[str], threads: int) -> Any:
-    """Runs this program in a process of so many threads and cores; what it left in the file it was told, as JSON."""
+    """Runs this program in a new process with `threads` threads and cores. Returns the JSON that it has written."""
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder) / "answer.json", Path(folder) / "log"
         with log.open("w") as stderr:
             ended = subprocess.run(
                 [sys.executable, sys.argv[0], *arguments, "--answer", str(answer)],
                 env=_environment(threads),
-                stderr=stderr,  # TensorFlow says there what it is like, whatever it was told
-                # Before any framework counts the CPUs.
+                stderr=stderr,  # TensorFlow logs to stderr, whatever TF_CPP_MIN_LOG_LEVEL is
+                # It must be set before any framework counts the CPUs.
                 preexec_fn=functools.partial(os.sched_setaffinity, 0, _cores(threads)),
                 check=False,
             )
@@ -154,9 +158,10 @@ def fresh_process(arguments: Iterable[str], threads: int) -> Any:
 
 @dataclass(frozen=True)
 class Target:
-    """How many times as fast as the reference `contender` is to be in the case that has these fields.
+    """The speed relative to the reference that `contender` should reach in the case with these fields.
 
-    `first` decides; `second` is what prototypes reached. The figures are for AVX-512, unless `any_capability`.
+    `first` is the target; `second` is the speed of a prototype, for information. Both are for AVX-512, unless
+    `any_capability`. `contender` must also be faster than each contender in `ahead_of`.
     """
 
     case: Mapping[str, Any]
@@ -172,14 +177,14 @@ def select(records: Iterable[Record], **fields: Any) -> list[Record]:
 
 
 def words(record: Mapping[str, Any]) -> str:
-    """A case in words."""
+    """Describes a case in words."""
     said = [str(record[name]) for name in ("function", "operation", "dtype") if name in record]
     shape = f"{record['batch']} × " if "batch" in record else ""
     return " ".join(said) + f" {shape}{record['n']}×{record['n']}"
 
 
 def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Console) -> bool:
-    """Prints the targets and what came of them; whether all were reached."""
+    """Prints the targets and the speeds that were measured. Returns whether all targets were reached."""
     table = Table("case", "median", "of minima", "first", "second", "ahead of", "reached", title="targets")
     everything = True
     for target in targets:
@@ -234,7 +239,7 @@ def print_records(title: str, records: Sequence[Record], console: Console) -> No
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure of panels, one for each combination of the values of `panels`; `y` is of a record."""
+    """A figure with a panel for each combination of values of the fields `panels`; `y` computes a point of a record."""
 
     name: str
     x: str
@@ -257,7 +262,7 @@ def speedup(record: Record) -> float:
     return record["speedup"]
 
 
-# By how a contender's name begins.
+# Key: the beginning of a contender's name.
 _COLOURS = {
     "spectralgrad": "#1f77b4",
     "torch.linalg.eig": "#d62728",
@@ -282,7 +287,7 @@ def draw(plot: Plot, records: Sequence[Record], folder: Path) -> None:
     panels = list(dict.fromkeys(tuple(r[name] for name in plot.panels) for r in chosen))
     if not panels:
         return
-    # Text as text: a tenth of the size. The salt: the same picture from the same numbers, to the byte.
+    # Text that stays text makes the file ten times smaller. The salt makes the file reproducible to the byte.
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": plot.name, "font.size": 9}):
         columns = min(len(panels), 4)
         rows = -(-len(panels) // columns)
@@ -334,7 +339,7 @@ def draw(plot: Plot, records: Sequence[Record], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`name` is that of the files; `measure` runs once in a process for each number of threads."""
+    """`name` is the name of the files. `measure` runs in a process of its own for each number of threads."""
 
     name: str
     title: str
@@ -342,9 +347,9 @@ class Benchmark:
     threads: tuple[int, ...] = (1, 2)
     targets: Sequence[Target] = ()
     plots: Sequence[Plot] = ()
-    # Instead of the table of all records; whether what was aimed at was reached.
+    # Replaces the table of all records and the check of `targets`. Returns whether the benchmark's aim was reached.
     show: Callable[[Sequence[Record], Console], bool] | None = None
-    # Arguments of its own, handed on to the processes: option -> default.
+    # Additional command-line options, passed on to the processes: option -> default.
     options: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -360,7 +365,7 @@ def _present(benchmark: Benchmark, content: Mapping[str, Any], folder: Path) -> 
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """A measurement on a line of its own, so that a difference can be read."""
+    """Writes the JSON file with one measurement per line, so that diffs are readable."""
     rounded = [
         {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in record.items()}
         for record in content["measurements"]
@@ -372,7 +377,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def run(benchmark: Benchmark, description: str | None) -> None:
-    """The program: arguments, a process for each number of threads, the JSON, the tables, the plots, the targets."""
+    """Runs a benchmark from the command line: measures, writes the JSON file, shows tables and targets, draws plots."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", help=f"default: {benchmark.threads}; --quick: the last")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, for trying; into build/bench")
@@ -381,7 +386,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
         "--show", action="store_true", help="measure nothing: tables and plots of what is in the folder"
     )
     parser.add_argument("--require-targets", action="store_true", help="exit status 1 where a target is not reached")
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # of a process that measures
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # only for the processes that measure
     for name, default in benchmark.options.items():
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parsed = parser.parse_args()
@@ -389,7 +394,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     if parsed.answer is not None:
         torch.set_num_threads(parsed.threads[0])
         torch.manual_seed(0)
-        # A loss without a gradient: then the benchmark would be of something else.
+        # If the loss had no gradient, the benchmark would measure something else.
         warnings.simplefilter("error", sg.GaugeWarning)
         session = Session(parsed.threads[0], parsed.quick, {name: getattr(parsed, name) for name in benchmark.options})
         benchmark.measure(session)

@@ -1,7 +1,7 @@
-"""Writes the README's figures of speed from the files in benchmarks/results; with --check, says whether they are these.
+"""Writes the README's speed figures from the files in benchmarks/results; --check only compares them.
 
-All that the README says of speed in figures is between two marks, and this is the only place that rounds them. Nothing
-but the standard library is imported: the test suite calls it.
+All speed figures in the README are between two marks, and only this script rounds them. It imports nothing but the
+standard library, because the test suite calls it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 def rounded(value: float) -> str:
-    """Two digits: 0.87, 1.3, 42, 130. Nearest, ties to even, as Python's formats do."""
+    """Rounds to two digits: 0.87, 1.3, 42, 130. Ties go to even, as in Python's formats."""
     if value >= 9.95:
         return f"{float(f'{value:.1e}'):.0f}"
     return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
@@ -37,7 +37,10 @@ def load(name: str) -> dict[str, Any]:
 
 
 def ours(records: Iterable[Record], **fields: Any) -> list[float]:
-    """Times as fast as the reference, of the records with these fields: the lower of two ways to say it."""
+    """This package's speeds relative to the reference, in the records with these fields.
+
+    Each is the lower of two figures: from the median of the ratios, and from the ratio of the minima.
+    """
     return [
         min(r["speedup"], r["speedup_of_minima"])
         for r in records
@@ -78,7 +81,7 @@ def table_of_sizes(content: dict[str, Any]) -> list[str]:
 
 
 def ahead_of_tensorflow(records: list[Record]) -> list[float]:
-    """Ratios of medians, over the cases of `table_of_sizes`."""
+    """TensorFlow's median time over ours, for each case of `table_of_sizes`."""
     medians: dict[tuple[Any, ...], dict[str, float]] = {}
     for r in records:
         if (r["part"], r["threads"]) == ("sizes", 2):
@@ -144,7 +147,7 @@ def block() -> str:
 
 
 def split(text: str) -> tuple[str, str, str]:
-    """What is before the block, in it, and after it."""
+    """The text up to and including the first mark, the block, and the text from the second mark on."""
     before, begin, rest = text.partition(BEGIN)
     inside, end, after = rest.partition(END)
     if not begin or not end:

@@ -2,7 +2,7 @@
 // no place in a schema: rules as values, what is in force in a thread, Python's own exception classes, the build.
 #include <spectralgrad/spectralgrad.h>
 
-#include "context_defaults.h"
+#include "core/context_defaults.h"
 
 #include <pybind11/operators.h>
 #include <pybind11/pybind11.h>

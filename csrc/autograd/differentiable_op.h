@@ -14,13 +14,13 @@
 #include <utility>
 #include <vector>
 
-// From three pure functions to a differentiable operator.
+// Makes a differentiable operator from three pure functions: forward, vjp and jvp.
 //
 // An operation is a type
 //     struct Op {
-//       static constexpr const char* name;                        // of its node in the autograd graph
-//       static constexpr bool saves_inputs, saves_outputs;        // what its derivatives read
-//       struct Options {                                          // everything that is not a differentiable tensor
+//       static constexpr const char* name;                        // the name of its autograd node
+//       static constexpr bool saves_inputs, saves_outputs;        // what `Saved` contains
+//       struct Options {                                          // all arguments that are not differentiable tensors
 //         void save(Dictionary&) const;
 //         static Options load(const Dictionary&);
 //       };
@@ -28,27 +28,27 @@
 //       static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&);
 //       static variable_list jvp(const variable_list& tangents, const Saved&, const Options&);
 //     };
-// `forward` runs below autograd. `vjp` and `jvp` are differentiable tensor code; undefined tensors stand for zeros, in what
-// they get and in what they return.
+// `forward` runs below autograd. `vjp` and `jvp` are differentiable tensor code. Undefined tensors mean zero, in their
+// arguments and in their results.
 //
-// Ordinary reverse mode goes through a `torch::autograd::Function`. That refuses torch.func transforms and forward-mode
-// tangents by design; for these the same three functions are recorded by hand, in the steps of PyTorch's own generated
-// kernels. Everything that changes between PyTorch versions about nodes is in this file.
+// Ordinary reverse mode uses a `torch::autograd::Function`. That class does not support torch.func transforms and
+// forward-mode tangents. For these, this file builds the autograd node itself, in the same steps as PyTorch's generated
+// kernels. All code that depends on how a PyTorch version implements nodes is in this file.
 namespace spectralgrad::autograd {
 
 using at::Tensor;
 using torch::autograd::variable_list;
 using Dictionary = ska::flat_hash_map<std::string, at::IValue>;
 
-/// What the derivatives of an operation read; a list is empty unless the operation saves it.
+/// The inputs and outputs that the derivatives of an operation read. A list is empty unless the operation saves it.
 struct Saved {
   variable_list inputs;
   variable_list outputs;
-  /// For `vjp`: of each input, whether anything will be done with its cotangent. Others may be left undefined.
+  /// For `vjp`: for each input, whether its cotangent is needed. Other cotangents may be left undefined.
   std::vector<bool> needed;
 };
 
-/// The options of an operation that has none.
+/// For operations without options.
 struct NoOptions {
   void save(Dictionary&) const {}
   static NoOptions load(const Dictionary&) {
@@ -63,7 +63,7 @@ auto below_autograd(F&& f) {
   return std::forward<F>(f)();
 }
 
-/// Whether a torch.func transform is running: its layers put this key into the thread's set.
+/// Whether a torch.func transform is running. Transforms include this key in the dispatch keys of the thread.
 inline bool transform_is_active() {
   return c10::impl::tls_local_dispatch_key_set().included_.has(c10::DispatchKey::FuncTorchDynamicLayerBackMode);
 }
@@ -80,7 +80,7 @@ inline bool requires_grad(const variable_list& list) {
   return at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad(list);
 }
 
-/// Which of an operation's inputs are there: a `Function` takes no undefined ones.
+/// The positions of the defined inputs of an operation, because a `Function` takes no undefined tensors.
 struct Positions {
   std::vector<int64_t> defined;
   int64_t arity;
@@ -95,6 +95,7 @@ struct Positions {
 
   Positions(std::vector<int64_t> defined, int64_t arity) : defined(std::move(defined)), arity(arity) {}
 
+  /// The defined ones among all inputs.
   variable_list gather(const variable_list& all) const {
     variable_list result;
     for (const auto i : defined) {
@@ -103,6 +104,7 @@ struct Positions {
     return result;
   }
 
+  /// The reverse of `gather`: all inputs, with undefined tensors in the other positions.
   variable_list spread(at::TensorList present) const {
     variable_list result(arity);
     for (size_t i = 0; i < defined.size(); ++i) {
@@ -112,10 +114,11 @@ struct Positions {
   }
 };
 
+/// Reverse mode without transforms and tangents.
 template <typename Op>
 class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> {
  public:
-  // Saved values go through the context alone, so compiled autograd may trace the backward.
+  // All saved values are in the context, so compiled autograd may trace the backward.
   static constexpr bool is_traceable = true;
 
   static variable_list forward(
@@ -155,11 +158,12 @@ class OrdinaryFunction : public torch::autograd::Function<OrdinaryFunction<Op>> 
       saved.needed[positions.defined[i]] = context->needs_input_grad(i);
     }
     auto result = positions.gather(Op::vjp(cotangents, saved, Op::Options::load(context->saved_data)));
-    result.resize(count + 2); // beside tensors, the positions and the options
+    result.resize(count + 2); // the arguments `positions` and `options` have no gradient
     return result;
   }
 };
 
+/// The autograd node for torch.func transforms and tangents, in place of a `Function`.
 template <typename Op>
 struct RecordedNode : public torch::autograd::Node {
   explicit RecordedNode(typename Op::Options options) : options_(std::move(options)) {}
@@ -210,6 +214,7 @@ struct RecordedNode : public torch::autograd::Node {
   size_t input_count_ = 0;
 };
 
+/// Forward mode: sets the tangents of `outputs` from those of `inputs`.
 template <typename Op>
 void set_tangents(const variable_list& outputs, const variable_list& inputs, const typename Op::Options& options) {
   variable_list tangents;
@@ -231,6 +236,7 @@ void set_tangents(const variable_list& outputs, const variable_list& inputs, con
   }
 }
 
+/// Runs the operation and records it for reverse and forward mode.
 template <typename Op>
 variable_list record(const variable_list& inputs, const typename Op::Options& options) {
   c10::intrusive_ptr<RecordedNode<Op>> node;
@@ -245,14 +251,14 @@ variable_list record(const variable_list& inputs, const typename Op::Options& op
   if (has_tangent(inputs)) {
     set_tangents<Op>(outputs, inputs, options);
   }
-  // Only now: what is saved before it has its tangent makes forward-over-reverse wrong.
+  // Saves last: outputs that are saved before their tangents are set make forward-over-reverse wrong.
   if (node) {
     node->save(inputs, outputs);
   }
   return outputs;
 }
 
-/// The kernel of an operation under the Autograd dispatch key.
+/// The kernel of an operation for the Autograd dispatch key.
 template <typename Op>
 variable_list differentiable(const variable_list& inputs, const typename Op::Options& options) {
   const NoAutocast no_autocast;

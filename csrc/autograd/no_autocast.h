@@ -5,7 +5,7 @@
 
 namespace spectralgrad::autograd {
 
-/// Results and derivatives are in the precision of what they are of, also where autocast would have products in another.
+/// Disables autocast while it lives, so that results and derivatives keep the precision of the input.
 class NoAutocast {
   c10::impl::ExcludeDispatchKeyGuard guard_{c10::autocast_dispatch_keyset};
 };

@@ -1,6 +1,6 @@
 #include "ops/arguments.h"
 
-#include "kernels/lowest_index.h"
+#include "core/lowest_index.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -27,7 +27,8 @@ c10::IntArrayRef batch_shape(const Tensor& A) {
   return A.sizes().slice(0, A.dim() - 2);
 }
 
-/// By their bits, all of them: a loop that ends early, or adds, is not vectorized.
+/// Tests the exponent bits of all numbers. Compilers do not vectorize a loop that ends early or sums floating-point
+/// numbers.
 template <typename T>
 bool all_finite(const T* numbers, int64_t count) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
@@ -39,8 +40,8 @@ bool all_finite(const T* numbers, int64_t count) {
   return found == 0;
 }
 
-/// The first entry of the triangle of a row-major matrix that is not finite, as row * n + column; -1 if there is none.
-/// `parts` is 2 for complex numbers, whose imaginary diagonal is taken to be zero and never read.
+/// Returns the first non-finite entry in one triangle of a row-major matrix, as row * n + column; -1 if all are finite.
+/// `parts` is 2 for complex numbers. The imaginary part of the diagonal counts as zero and is not read.
 template <typename T>
 int64_t first_not_finite(const T* matrix, int64_t n, bool upper, int64_t parts) {
   for (int64_t row = 0; row < n; ++row) {
@@ -60,7 +61,8 @@ int64_t first_not_finite(const T* matrix, int64_t n, bool upper, int64_t parts) 
   return -1;
 }
 
-/// Calls `f(matrix, position)` with what `first_not_finite` says of each matrix of a CPU batch, from several threads.
+/// Calls `f(matrix, position)` with the result of `first_not_finite` for each matrix of a CPU batch, from several
+/// threads.
 template <typename F>
 void scan(const Tensor& A, std::string_view UPLO, const F& f) {
   const auto n = A.size(-1);
@@ -157,7 +159,7 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO, 
     return;
   }
   const auto n = A.size(-1);
-  kernels::LowestIndex not_finite; // in the whole batch
+  kernels::LowestIndex not_finite; // index in the whole batch
   scan(A, UPLO, [&](int64_t matrix, int64_t position) {
     if (position >= 0) {
       not_finite.found(matrix * n * n + position);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "core/optional_tensor.h"
+
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
@@ -10,64 +12,40 @@
 #include <string_view>
 #include <vector>
 
-// What operations on Hermitian matrices share about their arguments.
+// Argument checks and encodings shared by the operators on Hermitian matrices.
 namespace spectralgrad::ops {
 
-/// Raises unless `A` is (*, n, n) of a supported dtype and `UPLO` is a triangle; in torch.linalg's words and types. `name` is
-/// what the function calls A.
+/// Raises unless `A` is (*, n, n) of a supported dtype and layout and `UPLO` names a triangle. Error types and messages
+/// follow torch.linalg. `name` is the name of A in the signature of `function`.
 void check_hermitian_arguments(
     const char* function,
     const at::Tensor& A,
     std::string_view UPLO,
     std::string_view name = "A");
 
-/// Whether a triangle that has been checked is the upper one.
+/// Whether `UPLO`, checked before, names the upper triangle.
 inline bool is_upper(std::string_view UPLO) {
   return UPLO == "U" || UPLO == "u";
 }
 
-/// Which matrix a sentence is about, in torch's words; nothing where there is only one.
+/// Returns the prefix "(Batch element i): " of an error message, as in torch; empty unless the input is a batch.
 std::string batch_element(bool is_batch, int64_t matrix);
 
-/// For each matrix of the batch (*), whether the triangle that is read holds a NaN or an Inf; bool.
+/// Returns for each matrix of the batch whether the triangle `UPLO` contains a NaN or an Inf: (*), bool.
 at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
 
-/// Raises `c10::LinAlgError` naming an entry where the triangle that is read holds a NaN or an Inf.
+/// Raises `c10::LinAlgError`, naming the first such entry, if the triangle `UPLO` of a matrix contains a NaN or an Inf.
 void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO, std::string_view name = "A");
 
-/// Calls `f`, with what it raises in the name of `from` in that of `function`: the one that was called.
-template <typename F>
-auto in_the_name_of(const std::string& function, const std::string& from, F&& f) {
-  try {
-    return f();
-  } catch (const c10::LinAlgError& error) {
-    const std::string message = error.what_without_backtrace();
-    const auto start = "spectralgrad." + from + ":";
-    TORCH_CHECK_LINALG(
-        false,
-        message.find(start) == 0 ? "spectralgrad." + function + message.substr(start.size() - 1) : message);
-  }
-}
-
-/// Copies a result into a tensor given as out=, with torch's checks of dtype and device and its way of resizing.
+/// Copies a result into an out= tensor. Checks dtype and device and resizes as torch does.
 void write_out(const at::Tensor& result, const at::Tensor& out);
 
-/// Raises in torch's words where an out= variant would have to be differentiated.
+/// Raises torch's error if a call with out= tensors would have to be differentiated.
 void check_out_not_differentiated(const char* function, at::TensorList tensors);
 
-/// Undefined tensors as an operator's schema has them.
-using OptionalTensor = std::optional<at::Tensor>;
-
-inline OptionalTensor optional(const at::Tensor& x) {
-  return x.defined() ? OptionalTensor(x) : std::nullopt;
-}
-
-inline at::Tensor tensor_or_undefined(const OptionalTensor& x) {
-  return x.value_or(at::Tensor());
-}
-
-/// A rule as two arguments of an operator's schema, `str? rule, float[] parameters`: names rather than objects, so that
-/// graphs that contain the operator can be printed, exported and stored. No name means the default in force.
+/// A rule as two arguments of an operator's schema, `str? rule, float[] parameters`. Operators take strings and numbers
+/// instead of an object, so that graphs that contain them can be printed, exported and stored. No name means the
+/// current default rule.
 using RuleName = std::optional<std::string_view>;
 using RuleParameters = c10::ArrayRef<double>;
 
@@ -75,7 +53,7 @@ inline Rule resolve_rule(const RuleName& name, RuleParameters parameters) {
   return name ? Rule::parse(*name, parameters) : default_rule();
 }
 
-/// The two arguments of a rule, owned.
+/// Owns the two arguments that encode a rule.
 struct EncodedRule {
   explicit EncodedRule(const Rule& rule) : name(rule.name()), parameters(rule.parameters()) {}
   std::string name;

@@ -1,9 +1,9 @@
 #include "ops/chemical_potential.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/chemical_potential.h"
-#include "derivatives/fermi_level.h"
-#include "derivatives/smearing.h"
+#include "math/fermi_level.h"
+#include "math/smearing.h"
+#include "ops/chemical_potential_derivatives.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -53,7 +53,7 @@ struct ChemicalPotential {
     return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin, options.smearing)};
   }
 
-  static derivatives::ChemicalPotential point(const autograd::Saved& saved, const Options& options) {
+  static math::ChemicalPotential point(const autograd::Saved& saved, const Options& options) {
     const auto& x = saved.inputs;
     return {{x[0], x[1], x[2]}, x[4], saved.outputs[0], checked_smearing(options.smearing)};
   }
@@ -65,7 +65,7 @@ struct ChemicalPotential {
     if (!cotangents[0].defined()) {
       return autograd::variable_list(5);
     }
-    auto [A, filling, kT] = derivatives::chemical_potential_vjp(
+    auto [A, filling, kT] = math::chemical_potential_vjp(
         cotangents[0],
         point(saved, options),
         {saved.needed[0], saved.needed[3], saved.needed[4]});
@@ -76,7 +76,7 @@ struct ChemicalPotential {
       const autograd::variable_list& tangents,
       const autograd::Saved& saved,
       const Options& options) {
-    return {derivatives::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved, options))};
+    return {math::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved, options))};
   }
 };
 
@@ -100,7 +100,7 @@ Tensor chemical_potential_kernel(
       static_cast<double>(n) * spin,
       ", both excluded, but got ",
       filling.masked_select(outside)[0].item<double>() * spin);
-  return derivatives::fermi_level(checked_smearing(smearing), eigenvalues, filling, kT);
+  return math::fermi_level(checked_smearing(smearing), eigenvalues, filling, kT);
 }
 
 Tensor chemical_potential_meta(
@@ -131,7 +131,7 @@ Tensor chemical_potential_autograd(
 } // namespace
 
 Smearing checked_smearing(std::string_view name) {
-  const auto smearing = derivatives::smearing_of(name);
+  const auto smearing = math::smearing_of(name);
   TORCH_CHECK_VALUE(
       smearing.has_value(),
       "spectralgrad.density_matrix: Expected smearing to be fermi, gaussian, methfessel-paxton or cold, but got ",
@@ -146,7 +146,7 @@ Tensor chemical_potential(
     double spin,
     Smearing smearing) {
   return chemical_potential_op()
-      .call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin, derivatives::name_of(smearing));
+      .call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin, math::name_of(smearing));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

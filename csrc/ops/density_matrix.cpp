@@ -1,13 +1,13 @@
 #include <spectralgrad/density_matrix.h>
 
+#include "autograd/constant.h"
 #include "autograd/no_autocast.h"
-#include "derivatives/chemical_potential.h"
-#include "derivatives/constant.h"
-#include "derivatives/hermitian_part.h"
-#include "derivatives/smearing.h"
-#include "derivatives/tolerances.h"
+#include "core/tolerances.h"
+#include "math/hermitian_part.h"
+#include "math/smearing.h"
 #include "ops/arguments.h"
 #include "ops/chemical_potential.h"
+#include "ops/chemical_potential_derivatives.h"
 #include "ops/fill_levels.h"
 #include "ops/hermitian.h"
 #include "ops/quantity.h"
@@ -79,7 +79,7 @@ class Basis {
       return H;
     }
     const auto left = at::linalg_solve_triangular(factor_, H, /*upper=*/false);
-    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
+    return math::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
   }
 
   /// C^-H D C^-1.
@@ -88,7 +88,7 @@ class Basis {
       return D;
     }
     const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
-    return derivatives::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
+    return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
   /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for 1.
@@ -96,7 +96,7 @@ class Basis {
     if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};
     }
-    const auto diagonal = at::real(derivatives::recorded_constant(factor_).diagonal(0, -2, -1));
+    const auto diagonal = at::real(autograd::recorded_constant(factor_).diagonal(0, -2, -1));
     return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
   }
 
@@ -122,7 +122,7 @@ GroundState ground_state(
   const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu.defined()) {
     // A level at mu counts by half.
-    const auto distance = eigenvalues - derivatives::recorded_constant(mu).unsqueeze(-1);
+    const auto distance = eigenvalues - autograd::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
@@ -130,10 +130,10 @@ GroundState ground_state(
         ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
     return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin, /*share=*/true), mu, {}, {}};
   }
-  const auto number = derivatives::recorded_constant(*electrons);
+  const auto number = autograd::recorded_constant(*electrons);
   const auto filled =
       ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin, /*share=*/true);
-  // More electrons go, in equal parts, where there are some and room for others.
+  // Additional electrons are shared equally by the partly filled levels.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
   const auto share = partly / partly.sum({-1}, /*keepdim=*/true).clamp_min(1);
   const auto added = *electrons - number;
@@ -179,12 +179,12 @@ DensityMatrix compute(
   if (temperature) {
     kT = ops::quantity(*temperature, function, "kT", /*positive=*/true);
     result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin, smearing) : given_mu;
-    const derivatives::ReducedLevels levels(pairs, result.mu, kT);
-    const auto jets = levels.in_units(derivatives::occupation_jets(smearing, levels.x));
-    occupied = spin * ops::spectral_function({derivatives::name_of(smearing), {}, jets}, levels.pairs);
+    const math::ReducedLevels levels(pairs, result.mu, kT);
+    const auto jets = levels.in_units(math::occupation_jets(smearing, levels.x));
+    occupied = spin * ops::spectral_function({math::name_of(smearing), {}, jets}, levels.pairs);
     if (full) {
       result.entropy = spin *
-          ops::spectral_trace(levels.pairs, levels.in_units(derivatives::entropy_jets(smearing, levels.x)));
+          ops::spectral_trace(levels.pairs, levels.in_units(math::entropy_jets(smearing, levels.x)));
     }
   } else {
     const auto state = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
@@ -194,7 +194,7 @@ DensityMatrix compute(
     };
     occupied = spin * steps(state.filled);
     auto f = state.filled;
-    if (state.added.defined() && (derivatives::is_differentiated(*electrons) || at::isTensorSubclassLike(*electrons))) {
+    if (state.added.defined() && (autograd::is_differentiated(*electrons) || at::isTensorSubclassLike(*electrons))) {
       occupied = occupied + state.added.unsqueeze(-1).unsqueeze(-1) * steps(state.share);
       f = f + state.share * (state.added / spin).unsqueeze(-1);
     }
@@ -207,7 +207,7 @@ DensityMatrix compute(
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
     result.free_energy = temperature ? result.energy - kT * result.entropy : result.energy.clone();
-    result.energy_weighted_density_matrix = basis.restore(derivatives::hermitian_part(product));
+    result.energy_weighted_density_matrix = basis.restore(math::hermitian_part(product));
   }
   return result;
 }

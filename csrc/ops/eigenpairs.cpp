@@ -1,6 +1,6 @@
-#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/tolerances.h"
+#include "core/caller_state.h"
+#include "core/tolerances.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/spectral_function.h"

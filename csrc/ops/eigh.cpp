@@ -2,6 +2,7 @@
 
 #include "ops/eigh.h"
 
+#include "core/caller_name.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
@@ -23,10 +24,11 @@ std::tuple<Tensor, Tensor> eigh_kernel(
     RuleName rule,
     RuleParameters parameters,
     MethodName method) {
-  ops::check_hermitian_arguments("eigh", A, UPLO);
+  const auto function = caller_name();
+  ops::check_hermitian_arguments(function.c_str(), A, UPLO);
   const auto resolved = ops::resolve_rule(rule, parameters);
   auto [eigenvalues, eigenvectors] =
-      ops::hermitian_decomposition("eigh", A, UPLO, /*compute_eigenvectors=*/true, method);
+      ops::hermitian_decomposition(function.c_str(), A, UPLO, /*compute_eigenvectors=*/true, method);
   return {ops::split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
 }
 
@@ -36,7 +38,7 @@ std::tuple<Tensor, Tensor> eigh_meta(
     RuleName rule,
     RuleParameters parameters,
     MethodName) {
-  ops::check_hermitian_arguments("eigh", A, UPLO);
+  ops::check_hermitian_arguments(caller_name().c_str(), A, UPLO);
   ops::resolve_rule(rule, parameters);
   return ops::hermitian_decomposition_meta(A);
 }

@@ -10,7 +10,8 @@
 
 namespace spectralgrad::ops {
 
-/// The operator itself, with the rule as it travels, and the way to decompose (ops/hermitian_decomposition.h).
+/// Calls the operator `spectralgrad::eigh` through the dispatcher. The rule is encoded as in ops/arguments.h; `method`
+/// is explained in ops/hermitian_decomposition.h.
 std::tuple<at::Tensor, at::Tensor> call_eigh(
     const at::Tensor& A,
     std::string_view UPLO,

@@ -1,12 +1,14 @@
 #include "ops/eigh_jvp.h"
 
-#include "autograd/caller_state.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/eigh.h"
-#include "kernels/eigh_jvp.h"
-#include "kernels/judge.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "core/caller_state.h"
+#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh_jvp/eigh_jvp.h"
+#include "kernels/simd/batch_layout.h"
+#include "math/eigh.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
@@ -32,12 +34,38 @@ const auto& eigh_jvp_op() {
   return op;
 }
 
-/// `x` in the layout of what it is a tangent of, which forward AD would copy it to: known without data.
+/// Returns the tangent `x` with the strides of its primal. Forward AD would copy it to these strides anyway, and
+/// `eigh_jvp_meta` can predict them.
 Tensor in_layout_of(const Tensor& primal, const Tensor& x) {
   if (x.strides() == primal.strides() && x.is_non_overlapping_and_dense()) {
     return x;
   }
   return at::empty_like(primal).copy_(x);
+}
+
+std::pair<Tensor, Tensor> by_tensor_code(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  if (tangent.numel() == 0) {
+    return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
+  }
+  // If one decomposition is expanded over the batch, its gaps are divided by once.
+  return math::eigh_jvp(
+      tangent,
+      kernels::without_repeats(eigenvalues, 1),
+      kernels::without_repeats(eigenvectors, 2),
+      rule);
+}
+
+std::pair<Tensor, Tensor> on_cpu(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  const bool in_lanes = eigenvectors.numel() > 0 && kernels::pass_in_lanes(eigenvectors);
+  return (in_lanes ? kernels::eigh_jvp : by_tensor_code)(tangent, eigenvalues, eigenvectors, rule);
 }
 
 template <auto function>
@@ -48,8 +76,8 @@ std::tuple<Tensor, Tensor> eigh_jvp_with(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
-  const TensorCode tensor_code;
-  const kernels::ReportAs report_as(caller);
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
   const auto [dL, dV] = function(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
   return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
 }
@@ -72,12 +100,13 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     RuleParameters parameters,
     std::string_view caller) {
   const autograd::CallerState caller_state;
-  // At this level of torch.func's transforms: each of those further out comes through here, too.
+  // Only the current level of torch.func's transforms matters, because the dispatcher calls this kernel for each outer
+  // level, too.
   const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
   if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
-    const TensorCode tensor_code;
-    const kernels::ReportAs report_as(caller);
-    auto [dL, dV] = derivatives::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
+    const autograd::TensorCode tensor_code;
+    const CallerNameGuard guard(caller);
+    auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
     return {std::move(dL), std::move(dV)};
   }
   return autograd::below_autograd(
@@ -91,13 +120,7 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  auto [dL, dV] = eigh_jvp_op().call(
-      tangent,
-      eigenvalues,
-      eigenvectors,
-      rule.name(),
-      rule.parameters(),
-      kernels::reported_function());
+  auto [dL, dV] = eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule.name(), rule.parameters(), caller_name());
   return {std::move(dL), std::move(dV)};
 }
 
@@ -109,11 +132,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp_by_tensor_code>);
+  library.impl("eigh_jvp", eigh_jvp_with<by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<kernels::eigh_jvp>);
+  library.impl("eigh_jvp", eigh_jvp_with<on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

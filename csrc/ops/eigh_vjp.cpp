@@ -1,13 +1,13 @@
 #include "ops/eigh_vjp.h"
 
-#include "autograd/caller_state.h"
+#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/constant.h"
-#include "derivatives/eigh.h"
-#include "kernels/eigh_vjp.h"
-#include "kernels/judge.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "core/caller_state.h"
+#include "kernels/eigh_vjp/eigh_vjp.h"
+#include "math/eigh.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
@@ -41,8 +41,8 @@ Tensor eigh_vjp_with(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
-  const TensorCode tensor_code;
-  const kernels::ReportAs report_as(caller);
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
   return function(
       tensor_or_undefined(eigenvalues_cotangent),
       tensor_or_undefined(eigenvectors_cotangent),
@@ -72,11 +72,11 @@ Tensor eigh_vjp_autograd(
     std::string_view caller) {
   const autograd::CallerState caller_state;
   const auto differentiated = [](const OptionalTensor& x) {
-    return x && derivatives::is_differentiated(*x);
+    return x && autograd::is_differentiated(*x);
   };
   if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
       differentiated(eigenvectors)) {
-    return eigh_vjp_with<derivatives::eigh_vjp>(
+    return eigh_vjp_with<math::eigh_vjp>(
         eigenvalues_cotangent,
         eigenvectors_cotangent,
         eigenvalues,
@@ -109,7 +109,7 @@ Tensor eigh_vjp(
       eigenvectors,
       rule.name(),
       rule.parameters(),
-      kernels::reported_function());
+      caller_name());
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -119,7 +119,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp", eigh_vjp_with<derivatives::eigh_vjp>);
+  library.impl("eigh_vjp", eigh_vjp_with<math::eigh_vjp>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {

@@ -6,8 +6,8 @@
 
 namespace spectralgrad::ops {
 
-/// `derivatives::eigh_vjp` as an operator: a kernel where no higher derivative is asked for, tensor code where one is. Both
-/// cotangents may be undefined, and so is the result then.
+/// `math::eigh_vjp` as an operator. It runs differentiable tensor code if its arguments are differentiated, else a
+/// kernel. Each cotangent may be undefined; if both are, so is the result.
 at::Tensor eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,

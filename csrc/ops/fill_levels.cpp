@@ -1,7 +1,7 @@
 #include "ops/fill_levels.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/tolerances.h"
+#include "core/tolerances.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>

@@ -1,8 +1,8 @@
 #include <spectralgrad/funm.h>
 
+#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/constant.h"
-#include "derivatives/tolerances.h"
+#include "core/tolerances.h"
 #include "ops/arguments.h"
 #include "ops/spectral_function.h"
 
@@ -32,7 +32,7 @@ using at::Tensor;
 using ops::Domain;
 using ops::Eigenpairs;
 
-Tensor apply(const char* function, const Tensor& A, std::string_view domain, const derivatives::ScalarFunction& f) {
+Tensor apply(const char* function, const Tensor& A, std::string_view domain, const math::ScalarFunction& f) {
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
@@ -70,7 +70,7 @@ struct Given {
     }
     const auto y = call(0, x);
     check_values(y);
-    const auto order = derivatives::is_differentiated(A) ? derivatives::jet_order : 0;
+    const auto order = autograd::is_differentiated(A) ? math::jet_order : 0;
     if (order == 0) {
       jets = y.unsqueeze(-2);
       return;

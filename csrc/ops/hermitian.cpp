@@ -1,9 +1,9 @@
 #include "ops/hermitian.h"
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/hermitian_part.h"
+#include "autograd/tensor_code.h"
+#include "math/hermitian_part.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <spectralgrad/checks.h>
 
@@ -44,9 +44,9 @@ struct Hermitian {
     return {hermitian_op().call(inputs[0], options.function, options.name)};
   }
 
-  // A is a Hermitian variable: that one triangle is read is a matter of storage.
+  // The variable is a Hermitian matrix. Reading one triangle only is a matter of storage.
   static Tensor hermitian_part(const Tensor& M) {
-    return M.defined() ? derivatives::hermitian_part(M) : M;
+    return M.defined() ? math::hermitian_part(M) : M;
   }
 
   static autograd::variable_list vjp(
@@ -62,7 +62,7 @@ struct Hermitian {
 };
 
 Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_view name) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   const std::string who(function);
   check_hermitian_arguments(who.c_str(), A, "L", name);
   if (checks() != Checks::ignore) {

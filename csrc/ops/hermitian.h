@@ -6,8 +6,9 @@
 
 namespace spectralgrad::ops {
 
-/// The Hermitian matrix of A's lower triangle (*, n, n), both triangles written out; its gradient is Hermitian, as that of the
-/// decompositions. Errors are those of `eigh` in the name of `function`, which calls A `name`.
+/// Returns the Hermitian matrix (*, n, n) whose lower triangle is that of A, with both triangles filled. The gradient
+/// is Hermitian, as for the decompositions. Raises the errors of `eigh`, with messages that name `function` and call A
+/// `name`.
 at::Tensor hermitian(const at::Tensor& A, std::string_view function, std::string_view name);
 
 } // namespace spectralgrad::ops

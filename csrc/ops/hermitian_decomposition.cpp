@@ -1,9 +1,9 @@
 #include "ops/hermitian_decomposition.h"
 
-#include "kernels/batch_eigh.h"
-#include "kernels/eigh_method.h"
-#include "kernels/lapack_eigh.h"
-#include "kernels/row_order.h"
+#include "kernels/eigh/batch_eigh.h"
+#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/lapack_eigh.h"
+#include "kernels/eigh/row_order.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
@@ -24,7 +24,7 @@ namespace {
 
 using at::Tensor;
 using kernels::EighMethod;
-using kernels::lanes::EighFindings;
+using kernels::simd::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
@@ -70,7 +70,8 @@ class InOrder {
   std::vector<std::pair<int64_t, Tensor>> orders_; // of matrix k
 };
 
-/// By torch.linalg.eigh's own code. `to_the_bit`: its results as it has them.
+/// Decomposes with torch.linalg.eigh's kernel. `to_the_bit`: the results must be bitwise equal to torch.linalg.eigh's.
+/// Otherwise a row-major A may be passed as its adjoint, which saves a transposition.
 std::tuple<Tensor, Tensor> linalg_eigh(
     const Tensor& A,
     std::string_view UPLO,
@@ -89,7 +90,7 @@ std::tuple<Tensor, Tensor> linalg_eigh(
   return results;
 }
 
-/// The same, which makes no sense of what is not finite.
+/// `linalg_eigh`, which gives wrong results for non-finite matrices, so that these are screened first.
 std::tuple<Tensor, Tensor> by_torch(
     const char* function,
     const Tensor& A,
@@ -115,7 +116,7 @@ std::tuple<Tensor, Tensor> by_torch(
 
 EighMethod parse_method(const char* function, std::string_view name, const Tensor& A) {
   const bool can_choose = A.device().is_cpu() && A.numel() > 0;
-  if (name == "lanes" && A.size(-1) <= kernels::lanes::largest_n) {
+  if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
     return can_choose ? EighMethod::lanes : EighMethod::torch;
   }
   if (name == "lapack" && kernels::lapack_is_there()) {
@@ -126,7 +127,7 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
       "spectralgrad.",
       function,
       ": Expected method to be 'lanes' (for n up to ",
-      kernels::lanes::largest_n,
+      kernels::simd::largest_n,
       "), 'lapack' (where LibTorch brings it) or 'torch', but got '",
       name,
       "' for n = ",

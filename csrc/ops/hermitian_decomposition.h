@@ -8,13 +8,13 @@
 
 namespace spectralgrad::ops {
 
-/// A way to decompose as an argument of an operator's schema, `str? method`: "lanes", "lapack" or "torch"
-/// (kernels/eigh_method.h); none means the fastest.
+/// The argument `str? method` of an operator's schema: "lanes", "lapack" or "torch" (kernels/eigh/eigh_method.h). No
+/// value means the fastest one for the input.
 using MethodName = std::optional<std::string_view>;
 
-/// The forward of `eigh` and `eigvalsh`, below autograd; the eigenvectors are undefined where they are not asked for. A matrix
-/// that is not finite raises `c10::LinAlgError`; under `Checks::ignore` it gives NaN, and the others of its batch what they give
-/// alone.
+/// Computes the eigenvalues (*, n), ascending, and eigenvectors (*, n, n) of A, below autograd: the forward of `eigh`
+/// and `eigvalsh`. Without `compute_eigenvectors`, the second result has no meaning. A non-finite matrix raises
+/// `c10::LinAlgError`. Under `Checks::ignore` its results are NaN, and other matrices of the batch are not affected.
 std::tuple<at::Tensor, at::Tensor> hermitian_decomposition(
     const char* function,
     const at::Tensor& A,
@@ -22,7 +22,8 @@ std::tuple<at::Tensor, at::Tensor> hermitian_decomposition(
     bool compute_eigenvectors,
     MethodName method = std::nullopt);
 
-/// Its shapes, dtypes and strides without data: eigenvectors are stored column by column.
+/// Returns tensors with the shapes, dtypes and strides of these results, for the Meta dispatch key. Eigenvectors are
+/// column-major.
 std::tuple<at::Tensor, at::Tensor> hermitian_decomposition_meta(const at::Tensor& A);
 
 } // namespace spectralgrad::ops

@@ -1,8 +1,8 @@
 #include <spectralgrad/pinvm.h>
 
 #include "autograd/differentiable_op.h"
-#include "derivatives/tolerances.h"
-#include "kernels/judge.h"
+#include "core/report.h"
+#include "core/tolerances.h"
 #include "ops/spectral_function.h"
 
 #include <spectralgrad/checks.h>
@@ -49,7 +49,7 @@ void judge_cutoff(std::string_view function, double rtol, const Tensor& size, co
     return;
   }
   const auto matrix = cut[0].item<int64_t>();
-  kernels::warn_or_raise(
+  warn_or_raise(
       c10::str(
           "spectralgrad.",
           function,
@@ -115,7 +115,7 @@ Tensor pseudo_logdet(const Tensor& A, Tolerance rtol) {
   const auto inverse = kept.reciprocal();
   std::vector<Tensor> rows{(kept * unit).abs().log()};
   auto power = inverse;
-  for (int64_t k = 1; k <= derivatives::jet_order; ++k) {
+  for (int64_t k = 1; k <= math::jet_order; ++k) {
     rows.push_back(power);
     power = power * inverse * -static_cast<double>(k);
   }

@@ -1,11 +1,11 @@
 #include "ops/spectral_function.h"
 
-#include "autograd/caller_state.h"
-#include "autograd/spectral_function.h"
-#include "derivatives/spectral_function.h"
-#include "kernels/spectral_function.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_state.h"
+#include "math/spectral_function.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
+#include "ops/spectral_function_autograd.h"
+#include "ops/spectral_function_on_cpu.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
@@ -27,7 +27,7 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using derivatives::ScalarFunction;
+using math::ScalarFunction;
 
 const auto& spectral_function_op() {
   static const auto op = c10::Dispatcher::singleton()
@@ -152,7 +152,7 @@ Tensor spectral_function_with(
     const OptionalTensor& second_direction,
     std::string_view name,
     c10::ArrayRef<double> parameters) {
-  const TensorCode tensor_code;
+  const autograd::TensorCode tensor_code;
   return function(
       {std::string(name), parameters.vec(), tensor_or_undefined(jets)},
       eigenvalues,
@@ -199,8 +199,8 @@ Tensor transposed_kernel(
     const Tensor& jets,
     const Tensor& first_direction,
     const OptionalTensor& second_direction) {
-  const TensorCode tensor_code;
-  return derivatives::spectral_function_transposed(
+  const autograd::TensorCode tensor_code;
+  return math::spectral_function_transposed(
       {"jets", {}, jets},
       eigenvalues,
       eigenvectors,
@@ -297,13 +297,13 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("spectral_function", spectral_function_with<in_units<derivatives::spectral_function>>);
+  library.impl("spectral_function", spectral_function_with<in_units<math::spectral_function>>);
   library.impl("spectral_function_transposed", transposed_kernel);
   library.impl("spectral_trace", trace_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("spectral_function", spectral_function_with<in_units<kernels::spectral_function>>);
+  library.impl("spectral_function", spectral_function_with<in_units<spectral_function_on_cpu>>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

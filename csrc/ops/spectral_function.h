@@ -1,6 +1,6 @@
 #pragma once
 
-#include "derivatives/divided_differences.h"
+#include "math/divided_differences.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -29,8 +29,8 @@ struct Eigenpairs {
 /// `eigh`, and `c10::LinAlgError` where an eigenvalue is outside `domain`; under `Checks::ignore` such a matrix gives NaN.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
-/// f(A), D_0 of derivatives/spectral_function.h; differentiable in the jets of `f`, and twice in A.
-at::Tensor spectral_function(const derivatives::ScalarFunction& f, const Eigenpairs& pairs);
+/// f(A), D_0 of math/spectral_function.h; differentiable in the jets of `f`, and twice in A.
+at::Tensor spectral_function(const math::ScalarFunction& f, const Eigenpairs& pairs);
 
 /// The power of two below max|lambda|, (*, 1); 1 where that is 0 or not finite.
 at::Tensor power_of_two_below(const at::Tensor& eigenvalues);

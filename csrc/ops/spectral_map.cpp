@@ -1,12 +1,14 @@
 #include <spectralgrad/spectral_map.h>
 
+#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
-#include "derivatives/constant.h"
-#include "derivatives/once.h"
-#include "derivatives/rotated_eigenpairs.h"
-#include "kernels/cluster_pairs.h"
+#include "autograd/once.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "math/pairs/cluster_pairs.h"
+#include "math/rotated_eigenpairs.h"
+#include "math/spectral_map.h"
 #include "ops/arguments.h"
-#include "ops/tensor_code.h"
 
 #include <spectralgrad/eigh.h>
 
@@ -58,8 +60,8 @@ struct RotatedEigenpairs {
 
   static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
     const auto& x = saved.inputs;
-    const auto gA = derivatives::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
-    return {derivatives::once(gA, x[0], once_only), Tensor(), Tensor()};
+    const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
+    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
@@ -67,10 +69,10 @@ struct RotatedEigenpairs {
     if (!tangents[0].defined()) {
       return variable_list(4);
     }
-    const auto result = derivatives::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
+    const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
     variable_list list;
     for (const auto& tangent : result) {
-      list.push_back(tangent.defined() ? derivatives::once(tangent, x[0], once_only) : tangent);
+      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
     }
     return list;
   }
@@ -81,9 +83,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const ops::TensorCode tensor_code;
-  auto [values, vectors, rotated_values, rotated_vectors] =
-      derivatives::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
+  const autograd::TensorCode tensor_code;
+  auto [values, vectors, rotated_values, rotated_vectors] = math::rotated_eigenpairs(eigenvalues, eigenvectors, rounds);
   return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
 }
 
@@ -92,7 +93,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  const auto sets = derivatives::number_of_sets(eigenvectors.is_complex(), rounds);
+  const auto sets = math::number_of_sets(eigenvectors.is_complex(), rounds);
   auto shape = eigenvectors.sym_sizes().vec();
   shape.insert(shape.end() - 2, sets);
   auto vectors = at::empty_symint(shape, eigenvectors.options());
@@ -115,7 +116,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
 
 /// How often at most a pair of a cluster has to be rotated, of the whole batch: 0-dimensional. For callers in Python.
 Tensor cluster_rounds_kernel(const Tensor& eigenvalues) {
-  return at::full({}, kernels::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
+  return at::full({}, math::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
 }
 
 Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
@@ -127,24 +128,25 @@ Tensor cluster_rounds_meta(const Tensor& eigenvalues) {
 std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
   TORCH_CHECK_VALUE(fn, "spectralgrad.spectral_map: Expected fn to be a function, but it is empty");
   ops::check_hermitian_arguments("spectral_map", A, "L");
-  const auto [eigenvalues, eigenvectors] = ops::in_the_name_of("spectral_map", "eigh", [&] {
+  const auto [eigenvalues, eigenvectors] = [&] {
+    const CallerNameGuard guard("spectral_map");
     return eigh(A, "L", Rule::gated());
-  });
-  // Without data, shapes are the same with and without clusters.
-  const bool has_clusters = derivatives::is_differentiated(A) && !eigenvalues.is_meta();
-  const auto rounds = has_clusters ? kernels::rounds_of_largest_cluster(eigenvalues) : 0;
+  }();
+  // On the meta device eigenvalues have no values, and the shapes of the results do not depend on clusters.
+  const bool has_clusters = autograd::is_differentiated(A) && !eigenvalues.is_meta();
+  const auto rounds = has_clusters ? math::rounds_of_largest_cluster(eigenvalues) : 0;
   if (rounds == 0) {
     return fn(eigenvalues, eigenvectors);
   }
   const auto [values, vectors, rotated_values, rotated_vectors] =
-      rotated_eigenpairs_op().call(A, derivatives::constant(eigenvalues), derivatives::constant(eigenvectors), rounds);
+      rotated_eigenpairs_op().call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
   auto results = fn(values, vectors);
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);
     const auto V = rotated_vectors.select(-3, set);
     // Nothing in value, nor for what fn is made of; the derivative in A that was lost.
     const auto here = fn(L, V);
-    const auto same = fn(derivatives::constant(L), derivatives::constant(V));
+    const auto same = fn(autograd::constant(L), autograd::constant(V));
     for (size_t i = 0; i < results.size(); ++i) {
       results[i] = results[i] + (here[i] - same[i]);
     }

@@ -1,8 +1,8 @@
 #include "ops/split.h"
 
-#include "derivatives/tolerances.h"
-#include "kernels/judge.h"
-#include "kernels/lowest_index.h"
+#include "core/lowest_index.h"
+#include "core/report.h"
+#include "core/tolerances.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -17,7 +17,7 @@
 namespace spectralgrad::ops {
 namespace {
 
-/// Adjacent eigenvalues that are to be equally spaced about their mean.
+/// Adjacent eigenvalues that will be equally spaced about their mean.
 struct Pool {
   int64_t size;
   double mean_eigenvalue;
@@ -37,13 +37,13 @@ Pool merge(const Pool& a, const Pool& b) {
       a.mean_index + share * (b.mean_index - a.mean_index)};
 }
 
-/// -1, 0 or 1: below, within or above rounding about zero.
+/// Returns -1, 0 or 1: below -threshold, in between, or above threshold.
 int sign_beyond(double threshold, double eigenvalue) {
   return (eigenvalue > threshold ? 1 : 0) - (eigenvalue < -threshold ? 1 : 0);
 }
 
-/// Returns whether an eigenvalue crossed the threshold n*eps*max|lambda|, or minus that: code that counts or clips by the
-/// sizes or signs of the eigenvalues sees the difference.
+/// Splits the eigenvalues of one matrix in place. Returns whether one crossed n*eps*max|lambda| or its negative: then
+/// code that counts or clips eigenvalues by size or sign may give a different result. `pools` is workspace.
 template <typename T>
 bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Pool>& pools) {
   const double largest = std::max(std::abs(double(eigenvalues[0])), std::abs(double(eigenvalues[n - 1])));
@@ -57,7 +57,7 @@ bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Poo
       pools.back() = merge(pools.back(), last);
     }
   }
-  // The threshold of matrix_rank and pinv.
+  // The default threshold of matrix_rank and pinv.
   const double threshold = double(n) * std::numeric_limits<T>::epsilon() * largest;
   bool crosses = false;
   int64_t i = 0;
@@ -82,7 +82,7 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
   const auto n = eigenvalues.size(-1);
   const auto dtype = eigenvalues.scalar_type();
   const double width = rule.width().value_or(tolerances::split_width(dtype, rule.order()));
-  // n numbers per matrix: not worth a kernel of another device.
+  // Runs on the CPU, because n numbers per matrix are not worth a kernel for other devices.
   auto result = eigenvalues.to(at::kCPU, dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
   AT_DISPATCH_FLOATING_TYPES(dtype, "split_eigenvalues", [&] {
     auto* data = result.mutable_data_ptr<scalar_t>();
@@ -97,7 +97,7 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
       }
     });
     if (crossing.any() && checks() != Checks::ignore) {
-      kernels::warn_or_raise(
+      warn_or_raise(
           c10::str(
               "spectralgrad.Split: Matrix ",
               crossing.value(),

@@ -6,12 +6,13 @@
 
 namespace spectralgrad::ops {
 
-/// For a rule that splits, the nearest ascending eigenvalues with gaps of at least width*max|lambda| (of `width`, where all
-/// are zero); for any other rule, `eigenvalues` (*, n) themselves.
+/// For `Rule::split`, returns the nearest ascending eigenvalues (*, n) with gaps of at least w = width*max|lambda|, or
+/// w = width if all are zero. For any other rule, returns `eigenvalues` (*, n) unchanged.
 ///
-/// The Euclidean projection: isotonic regression of lambda_i - i*w by pooling adjacent violators, then i*w added back. It
-/// keeps the sum, moves each of m pooled eigenvalues by at most (m - 1)/2 widths, and leaves all others to the bit. With
-/// the eigenvectors, the result is the exact decomposition of a matrix that near A.
+/// This is the Euclidean projection: isotonic regression of lambda_i - i*w by pooling adjacent violators, after which
+/// i*w is added back. It keeps the sum and moves each of m pooled eigenvalues by at most (m - 1)/2 * w. All others are
+/// bitwise unchanged. Together with the eigenvectors, the result is the exact decomposition of a matrix near A: their
+/// distance is that of the eigenvalues.
 at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule);
 
 } // namespace spectralgrad::ops

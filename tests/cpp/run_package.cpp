@@ -1,5 +1,5 @@
-// A program without Python that runs what torch.export and AOTInductor made of code that calls the operators: linking the
-// library is all it takes. Run by tests/python/test_transforms.py, which writes the package.
+// Runs a package that torch.export and AOTInductor compiled from code that calls the operators, without Python. Linking
+// the library is sufficient. tests/python/test_transforms.py writes the package and runs this program.
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/serialization/pickle.h>

@@ -22,7 +22,7 @@ inline bool matches(const std::string& text, const std::string& pattern) {
   return std::regex_search(text, std::regex(pattern));
 }
 
-/// A call that must raise `Error` with a message that matches a regular expression.
+/// Expects `statement` to raise `Error` with a message that matches the regular expression `pattern`.
 #define EXPECT_RAISES(statement, Error, pattern)                                             \
   try {                                                                                      \
     statement;                                                                               \
@@ -31,7 +31,7 @@ inline bool matches(const std::string& text, const std::string& pattern) {
     EXPECT_PRED2(::spectralgrad::testing::matches, error.what_without_backtrace(), pattern); \
   }
 
-/// Each form of 1/gap that a kernel knows, with widths beside which gaps of about 1 are large and small.
+/// Every form of 1/gap that the kernels implement. The widths are both smaller and larger than gaps of about 1.
 inline std::vector<Rule> rules_for_gaps() {
   return {
       Rule::gated(),
@@ -52,7 +52,7 @@ class RecordingReporter : public GaugeReporter {
   mutable std::vector<std::string> warnings;
 };
 
-/// Tests that see what the library warns of.
+/// Base of tests that inspect the warnings of the library.
 class WarningsTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -70,7 +70,7 @@ class WarningsTest : public ::testing::Test {
   RecordingReporter reporter_;
 };
 
-/// What torch.autograd.forward_ad.dual_level is in Python.
+/// The C++ equivalent of torch.autograd.forward_ad.dual_level.
 class DualLevel {
  public:
   DualLevel() : level_(torch::autograd::ForwardADLevel::get_next_idx()) {}
@@ -94,7 +94,7 @@ inline at::Tensor random_hermitian(c10::IntArrayRef shape, at::ScalarType dtype 
   return hermitian_part(at::randn(shape, dtype));
 }
 
-/// Q diag(eigenvalues) Q^H for a random unitary Q.
+/// Returns Q diag(eigenvalues) Q^H for a random unitary Q.
 inline at::Tensor with_spectrum(const at::Tensor& eigenvalues, at::ScalarType dtype = at::kDouble) {
   const auto n = eigenvalues.size(-1);
   const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, dtype)));
@@ -105,7 +105,7 @@ inline at::Tensor gradient(const at::Tensor& loss, const at::Tensor& A) {
   return torch::autograd::grad({loss}, {A})[0];
 }
 
-/// One that can be differentiated again.
+/// A gradient that can be differentiated again.
 inline at::Tensor differentiable_gradient(const at::Tensor& loss, const at::Tensor& A) {
   return torch::autograd::grad({loss}, {A}, {}, /*retain_graph=*/true, /*create_graph=*/true)[0];
 }

@@ -1,4 +1,4 @@
-#include "kernels/choose_capability.h"
+#include "kernels/simd/choose_capability.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 namespace spectralgrad::testing {
 namespace {
 
-using kernels::lanes::Capability;
-using kernels::lanes::choose_capability;
+using kernels::simd::Capability;
+using kernels::simd::choose_capability;
 
 TEST(Capability, IsTheOneThatLibTorchNamesIfTheProcessorHasIt) {
   for (const auto processor : {Capability::portable, Capability::avx2, Capability::avx512}) {
@@ -29,7 +29,7 @@ TEST(Capability, IsNoneThatTheProcessorLacksWhateverLibTorchNames) {
 }
 
 #if defined(__x86_64__) && defined(__linux__)
-/// Linux lists the flags that the processor has and the kernel lets programs use.
+/// Linux lists the flags of instruction sets that the processor has and the operating system enables.
 TEST(Capability, OfTheProcessorIsWhatLinuxLists) {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
@@ -45,7 +45,7 @@ TEST(Capability, OfTheProcessorIsWhatLinuxLists) {
   const bool avx2 = has("avx2") && has("fma");
   const bool avx512 = avx2 && has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512dq");
   EXPECT_EQ(
-      kernels::lanes::processor_capability(),
+      kernels::simd::processor_capability(),
       avx512     ? Capability::avx512
           : avx2 ? Capability::avx2
                  : Capability::portable);

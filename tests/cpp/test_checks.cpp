@@ -17,7 +17,7 @@ Tensor gradient_of_phases(double scale) {
 }
 
 TEST_F(ChecksTest, ALossOfThePhasesRaisesAtEveryScale) {
-  // Below 8 eps max|lambda| a cotangent may be round-off of A, which is no finding.
+  // The scales stay above 8 eps max|lambda|: smaller cotangents may be round-off of A and are not reported.
   for (const double scale : {1e-12, 1., 1e30}) {
     EXPECT_RAISES(
         gradient_of_phases(scale),

@@ -7,7 +7,8 @@
 #include <numeric>
 #include <vector>
 
-// The round robin of the spectral map, internal to the library, seen through the operators that play it.
+// Tests the round robin of the spectral map (math/pairs/cluster_pairs.h), which is internal, through the operators that
+// use it.
 namespace spectralgrad::testing {
 namespace {
 
@@ -20,7 +21,7 @@ int64_t rounds_of_largest_cluster(const Tensor& eigenvalues) {
   return op.call(eigenvalues).item<int64_t>();
 }
 
-/// With no cotangents nothing is judged.
+/// Without cotangents, `judge_rotations` returns the partners of all pairs.
 Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("spectralgrad::judge_rotations", "")
@@ -51,7 +52,7 @@ RotatedEigenpairs rotated(const Tensor& eigenvalues, const Tensor& V, int64_t ro
   return {std::get<2>(result), std::get<3>(result)};
 }
 
-/// Eigenvalues 1, 2, ... that occur as often as the sizes say, their copies `gap` apart.
+/// Returns eigenvalues 1, 2, ... with multiplicities `sizes`. The copies of an eigenvalue are `gap` apart.
 Tensor with_clusters(const std::vector<int64_t>& sizes, double gap = 0) {
   std::vector<Tensor> parts;
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -60,7 +61,7 @@ Tensor with_clusters(const std::vector<int64_t>& sizes, double gap = 0) {
   return at::cat(parts);
 }
 
-/// 1 for each pair of eigenvalues of a cluster, in both places.
+/// The expected `meetings`: 1 at (i, j) if i and j are different eigenvalues of one cluster.
 Tensor pairs_of(const std::vector<int64_t>& sizes) {
   std::vector<Tensor> blocks;
   for (const auto size : sizes) {
@@ -69,7 +70,7 @@ Tensor pairs_of(const std::vector<int64_t>& sizes) {
   return at::block_diag(blocks);
 }
 
-/// How often each two have met, of partners (rounds, n).
+/// Counts how often each pair meets, given partners (rounds, n).
 Tensor meetings(const Tensor& partners) {
   const auto n = partners.size(-1);
   auto count = at::zeros({n, n}, at::kLong);
@@ -98,7 +99,7 @@ TEST(ClusterPairs, ClustersMeetAtTheSameTime) {
     const auto largest = *std::max_element(sizes.begin(), sizes.end());
     EXPECT_EQ(rounds, largest == 1 ? 0 : largest % 2 == 0 ? largest - 1 : largest);
     EXPECT_TRUE(meetings(partners(eigenvalues, rounds)).equal(pairs_of(sizes))) << at::IntArrayRef(sizes);
-    // No more, if there are more rounds than it takes.
+    // Rounds beyond the necessary ones add no meetings.
     EXPECT_TRUE(meetings(partners(eigenvalues, rounds + 3)).equal(pairs_of(sizes))) << at::IntArrayRef(sizes);
   }
 }
@@ -124,7 +125,7 @@ TEST(ClusterPairs, AreUpToEightRootsOfEpsApart) {
   EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-5)), 0);
   EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-4).to(at::kFloat)), 3);
   EXPECT_EQ(rounds_of_largest_cluster(with_clusters({4}, 1e-1).to(at::kFloat)), 0);
-  // In units of the largest, whatever its sign.
+  // Gaps are relative to the largest absolute eigenvalue.
   EXPECT_EQ(rounds_of_largest_cluster(at::tensor({-1e3, 0., 1e-6}, at::kDouble)), 1);
   EXPECT_EQ(rounds_of_largest_cluster(at::tensor({0., 1e-6}, at::kDouble)), 0);
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({3}, at::kDouble)), 3);

@@ -25,7 +25,8 @@ Tensor leaf(const Tensor& x) {
   return x.clone().requires_grad_();
 }
 
-/// The Hueckel matrix of a ring: -1 between neighbours; its levels but the lowest (and highest) are pairs.
+/// The Hueckel matrix of a ring: -1 between neighbours. Its levels are degenerate in pairs, except the lowest and, for
+/// even n, the highest one.
 Tensor ring(int64_t n, at::ScalarType dtype = at::kDouble) {
   const auto I = at::eye(n, dtype);
   return -(I.roll(1, 0) + I.roll(-1, 0));
@@ -39,7 +40,7 @@ Tensor trace_of(const Tensor& M) {
   return at::real(M.diagonal(0, -2, -1)).sum(-1);
 }
 
-/// Positive definite, about the identity.
+/// A positive definite matrix near the identity.
 Tensor random_overlap(int64_t n, at::ScalarType dtype) {
   return at::eye(n, dtype) + 0.1 * random_hermitian({n, n}, dtype);
 }
@@ -68,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
 // --- closed forms ----------------------------------------------------------------------------------------------------
 
 TEST_P(DensityMatrixDtypes, OfOneLevelInClosedForm) {
-  // n equal levels at c hold f spin electrons each: x = ln(1/f - 1), mu = c - kT x, u = f(1 - f).
+  // n degenerate levels at c hold f*spin electrons each: x = ln(1/f - 1), mu = c - kT x, u = f(1 - f).
   constexpr int64_t n = 4;
   constexpr double c = 0.5, kT = 0.25, spin = 2, electrons = 3, f = electrons / (spin * n), u = f * (1 - f);
   const auto x = std::log(1 / f - 1);
@@ -101,13 +102,13 @@ TEST_P(DensityMatrixDtypes, OfOneLevelInClosedForm) {
   EXPECT_LE(largest(of_mu[0] - identity(n, dtype()) / n), 8 * eps);
   EXPECT_NEAR(of_mu[1].item<double>(), kT / (spin * n * u), 8 * eps);
   EXPECT_NEAR(of_mu[2].item<double>(), -x, 8 * eps);
-  // Twice along M: mu falls by v/(n kT) tr(M^2), v = 1 - 2f, of M without its trace.
+  // The second derivative of mu along a traceless M is -v/(n kT) tr(M^2), v = 1 - 2f.
   const auto twice = gradient(pairing(M, of_mu[0]), H);
   EXPECT_LE(relative_error(twice, -(1 - 2 * f) / (n * kT) * traceless), 32 * eps);
 }
 
 TEST(DensityMatrix, OfTwoLevelsInClosedForm) {
-  // The example of the header, and what it holds: D = 1 + tanh(1/2kT) of the bond.
+  // The example in the header. Its result is D = I + tanh(1/(2 kT)) on the bond.
   auto H = leaf(at::tensor({0., -1., -1., 0.}, at::kFloat).view({2, 2}));
   const Options options{.electrons = at::scalar_tensor(2.), .kT = at::scalar_tensor(0.1)};
   const auto D = density_matrix(H, options);
@@ -117,7 +118,7 @@ TEST(DensityMatrix, OfTwoLevelsInClosedForm) {
   const auto all = density_matrix_full(H.to(at::kDouble), options);
   EXPECT_NEAR(all.mu.item<double>(), 0, 1e-15);
   EXPECT_NEAR(all.energy.item<double>(), -2 * std::tanh(5.), 1e-7);
-  // kT is that of float32.
+  // The kT that was used: 0.1 rounded to float32.
   const auto kT = options.kT->item<double>();
   const auto t = leaf(number(-1));
   const auto matrix = at::stack({at::zeros_like(t), t, t, at::zeros_like(t)}).view({2, 2});
@@ -130,7 +131,7 @@ TEST(DensityMatrix, OfTwoLevelsInClosedForm) {
 }
 
 TEST_P(DensityMatrixDtypes, OfBenzene) {
-  // Two levels of two are filled and empty: bond orders 2/3, 0 and -1/3.
+  // The levels on both sides of the gap are doubly degenerate. The bond orders are 2/3, 0 and -1/3.
   const ChecksGuard guard(Checks::raise);
   const auto tolerance = is_double() ? 2e-15 : 2e-6;
   auto H = leaf(ring(6, dtype()));
@@ -142,7 +143,8 @@ TEST_P(DensityMatrixDtypes, OfBenzene) {
   EXPECT_EQ(all.entropy.item<double>(), 0);
   EXPECT_TRUE(all.free_energy.equal(all.energy));
   EXPECT_LE(relative_error(all.energy_weighted_density_matrix, matmul(H, all.density_matrix).detach()), 2 * tolerance);
-  // The energy changes by the density matrix (Hellmann and Feynman), and that by twice what the projector does.
+  // The derivative of the energy is the density matrix (Hellmann-Feynman theorem), which is twice the spectral
+  // projector.
   const auto M = random_hermitian({6, 6}, dtype());
   const auto G = differentiable_gradient(all.energy, H);
   EXPECT_LE(relative_error(G, all.density_matrix), 8 * tolerance);
@@ -153,7 +155,7 @@ TEST_P(DensityMatrixDtypes, OfBenzene) {
 // --- identities ------------------------------------------------------------------------------------------------------
 
 TEST_P(DensityMatrixDtypes, TheFreeEnergyHasThreeKnownDerivatives) {
-  // Of rings, whose levels are equal in pairs: dF = tr(D dH) - tr(W dS) + mu dN - entropy dkT.
+  // dF = tr(D dH) - tr(W dS) + mu dN - entropy dkT, for rings, whose levels are degenerate in pairs.
   const auto tolerance = is_double() ? 1e-13 : 1e-5;
   for (const bool with_overlap : {false, true}) {
     for (const int64_t n : {3, 4, 6}) {
@@ -180,7 +182,7 @@ TEST_P(DensityMatrixDtypes, TheFreeEnergyHasThreeKnownDerivatives) {
       if (with_overlap) {
         EXPECT_LE(relative_error(gradients[3], -all.energy_weighted_density_matrix), tolerance);
       }
-      // Maxwell's relations: the second derivatives of the one are the first of the others, whichever comes first.
+      // Maxwell's relations: second derivatives of F are first derivatives of D, mu and the entropy, in either order.
       const auto M = random_hermitian({n, n}, dtype());
       const auto of_D = torch::autograd::grad({pairing(M, all.density_matrix)}, {H, N, kT}, {}, true);
       const auto of_gradient = torch::autograd::grad({pairing(M, gradients[0])}, {H, N, kT}, {}, true);
@@ -239,7 +241,8 @@ TEST_P(DensityMatrixDtypes, AtAChemicalPotentialItIsTheFermiFunction) {
 }
 
 TEST_P(DensityMatrixDtypes, AcrossAWideGapItIsTheProjector) {
-  // Of benzene at a thousandth of its gap: the Fermi level is its middle, held by two levels of two.
+  // Benzene, with kT a thousandth of the gap. The Fermi level is the middle of the gap, determined by the doubly
+  // degenerate levels on both sides of it.
   const auto tolerance = is_double() ? 1e-14 : 1e-5;
   auto H = leaf(ring(6, dtype()));
   const auto M = random_hermitian({6, 6}, dtype());

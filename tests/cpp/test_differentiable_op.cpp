@@ -2,7 +2,8 @@
 
 #include "autograd/differentiable_op.h"
 
-// The mechanism by itself, with an operation simple enough to check by hand: two inputs, two outputs, an option.
+// Tests autograd/differentiable_op.h with an operation that is easily checked by hand: two inputs, two outputs, one
+// option.
 namespace spectralgrad::autograd {
 namespace {
 
@@ -96,7 +97,7 @@ TEST_F(DifferentiableOp, TangentsGoThroughARecordedNode) {
   EXPECT_PRED2(contains, outputs[0].grad_fn()->name(), "ScaledProductAndSumBackward");
   EXPECT_TRUE(outputs[0]._fw_grad(0).allclose(at::tensor({50., -70.}, at::kDouble)));
   EXPECT_TRUE(outputs[1]._fw_grad(0).allclose(at::tensor({1., -1.}, at::kDouble)));
-  // Reverse over the same call: the gradient of the tangent, and the tangent of the gradient.
+  // Reverse mode through the same call: the gradient of the tangent equals the tangent of the gradient.
   const auto of_tangent = torch::autograd::grad({outputs[0]._fw_grad(0).sum()}, {y}, {}, true)[0];
   EXPECT_TRUE(of_tangent.allclose(at::tensor({10., -10.}, at::kDouble)));
   const auto of_value = torch::autograd::grad({outputs[0].sum()}, {y}, {}, true, true)[0];

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-// Divided differences are internal to the library and seen here through the operators that are made of them: where the
-// eigenvectors are the identity, these have the differences for entries.
+// Divided differences are internal to the library. They are tested through the operators that use them: if the
+// eigenvectors are the identity, the entries of the results are divided differences.
 namespace spectralgrad::testing {
 namespace {
 
@@ -64,14 +64,14 @@ Tensor transposed(const Tensor& jets, const Tensor& eigenvalues, const Tensor& E
   return op.call(V, eigenvalues, V, jets, E, optional(second));
 }
 
-/// f[lambda_i, lambda_j].
+/// Returns f[lambda_i, lambda_j] at (i, j).
 Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   const auto n = eigenvalues.size(-1);
   return spectral_function(f, eigenvalues, at::ones({n, n}, eigenvalues.options()));
 }
 
-/// f[lambda_i, lambda_k, lambda_j] at (i, k, j): the second derivative along (i, k) and (k, j) has it once at (i, j),
-/// twice where i = j.
+/// Returns f[lambda_i, lambda_k, lambda_j] at (i, k, j). It is the entry (i, j) of the second derivative along the unit
+/// matrices at (i, k) and (k, j), or half of it if i = j.
 Tensor second_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   const auto n = eigenvalues.size(-1);
   const auto I = at::eye(n, eigenvalues.options());
@@ -89,9 +89,9 @@ Tensor second_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   return at::matmul(at::matmul(i.unsqueeze(-2), D), j.unsqueeze(-1)).view({n, n, n}) / (1 + I.unsqueeze(1));
 }
 
-// --- the reference: f[a,b] and f[a,b,c] are means of f' and f'' (Hermite and Genocchi), smooth at every gap ----------
+// --- the reference: f[a,b] and f[a,b,c] are means of f' and f'' (Hermite-Genocchi), smooth at every gap --------------
 
-/// Nodes and weights of Gauss and Legendre on [0, 1].
+/// Nodes and weights of Gauss-Legendre quadrature on [0, 1].
 const std::vector<std::pair<Real, Real>>& quadrature() {
   static const auto rule = [] {
     constexpr int n = 20;
@@ -115,7 +115,7 @@ const std::vector<std::pair<Real, Real>>& quadrature() {
   return rule;
 }
 
-/// An integral and that of the modulus, in units of which errors are measured.
+/// An integral, and the integral of the absolute value, relative to which errors are measured.
 struct Mean {
   Real value = 0;
   Real size = 0;
@@ -259,7 +259,7 @@ TEST_P(DividedDifferences, FirstAtEveryGap) {
 }
 
 TEST_P(DividedDifferences, SecondAtEveryGap) {
-  // The worst is in between, where a quotient has lost as many digits as an expansion lacks.
+  // The error is largest at intermediate gaps, where the quotient and the expansion are equally inaccurate.
   const auto tolerance = GetParam() == at::kDouble ? 5e-13 : 1e-5;
   for (const auto& f : cases()) {
     for (const auto gap : gaps) {
@@ -269,7 +269,7 @@ TEST_P(DividedDifferences, SecondAtEveryGap) {
   }
 }
 
-/// sin and its derivatives at the eigenvalues.
+/// The values and derivatives of sin at the eigenvalues.
 Tensor jets_of_sine(const Tensor& eigenvalues, int64_t order = 4) {
   std::vector<Tensor> rows{eigenvalues.sin(), eigenvalues.cos()};
   for (int64_t k = 2; k <= order; ++k) {
@@ -302,7 +302,7 @@ TEST(DividedDifferencesOfJets, DerivativesThatAreNotThereLeaveTheQuotient) {
 }
 
 TEST(DividedDifferencesOfJets, HigherDerivativesMayBeInfinite) {
-  // x^(3/2) at 0.
+  // The second and higher derivatives of x^(3/2) are infinite at 0.
   const auto x = at::tensor({0., 0., 1., 4.}, at::kDouble);
   std::vector<Tensor> rows{
       x.pow(1.5),
@@ -343,7 +343,7 @@ TEST(DividedDifferencesOfJets, TransposeOfTheFunctionItselfIsTheDiagonal) {
 }
 
 TEST(DividedDifferencesOfSteps, AreZeroInsideAndQuotientsAcross) {
-  // Three values, of which 1 occurs on both sides of another.
+  // Three steps. The value 1 occurs on both sides of 0.5.
   const auto x = at::tensor({-1., -1., 1e-9, 2., 2.5}, at::kDouble);
   const auto y = at::tensor({1., 1., 1., 0.5, 1.}, at::kDouble);
   const ScalarFunction f{"steps", {}, y.unsqueeze(0)};
@@ -362,7 +362,7 @@ TEST(DividedDifferencesOfSteps, AreZeroInsideAndQuotientsAcross) {
     for (int64_t j = 0; j < 5; ++j) {
       const auto slope = divided(Y(j) - Y(i), X(j) - X(i));
       EXPECT_DOUBLE_EQ(first[i][j].item<double>(), slope);
-      // f[i,i,j], f' being zero.
+      // f[i,i,j], with f' = 0.
       EXPECT_DOUBLE_EQ(second[i][i][j].item<double>(), divided(slope, X(j) - X(i)));
       EXPECT_DOUBLE_EQ(second[i][j][i].item<double>(), divided(slope, X(j) - X(i)));
     }
@@ -392,7 +392,7 @@ TEST(DividedDifferencesOfRoots, AreFiniteBetweenZeroAndTheRest) {
     const auto x = at::tensor({zero, 0., 1., 4.}, at::kDouble).msort();
     for (const auto& f : {ScalarFunction{"sqrt", {}, {}}, ScalarFunction{"power", {0.5}, {}}}) {
       const auto first = first_differences(f, x);
-      // What is infinite is left out.
+      // Infinite differences are replaced by zero.
       const auto expected = at::tensor({0., 0., 1., 0.5, 0., 0., 1., 0.5, 1., 1., 0.5, 1. / 3, 0.5, 0.5, 1. / 3, 0.25});
       EXPECT_LE(largest(first - expected.to(at::kDouble).view({4, 4})), 1e-15) << f.name << zero;
       const auto second = second_differences(f, x);

@@ -31,7 +31,8 @@ class EighDtypes : public ::testing::TestWithParam<at::ScalarType> {
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, EighDtypes, dtypes, [](const auto& info) { return c10::toString(info.param); });
 
-/// The derivative of tr(M P), P the projector onto the first `k` eigenvectors: 1/gap between inside and outside, 0 within.
+/// The derivative of tr(M P), P the projector onto the first `k` eigenvectors. F_ij is 1/gap if exactly one of i and j
+/// is below k, else 0.
 Tensor projector_gradient(const Tensor& eigenvalues, const Tensor& V, const Tensor& M, int64_t k) {
   const auto n = eigenvalues.size(-1);
   auto F = at::zeros({n, n}, eigenvalues.options());
@@ -53,7 +54,7 @@ TEST_P(EighDtypes, DecomposesAsTorchDoes) {
   const auto [eigenvalues, eigenvectors] = eigh(A);
   const auto [expected_eigenvalues, expected_eigenvectors] = at::linalg_eigh(A);
   EXPECT_LE(relative_error(eigenvalues, expected_eigenvalues), 1e2 * eps());
-  // Eigenvectors are what they are up to a phase.
+  // Eigenvectors are unique up to a phase only, so their projectors are compared.
   const auto projectors = [](const Tensor& V) {
     return V.mT().unsqueeze(-1) * V.mH().unsqueeze(-2);
   };
@@ -67,7 +68,7 @@ TEST_P(EighDtypes, GradientOfAnExactProjectorOfAFourfoldLevel) {
   auto A = reference.to(dtype()).requires_grad_();
   const auto M = at::randn({8, 8}, dtype());
   const auto G = gradient(projector_loss(std::get<1>(eigh(A)), M, 4), A);
-  // The reference from a decomposition of the same matrix in double precision: its projector is well conditioned.
+  // The reference decomposes the same matrix in double precision. The projector is well conditioned.
   const auto wide = c10::isComplexType(dtype()) ? at::kComplexDouble : at::kDouble;
   const auto [eigenvalues, V] = at::linalg_eigh(A.detach().to(wide));
   EXPECT_LE(
@@ -145,7 +146,7 @@ TEST(Eigh, SplitKeepsTheSumAndWhatIsApart) {
 
 TEST(Eigh, SplitRecoversTheGradientOfAMatrixFunction) {
   at::manual_seed(3);
-  // exp at a multiple of the identity: the derivative along X is exp(c) X.
+  // At c times the identity, the derivative of exp along X is exp(c) X.
   auto A = (at::eye(4, at::kDouble) * 0.5).requires_grad_();
   const auto M = at::randn({4, 4}, at::kDouble);
   const auto [eigenvalues, V] = eigh(A, "L", Rule::split());
@@ -164,7 +165,7 @@ TEST(Eigh, SecondDerivativesEqualTorchs) {
   };
   const auto ours = hessian_product([](const Tensor& A) { return eigh(A); });
   const auto torch = hessian_product([](const Tensor& A) { return at::linalg_eigh(A); });
-  EXPECT_GT(torch.norm().item<double>(), 1); // the loss is stationary, its Hessian is not zero
+  EXPECT_GT(torch.norm().item<double>(), 1); // the loss is stationary, but its Hessian is not zero
   EXPECT_LE(relative_error(ours, torch), 1e-13);
 }
 

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-// The kernel and the tensor code are two writings of one formula: they must not drift apart.
+// Checks that the kernel and the tensor code, two implementations of one formula, give the same results.
 namespace spectralgrad::testing {
 namespace {
 
@@ -33,7 +33,7 @@ Tangents eigh_jvp(const Tensor& E, const Tensor& L, const Tensor& V, const Rule&
   return op.call(E, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
-/// Where a further derivative may follow, the operator is tensor code.
+/// An argument that requires grad makes the operator run its tensor code.
 Tangents by_tensor_code(const Tensor& E, const Tensor& L, const Tensor& V, const Rule& rule) {
   const auto [dL, dV] = eigh_jvp(E, L, V.clone().requires_grad_(), rule);
   return {dL.detach(), dV.detach()};
@@ -90,7 +90,8 @@ TEST_P(EighJvp, KernelEqualsTensorCode) {
   }
 }
 
-// Sizes on both sides of where lanes give way to tensor code; one matrix, and registers full and not.
+// n on both sides of the switch from SIMD lanes to tensor code; a single matrix, and a batch that fills registers only
+// in part.
 TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
   for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65}) {
     for (const int64_t count : {1, 19}) {
@@ -98,7 +99,7 @@ TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
       const auto L = std::get<0>(at::rand({count, n}, at::kDouble).add(at::arange(n, at::kDouble)).sort(-1)).to(real());
       const auto E = at::randn({count, n, n}, dtype());
       const auto reference = by_tensor_code(E, L, V, Rule::gated());
-      // A gap is known to eps of the largest eigenvalue.
+      // Gaps have an error of eps times the largest eigenvalue.
       const auto tolerance = 100 * static_cast<double>(n) * eps();
       const auto what = "n = " + std::to_string(n);
       for (const auto& given : {E, E.mT().contiguous().mT(), E.mH().conj_physical().mT()}) {
@@ -124,7 +125,8 @@ TEST_P(EighJvp, BareIsNotFiniteWhereTensorCodeIsNot) {
       "bare");
 }
 
-// To the bit: neither tangents nor eigenvalues may over- or underflow on the way to a result that can be held.
+// Scaling by powers of two scales the results bitwise: no intermediate result over- or underflows if the result is
+// representable.
 TEST_P(EighJvp, PowersOfTwoPassThrough) {
   const int most = real() == at::kDouble ? 1000 : 110;
   for (const auto& rule : {Rule::gated(), Rule::lorentzian(1e-3, true), Rule::cutoff(1e-3, true), Rule::bare()}) {
@@ -148,7 +150,7 @@ TEST_P(EighJvp, PowersOfTwoPassThrough) {
   }
 }
 
-// Nor may the scale of a neighbour be seen.
+// The other matrices of a batch, whatever their scale, do not change the results of a matrix.
 TEST_P(EighJvp, MatricesDoNotSeeEachOther) {
   for (const int64_t n : {1, 2, 3, 4, 5, 8, 24, 40}) {
     const int64_t count = 37;

@@ -4,7 +4,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
-// The kernel and the tensor code are two writings of one formula: they must not drift apart.
+// Checks that the kernel and the tensor code, two implementations of one formula, give the same results.
 namespace spectralgrad::testing {
 namespace {
 
@@ -54,7 +54,7 @@ TEST_P(EighVjp, KernelEqualsTensorCode) {
     for (const auto& [values_cotangent, vectors_cotangent] :
          std::vector<std::pair<OptionalTensor, OptionalTensor>>{{gL, gV}, {{}, gV}, {gL, {}}}) {
       const auto kernel = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, V, rule);
-      // Where a further derivative may follow, the operator is tensor code.
+      // An argument that requires grad makes the operator run its tensor code.
       const auto leaf = V.clone().requires_grad_();
       const auto reference = eigh_vjp(values_cotangent, vectors_cotangent, eigenvalues, leaf, rule).detach();
       for (int64_t i = 0; i < 3; ++i) {
@@ -65,8 +65,9 @@ TEST_P(EighVjp, KernelEqualsTensorCode) {
   }
 }
 
-// Sizes on both sides of where one pass over matrices in lanes gives way to matrix products, of where these are blocked, and of
-// tiles; cotangents with all columns and with a few, dense and of projectors, where half of the entries are rounding.
+// n on both sides of the switch from SIMD lanes to matrix products, of the switch to blocked products, and of tile
+// sizes. Cotangents with all columns and with a few, dense ones and those of projectors, for which half of the entries
+// are round-off.
 TEST_P(EighVjp, KernelEqualsTensorCodeAtAnySize) {
   at::manual_seed(1);
   const ChecksGuard guard(Checks::ignore);
@@ -122,7 +123,7 @@ TEST_P(EighVjp, OfNothingIsNothing) {
   }
 }
 
-// gV = V (D + T), T skew-Hermitian and little more than rounding where it is not zero: no bound of N decides about such entries.
+// gV = V (D + T). T is sparse, and its entries are slightly above round-off, so that no bound of N decides on them.
 TEST_P(EighVjp, TellsSignalFromRoundingWhereBoundsDoNot) {
   at::manual_seed(2);
   const ChecksGuard guard(Checks::ignore);
@@ -135,11 +136,11 @@ TEST_P(EighVjp, TellsSignalFromRoundingWhereBoundsDoNot) {
       const auto eigenvalues = at::arange(n, real).expand({2, n}).contiguous();
       const auto D = at::arange(n, real).add(1).mul(at::arange(n).lt(used)).to(dtype).diag_embed();
       const auto N = at::matmul(V.abs().mT(), at::matmul(V, D).abs());
-      // A few times the threshold of the gate.
+      // The nonzero entries of T are several times the threshold of the gate.
       const auto round_off = eps * (N + N.mT());
       auto T = at::rand({2, n, n}, real).lt(0.1).to(real).tril(-1).mul(8 * round_off).to(dtype);
       T.slice(-2, used).slice(-1, used).zero_();
-      // Columns that are not used have nothing across the diagonal.
+      // Entries of used columns have zeros across the diagonal if the other column is unused.
       const auto columns = at::arange(n).lt(used).to(dtype);
       const auto gV = at::matmul(V, D + (T - T.mH()) * columns);
       const auto result = eigh_vjp({}, gV, eigenvalues, V, Rule::gated());
@@ -148,7 +149,8 @@ TEST_P(EighVjp, TellsSignalFromRoundingWhereBoundsDoNot) {
       const auto S = T * (1 + at::arange(n).lt(used).to(dtype).unsqueeze(-1)) / 2;
       const auto expected = S / (gaps + at::eye(n, real)).to(dtype);
       const auto difference = (inner - expected).abs();
-      // V is orthonormal, and gV is right, to rounding only. A signal that was dropped would be missed by 4 or 8 times that.
+      // V is orthonormal and gV exact only up to round-off. Dropping a signal would cause an error of 4 or 8 times
+      // that.
       const auto allowed = 2 * round_off / (gaps.abs() + at::eye(n, real)) + 1e-2 * round_off.amax();
       EXPECT_TRUE(difference.le(allowed).all().item<bool>())
           << "n = " << n << ", used " << used << ": " << (difference / allowed).amax();

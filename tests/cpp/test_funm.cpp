@@ -17,7 +17,7 @@ using at::Tensor;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// --- equations that f(A) and its derivatives satisfy, of products and the exponential of block matrices alone --------
+// --- equations for f(A) and its derivatives, checked with products and exponentials of block matrices only -----------
 
 Tensor block(const Tensor& diagonal, const Tensor& corner) {
   return at::cat({at::cat({diagonal, corner}, -1), at::cat({at::zeros_like(diagonal), diagonal}, -1)}, -2);
@@ -39,7 +39,7 @@ Tensor anticommutator(const Tensor& A, const Tensor& B) {
   return matmul(A, B) + matmul(B, A);
 }
 
-/// The derivatives of A^p.
+/// The derivative of A^p along M, and the second derivative along M and N.
 Tensor words(int64_t p, const Tensor& A, const Tensor& M) {
   auto sum = at::zeros_like(A);
   for (int64_t i = 0; i < p; ++i) {
@@ -57,7 +57,7 @@ Tensor words(int64_t p, const Tensor& A, const Tensor& M, const Tensor& N) {
   return sum;
 }
 
-/// A, and f(A) with first derivatives along M and N and the second one along both.
+/// A, directions M and N, Y = f(A), its derivatives YM and YN along M and N, and the second derivative YMN along both.
 struct Point {
   Tensor A, M, N, Y, YM, YN, YMN;
 };
@@ -69,7 +69,7 @@ struct Equation {
 struct Case {
   std::string name;
   std::function<Tensor(const Tensor&)> f;
-  /// What f(A) satisfies, and what becomes of it along M, and along M and N.
+  /// An equation that f(A) satisfies, and its derivatives along M, and along M and N.
   std::function<std::vector<Equation>(const Point&)> equations;
 };
 
@@ -117,7 +117,7 @@ std::vector<Case> cases() {
     const auto power = of_power(5)(x);
     return of_root(power[0].right, power[1].right, power[2].right, x);
   };
-  // tanh(A)(E + 1) = E - 1 for E = exp(2A).
+  // tanh(A) (E + I) = E - I for E = exp(2A).
   const auto of_tanh = [](const Point& x) -> std::vector<Equation> {
     const auto E = at::linalg_matrix_exp(2 * x.A);
     const auto EM = exponential(2 * x.A, 2 * x.M);
@@ -173,7 +173,7 @@ class Funm : public ::testing::TestWithParam<std::tuple<size_t, at::ScalarType>>
     return c10::toRealValueType(dtype()) == at::kDouble;
   }
 
-  /// In double precision, so that the equations add no error of their own.
+  /// Converts to double precision, so that the equations add no error of their own.
   Tensor wide(const Tensor& x) const {
     return x.detach().to(x.is_complex() ? at::kComplexDouble : at::kDouble);
   }
@@ -189,7 +189,7 @@ INSTANTIATE_TEST_SUITE_P(
       return cases()[std::get<0>(info.param)].name + "_" + c10::toString(std::get<1>(info.param));
     });
 
-/// A batch: a threefold level, a multiple of the identity, two pairs almost alike, all distinct.
+/// A batch of four: a triple eigenvalue, a multiple of the identity, two nearly degenerate pairs, distinct eigenvalues.
 Tensor matrices(at::ScalarType dtype) {
   const auto c = at::full({5}, 0.75, at::kDouble);
   return at::stack(
@@ -273,7 +273,7 @@ TEST(FunmExamples, OfTheHeader) {
 }
 
 TEST(FunmExamples, ADerivativeTakenOneByOne) {
-  // A double eigenvalue and one apart: f[1,1] = e, f[1,2] = e^2 - e.
+  // A double eigenvalue and a single one: f[1,1] = e, f[1,2] = e^2 - e.
   auto A = at::diag(at::tensor({1., 1., 2.}, at::kDouble)).requires_grad_();
   const auto Y = expm(A);
   const auto entry = [&](int64_t i, int64_t j) {
@@ -287,7 +287,8 @@ TEST(FunmExamples, ADerivativeTakenOneByOne) {
 
 TEST(FunmInPieces, SecondDerivativesInPiecesAreThoseOfTheWhole) {
   at::manual_seed(0);
-  // Just too large for all divided differences at once. Of A^2 along M and N: MN + NM.
+  // n is just too large to compute all divided differences at once. The second derivative of A^2 along M and N is MN +
+  // NM.
   constexpr int64_t n = 129;
   auto A = random_hermitian({n, n}).requires_grad_();
   const auto M = random_hermitian({n, n});
@@ -349,7 +350,7 @@ TEST(TraceFunm, EmptyMatricesAndBatches) {
   }
 }
 
-// --- what f is made of -----------------------------------------------------------------------------------------------
+// --- parameters of f -------------------------------------------------------------------------------------------------
 
 TEST(FunmParameters, GetTheirGradientsOfEveryOrder) {
   for (const auto dtype : {at::kDouble, at::kComplexDouble}) {
@@ -362,14 +363,14 @@ TEST(FunmParameters, GetTheirGradientsOfEveryOrder) {
     const auto A_exp = matmul(A.detach(), at::linalg_matrix_exp(tA));
     const auto g = differentiable_gradient(loss, theta);
     EXPECT_NEAR(g.item<double>(), pairing(M, A_exp).sum().item<double>(), 1e-13);
-    // d/dtheta twice: A^2 exp(theta A).
+    // The second derivative with respect to theta: A^2 exp(theta A).
     const auto twice = torch::autograd::grad({g}, {theta, A}, {}, /*retain_graph=*/true);
     EXPECT_NEAR(twice[0].item<double>(), pairing(M, matmul(A.detach(), A_exp)).sum().item<double>(), 1e-12);
-    // d/dA of <M, A exp(theta A)>, by the block matrix of A and M.
+    // The derivative of <M, A exp(theta A)> with respect to A, from the block matrix of A and M.
     const auto B = block(A.detach(), M);
     const auto mixed = upper_right(matmul(B, at::linalg_matrix_exp(0.7 * B)), 5);
     EXPECT_LE(relative_error(twice[1], mixed), 1e-12);
-    // The other way round.
+    // The same mixed derivative in the opposite order.
     const auto G = differentiable_gradient(loss, A);
     EXPECT_LE(relative_error(G, exponential(tA, 0.7 * M)), 1e-13);
     EXPECT_NEAR(gradient(pairing(M, G).sum(), theta).item<double>(), pairing(M, mixed).sum().item<double>(), 1e-11);
@@ -384,7 +385,7 @@ TEST(FunmParameters, GetTheirGradientsThroughATrace) {
   const auto g = differentiable_gradient(trace, theta);
   const auto E = at::linalg_matrix_exp((theta * A).detach());
   EXPECT_NEAR(g.item<double>(), pairing(A.detach(), E).item<double>(), 1e-13);
-  // d/dA of tr A exp(theta A): (1 + theta A) exp(theta A).
+  // The derivative of tr(A exp(theta A)) with respect to A: (I + theta A) exp(theta A).
   EXPECT_LE(relative_error(gradient(g, A), E + 0.7 * matmul(A.detach(), E)), 1e-13);
 }
 
@@ -460,7 +461,7 @@ TEST(FunmCalls, OnlyFWhereNothingIsDifferentiated) {
 }
 
 TEST(FunmCalls, WhatIsGivenIsUsed) {
-  // A derivative that is not f's, to see where it goes.
+  // Passes a wrong derivative of f, to see where it is used.
   auto A = (at::eye(3, at::kDouble) * 2).requires_grad_();
   const auto M = at::ones({3, 3}, at::kDouble);
   const auto f = [](const Tensor& x) {
@@ -483,7 +484,7 @@ TEST(FunmCalls, FunctionsOfWhichAutogradSeesNothing) {
   const auto Y = funm(A, one);
   EXPECT_LE(largest(Y.detach() - at::eye(3, at::kDouble)), 1e-15);
   EXPECT_EQ(largest(gradient(Y.sum(), A)), 0);
-  // Flat about each eigenvalue, yet not between them.
+  // This function is constant near each eigenvalue, but not between them.
   const auto sign = [](const Tensor& x) {
     return (x - 2).sign();
   };
@@ -530,7 +531,7 @@ TEST(FunmCalls, AFunctionThatIsNotThereRaises) {
   EXPECT_RAISES(trace_funm(A.detach(), nullptr), c10::ValueError, "spectralgrad.trace_funm: Expected f");
 }
 
-// --- matrices that do not fit ----------------------------------------------------------------------------------------
+// --- matrices outside the domain of f --------------------------------------------------------------------------------
 
 Tensor with_smallest(double smallest) {
   at::manual_seed(7);
@@ -665,10 +666,10 @@ TEST_F(RootsOfSingularMatrices, SayNothingWhereNothingIsLost) {
   M.narrow(0, 0, 2).narrow(1, 0, 2).zero_();
   const ChecksGuard guard(Checks::raise);
   gradient(pairing(M, sqrtm(A)), A);
-  // The derivative of the root of a positive definite matrix, however small.
+  // The root of a positive definite matrix is differentiable, however small the matrix is.
   auto small = (at::eye(3, at::kDouble) * 1e-300).requires_grad_();
   EXPECT_LE(relative_error(gradient(sqrtm(small)[0][1], small)[0][1], at::scalar_tensor(0.25e150, at::kDouble)), 1e-14);
-  // Powers above 1 have a derivative at 0, those above 2 a second one.
+  // Powers above 1 have a first derivative at 0, and powers above 2 a second one.
   const auto ones = at::ones({4, 4}, at::kDouble);
   const auto G = differentiable_gradient(pairing(ones, powm(A, 2.5)), A);
   EXPECT_TRUE(gradient(pairing(ones, G), A).isfinite().all().item<bool>());

@@ -19,7 +19,7 @@ Tensor from_eigenvalues(const Tensor& values, const Tensor& V) {
   return matmul(V * values.unsqueeze(-2), V.mH());
 }
 
-/// exp(A), and the projector onto the lowest two eigenvectors.
+/// Returns exp(A) and the projector onto the lowest two eigenvectors.
 Tensors exponential_and_projector(const Tensor& L, const Tensor& V) {
   const auto kept = V.slice(-1, 0, 2);
   return {from_eigenvalues(L.exp(), V), matmul(kept, kept.mH())};
@@ -39,7 +39,7 @@ class SpectralMapDtypes : public ::testing::TestWithParam<at::ScalarType> {
     return c10::toRealValueType(dtype()) == at::kDouble;
   }
 
-  /// Clusters of 2 and 4, of 2 and 2 at a gap, of 6 but for one, and none.
+  /// A batch with clusters of 2 and 4 eigenvalues, of 2 and 2 with a small gap, of 4, and without clusters.
   Tensor matrices() const {
     const auto gap = is_double() ? 1e-10 : 1e-5;
     return at::stack(
@@ -75,7 +75,7 @@ TEST_P(SpectralMapDtypes, GradientIsThatOfTheFunctionsItIsMadeOf) {
 }
 
 TEST_P(SpectralMapDtypes, GradientAtExactlyEqualEigenvaluesIsToTheLastDigits) {
-  // A diagonal matrix: nothing splits its levels.
+  // A diagonal matrix, so that round-off does not split the degenerate eigenvalues.
   auto A = at::diag(at::tensor({1., 1., 1., 3.})).to(dtype()).requires_grad_();
   const auto M = random_hermitian({4, 4}, dtype());
   const auto y = spectral_map(
@@ -159,7 +159,7 @@ TEST(SpectralMap, OutputsOfAnyNumberAndShape) {
   ASSERT_EQ(y.size(), 4);
   EXPECT_EQ(y[3].sizes(), at::IntArrayRef({2, 3, 3}));
   EXPECT_TRUE(y[2].equal(at::ones({4})));
-  // Of tr A + <1, A^2>: 1 + A J + J A.
+  // The gradient of tr(A) + tr(J A^2) is I + A J + J A.
   const auto J = at::ones({3, 3}, at::kDouble);
   const auto a = A.detach();
   const auto expected = at::eye(3, at::kDouble) + matmul(a, J) + matmul(J, a);
@@ -212,7 +212,7 @@ TEST(SpectralMap, ASecondDerivativeAtAClusterIsRefused) {
       c10::Error,
       "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was "
       "asked for; funm, trace_funm, spectral_projector and density_matrix have it");
-  // One in A and one in something else is another matter.
+  // A second derivative with respect to A and another tensor is supported.
   const auto Y = funm(A, [&](const Tensor& x) { return (theta * x).exp(); });
   const auto expected = gradient(pairing(M, differentiable_gradient(pairing(M, Y), A)), theta);
   EXPECT_NEAR(gradient(pairing(M, G), theta).item<double>(), expected.item<double>(), 1e-12);
@@ -261,7 +261,7 @@ TEST_F(SpectralMapWarnings, OfAFunctionThatTreatsEqualEigenvaluesDifferently) {
 }
 
 TEST_F(SpectralMapWarnings, KeepTheRestOfTheGradient) {
-  // One cluster is fine, the other is not.
+  // The function treats the eigenvalues of the second cluster differently, but not those of the first one.
   auto A = at::diag(at::tensor({1., 1., 3., 3., 5.}, at::kDouble)).requires_grad_();
   const auto M = random_hermitian({5, 5});
   const auto G = gradient(

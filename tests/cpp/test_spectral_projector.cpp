@@ -21,8 +21,9 @@ Tensor product(std::initializer_list<Tensor> factors) {
   return result;
 }
 
-/// The projector P onto the lower of two levels, a gap apart, and Q = 1 - P: derivatives without eigenvectors, by
-/// f[a,b] = -1/gap, f[a,a,b] = -1/gap^2, f[a,b,b] = 1/gap^2 of a step between the levels.
+/// The projector P onto the lower of two degenerate levels that are `gap` apart, and Q = I - P. Its derivatives need no
+/// eigenvectors, because the divided differences of a step between the levels are f[a,b] = -1/gap, f[a,a,b] = -1/gap^2
+/// and f[a,b,b] = 1/gap^2.
 struct TwoLevels {
   Tensor P, Q;
   double gap;
@@ -144,7 +145,7 @@ TEST(SpectralProjectorExamples, OfTheHeader) {
 TEST(SpectralProjectorExamples, OfTheLevelInTheMiddle) {
   auto A = at::diag(at::tensor({-2., 0., 0., 5.}, at::kDouble)).requires_grad_();
   const auto G = gradient(spectral_projector(A, 1, 3).sum(), A);
-  // 1/(lambda_i - lambda_j) where one of i and j is inside.
+  // 1/(lambda_i - lambda_j) for i inside and j outside the range, and symmetric.
   const auto expected = at::tensor(
                             {0., 0.5, 0.5, 0., 0.5, 0., 0., -0.2, 0.5, 0., 0., -0.2, 0., -0.2, -0.2, 0.},
                             at::kDouble)
@@ -153,7 +154,7 @@ TEST(SpectralProjectorExamples, OfTheLevelInTheMiddle) {
 }
 
 TEST(SpectralProjectorExamples, AtABorderOfAnyWidth) {
-  // The upper level is split by less than it is away.
+  // The upper level is split by less than its distance from the lower one.
   for (const double gap : {1e-2, 1e-6, 1e-10, 1e-14}) {
     const auto eigenvalues = at::tensor({1., 1., 1 + gap, 1 + gap * 1.25}, at::kDouble);
     auto A = at::diag(eigenvalues).requires_grad_();

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a device, and a watch over the state of the process."""
+"""Fixtures of all tests: the device, and a check that no test changes the state of the process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from spectralgrad import _current
 # pytest's importlib mode puts no folder on the path; the tests share problems.py and reference.py.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# The same examples on every run and machine: a failure in CI is one on the desk.
+# The same examples on every run and machine, so that a failure in CI can be reproduced elsewhere.
 hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, max_examples=40, database=None)
 hypothesis.settings.load_profile("stable")
 
 
-# A test of the `device` fixture has one case per device. Without a CUDA device, `CasesOnCuda` stands for these cases.
+# A test of the `device` fixture has one case per device. Without a CUDA device, `CasesOnCuda` replaces the CUDA cases.
 DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.cuda)] if torch.cuda.is_available() else [])]
 
 
@@ -66,7 +66,7 @@ def _global_state() -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Seeds torch before each test, and fails one that leaves the process other than it found it."""
+    """Seeds torch before each test, and fails a test that does not restore the state of the process."""
     torch.manual_seed(0)
     before = _global_state()
     yield

@@ -19,14 +19,14 @@ DOUBLE = [torch.float64, torch.complex128]
 ALL = REAL + COMPLEX
 
 GAPS = [*(10.0**-k for k in range(2, 16)), 0.0]
-# What float32 cannot tell apart is tried once.
+# Single precision cannot resolve gaps below 1e-8, so only two of them are tried.
 DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap in (1e-15, 0)]
 CLUSTER = slice(2, 6)  # where `clustered` has its four near eigenvalues
 
 
 @contextlib.contextmanager
 def checks_in_all_threads(level: Any) -> Iterator[None]:
-    """`sg.checks` where the backward may be a CUDA one, in a thread of autograd's own."""
+    """Like `sg.checks`, but for all threads, because autograd runs a CUDA backward in a thread of its own."""
     sg.set_checks(level)
     try:
         yield
@@ -57,20 +57,20 @@ def random_hermitian(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
 
 
 def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
-    """A Hermitian matrix of (up to the rounding of `dtype`) these eigenvalues and random eigenvectors."""
+    """A Hermitian matrix with these eigenvalues (up to the rounding of `dtype`) and random eigenvectors."""
     wide = torch.complex128 if dtype.is_complex else torch.float64
     Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=wide, seed=seed)).Q
     return hermitian_part(Q * torch.as_tensor(spectrum, dtype=torch.float64) @ Q.mH).to(dtype)
 
 
 def clustered(gap: float, dtype: torch.dtype, seed: int, *, positive: bool = False) -> Tensor:
-    """n = 8 with four eigenvalues `gap` apart, at `CLUSTER`."""
+    """An 8 × 8 matrix with four eigenvalues `gap` apart, at the indices `CLUSTER`."""
     lower = [0.2, 0.5] if positive else [-2.0, -1.0]
     return with_spectrum([*lower, *(1 + k * gap for k in range(4)), 2.5, 4.0], dtype, seed)
 
 
 def with_cluster(n: int, m: int, gap: float, dtype: torch.dtype, seed: int, *, lowest: float = 0.2) -> Tensor:
-    """m eigenvalues `gap` apart, at `cluster(n, m)`; the others at least 0.4 away from them."""
+    """A matrix with m eigenvalues `gap` apart, at the indices `cluster(n, m)`; the others are at least 0.4 away."""
     below = (n - m) // 2
     border = lowest + 0.8 + (m - 1) * gap
     spectrum = [
@@ -86,7 +86,7 @@ def cluster(n: int, m: int) -> slice:
 
 
 def distinct(n: int, dtype: torch.dtype, seed: int) -> Tensor:
-    """Eigenvalues 1 ± 0.25 apart."""
+    """A matrix with eigenvalues that are 1 ± 0.24 apart."""
     spread = np.random.default_rng(seed).uniform(-0.12, 0.12, n)
     return with_spectrum(np.arange(n) - n / 2 + 0.3 + spread, dtype, seed)
 
@@ -122,7 +122,7 @@ def expectation(M: Tensor, X: Tensor) -> Tensor:
 
 
 def apply_function(f: Callable[[Tensor], Tensor], L: Tensor, V: Tensor) -> Tensor:
-    """V f(λ) Vᴴ as people write it."""
+    """V f(λ) Vᴴ, as users write it by hand."""
     return (V * f(L).unsqueeze(-2)) @ V.mH
 
 
@@ -130,7 +130,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradient(loss: Loss, A: Tensor, eigh: Callable[..., Any] = sg.eigh, **options: Any) -> Tensor:
-    """Of loss(eigenvalues, eigenvectors) in A."""
+    """The gradient of loss(eigenvalues, eigenvectors) in A."""
     A = A.detach().clone().requires_grad_()
     return torch.autograd.grad(loss(*eigh(A, **options)), A)[0]
 
@@ -140,7 +140,7 @@ def projector_loss(M: Tensor, columns: slice = CLUSTER) -> Loss:
 
 
 def invariant_loss(M: Tensor) -> Loss:
-    """Sees every eigenvalue and every eigenvector, each up to its phase; for distinct spectra."""
+    """Depends on every eigenvalue, and on every eigenvector up to its phase; for distinct eigenvalues."""
 
     def loss(L: Tensor, V: Tensor) -> Tensor:
         weights = torch.arange(1, L.shape[-1] + 1, dtype=L.dtype, device=L.device)
@@ -150,7 +150,7 @@ def invariant_loss(M: Tensor) -> Loss:
 
 
 def gradient_of(f: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
-    """Of a function of the matrix itself."""
+    """The gradient of f(A), a function of the matrix itself."""
     X = A.detach().clone().requires_grad_()
     return torch.autograd.grad(f(X), X)[0]
 

@@ -1,4 +1,4 @@
-"""What derivatives should be: the comparison's 60-digit reference for tensors, and one that needs no eigenvectors."""
+"""Reference derivatives: the comparison's 60-digit reference, for tensors, and one that needs no eigenvectors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def function(f: Callable[[Any], Any], df: Callable[[Any], Any]) -> Weights:
 
 
 def _array(A: Tensor) -> np.ndarray:
-    # Widening is exact, so the matrix that was rounded to float32 is the one that is decomposed.
+    # Widening is exact, so the reference decomposes the same matrix, even if it was rounded to float32.
     return A.detach().cpu().to(torch.complex128 if A.is_complex() else torch.float64).numpy()
 
 
 def _spectrum(A: np.ndarray) -> exact.Spectrum:
-    """`exact.eigh_mp` by mpmath alone: quicker for matrices as small as here, and a second opinion."""
+    """Like `exact.eigh_mp`, but by mpmath alone: faster for small matrices, and independent of it."""
     is_complex = A.dtype.kind == "c" or any(isinstance(x, mpmath.mpc) for x in A.flat)
     with exact.working_precision():
         values, vectors = (mpmath.eighe if is_complex else mpmath.eigsy)(mpmath.matrix(A.tolist()))
@@ -43,13 +43,13 @@ def _spectrum(A: np.ndarray) -> exact.Spectrum:
 
 @functools.lru_cache(maxsize=1024)
 def _decompose(data: bytes, dtype: str, n: int) -> exact.Spectrum:
-    # mpmath's is the slower one from about n = 16 on.
+    # mpmath alone is slower from about n = 16 on.
     return (_spectrum if n <= 16 else exact.eigh_mp)(np.frombuffer(data, dtype=dtype).reshape(n, n))
 
 
 @functools.lru_cache(maxsize=64)
 def _decompose_about(data: bytes, direction: bytes, dtype: str, n: int) -> tuple[mpmath.mpf, list[exact.Spectrum]]:
-    """Of A + hE and A - hE."""
+    """The step h, and the decompositions of A + hE and A - hE."""
     with exact.working_precision():
         h = mpmath.mpf(10) ** -15
         array, E = (
@@ -74,7 +74,7 @@ def frechet(A: Tensor, E: Tensor, weights: Weights) -> Tensor:
 
 
 def second_frechet(A: Tensor, M: Tensor, E: Tensor, weights: Weights) -> Tensor:
-    """The Hessian of Re tr(M f(A)) times E: a central difference in 60 digits, good to more than 20."""
+    """The Hessian of Re tr(M f(A)) times E: a central difference in 60 digits, accurate to more than 20."""
     array = _array(A)
     h, spectra = _decompose_about(array.tobytes(), _array(E).tobytes(), array.dtype.str, len(array))
     with exact.working_precision():
@@ -106,10 +106,10 @@ def _divided(
 
 
 def smooth(f: Callable[[Any], Any], df: Callable[[Any], Any], d2f: Callable[[Any], Any]) -> Differences:
-    """Of a function with two derivatives; mpmath functions.
+    """The divided differences of a function with two derivatives, all given as mpmath functions.
 
-    Among eigenvalues closer than 10^(-20) the second derivative at their mean takes the quotient's place: an error of
-    40 digits, which the quotients of larger gaps do not reach, either.
+    For eigenvalues closer than 10^(-20), the second derivative at their mean replaces the quotient. Its error is about
+    10^(-40); quotients at somewhat larger gaps are no more accurate.
     """
 
     def differences(values: list[Any]) -> Divided:
@@ -126,7 +126,7 @@ def smooth(f: Callable[[Any], Any], df: Callable[[Any], Any], d2f: Callable[[Any
 
 
 def step(start: int, stop: int) -> Differences:
-    """Of the function that is 1 at the eigenvalues start:stop and 0 at all others, constant about each."""
+    """The divided differences of a step function: constant near each eigenvalue, 1 at start:stop, 0 at the others."""
 
     def differences(values: list[Any]) -> Divided:
         side = [mpmath.mpf(start <= k < stop) for k in range(len(values))]
@@ -177,16 +177,19 @@ class Function:
             return self._from_basis((self._f.second * terms).sum(1))
 
     def condition(self) -> float:
-        """Of A -> f(A): how much a relative change of A may be amplified, |A| max |f[a,b]| / |f(A)|."""
+        """The relative condition number of A -> f(A): |A| max |f[a,b]| / |f(A)|."""
         return self._amplified(self._f.first, 1, self.value())
 
     def condition_of_first(self, M: Tensor) -> float:
-        """Of A -> D f(A)[M]: |D² f(A)[M, E]| <= 2 max |f[a,b,c]| |M| |E|, here for |E| = |A|, over |D f(A)[M]|."""
+        """The relative condition number of A -> D f(A)[M]: 2 max |f[a,b,c]| |M| |A| / |D f(A)[M]|.
+
+        The numerator is an upper bound for |D² f(A)[M, E]| with |E| = |A|.
+        """
         return self._amplified(self._f.second, 2 * float(torch.linalg.matrix_norm(M)), self.first(M))
 
     def _amplified(self, differences: np.ndarray, size: float, result: Tensor) -> float:
         largest = max((abs(float(x)) for x in differences.flat), default=0)
-        # In this order: squares of numbers near 1e±200 have no place in float64.
+        # Evaluated in this order, because products of numbers near 1e±200 overflow or underflow in float64.
         return largest * self._norm / float(torch.linalg.matrix_norm(result)) * size
 
 
@@ -203,8 +206,8 @@ def of(A: Tensor, differences: Differences) -> Function:
 def resolvent_frechet(A: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
     """D P(A)[E] for the projector P onto the eigenvalues in (low, high): (1/2πi) ∮ R E R dz, R = (z - A)⁻¹.
 
-    Around the circle through low and high, where the trapezoidal rule converges geometrically; no basis of an
-    eigenspace is ever chosen.
+    The contour is the circle through low and high, on which the trapezoidal rule converges geometrically. No step
+    chooses a basis of an eigenspace.
     """
     center, radius = (low + high) / 2, (high - low) / 2
     arms = radius * np.exp(2j * np.pi * (np.arange(points) + 0.5) / points)
@@ -217,7 +220,7 @@ def resolvent_frechet(A: Tensor, E: Tensor, low: float, high: float, points: int
 
 
 def relative_error(x: Tensor, expected: Tensor) -> float:
-    """In the Frobenius norm; NaN where `x` has one. Entries are first brought to about 1: squares overflow."""
+    """In the Frobenius norm; NaN if `x` has a NaN. Entries are first scaled to about 1: squares could overflow."""
     wide = torch.complex128 if x.is_complex() or expected.is_complex() else torch.float64
     a, b = (t.detach().resolve_conj().cpu().to(wide) for t in (x, expected))
     unit = b.abs().max()

@@ -1,8 +1,8 @@
-"""Hermitian matrices that decompositions find hard, and how far a decomposition of them is off.
+"""Hermitian matrices that are hard to decompose, and the errors of a decomposition.
 
-    python tests/python/spectra.py --help
+    python tests/python/spectra.py [OPTIONS]
 
-prints the worst ratios of each family; `test_accuracy.py` holds them to bounds.
+prints the worst error ratios of each family (--help lists the options). `test_accuracy.py` asserts bounds on them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Draw:
-    """What a family is made of. All is float64 or complex128 and is rounded to `dtype` at the end."""
+    """Builds the matrices of a family, in float64 or complex128. They are rounded to `dtype` at the end."""
 
     def __init__(self, n: int, dtype: torch.dtype, seed: int) -> None:
         self.n = n
@@ -36,7 +36,7 @@ class Draw:
         return x + 1j * self.rng.standard_normal(shape) if self.is_complex else x
 
     def uniform(self) -> Array:
-        """Entries in (-1, 1), or of the unit square."""
+        """Uniform entries: in (-1, 1), or with real and imaginary parts in (-1, 1)."""
         x = self.rng.uniform(-1, 1, (self.n, self.n))
         return hermitian(x + 1j * self.rng.uniform(-1, 1, x.shape) if self.is_complex else x)
 
@@ -48,7 +48,7 @@ class Draw:
         return hermitian(Q * np.asarray(spectrum, dtype=float) @ Q.conj().T)
 
     def turned(self, A: Any) -> Array:
-        """D A Dᴴ with a diagonal D of quarter turns, which rounds nothing: complex, of the same eigenvalues."""
+        """D A Dᴴ with a random diagonal D of 1, i, -1, -i: complex, same eigenvalues, no round-off. If real, A."""
         A = np.asarray(A, dtype=float)
         if not self.is_complex:
             return A
@@ -61,7 +61,7 @@ class Draw:
         return self.turned(np.diag(np.broadcast_to(diagonal, self.n)) + off + off.T)
 
     def blocks(self, blocks: Iterable[Any]) -> Array:
-        """As many as are needed, the last one cut off."""
+        """A block-diagonal matrix of as many blocks as fit; the last one is cut off."""
         A = np.zeros((self.n, self.n), dtype=complex if self.is_complex else float)
         row = 0
         for block in blocks:
@@ -74,7 +74,7 @@ class Draw:
 
 
 def hermitian(A: Array) -> Array:
-    """Of the lower triangle; halves of sums would overflow, and lose what is subnormal."""
+    """The Hermitian matrix with the lower triangle of A. (A + Aᴴ)/2 could overflow, or round subnormal entries."""
     lower = np.tril(A, -1)
     return lower + lower.conj().T + np.diag(np.diag(A).real)
 
@@ -91,7 +91,7 @@ def _family(name: str) -> Callable[[Family], Family]:
     return register
 
 
-# --- LAPACK's: the numbers of dchkst.f -------------------------------------------------------------------------------
+# --- LAPACK's test matrices, with their numbers in dchkst.f ----------------------------------------------------------
 
 
 def _lapack_spectra(d: Draw) -> dict[str, Array]:
@@ -142,12 +142,12 @@ def _lapack() -> None:
 _lapack()
 
 
-# --- equal and near eigenvalues --------------------------------------------------------------------------------------
+# --- degenerate and close eigenvalues --------------------------------------------------------------------------------
 
 
 @_family("repeated")
 def _repeated(d: Draw) -> Iterable[Array]:
-    """Every multiplicity up to n = 8; three of them above."""
+    """Every multiplicity for n <= 8; three of them for larger n."""
     multiplicities = range(1, d.n) if d.n <= 8 else (1, d.n // 2, d.n - 1)
     for m in multiplicities:
         yield d.with_spectrum([1.0] * m + [3.0] * (d.n - m))
@@ -172,7 +172,7 @@ def _projector(d: Draw) -> Iterable[Array]:
 
 @_family("clustered")
 def _clustered(d: Draw) -> Iterable[Array]:
-    """Half of the eigenvalues 1e-1 to 1e-15 apart, as far as the precision tells."""
+    """Half of the eigenvalues are 1e-1 to 1e-15 (in single precision 1e-8) apart."""
     m = (d.n + 1) // 2
     for k in range(1, 16 if d.eps < 1e-10 else 9):
         yield d.with_spectrum([*(1 + 10.0**-k * np.arange(m)), *(-np.arange(1, d.n - m + 1) / d.n)])
@@ -180,7 +180,7 @@ def _clustered(d: Draw) -> Iterable[Array]:
 
 @_family("nearly diagonal")
 def _nearly_diagonal(d: Draw) -> Iterable[Array]:
-    """About what a rotation may leave out, beside equal and beside distinct diagonal entries."""
+    """Off-diagonal entries near the size that Jacobi rotations may skip; equal and distinct diagonal entries."""
     for size in (1e-4, d.eps**0.5, d.eps, d.eps**1.5):
         yield np.eye(d.n) + size * d.uniform()
         yield np.diag(np.arange(1.0, d.n + 1)) + size * d.uniform()
@@ -213,7 +213,7 @@ def _laplacian(d: Draw) -> Iterable[Array]:
         networkx.gnp_random_graph(n, 0.3, seed=int(d.rng.integers(2**31))),
     ]:
         graph.remove_edges_from(list(networkx.selfloop_edges(graph)))
-        graph.add_nodes_from(range(n))  # the grid may leave some over
+        graph.add_nodes_from(range(n))  # the grid may have fewer nodes
         A = networkx.to_numpy_array(graph, nodelist=range(n))
         yield d.turned(np.diag(A.sum(1)) - A)
 
@@ -246,7 +246,7 @@ def _rank_deficient(d: Draw) -> Iterable[Array]:
 
 @_family("graded")
 def _graded(d: Draw) -> Iterable[Array]:
-    """Entries from 1 to 1e-30: down, up and in no order."""
+    """Diagonal entries from 1 to 1e-30: descending, ascending and in random order."""
     up = 10.0 ** (-15 * d.steps)
     for grade in (up, up[::-1], d.rng.permutation(up)):
         yield grade[:, None] * d.uniform() * grade
@@ -278,7 +278,7 @@ def _blocks(d: Draw) -> Iterable[Array]:
 
 @_family("holes")
 def _holes(d: Draw) -> Iterable[Array]:
-    """Exact zeros, of either sign."""
+    """Exact zeros of both signs."""
     for density in (0.2, 0.6):
         A = hermitian(np.where(d.rng.random((d.n, d.n)) < density, d.uniform(), 0))
         yield A
@@ -300,7 +300,7 @@ def _some_subnormal(d: Draw) -> Iterable[Array]:
     for _ in range(2):
         yield hermitian(d.uniform() * d.rng.choice(scales, (d.n, d.n)))
     yield np.diag(d.signs()) + hermitian(np.tril(d.uniform() * d.tiny * 0.25, -1))
-    # Columns that are subnormal as a whole, which a reflection has to normalize.
+    # Some columns are entirely subnormal, and a Householder reflection has to normalize them.
     yield d.blocks(hermitian(d.normal(2, 2)) * max(10.0 ** (-3 * k), d.tiny * d.eps) for k in range(d.n))
     grade = np.maximum(d.tiny**0.6, d.tiny ** (0.6 * d.steps))
     yield grade[:, None] * d.uniform() * grade
@@ -373,7 +373,7 @@ _ROSSER = [
 @_family("Rosser")
 def _rosser(d: Draw) -> Iterable[Array]:
     yield d.turned(d.blocks([_ROSSER] * d.n).real)
-    if d.n > 8:  # in the midst of others
+    if d.n > 8:  # as a block of a larger matrix
         A = np.diag(np.linspace(-1000, 1000, d.n))
         A[1:9, 1:9] = _ROSSER
         yield d.turned(A)
@@ -396,7 +396,7 @@ def _normal(d: Draw) -> Iterable[Array]:
 
 
 def family(name: str, n: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
-    """(k, n, n), Hermitian to the bit; k depends on n and dtype."""
+    """The matrices of a family (k, n, n), Hermitian to the bit; k depends on n and dtype."""
     wide = np.complex128 if dtype.is_complex else np.float64
     # The name is part of the seed, so that a new family leaves the others as they are.
     draw = Draw(n, dtype, seed + sum(ord(letter) * 31**k for k, letter in enumerate(name)))
@@ -405,19 +405,19 @@ def family(name: str, n: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
 
 
 class Batch(NamedTuple):
-    names: list[str]  # with the scale, of each matrix
+    names: list[str]  # of each matrix, with its scale
     A: Tensor
 
     def family(self, k: int) -> str:
         return self.names[k].partition(" ×")[0]
 
 
-# Powers of two just beyond 1e±30 and 1e±150: they round nothing, so one reference serves a matrix at all scales.
+# Powers of two just beyond 1e±30 and 1e±150. Scaling by them is exact, so a matrix has one reference for all scales.
 _EXPONENTS = {torch.float32: 100, torch.float64: 499}
 
 
 def _scales(A: Tensor) -> list[int]:
-    """The exponents that keep A and its eigenvalues in range, with an ulp of the largest that is a number, too."""
+    """The exponents that keep A and its eigenvalues in range, and for which an ulp of the largest entry is not zero."""
     largest, limits = float(A.abs().max()), torch.finfo(A.dtype)
     if largest == 0:
         return [0]
@@ -430,7 +430,7 @@ def _scales(A: Tensor) -> list[int]:
 def mixed_batch(
     n: int, dtype: torch.dtype, seed: int = 0, *, every_scale: bool = True, without: tuple[str, ...] = ()
 ) -> Batch:
-    """All families at all scales, or each matrix at one of its scales, shuffled."""
+    """A shuffled batch of all families, with each matrix at all its scales or at one of them."""
     names: list[str] = []
     matrices: list[Tensor] = []
     for name in [name for name in FAMILIES if name not in without]:
@@ -443,11 +443,11 @@ def mixed_batch(
     return Batch([names[k] for k in order], torch.stack([matrices[k] for k in order]))
 
 
-# --- how far off -----------------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 def widened(x: Tensor) -> Array:
-    """In a precision that has 11 bits more at least, and an exponent for which no scale is large."""
+    """x in a precision with at least 11 more bits, and with an exponent range that makes overflow impossible."""
     wide = {
         torch.float32: np.float64,
         torch.float64: np.longdouble,
@@ -465,10 +465,11 @@ _CLUSTER_GAP = 1e-8
 
 
 def _from_rayleigh_quotient(C: Array) -> Array:
-    """Of a nearly diagonal matrix of norm 1 in extended precision.
+    """The eigenvalues of a nearly diagonal matrix of norm 1, in extended precision.
 
-    Its off-diagonal entries, about 1e-15, move an eigenvalue by their square over the gap: by nothing, across gaps of
-    1e-8. What lies closer is a block whose distance from a multiple of the identity is small enough for float64.
+    Off-diagonal entries of about 1e-15 move an eigenvalue by their square over the gap, which is negligible for gaps
+    above 1e-8. Closer eigenvalues form a block. Its difference from a multiple of the identity is so small that float64
+    gives the eigenvalues of the difference accurately enough.
     """
     order = np.argsort(np.diagonal(C).real)
     C = C[np.ix_(order, order)]
@@ -487,7 +488,7 @@ def _from_rayleigh_quotient(C: Array) -> Array:
 
 
 def _exact_eigenvalues(A: Array) -> Array:
-    """Of an extended-precision stack of norms about 1: any basis would do to begin with, here NumPy's."""
+    """The eigenvalues of a batch with norms of about 1, in extended precision. It starts from NumPy's eigenvectors."""
     V = np.linalg.eigh(A.astype(complex if np.iscomplexobj(A) else float))[1].astype(A.dtype)
     V = V @ (3 * np.eye(A.shape[-1]) - _adjoint(V) @ V) / 2  # orthonormal in the extended precision
     C = _adjoint(V) @ (A @ V)
@@ -498,16 +499,16 @@ _known: dict[bytes, Array] = {}
 
 
 def exact_eigenvalues(A: Tensor) -> Array:
-    """Of each matrix of a batch (k, n, n), to less than a tenth of an ulp of the largest; ascending."""
+    """The ascending eigenvalues of each matrix of a batch (k, n, n), to less than a tenth of an ulp of the largest."""
     wide = widened(A)
     largest = abs(wide).max((-2, -1))
     exponents = np.where(largest > 0, np.frexp(np.where(largest > 0, largest, 1))[1], 0)
     unit = np.ldexp(np.ones_like(largest), exponents)[:, None]
     scaled = wide / unit[..., None]
-    if scaled.real.dtype == np.float64:  # of float32, whose ulp it has many digits of
+    if scaled.real.dtype == np.float64:  # from float32; float64 has many more digits
         return np.linalg.eigvalsh(scaled) * unit
-    # The bytes of float64, since those of an extended number are padded with anything. They tell all but what is below
-    # 1e-300 of the largest.
+    # The keys are the bytes in float64, because the padding of extended numbers is arbitrary. Matrices with the same
+    # key differ by less than 1e-300 of the largest entry.
     keys = [X.tobytes() for X in scaled.astype(complex if np.iscomplexobj(scaled) else float)]
     missing = {key: k for k, key in enumerate(keys) if key not in _known}
     if missing:
@@ -516,7 +517,7 @@ def exact_eigenvalues(A: Tensor) -> Array:
 
 
 class Ratios(NamedTuple):
-    """Of each matrix; NaN where a result has one."""
+    """The error ratios of each matrix; NaN if a result has a NaN."""
 
     residual: Array  # |A V - V Λ| / (n |A| eps)
     orthogonality: Array  # |Vᴴ V - 1| / (n eps)
@@ -524,7 +525,7 @@ class Ratios(NamedTuple):
 
 
 def _ulp_of_norm(A: Tensor, exact: Array) -> Array:
-    """|A| eps, but at least the smallest number there is: what is subnormal has no more digits."""
+    """|A| eps, but at least the smallest subnormal number."""
     limits = torch.finfo(A.dtype)
     return np.maximum(abs(exact).max(-1) * limits.eps, limits.tiny * limits.eps)
 
@@ -535,11 +536,11 @@ def value_ratios(A: Tensor, L: Tensor) -> Array:
 
 
 def ratios(A: Tensor, L: Tensor, V: Tensor) -> Ratios:
-    """|A| is the 2-norm, the norms above it are Frobenius', which are larger: the ratios bound those of 2-norms."""
+    """|A| is the 2-norm. The numerators have the larger Frobenius norm, so the ratios are upper bounds for 2-norms."""
     n, eps, exact = A.shape[-1], torch.finfo(A.dtype).eps, exact_eigenvalues(A)
     a, values, vectors = widened(A), widened(L), widened(V)
     unit = _ulp_of_norm(A, exact)
-    # In units of an ulp of the norm first: nothing has a norm that overflows.
+    # Dividing by an ulp of the norm first avoids overflow in the norms.
     residual = (a @ vectors - vectors * values[:, None, :]) / unit[:, None, None]
     defect = _adjoint(vectors) @ vectors - np.eye(n)
 
@@ -555,7 +556,7 @@ DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.float64, torc
 
 
 def _or_nan(f: Callable[..., Any], A: Tensor, UPLO: str) -> tuple[Tensor, ...]:
-    """What does not converge is NaN, in the table inf; the others are decomposed as one batch."""
+    """Decomposes a batch. Matrices that do not converge give NaN (inf in the table); the others are one batch."""
     converge = torch.ones(len(A), dtype=torch.bool)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What is said, and when: losses that have no gradient, gradients that are lost, matrices that are not finite."""
+"""Warnings and errors: losses without a gradient, gradients that are lost, matrices that are not finite."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BASIS = (
 LOST = r"spectralgrad\.eigh: The loss looks like tr\(M f\(A\)\) .* rule=spectralgrad\.Split\(\) recovers most of it"
 DIRECTIONAL = r"spectralgrad\.eigh: The loss treats equal eigenvalues differently .* only directional derivatives exist"
 
-# Below 8 eps max|λ| a cotangent may be round-off of A, which is no finding.
+# A cotangent below 8 eps max|λ| may be round-off of A, so it is not reported.
 SCALES = [1e-12, 1e-8, 1.0, 1e10, 1e20]
 
 
@@ -79,7 +79,7 @@ def test_phases_raise_in_torchs_words() -> None:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("dtype", ALL)
 def test_invariant_losses_raise_at_no_scale(dtype: torch.dtype, scale: float, device: str) -> None:
-    """torch's own check, an absolute one, fires on these from 1e14 on."""
+    """torch's own check has an absolute threshold, so it rejects these losses from scale 1e14 on."""
     loss = invariant_loss(M_of(5, dtype).to(device))
     gradient(lambda L, V: scale * loss(L, V), distinct(5, dtype, 0).to(device))
     for gap in (1e-2, 1e-6, 1e-12, 0):
@@ -88,7 +88,7 @@ def test_invariant_losses_raise_at_no_scale(dtype: torch.dtype, scale: float, de
 
 
 def test_torchs_check_is_absolute() -> None:
-    """Why ours is not: torch misses a small loss and, at a large scale, fires on a well-posed one."""
+    """Why ours is relative: torch accepts an ill-posed loss if it is small, and rejects a well-posed large one."""
     A = distinct(5, torch.complex128, 0)
     gradient(lambda L, V: 1e-10 * V.real.sum(), A, torch.linalg.eigh)
     loss = invariant_loss(M_of(5, torch.complex128))
@@ -96,7 +96,7 @@ def test_torchs_check_is_absolute() -> None:
         gradient(lambda L, V: 1e20 * loss(L, V), A, torch.linalg.eigh)
 
 
-# --- equal eigenvalues -----------------------------------------------------------------------------------------------
+# --- degenerate eigenvalues ------------------------------------------------------------------------------------------
 
 FINDINGS: dict[str, tuple[Callable[[Tensor], Loss], str]] = {
     "basis": (lambda M: lambda L, V: expectation(M, projector(V, slice(0, 1))), BASIS),
@@ -135,7 +135,7 @@ def test_findings(
     with warnings.catch_warnings(), checks_in_all_threads("ignore"):
         warnings.simplefilter("error")
         gradient(loss, A)
-    with pytest.raises(sg.GaugeWarning, match=sentence):  # an error, by conftest.py
+    with pytest.raises(sg.GaugeWarning, match=sentence):  # conftest.py makes the warning an error
         gradient(loss, A)
 
 
@@ -175,7 +175,7 @@ def test_silent_about_well_posed_losses(dtype: torch.dtype, gap: float, device: 
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_silent_where_a_symmetric_function_is_stationary(dtype: torch.dtype) -> None:
-    """gλ of Σ (λ - 1)² at a rounded cluster at 1 is rounding, of which no two are alike."""
+    """At a cluster at 1, the cotangents gλ of Σ (λ - 1)² are round-off, and differ within the cluster."""
     for seed in range(5):
         A = with_spectrum([-2.0, 1, 1, 1, 3.0], dtype, seed)
         gradient(lambda L, V: (L - 1).square().sum(), A)
@@ -192,7 +192,7 @@ def test_silent_where_a_symmetric_function_is_stationary(dtype: torch.dtype) -> 
 def test_never_a_false_alarm(
     values: list[float], seed: int, loss_exponent: float, matrix_exponent: float, dtype: torch.dtype
 ) -> None:
-    """Projectors onto whole eigenspaces and a symmetric function, at any scale of loss and matrix."""
+    """The loss has a projector onto a whole eigenspace and a symmetric function, at any scale of loss and matrix."""
     A = with_spectrum(sorted(values), dtype, seed) * 10**matrix_exponent
     M = random_hermitian(len(values), len(values), dtype=dtype, seed=seed + 1)
     first = sum(x == min(values) for x in values)

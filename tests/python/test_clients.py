@@ -1,4 +1,4 @@
-"""Other people's programs at equal eigenvalues, before and after; docs/clients.md holds what each gives."""
+"""Third-party packages at degenerate eigenvalues, without and with this package; docs/clients.md has the results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def client(name: str) -> Any:
 
 
 def reached(setting: str) -> contextlib.AbstractContextManager[None]:
-    """What the last column of the table says, in force."""
+    """A context with the setting in the last column of the table."""
     rule = sg.Split() if "Split" in setting else None
     return sg.stand_in(rule=rule) if setting.startswith("stand_in") else installed(rule)
 
@@ -62,7 +62,7 @@ def gradient(loss: Function, A: Tensor) -> Tensor:
 
 
 def hermitian_gradient(loss: Function, A: Tensor) -> Tensor:
-    """What does not depend on how a client treats matrices that are not symmetric."""
+    """The symmetric part, which does not depend on how a client treats matrices that are not symmetric."""
     G = gradient(loss, A)
     return (G + G.mT) / 2
 
@@ -74,7 +74,7 @@ def divided_differences(f: Callable[[float], float], df: Callable[[float], float
     return torch.tensor(F, dtype=torch.float64) * X
 
 
-# By name: f, its derivative, for the closed form.
+# Name -> f and its derivative, for the closed form.
 FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "log": (math.log, lambda x: 1 / x),
     "sqrt": (math.sqrt, lambda x: 0.5 / math.sqrt(x)),
@@ -88,7 +88,7 @@ POINTS = {"2 I": CI, "diag(1, 1, 4)": DIAG, "1e-6 diag(1, 1, 4)": 1e-6 * DIAG}
 
 
 def of_function(name: str, function: Function, at: str) -> float:
-    """The error of the gradient of tr(X f(A)), f of that name in `FUNCTIONS`."""
+    """The error of the gradient of tr(X f(A)), where f is the function called `name` in `FUNCTIONS`."""
     A = POINTS[at]
     return relative_error(
         hermitian_gradient(lambda B: (X * function(B)).sum(), A), divided_differences(*FUNCTIONS[name], A)
@@ -113,7 +113,7 @@ def geoopt_funcm(at: str) -> float:
 
 
 def geoopt_distance(metric: str, at: str) -> float:
-    # From c I, which commutes with everything, both are |log Y - log c|², with the gradient 2/c (log c - log Y).
+    # At c I, which commutes with all matrices, both are |log Y - log c|², with the gradient 2/c (log c - log Y).
     manifold = client("geoopt").SymmetricPositiveDefinite(metric)
     c = POINTS[at][0, 0]
     expected = 2 / c * (c.log() * torch.eye(3, dtype=torch.float64) - X)
@@ -145,7 +145,7 @@ def linear_operator_diagonalization(at: str) -> float:
 
 
 def tad_mctc_density(method: str | None, at: str) -> float:
-    # Two orbitals occupied: with the eigenvalues s, s, 4 s the density matrix is (4 - A/s)/3.
+    # Two orbitals are occupied. With the eigenvalues s, s, 4 s the density matrix is (4 - A/s)/3.
     eighb = client("tad_mctc.storch").eighb
     A = POINTS[at]
     P = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
@@ -173,7 +173,7 @@ def tad_mctc_fermi(method: str | None, at: str) -> float:
 
 
 def kornia_quaternions(at: str) -> float:
-    # Of equal unit quaternions q, moved by dq_i, the average moves by (1 - q qᵀ) times the mean of dq_i.
+    # If equal unit quaternions q move by dq_i, their average moves by (1 - q qᵀ) times the mean of dq_i.
     geometry = client("kornia.geometry.quaternion")
     q = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     M = random_hermitian(4, 4, dtype=torch.float64, seed=2)
@@ -181,7 +181,7 @@ def kornia_quaternions(at: str) -> float:
 
     def loss(data: Tensor) -> Tensor:
         average = geometry.average_quaternions(geometry.Quaternion(data)).data.reshape(4)
-        return average @ M @ average  # whatever its sign
+        return average @ M @ average  # independent of the sign of the average
 
     return relative_error(gradient(loss, q.repeat(5, 1)), (tangent / 5).repeat(5, 1))
 
@@ -193,8 +193,8 @@ def data_with_covariance(c: float) -> Tensor:
 
 
 def kornia_whitening(at: str) -> float:
-    # T = C^(-1/2) with C = DᵀD/5 of centred data, so at C = c I: dT = -½ c^(-3/2) dC, and the gradient in D of tr(X T)
-    # is -½ c^(-3/2) · 2/5 D X, centred as D is.
+    # T = C^(-1/2), where C = DᵀD/5 for centred data. At C = c I, dT = -½ c^(-3/2) dC, so the gradient in D of tr(X T)
+    # is -½ c^(-3/2) · 2/5 D X, which is centred like D.
     zca = client("kornia.enhance.zca")
     data = data_with_covariance(2)
     expected = -(2**-1.5) / 5 * data @ X
@@ -210,7 +210,7 @@ def torchspd_function(name: str, function: str, at: str) -> float:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-# By its client and the second column of docs/clients.md, without the markup.
+# Key: the client, and the second column of docs/clients.md without the markup.
 MEASUREMENTS: dict[tuple[str, str], Callable[[str], float]] = {
     ("geoopt", "linalg.sym_logm"): lambda at: geoopt_function("log", "sym_logm", at),
     ("geoopt", "linalg.sym_sqrtm"): lambda at: geoopt_function("sqrt", "sym_sqrtm", at),
@@ -245,7 +245,7 @@ def rows(columns: int = 6) -> list[tuple[str, ...]]:
 
 
 def check(documented: str, error: float) -> None:
-    """NaN is NaN; "0.58" is what is got, to its digits; "5e-8" is not exceeded."""
+    """Compares an error with the documented one: NaN, a value to its digits ("0.58"), or an upper bound ("5e-8")."""
     if documented == "NaN":
         assert math.isnan(error)
     elif "e" in documented:
@@ -276,11 +276,11 @@ def test_versions_are_those_that_were_measured() -> None:
     assert documented == pins
 
 
-# --- the functions of this package in their place --------------------------------------------------------------------
+# --- the functions of this package instead of the clients' -----------------------------------------------------------
 
 
 def names_of(client_name: str) -> dict[str, Any]:
-    """What the code of a row finds beside its variables."""
+    """The names that the code of a row may use, in addition to its variables."""
     found: dict[str, Any] = {"torch": torch, "sg": sg, "Y": torch.matrix_exp(X)}
     if client_name == "geoopt":
         found["linalg"] = client("geoopt.linalg.batch_linalg")
@@ -302,7 +302,7 @@ def run(code: str, names: dict[str, Any]) -> Tensor:
 
 
 def expected_gradient(called: str, A: Tensor) -> Tensor:
-    """Of tr(X ·), or of a squared distance itself, in closed form; see the functions of the clients above."""
+    """The gradient of tr(X ·), or of a squared distance itself, in closed form; see the clients' functions above."""
     if "Y" in called:
         c = A[0, 0]
         return 2 / c * (c.log() * torch.eye(3, dtype=torch.float64) - X)
@@ -337,7 +337,7 @@ def test_called_in_their_place(row: tuple[str, ...]) -> None:
     check(documented, relative_error(G, expected_gradient(called, point)))
 
 
-# --- what the sentences below the table say ---------------------------------------------------------------------------
+# --- the sentences below the table ------------------------------------------------------------------------------------
 
 
 def test_geoopt_is_torchscript_which_stand_in_does_not_reach() -> None:
@@ -356,7 +356,7 @@ def test_geoopt_without_split_is_told() -> None:
 
 
 def fitted_with_geoopt(steps: int) -> tuple[Tensor, Tensor]:
-    """Distances of what is fitted to a matrix, step by step from the identity, and the result."""
+    """Minimizes the distance to a target matrix, from the identity on. Returns the result and the target."""
     geoopt = client("geoopt")
     manifold = geoopt.SymmetricPositiveDefinite("AIM")
     target = torch.matrix_exp(X / 2)

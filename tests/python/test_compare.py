@@ -124,7 +124,7 @@ def _loss_in_mpmath(name: str, matrix: np.ndarray, p: Parameters) -> mpmath.mpf:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
 def test_numpys_cotangents_belong_to_the_losses(name: str, kind: str) -> None:
-    """Off degeneracy the textbook's formula is right to rounding, so a wrong cotangent by hand would show."""
+    """At distinct eigenvalues the textbook formula is right to round-off, so a wrong cotangent would show."""
     n, rng = 5, np.random.default_rng(6)
     matrix = sweep.matrix_with_cluster(n, "1", kind, rng)
     arrays = {
@@ -191,7 +191,7 @@ def test_bond_orders_are_those_of_the_textbooks() -> None:
 
 @pytest.mark.parametrize("name", ["benzene, Hückel", "Petersen, Laplacian"])
 def test_two_references_agree(name: str) -> None:
-    """Polynomials in the matrix and eigenvectors: two ways to 60 digits that share no step."""
+    """Polynomials in the matrix, and eigenvectors, are two ways to 60 digits without a common step."""
     graph = next(graph for graph in graphs.all_graphs() if graph.name == name)
     closed = graphs.ClosedForms()
     spectrum = reference.eigh_mp(graph.matrix)
@@ -424,10 +424,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(functions, "timed", lambda quick: [("double", "exp", 3, 4)])
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    # Drawing plots takes numbers from Python's generator, which the tests share.
+    # Drawing plots changes the state of Python's random generator, which conftest.py checks.
     state = random.getstate()
     arguments = ["--quick", "--out", str(tmp_path / "out"), "--peers", "numpy,torchspd"]
-    # Whether the numbers are complete, in every version of the file; and which plots were there.
+    # For every version of the file: whether the numbers are complete, and how many plots there are at that time.
     numbers = tmp_path / "out" / "results.json"
     versions: list[tuple[bool, int]] = []
     write = stopping.replace
@@ -451,7 +451,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["machine"]["versions"]["numpy"] == np.__version__
     assert set(written["peers"]) == {"numpy", "spectralgrad"}
-    # torchspd is once differentiable.
+    # torchspd is differentiable only once.
     raised = {r["peer"] for r in written["records"] if r["status"] == results.RAISED}
     assert raised <= {"torchspd"}
     gated = [
@@ -485,7 +485,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def _refused(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The one line on standard error of a run that ends before its work."""
+    """The single line on standard error of a run that is refused before the work starts."""
     monkeypatch.setattr(command, "_compare", lambda arguments: pytest.fail("the work started"))
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -510,7 +510,7 @@ def test_out_that_is_read_only(capsys: pytest.CaptureFixture[str], monkeypatch: 
     with tempfile.TemporaryDirectory() as folder:
         is_root = os.geteuid() == 0
         if is_root:
-            # Permissions do not bind root.
+            # Permissions do not restrict root, so the test runs as another user.
             Path(folder).chmod(0o755)
             os.seteuid(65534)
         else:
@@ -584,6 +584,6 @@ def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, tmp
 
 
 def _commands_with(text: str) -> list[str]:
-    """The running processes whose command line has the text: a worker's has its folder."""
+    """The command lines of running processes that contain the text. A worker's command line contains its folder."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if text in line]

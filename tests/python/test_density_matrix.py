@@ -53,9 +53,9 @@ def _gauss(z: Any) -> Any:
 
 class Smearing(NamedTuple):
     occupation: Callable[[Any], Any]
-    """Of x = (ε - μ)/kT."""
+    """f(x), x = (ε - μ)/kT."""
     hole: Callable[[Any], Any]
-    """1 - f, small ones to as many digits."""
+    """1 - f(x), accurate to all digits if it is small."""
     entropy: Callable[[Any], Any]
 
 
@@ -84,8 +84,11 @@ SMEARINGS = {
 
 
 def chemical_potential(levels: Any, filled: Any, kT: Any, smearing: str = "fermi") -> Any:
-    """Where Σ f = filled. Particles above the border and holes below it are balanced in logarithms: both may be e⁻¹⁰⁰⁰,
-    and mpmath's exponents have no bounds."""
+    """The μ at which Σ f = filled.
+
+    It balances the logarithms of the particles above the border and of the holes below it. Both may be as small as
+    e⁻¹⁰⁰⁰, which mpmath can represent because it does not limit exponents.
+    """
     if smearing in ("methfessel-paxton", "cold"):
         return nearest_root(levels, filled, kT, smearing)
     k = min(max(int(mpmath.nint(filled)), 0), len(levels))
@@ -98,7 +101,7 @@ def chemical_potential(levels: Any, filled: Any, kT: Any, smearing: str = "fermi
         return mpmath.log((particles + max(-excess, 0)) / (holes + max(excess, 0)))
 
     ends = (levels[0] - 200 * kT, levels[-1] + 200 * kT)
-    # As many digits of μ - e over kT, however small kT is beside the levels.
+    # Extra digits make (μ - e)/kT accurate, however small kT is compared with the levels.
     with mpmath.extraprec(max(0, int(mpmath.log(max(map(abs, ends)) / kT, 2)))):
         mu = mpmath.findroot(imbalance, ends, solver="illinois", maxsteps=1000, verify=False)
         assert abs(imbalance(mu)) <= mpmath.mpf(10) ** (10 - DIGITS)
@@ -152,7 +155,7 @@ def solve(
     spin: int = 2,
     smearing: str = "fermi",
 ) -> dict[str, Any]:
-    """All of `FIELDS`, of object arrays of mpmath numbers."""
+    """Computes all of `FIELDS` from object arrays of mpmath numbers."""
     is_complex = any(isinstance(x, mpmath.mpc) for M in (H, S) if M is not None for x in M.flat)
     to_normal = np.array(mpmath.eye(len(H)).tolist(), dtype=object)
     if S is not None:
@@ -180,11 +183,11 @@ def solve(
     }
 
 
-Inputs = dict[str, Any]  # by the names of `solve`: tensors, numbers or None
+Inputs = dict[str, Any]  # argument of `solve` -> tensor, number or None
 
 
 def _exactly(inputs: Inputs) -> Inputs:
-    """Widened, not rounded."""
+    """Converts to mpmath numbers without rounding."""
 
     def widen(x: Any) -> Any:
         if isinstance(x, Tensor) and x.dim() == 2:
@@ -216,7 +219,7 @@ def _moved(inputs: Inputs, direction: Inputs, step: Any) -> Inputs:
 
 
 def tangents(inputs: Inputs, direction: Inputs) -> dict[str, Tensor]:
-    """The directional derivative of every field: a central difference, good to more than 25 digits."""
+    """The directional derivative of every field: a central difference, accurate to more than 25 digits."""
     with mpmath.workdps(DIGITS):
         at, along, h = _exactly(inputs), _exactly(direction), mpmath.mpf(10) ** -18
         ahead, behind = (solve(**_moved(at, along, step)) for step in (h, -h))
@@ -239,7 +242,7 @@ GRAPHS = {
     "benzene": benzene,  # -2, -1, -1, 1, 1, 2
     "cube": networkx.cubical_graph,  # -3, -1 (3), 1 (3), 3
 }
-# What fills the levels of both; electrons as a tensor would be, in its own unit of spin.
+# The fillings, for both graphs. "n" is as many electrons as there are levels.
 FILLINGS: dict[str, Inputs] = {
     "half": {"electrons": "n", "kT": 0.2},
     "a fraction": {"electrons": 3.7, "kT": 0.25},
@@ -264,7 +267,10 @@ def overlap_of(n: int, dtype: torch.dtype, condition: float = 10.0) -> Tensor:
 
 
 def graph_hamiltonian(name: str, dtype: torch.dtype, S: Tensor | None = None) -> Tensor:
-    """Exactly degenerate; complex by a diagonal of phases 1, i, -1, -i, as exact. With S: the same, up to rounding."""
+    """The Hamiltonian of a graph, with exactly degenerate levels.
+
+    Phases 1, i, -1, -i make it complex without round-off. With an overlap S, levels are degenerate up to round-off.
+    """
     H = huckel(GRAPHS[name]()).to(dtype)
     if dtype.is_complex:
         phases = torch.tensor([1, 1j, -1, -1j], dtype=dtype).repeat(2)[: len(H)]
@@ -301,7 +307,7 @@ def evaluate(inputs: Inputs) -> Any:
 
 
 def directions(inputs: Inputs) -> dict[str, Inputs]:
-    """One for each input that has a derivative."""
+    """A direction for each input that has a derivative."""
     H = inputs["H"]
     random = functools.partial(random_hermitian, *H.shape, dtype=H.dtype)
     along: dict[str, Inputs] = {"H": {"H": random(seed=21)}}
@@ -309,7 +315,7 @@ def directions(inputs: Inputs) -> dict[str, Inputs]:
         along["S"] = {"S": 0.1 * random(seed=22)}
     along |= {name: {name: torch.ones_like(x)} for name, x in inputs.items() if isinstance(x, Tensor) and not x.dim()}
     if inputs["electrons"] is not None and inputs["electrons"] == H.shape[-1] and inputs["kT"] < 0.1:
-        del along["electrons"]  # a kink, where the next level begins, or close to one
+        del along["electrons"]  # at or near a kink, where the next level begins to fill
     return along
 
 
@@ -319,7 +325,7 @@ def differentiable(inputs: Inputs) -> tuple[str, ...]:
 
 
 def error(ours: Tensor, expected: Tensor, unit: float = 1.0) -> float:
-    """Relative, of what is not small beside `unit`."""
+    """The largest error, relative to the largest entry or to `unit`, whichever is larger."""
     return float((ours.detach() - expected).abs().max() / max(float(expected.abs().max()), unit))
 
 
@@ -327,7 +333,7 @@ each_graph = pytest.mark.parametrize("graph", GRAPHS)
 each_filling = pytest.mark.parametrize("filling", FILLINGS)
 each_overlap = pytest.mark.parametrize("overlap", OVERLAPS)
 each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
-# Where a case is slow: each graph and each type, not each with each.
+# For slow tests: each graph and each dtype, but not all combinations.
 each_molecule = pytest.mark.parametrize(
     ("graph", "dtype"), [("cube", torch.float64), ("benzene", torch.complex128)], ids=["cube", "complex benzene"]
 )
@@ -426,7 +432,7 @@ def test_larger_ones_against_scipy(dtype: torch.dtype) -> None:
             assert error(getattr(ours, field), torch.as_tensor(value, dtype=getattr(ours, field).dtype)) <= 1e-11, field
 
 
-# Levels of a diagonal matrix, which are its entries to the bit; electrons; kT; spin.
+# Name -> levels, electrons, kT, spin. The levels are the entries of a diagonal matrix, so they are exact.
 FERMI_LEVELS: dict[str, tuple[list[float], float, float, int]] = {
     "half filling": ([-2, -1, -1, 1, 1, 2], 6, 0.3, 2),
     "lopsided": ([-3, -0.5, 0.25, 0.25, 0.25, 4], 4, 0.3, 2),
@@ -455,7 +461,7 @@ def test_fermi_level_to_the_last_digit(name: str) -> None:
     )
     with mpmath.workdps(DIGITS):
         mu = chemical_potential([mpmath.mpf(x) for x in levels], mpmath.mpf(electrons) / spin, mpmath.mpf(kT))
-        # The plain equation, in as many digits as occupations and holes of e^(-Δ/kT) need.
+        # Solves the original equation, with enough digits for occupations and holes as small as e^(-Δ/kT).
         if kT > 1e-4:
             with mpmath.workdps(2000):
                 refined = mpmath.findroot(
@@ -471,7 +477,7 @@ def test_fermi_level_to_the_last_digit(name: str) -> None:
         assert miss <= 2 * eps(torch.float64) * max(abs(mu), max(abs(mpmath.mpf(x)) for x in levels))
         expected = [spin / (1 + mpmath.exp((e - mu) / kT)) for e in levels]
     occupied = result.density_matrix.diagonal().tolist()
-    # The rounding of μ, over kT, is that of the occupations.
+    # The round-off of μ, divided by kT, is the error of the occupations.
     tolerance = 8 * eps(torch.float64) * max(1, max(map(abs, levels)) / kT)
     if tolerance < 1e-3:
         assert max(abs(float(a - b)) for a, b in zip(occupied, expected)) <= tolerance
@@ -746,7 +752,7 @@ def _probe(field: str, value: Tensor) -> Tensor:
 
 
 def _tolerance(inputs: Inputs) -> float:
-    # ε/kT has rounded by eps/kT; weights f(1 - f) by as much, and ∂μ/∂kT is their mean of (ε - μ)/kT.
+    # ε/kT has an error of eps/kT, as have the weights f(1 - f). ∂μ/∂kT is the mean of (ε - μ)/kT with these weights.
     kT = float(inputs["kT"])
     return max(1e-13 if inputs["S"] is None else 5e-13, 1e-15 / kT**2 if kT else 0)
 
@@ -755,7 +761,7 @@ def _tolerance(inputs: Inputs) -> float:
 @each_filling
 @each_overlap
 def test_first_derivatives(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """Of every field along every input, forward; and backward, from each field into all inputs."""
+    """Forward mode gives every field along every input, and backward every field's gradient in all inputs."""
     inputs = case(graph, filling, overlap, dtype)
     along = directions(inputs)
     expected = {name: tangents(inputs, direction) for name, direction in along.items()}
@@ -788,7 +794,7 @@ def test_first_derivatives(graph: str, filling: str, overlap: str, dtype: torch.
 )
 @each_overlap
 def test_gradient_of_the_free_energy(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """∂F/∂H = D, ∂F/∂S = -W, ∂F/∂N = μ, ∂F/∂kT = -entropy: to rounding, and W makes forces."""
+    """∂F/∂H = D, ∂F/∂S = -W, ∂F/∂N = μ and ∂F/∂kT = -entropy, to round-off. Forces need W."""
     inputs = case(graph, filling, overlap, dtype)
     along = directions(inputs)
     leaves = _leaves(inputs, along)
@@ -807,7 +813,7 @@ def test_gradient_of_the_free_energy(graph: str, filling: str, overlap: str, dty
 @each_overlap
 @each_dtype
 def test_gradient_at_a_chemical_potential(overlap: str, dtype: torch.dtype) -> None:
-    """There it is Ω = F - μN that has D and -W as its gradients, and -N as its slope in μ."""
+    """At fixed μ, the gradients of Ω = F - μN are D in H and -W in S, and its slope in μ is -N."""
     inputs = case("cube", "mu", overlap, dtype)
     along = directions(inputs)
     leaves = _leaves(inputs, along)
@@ -830,7 +836,7 @@ def test_gradient_at_a_chemical_potential(overlap: str, dtype: torch.dtype) -> N
 @each_graph
 @each_dtype
 def test_all_of_a_gradient(graph: str, filling: str, dtype: torch.dtype) -> None:
-    """Every entry. D = ∂F/∂H and W = -∂F/∂S, so that by Schwarz the gradients of tr(M D) are derivatives along M."""
+    """Every entry. D = ∂F/∂H and W = -∂F/∂S, so by Schwarz the gradients of tr(M D) are derivatives along M."""
     inputs = case(graph, filling, "overlap", dtype)
     M = random_hermitian(*inputs["H"].shape, dtype=dtype, seed=3)
     leaves = _leaves(inputs, ["H", "S"])
@@ -864,16 +870,16 @@ def test_ill_conditioned_overlap(filling: str, condition: float, dtype: torch.dt
 
 
 def test_derivatives_of_a_fermi_level_between_empty_and_full() -> None:
-    """All f(1 - f) underflow, and ∂μ is a quotient of their sums: the mean of the levels at the gap."""
+    """All f(1 - f) underflow, but ∂μ is a quotient of their sums: the mean over the levels at the gap."""
     H = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 3.0], dtype=torch.float64)).requires_grad_()
     mu = sg.density_matrix(H, electrons=4, kT=1e-3, full_output=True).mu
     (G,) = torch.autograd.grad(mu, H)
-    # μ/kT is 1000, of which the last digit counts.
+    # (ε - μ)/kT is 1000, and its round-off is the relative error of f(1 - f).
     assert error(G, torch.diag(torch.tensor([0.25, 0.25, 0.5, 0.0], dtype=H.dtype))) <= 1e-13
 
 
 def test_an_electron_added_to_a_gap_that_is_too_cold() -> None:
-    """f(1 - f) underflows: 0/0, and said to be so."""
+    """f(1 - f) underflows, so the derivative is 0/0 and the result NaN."""
     electrons = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     D = sg.density_matrix(torch.diag(torch.tensor([-1.0, 1.0], dtype=torch.float64)), electrons=electrons, kT=1e-3)
     assert bool(torch.autograd.grad(D[0, 0], electrons)[0].isnan())
@@ -903,7 +909,7 @@ def test_an_electron_added_to_a_gap(kT: float, dtype: torch.dtype) -> None:
 
 
 def _smooth_loss(inputs: Inputs, names: tuple[str, ...], M: Tensor) -> Callable[..., Tensor]:
-    """Of all fields: a different factor for each, so that none hides another."""
+    """A loss of all fields, with a different factor for each so that errors do not cancel."""
 
     def loss(*values: Tensor) -> Tensor:
         result = evaluate(inputs | dict(zip(names, values)))
@@ -921,7 +927,7 @@ def _smooth_loss(inputs: Inputs, names: tuple[str, ...], M: Tensor) -> Callable[
 )
 @each_overlap
 def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """Mixed ones of all inputs, three ways, against mixed differences."""
+    """Mixed second derivatives in all inputs, by each mode over each mode, against mixed differences."""
     inputs = case(graph, filling, overlap, dtype)
     along = directions(inputs)
     names = tuple(along)
@@ -959,7 +965,7 @@ def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch
 @each_graph
 @each_dtype
 def test_hessian_of_the_free_energy(graph: str, dtype: torch.dtype) -> None:
-    """Row by row: the one along E is the difference of D, and symmetric."""
+    """The Hessian of F times E is the derivative of D along E."""
     inputs = case(graph, "a fraction", "orthonormal", dtype)
     leaves = _leaves(inputs, ["H"])
     (G,) = torch.autograd.grad(evaluate(leaves).free_energy, leaves["H"], create_graph=True)
@@ -981,7 +987,10 @@ def test_a_third_derivative_is_refused() -> None:
 
 
 def _ring(n: int, dtype: torch.dtype) -> Tensor:
-    """Levels -2, 1, 1 for n = 3 and -2, 0, 0, 2 for n = 4; complex: with a phase on each bond that gauges away."""
+    """A ring with the levels -2, 1, 1 for n = 3 and -2, 0, 0, 2 for n = 4.
+
+    A complex ring has a phase on each bond, which a gauge transformation removes.
+    """
     H = huckel(networkx.cycle_graph(n)).to(dtype)
     phases = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)[:n]
     return phases[:, None] * H * phases.conj() if dtype.is_complex else H
@@ -1009,7 +1018,7 @@ def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
         return tuple(x for x in result if x is not result.mu or fixed == "electrons")
 
     real = not dtype.is_complex  # torch itself fails batched forward gradients through the .mH of a complex tensor
-    # One in full, the others along random directions.
+    # One case is checked in full, the others along random directions.
     fast = dtype.is_complex or overlap == "overlap" or fixed == "mu"
     assert gradcheck(
         fields, inputs, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real, fast_mode=fast
@@ -1038,7 +1047,7 @@ def test_gradcheck_of_molecules(graph: str, dtype: torch.dtype) -> None:
 @each_overlap
 @each_dtype
 def test_batch_with_a_filling_for_each(overlap: str, dtype: torch.dtype) -> None:
-    """Different electrons, μ, kT in one batch, each as alone, and their derivatives kept apart."""
+    """Electrons or μ, and kT, differ within a batch. Each matrix has the values and derivatives it has alone."""
     S = overlap_of(6, dtype) if overlap == "overlap" else None
     Hs = torch.stack([(1 + k) * graph_hamiltonian("benzene", dtype, S) for k in range(3)]).reshape(3, 1, 6, 6)
     M = random_hermitian(3, 2, 6, 6, dtype=dtype, seed=3)
@@ -1080,7 +1089,7 @@ def test_shapes_and_types(dtype: torch.dtype, n: int, batch: tuple[int, ...]) ->
         traces = result.density_matrix.diagonal(dim1=-2, dim2=-1).real.sum(-1)
         if "electrons" in filling:
             torch.testing.assert_close(traces, torch.full_like(traces, n), rtol=20 * eps(dtype), atol=20 * eps(dtype))
-        # The trace has the gradient 0, or is stationary; the energy's is D where the electrons are fixed and kT is 0.
+        # With fixed electrons and kT = 0, the gradient of the energy is D.
         (G,) = torch.autograd.grad(result.energy.sum(), X)
         assert G.shape == H.shape
         if filling == {"electrons": n}:
@@ -1092,7 +1101,7 @@ def test_shapes_and_types(dtype: torch.dtype, n: int, batch: tuple[int, ...]) ->
 @pytest.mark.parametrize("filling", ["half", "a fraction", "projector", "mu", "gaussian", "Methfessel-Paxton", "cold"])
 @each_overlap
 def test_every_precision(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """Single precision is as good as it can be, degenerate or not."""
+    """Single precision is accurate to about its round-off, degenerate or not."""
     inputs = case(graph, filling, overlap, dtype)
     M = random_hermitian(*inputs["H"].shape, dtype=dtype, seed=3)
     leaves = _leaves(inputs, ["H"])
@@ -1137,7 +1146,7 @@ def test_numbers_and_tensors_are_the_same() -> None:
     assert torch.equal(plain, sg.density_matrix(H, electrons=torch.tensor(7.5, dtype=H.dtype), kT=0.2))
     assert torch.equal(sg.density_matrix(H, mu=0), sg.density_matrix(H, mu=torch.tensor(0)))
     assert torch.equal(sg.density_matrix(H, electrons=8), sg.density_matrix(H, electrons=torch.tensor(8)))
-    # spin is a factor, and halves the electrons per level.
+    # `spin` is the number of electrons that fill a level, and a factor of the result.
     one, two = sg.density_matrix(H, electrons=3.75, kT=0.2, spin=1), plain
     assert error(2 * one, two) <= 1e-15
 
@@ -1162,9 +1171,9 @@ def test_vmap(dtype: torch.dtype) -> None:
     ):
         for k in range(3):
             for ours, expected in zip(mapped, gradient(H[k], electrons[k], kT[k], S[k])):
-                # Products round otherwise in a batch, and levels count in units of kT.
+                # Products round differently in a batch, and errors of levels are divided by kT.
                 assert error(ours[k], expected) <= 4e-13
-    # One matrix under many fillings; many matrices under one.
+    # One matrix with many fillings; many matrices with one filling.
     several = torch.func.vmap(lambda N: sg.density_matrix(H[0], electrons=N, kT=0.2))(electrons)
     assert error(several[1], sg.density_matrix(H[0], electrons=2.5, kT=0.2)) <= 1e-14
     projectors = torch.func.vmap(lambda X: sg.density_matrix(X, electrons=6))(H)
@@ -1373,7 +1382,7 @@ def test_bad_input(name: str) -> None:
 
 
 def test_a_single_level_may_be_partly_filled() -> None:
-    """Then the electrons have a derivative: that level's projector. One at μ is half filled."""
+    """The derivative in the electrons is then that level's projector. A level at μ is half filled."""
     H = with_spectrum([-1, 0.5, 2], torch.float64, seed=1)
     v = torch.linalg.eigh(H).eigenvectors[:, 1]
     electrons = torch.tensor(2.5, dtype=H.dtype)
@@ -1387,7 +1396,7 @@ def test_a_single_level_may_be_partly_filled() -> None:
 
 
 def test_one_bad_matrix_leaves_its_batch_alone() -> None:
-    """Under checks("ignore") it is NaN for itself: not finite, overlap not positive definite."""
+    """Under checks("ignore"), only the bad matrix gives NaN: not finite, or its overlap not positive definite."""
     good = torch.diag(torch.tensor([-1.0, 0.5, 2.0, 3.0], dtype=torch.float64)) + 0.1
     eye = torch.eye(4, dtype=good.dtype)
     for H, S, filling in (
@@ -1607,9 +1616,9 @@ def test_open_shells_in_a_batch() -> None:
 
 class Fullerene(NamedTuple):
     bonds: Tensor  # (2, 90)
-    representatives: tuple[int, int]  # of the two kinds: between two hexagons, and around a pentagon
+    representatives: tuple[int, int]  # one bond of each kind: between two hexagons, around a pentagon
     kinds: Tensor  # (90), 0 or 1
-    spectra: list[tuple[exact.Spectrum, exact.Spectrum]]  # with the representative made stronger and weaker by STEP
+    spectra: list[tuple[exact.Spectrum, exact.Spectrum]]  # with that bond made stronger and weaker by STEP
 
 
 STEP = 10.0**-10
@@ -1648,10 +1657,10 @@ def _of_spectrum(spectrum: exact.Spectrum, electrons: float, kT: float) -> tuple
 @pytest.mark.slow
 @pytest.mark.parametrize(("electrons", "kT"), [(60, 0.3), (63, 0.05)], ids=["C60", "K3C60"])
 def test_bonds_of_buckminsterfullerene(electrons: int, kT: float) -> None:
-    """∂F and one bond order's derivatives in all 90 bond strengths, from two differences of 30 digits.
+    """The gradients of F and of bond orders in all 90 bond strengths, from two differences in 30 digits.
 
-    Each bond of a kind has the same ∂F. The derivative of the bond order ij along the bond kl is that of kl along ij
-    (Schwarz), so that one difference of all of D has all 90; one of them is taken both ways.
+    All bonds of a kind have the same ∂F. The derivative of the bond order ij along the bond kl equals that of kl along
+    ij (Schwarz), so one difference of all of D gives all 90 derivatives of a bond order. One is checked both ways.
     """
     C60 = fullerene()
     assert C60.kinds.bincount().tolist() == [30, 60]

@@ -26,7 +26,7 @@ from spectralgrad import _distributed
 if not torch.distributed.is_available():
     pytest.skip("this torch is built without torch.distributed", allow_module_level=True)
 
-pytestmark = pytest.mark.slow  # processes that import torch
+pytestmark = pytest.mark.slow  # it starts processes that import torch
 
 SPECTRUM = [1.0, 1.0, 2.0, 2.0]
 EXAMPLE = Path(__file__).parents[2] / "examples/distributed_batch.py"
@@ -36,7 +36,7 @@ CASES: dict[int, dict[str, Case]] = {2: {}, 3: {}}  # by the number of processes
 
 
 def case(processes: int = 2) -> Callable[[Case], Case]:
-    """Runs `function(mesh)` in every process; what it raises in any of them fails the test of its name."""
+    """Registers `function(mesh)` to run in every process. The test of its name fails if it raises in any of them."""
 
     def add(function: Case) -> Case:
         CASES[processes][function.__name__] = function
@@ -59,7 +59,7 @@ def batch(*shape: int, dtype: torch.dtype) -> Tensor:
 def projector_loss(M: Tensor) -> Callable[[Tensor], Tensor]:
     def loss(A: Tensor) -> Tensor:
         V = sg.eigh(A).eigenvectors[..., :2]
-        # Not V @ V.mH: DTensor does not multiply matrices of two batch dimensions, one of them sharded unevenly.
+        # Not V @ V.mH: DTensor cannot multiply matrices with two batch dimensions if one of them is sharded unevenly.
         P = (V.unsqueeze(-2) * V.conj().unsqueeze(-3)).sum(-1)
         return (M.mT * P).real.sum()
 
@@ -155,7 +155,7 @@ def shard_without_matrices(mesh: Any) -> None:
 
 @case()
 def fewer_matrices_than_processes(mesh: Any) -> None:
-    # DTensor itself does not count such a batch as one that can be sharded: everybody gets the one matrix.
+    # DTensor does not regard such a batch as shardable, so every process gets the one matrix.
     check_placements(mesh, (1,), shard(0), replicate())
 
 
@@ -215,13 +215,13 @@ def sharded(A: Tensor, mesh: Any, dim: int | None = 0) -> Any:
 
 @case()
 def arguments_are_those_of_the_call(mesh: Any) -> None:
-    # DTensor remembers shardings by the tensors alone: the triangle and the rule must not be remembered with them.
+    # DTensor caches shardings by the tensors alone, so the triangle and the rule must not be cached with them.
     A = normal(4, 4, 4, dtype=torch.float64, seed=7)
     D = sharded(A, mesh)
     for UPLO in ("L", "U", "L"):
         assert torch.equal(whole(sg.eigh(D, UPLO).eigenvalues), sg.eigh(A, UPLO).eigenvalues)
     A = batch(4, dtype=torch.float64)
-    D = sharded(A, mesh, 1)  # gathered: the way on which DTensor rewrites the arguments
+    D = sharded(A, mesh, 1)  # it is gathered, and then DTensor rewrites the arguments
     for rule in (sg.Split(), sg.Gated(), sg.Split(1e-3), None):
         assert torch.equal(whole(sg.eigh(D, rule=rule).eigenvalues), sg.eigh(A, rule=rule).eigenvalues)
     with sg.use_rule(sg.Split(1e-3)):
@@ -230,7 +230,7 @@ def arguments_are_those_of_the_call(mesh: Any) -> None:
 
 @case()
 def function_of_a_matrix_split(mesh: Any) -> None:
-    # exp(A) from eigh at 2 I: only Split sees the limit inside the eigenspace. The gradient of tr(M exp A) is e² M.
+    # exp(A) from eigh at 2 I: only Split finds the limit inside the eigenspace. The gradient of tr(M exp A) is e² M.
     A = 2 * torch.eye(3, dtype=torch.float64).expand(3, 3, 3).contiguous()
     M = random_hermitian(3, 3, dtype=torch.float64, seed=3)
     everywhere = sharded(M, mesh, None)
@@ -274,19 +274,19 @@ def gauge_dependent_losses_are_told(mesh: Any) -> None:
 @case()
 def bad_arguments_raise(mesh: Any) -> None:
     D = sharded(torch.eye(3).expand(4, 3, 3).contiguous(), mesh)
-    for _ in range(2):  # DTensor remembers what it has seen
+    for _ in range(2):  # the second time, DTensor uses its cache
         with pytest.raises(RuntimeError, match="Expected UPLO argument to be 'L' or 'U', but got X"):
             sg.eigh(D, "X")
         with pytest.raises(RuntimeError, match="must be batches of square matrices"):
             sg.eigh(sharded(torch.ones(4, 3, 2), mesh))
     poisoned = torch.eye(3).repeat(4, 1, 1)
-    poisoned[::2, 1, 1] = torch.nan  # one in either shard
+    poisoned[::2, 1, 1] = torch.nan  # one in each shard
     with pytest.raises(torch.linalg.LinAlgError, match=r"\(Batch element 0\).*\(1, 1\)"):
         sg.eigh(sharded(poisoned, mesh))
 
 
 def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]:
-    """Of an operator of the table, on 3 matrices: its tensors, and what comes after them."""
+    """The arguments of an operator of the table, for 3 matrices: its tensors, and the arguments after them."""
     A = random_hermitian(3, 4, 4, dtype=torch.complex128, seed=8)
     L, V = sg.eigh(A)
     gL, gV = normal(3, 4, dtype=torch.float64, seed=9), V @ random_hermitian(3, 4, 4, dtype=V.dtype, seed=10)
@@ -317,7 +317,7 @@ def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]
 
 
 def operator_calls(name: str, tensors: list[Tensor | None]) -> list[list[Tensor | None]]:
-    """`tensors`, and what is left of them where an operator's cotangents are optional."""
+    """`tensors`, and the same with None for some of the tensors that are optional."""
     if name == "eigh_vjp":
         return [tensors, [None, *tensors[1:]], [tensors[0], None, *tensors[2:]]]
     if name == "spectral_function":
@@ -344,7 +344,7 @@ def every_operator(mesh: Any) -> None:
         tensors, others = operator_arguments(name)
         for call in operator_calls(name, tensors):
             check_operator(mesh, name, call, others)
-    # Of the whole batch: all shards are to call the same function as often.
+    # The result is for the whole batch, because all shards must call the user's function equally often.
     L = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 3.0], [1.0, 2.0, 3.0]])
     assert int(torch.ops.spectralgrad.cluster_rounds(sharded(L, mesh)).full_tensor()) == 1
 
@@ -367,9 +367,9 @@ def functions_of_a_matrix(mesh: Any) -> None:
 
 
 class Whitening(nn.Module):
-    """Learns a projector: a symmetric matrix from parameters, its lowest eigenvectors applied to the data.
+    """Applies the projector onto the lowest eigenvectors of a symmetric matrix, which is a parameter, to the data.
 
-    It starts where torch's gradient is NaN: with the eigenvalues 1, 1, 2, 2.
+    The matrix starts with the eigenvalues 1, 1, 2, 2, where torch's gradient is wrong.
     """
 
     def __init__(self) -> None:
@@ -384,7 +384,7 @@ class Whitening(nn.Module):
 
 
 def expected_gradients(data: Tensor) -> dict[str, Tensor]:
-    """Of the mean over all of `data`, in this process alone, in closed form where the matrix is concerned."""
+    """The gradients of the mean over all of `data`, in one process. A closed form checks that of the matrix."""
     torch.manual_seed(1)
     module = Whitening()
     module(data).pow(2).sum(-1).mean().backward()
@@ -460,7 +460,7 @@ REFUSALS = ("got mixed torch.Tensor and DTensor", "does not have a sharding stra
 
 
 def right_or_refused(function: Callable[..., Tensor], given: tuple[Any, ...], plain: tuple[Tensor, ...]) -> None:
-    # What DTensor makes of the many tensor operations of second derivatives and of forward mode is torch's to say.
+    # Forward mode consists of many tensor operations, and torch decides which of them DTensor supports.
     try:
         got = function(*given)
     except (RuntimeError, NotImplementedError) as error:
@@ -496,9 +496,9 @@ def second_derivatives_and_forward_mode(mesh: Any) -> None:
 def run_cases(rank: int, processes: int, folder: Path) -> None:
     from torch import distributed
 
-    warnings.simplefilter("error", sg.GaugeWarning)  # as conftest.py has it
+    warnings.simplefilter("error", sg.GaugeWarning)  # as in conftest.py
     torch.set_num_threads(1)
-    # The timeout is for processes that wait for one that has failed.
+    # The timeout ends processes that wait for one that has failed.
     distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/rendezvous",
@@ -513,7 +513,7 @@ def run_cases(rank: int, processes: int, folder: Path) -> None:
     for name, function in CASES[processes].items():
         try:
             function(mesh)
-        except BaseException:  # noqa: BLE001  pytest.raises fails with one that is no Exception
+        except BaseException:  # noqa: BLE001  pytest.raises raises one that is not an Exception
             failures[name] = traceback.format_exc()
     (folder / f"failures_{rank}.json").write_text(json.dumps(failures))
     distributed.destroy_process_group()
@@ -528,7 +528,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, str]]:
-    """By number of processes: what failed, in any of them. They are started once."""
+    """Number of processes -> the failures in any of them, by name. The processes are started once."""
     found: dict[int, dict[str, str]] = {}
 
     def of(processes: int) -> dict[str, str]:
@@ -567,7 +567,7 @@ def test_in_processes(failures: Callable[[int], dict[str, str]], processes: int,
 
 def test_every_operator_has_a_line() -> None:
     schemas = [s for s in torch._C._jit_get_all_schemas() if s.name.startswith("spectralgrad::")]
-    # Compositions come apart before DTensor sees them.
+    # Composite operators are decomposed before DTensor sees them.
     functional = {
         s.name.removeprefix("spectralgrad::"): s
         for s in schemas

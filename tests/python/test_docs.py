@@ -1,4 +1,4 @@
-"""What the documentation says runs."""
+"""Every public name is documented, and the examples in docstrings run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of torch.linalg expect beyond values: handlers of subclasses, contexts, autocast, messages."""
+"""What users of torch.linalg expect beyond values: __torch_function__, contexts, autocast, messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIAGONAL = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
 
 
 def F(eigh: Callable[[Tensor], Any] = sg.eigh) -> float:
-    """What the rule in force makes of 1/1."""
+    """The factor that the current rule uses for 1/(λ2 - λ1) = 1/1."""
     X = DIAGONAL.clone().requires_grad_()
     return float(torch.autograd.grad(eigh(X)[1], X, torch.tensor([[0.0, 2.0], [0.0, 0.0]], dtype=X.dtype))[0][0, 1])
 
@@ -33,7 +33,7 @@ def F(eigh: Callable[[Tensor], Any] = sg.eigh) -> float:
 
 
 class Operator:
-    """No tensor: answers torch's functions, as linear_operator does."""
+    """Not a tensor, but implements torch's functions, as linear_operator does."""
 
     @classmethod
     def __torch_function__(
@@ -49,7 +49,7 @@ class Refusing:
 
 
 class Logged(Tensor):
-    """Has a handler of its own, which asks torch's."""
+    """Has its own __torch_function__, which calls torch's."""
 
     log: ClassVar[list[Any]] = []
 
@@ -282,7 +282,7 @@ def test_one_object_in_interleaved_tasks(make: Block, in_force: Callable[[], boo
             seen.append(not in_force())
 
     async def main() -> None:
-        # The first to enter leaves first, and so on: no stack of blocks would be in order.
+        # Blocks are not closed in the reverse order of their opening, so a simple stack of blocks would be wrong.
         await asyncio.gather(inside(1), inside(3), outside(6), inside(2), inside(4))
 
     asyncio.run(main())
@@ -780,7 +780,7 @@ def test_a_change_in_place_does_not_matter(
 
 
 def test_a_change_in_place_that_is_differentiated() -> None:
-    """A.mul_(2) gives A another place in the graph; the function keeps the one that it was called with."""
+    """A.mul_(2) moves A to another node of the graph; the function keeps the node that it was called with."""
     X = torch.diag(torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
     A = X * 1
     y = sg.powm(A, 3)[0, 0]
@@ -892,7 +892,7 @@ def test_a_script_calls_them_by_way_of_python() -> None:
 
 @pytest.mark.parametrize("f", [sg.eigh, sg.eigvalsh, sg.expm, lambda A: sg.eigh(A.detach())])
 def test_a_signal_handler_sees_autograd_as_it_was(f: Callable[[Tensor], Any]) -> None:
-    """The handler differentiates, while a long decomposition waits below autograd."""
+    """The handler differentiates while a long decomposition is interrupted below autograd."""
     A = random_hermitian(300_000, 6, 6, dtype=torch.float32, seed=0).requires_grad_()
     seen: list[Any] = []
 

@@ -1,6 +1,6 @@
 """eigh as a function: values, gradients off degeneracy, shapes, layouts, dtypes, triangles, out=, errors.
 
-Where eigenvalues meet: test_eigh_degenerate.py. Transforms: test_transforms.py.
+Degenerate eigenvalues are tested in test_eigh_degenerate.py, transforms in test_transforms.py.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_gradient_of_each_eigenvector(steps: list[float], lowest: float, seed: i
     scale = (abs(lowest) + sum(steps)) / min(steps)
     for k in range(n):
         G = gradient(lambda L, V, k=k: expectation(M, projector(V, slice(k, k + 1))), A)
-        # Gaps as small as 0.3 of eigenvalues as large as 20: their rounding is amplified by the ratio.
+        # Gaps may be 0.3 and eigenvalues 20. Their ratio amplifies round-off.
         assert relative_error(G, reference.frechet(A, M, reference.projector(k, k + 1))) <= 20 * scale * eps(dtype)
 
 
@@ -209,7 +209,7 @@ def test_layout_does_not_matter(layout: Callable[[Tensor], Tensor], dtype: torch
 @pytest.mark.parametrize("n", [130, 257])
 @pytest.mark.parametrize("dtype", ALL)
 def test_few_eigenvectors_of_a_large_matrix(dtype: torch.dtype, n: int, used: list[str], device: str) -> None:
-    """Against contour integrals, which choose no basis: one eigenvalue that is used is repeated eight times."""
+    """Against contour integrals, which choose no basis. One eigenvalue that is used has multiplicity 8."""
     few = n // 10
     groups = {
         "low": torch.cat([torch.ones(8), torch.linspace(1.2, 2, few - 8)]),
@@ -243,11 +243,11 @@ def test_place_in_the_batch_does_not_matter(dtype: torch.dtype, n: int, device: 
     if device == "cpu":
         for ours, expected in zip(sg.eigh(A[order]), sg.eigh(A), strict=True):
             assert torch.equal(ours, expected[order])
-        if n <= 8:  # Above, the method depends on the size of the batch.
+        if n <= 8:  # For larger n, the method depends on the size of the batch.
             for ours, expected in zip(sg.eigh(A[3]), sg.eigh(A), strict=True):
                 assert torch.equal(ours, expected[3])
         assert torch.equal(sg.eigvalsh(A[order]), sg.eigvalsh(A)[order])
-    # To rounding, not to the bit: what matrix products round depends on how their data is aligned.
+    # To round-off, not to the bit, because the rounding of matrix products depends on the alignment of their data.
     assert relative_error(gradient(loss, A[order]), gradient(loss, A)[order]) <= 8 * n * eps(dtype)
     assert relative_error(gradient(loss, A[3]), gradient(loss, A)[3]) <= 8 * n * eps(dtype)
 
@@ -280,7 +280,7 @@ def test_a_bad_cotangent_stays_in_its_matrix(dtype: torch.dtype, device: str) ->
         bad_gL[1, 2] = bad
         bad_gV[1, 0, 0] = bad
         for cotangents in ((bad_gL, gV), (gL, bad_gV)):
-            # Complex: gV·bad has a NaN phase, which is not a dependence on phases.
+            # For complex matrices, a bad gV has a NaN phase, which is not reported as a dependence on phases.
             (G,) = torch.autograd.grad((L, V), A, cotangents, retain_graph=True)
             assert torch.equal(G[[0, 2]], clean[[0, 2]])
             assert not bool(G[1].isfinite().all()), f"{bad} in the cotangent was lost"
@@ -411,7 +411,7 @@ def test_bad_input(case: tuple[Any, ...], name: str, differentiated: bool) -> No
         args = (args[0].clone().requires_grad_(), *args[1:])
     with pytest.raises(kind, match=message.replace("{f}", name)):
         getattr(sg, name)(*args, **kwargs)
-    if kind is not torch.linalg.LinAlgError:  # torch's LAPACK gives NaN for some of these without a word
+    if kind is not torch.linalg.LinAlgError:  # torch's LAPACK returns NaN for some of these, without an error
         with pytest.raises(kind):
             getattr(torch.linalg, name)(*args, **kwargs)
 
@@ -463,14 +463,14 @@ def test_rule_of_another_type(rule: Any) -> None:
 
 
 def test_keyword_of_torch() -> None:
-    """torch.linalg.eigh documents A and accepts `input`; code that is stood in for may use either."""
+    """torch.linalg.eigh documents A and accepts `input`; code under stand_in may use either."""
     assert torch.equal(sg.eigvalsh(A=A3), torch.linalg.eigvalsh(input=A3))
     with sg.stand_in():
         assert torch.equal(torch.linalg.eigvalsh(input=A3), torch.linalg.eigvalsh(A3))
 
 
 def test_tolerances_of_these_tests_can_fail() -> None:
-    """The yardstick sees what it should: torch is wrong by far where the tests above demand 1e-13."""
+    """relative_error detects errors: torch's is above 1e-9 where the tests above demand 1e-13."""
     A, M = with_spectrum([1, 1 + 1e-10, 3], torch.float64, 0), random_hermitian(3, 3, dtype=torch.float64, seed=1)
     expected = reference.frechet(A, M, reference.projector(0, 2))
 
@@ -483,7 +483,7 @@ def test_tolerances_of_these_tests_can_fail() -> None:
 
 
 def test_a_signal_ends_a_long_batch() -> None:
-    """Without, Python would handle it only after the last matrix."""
+    """If the library did not check for signals, Python would handle this one only after the last matrix."""
     A = random_hermitian(100, 100, dtype=torch.float32, seed=0).repeat(2000, 1, 1)
     start = time.perf_counter()
     sg.eigh(A)

@@ -1,4 +1,4 @@
-"""Derivatives of eigh where eigenvalues meet, against references that do not go through eigh."""
+"""Derivatives of eigh at degenerate eigenvalues, against references that do not use eigh."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_occupied_projector_of_a_molecule(graph, occupied: int, low: float, high
     assert sorted(dict(graph().degree).values()) == [3 if n == 60 else 2] * n
     M = random_hermitian(n, n, dtype=torch.float64, seed=0)
     expected = reference.resolvent_frechet(H, M, low, high)
-    if n == 6:  # the resolvent's own error
+    if n == 6:  # checks the resolvent's own error
         assert relative_error(expected, reference.frechet(H, M, reference.projector(0, occupied))) <= 1e-13
     G = gradient(projector_loss(M.to(device), slice(0, occupied)), H.to(device))
     assert relative_error(G, expected) <= 1e-12
@@ -121,7 +121,7 @@ def test_split_recovers_functions_written_by_hand(dtype: torch.dtype, gap: float
 def test_split_leaves_projectors_exact(dtype: torch.dtype, gap: float) -> None:
     A, M = clustered(gap, dtype, 0), random_hermitian(8, 8, dtype=dtype, seed=100)
     G = gradient(projector_loss(M), A, rule=sg.Split())
-    # The cluster's spread is part of the gaps across its border: what is left is the width of the split.
+    # Split spreads the cluster, which changes the gaps across its border by about its width.
     width = torch.finfo(dtype).eps ** 0.5
     assert relative_error(G, reference.frechet(A, M, in_cluster)) <= 4 * width
 

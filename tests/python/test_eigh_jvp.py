@@ -1,4 +1,4 @@
-"""Tangents of eigh: their values, and what they must not depend on. Rule by rule: tests/cpp/test_eigh_jvp.cpp."""
+"""Tangents of eigh: their values, and what they must not depend on. tests/cpp/test_eigh_jvp.cpp tests each rule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ each_way = pytest.mark.parametrize("jvp", WAYS.values(), ids=WAYS)
 
 
 def problem(count: int, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Matrices, and tangents that are not Hermitian: their Hermitian part counts."""
+    """Matrices, and tangents that are not Hermitian; only their Hermitian part matters."""
     A = torch.stack([distinct(n, dtype, seed) for seed in range(count)])
     return A, normal(count, n, n, dtype=dtype, seed=n)
 
@@ -59,7 +59,7 @@ def operator(E: Tensor, L: Tensor, V: Tensor) -> Tangents:
 
 
 def projectors(V: Tensor, dV: Tensor) -> Tensor:
-    """Tangents of the projectors on each eigenvector, which know no phases: (*, n, n, n)."""
+    """Tangents (*, n, n, n) of the projectors onto each eigenvector, which do not depend on phases."""
     half = torch.einsum("...ik,...jk->...kij", dV, V.conj())
     return half + half.mH
 
@@ -83,7 +83,7 @@ def test_values(jvp: Jvp, dtype: torch.dtype, n: int, count: int, device: str) -
     ours = projectors(sg.eigh(A.to(device)).eigenvectors, dV)
     expected = projectors(V, V @ (X / gaps))
     assert float((ours.cpu() - expected).abs().max()) <= tolerance * max(float(expected.abs().max()), 1)
-    # The gauge: no phase moves.
+    # The gauge: the tangent of an eigenvector is orthogonal to it.
     overlaps = (sg.eigh(A.to(device)).eigenvectors.conj() * dV).sum(-2)
     assert float(overlaps.abs().max()) <= tolerance
 
@@ -94,7 +94,7 @@ def test_near_a_degeneracy(dtype: torch.dtype, gap: float, device: str) -> None:
     A = torch.stack([clustered(gap, dtype, seed) for seed in range(3)])
     E = random_hermitian(3, 8, 8, dtype=dtype, seed=100)
     _, tangents = torch.func.jvp(lambda X: projector(sg.eigh(X).eigenvectors), (A.to(device),), (E.to(device),))
-    # Of a resolved gap the two parts of the tangent cancel: eps over the gap, which forward mode cannot avoid.
+    # If the gap is resolved, two parts of the tangent cancel. Forward mode cannot avoid this error of eps over the gap.
     noise = eps(dtype) / max(gap, eps(dtype)) if gap > 4 * eps(dtype) else 0
     for X, D, tangent in zip(A, E, tangents, strict=True):
         expected = reference.frechet(X, D, reference.projector(CLUSTER.start, CLUSTER.stop))
@@ -103,7 +103,7 @@ def test_near_a_degeneracy(dtype: torch.dtype, gap: float, device: str) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_exact_degeneracy(dtype: torch.dtype, device: str) -> None:
-    """Equal eigenvalues, to the bit: nothing is divided by their gap, and what is left is perturbation theory."""
+    """Pairs of exactly equal eigenvalues contribute zero; perturbation theory gives the contributions of the others."""
     levels = torch.tensor([-1, 1, 1, 1, 3], dtype=dtype.to_real(), device=device)
     E = random_hermitian(2, 5, 5, dtype=dtype, seed=3).to(device)
     V = torch.eye(5, dtype=dtype, device=device)
@@ -118,7 +118,7 @@ def test_exact_degeneracy(dtype: torch.dtype, device: str) -> None:
 
 @pytest.mark.parametrize("dtype", DOUBLE)
 def test_functions_of_eigenvalues(dtype: torch.dtype, device: str) -> None:
-    """A sum over a degenerate level has a tangent to the last digits."""
+    """The tangent of a sum over a degenerate level is accurate to the last digits."""
     for gap in (0.1, 1e-8, 0):
         A, E = clustered(gap, dtype, 0), random_hermitian(8, 8, dtype=dtype, seed=7)
         expected = expectation(
@@ -179,7 +179,7 @@ def test_one_tangent_for_all_and_one_matrix_for_all(dtype: torch.dtype, n: int) 
     ours = torch.func.vmap(_func, in_dims=(None, 0))(A[0], E)
     expected = _dual(A[:1].repeat(9, 1, 1), E)
     for x, y in zip(ours, expected, strict=True):
-        # The order of eigenvectors' phases may be another where another method decomposes them.
+        # Another method may decompose the matrices, and its eigenvectors may have other phases.
         assert relative_error(x.abs(), y.abs()) <= 100 * n * eps(dtype)
 
 
@@ -267,7 +267,7 @@ def test_one_operator_and_nothing_is_copied() -> None:
 @pytest.mark.parametrize("n", [3, 40])
 @pytest.mark.parametrize("dtype", DOUBLE)
 def test_the_tangent_is_differentiated_too(dtype: torch.dtype, n: int, device: str) -> None:
-    """In its direction a tangent is linear: its derivative there is the vjp."""
+    """A tangent is linear in its direction, so its derivative in the direction is the vjp."""
     A, E = (x.to(device) for x in problem(2, n, dtype))
     gL, gV = normal(2, n, dtype=torch.float64, seed=5).to(device), normal(2, n, n, dtype=dtype, seed=6).to(device)
 

@@ -1,4 +1,4 @@
-"""eigvalsh: eigh without eigenvectors. Bad input is tested beside eigh's."""
+"""eigvalsh: eigh without eigenvectors. test_eigh.py tests bad input of both."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_values_are_torchs(dtype: torch.dtype, batch: tuple[int, ...], UPLO: str
     st.sampled_from([torch.exp, torch.square, torch.sin]),
 )
 def test_symmetric_functions_of_any_spectrum(values: list[float], seed: int, dtype: torch.dtype, f) -> None:
-    """Σ f(λ) has the gradient f'(A), which power series give without an eigendecomposition; spectra may repeat."""
+    """Σ f(λ) has the gradient f'(A), here by power series without eigenvectors; eigenvalues may be degenerate."""
     A = with_spectrum(values, dtype, seed).requires_grad_()
-    with sg.checks("ignore"):  # gλ near a zero of f' differs between equal eigenvalues by its own rounding
+    with sg.checks("ignore"):  # near a zero of f', gλ differs between equal eigenvalues by round-off
         f(sg.eigvalsh(A)).sum().backward()
     X = A.detach().to(torch.complex128)
     expected = {

@@ -1,4 +1,4 @@
-"""The operator behind functions of a matrix, f(A) and its derivative along E: the CPU's kernel beside tensor code."""
+"""The operator behind functions of a matrix, for f(A) and its derivative along E: the CPU's kernel and tensor code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FUNCTIONS = {
 each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 each_dtype = pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: str(dtype)[6:])
 SIZES = [*range(1, 9), 17, 33, 60]
-COUNT = 37  # whole registers and part of one, of every instruction set
+COUNT = 37  # full vector registers and a partly filled one, for every instruction set
 
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -59,12 +59,12 @@ def apply(function: Function, L: Tensor, V: Tensor, E: Tensor | None = None, jet
 
 
 def by_tensor_code(function: Function, L: Tensor, V: Tensor, E: Tensor | None = None) -> Tensor:
-    """The kernel does not broadcast."""
+    """Uses tensor code, because the kernel does not broadcast."""
     return apply(function, L[None] if E is None else L, V, None if E is None else E[None]).reshape(V.shape)
 
 
 def spectra(n: int, dtype: torch.dtype, *, positive: bool) -> Tensor:
-    """For each gap, from 1 down to 0, n eigenvalues among which many are that far apart."""
+    """Spectra of n eigenvalues, many of which are one gap apart; the gap of the spectra varies from 1 down to 0."""
     rng = np.random.default_rng(n)
     gaps = [1.0, *(10.0**-k for k in range(1, 17)), 0.0]
     rows = []
@@ -77,7 +77,7 @@ def spectra(n: int, dtype: torch.dtype, *, positive: bool) -> Tensor:
 
 
 def decompositions(n: int, dtype: torch.dtype, *, positive: bool, count: int = COUNT) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues, eigenvectors by columns as `eigh` has them, and a direction that is not Hermitian."""
+    """Eigenvalues, eigenvectors stored by columns as `eigh` does, and a direction that is not Hermitian."""
     L = spectra(n, dtype, positive=positive)[:count]
     wide = torch.complex128 if dtype.is_complex else torch.float64
     V = torch.linalg.qr(normal(count, n, n, dtype=wide, seed=n)).Q.to(dtype)
@@ -85,7 +85,7 @@ def decompositions(n: int, dtype: torch.dtype, *, positive: bool, count: int = C
 
 
 def distance(x: Tensor, y: Tensor) -> float:
-    """Between the matrices of two batches, the largest one, relative to their norms."""
+    """The largest distance between the matrices of two batches, relative to their norms."""
     if x.numel() == 0:
         return 0.0
     norm = torch.linalg.matrix_norm(y)
@@ -99,14 +99,14 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-# --- first differences, and products with them ------------------------------------------------------------------------
+# --- first divided differences, and products with them ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", [apply, by_tensor_code], ids=["kernel", "tensor code"])
 @pytest.mark.parametrize("dtype", REAL, ids=["float64", "float32"])
 @each_function
 def test_first_differences(function: Function, dtype: torch.dtype, way: Callable[..., Tensor]) -> None:
-    """With the identity for eigenvectors and ones for E they are what comes out: to a few eps at every gap."""
+    """They are the result if V is the identity and E is all ones. They are accurate to a few eps at every gap."""
     for n in (1, 2, 3, 5, 8, 17):
         L = spectra(n, dtype, positive=function.positive)
         V = torch.eye(n, dtype=dtype).expand(COUNT, n, n)
@@ -115,7 +115,7 @@ def test_first_differences(function: Function, dtype: torch.dtype, way: Callable
         for row, differences, y in zip(L.tolist(), result.tolist(), values.tolist(), strict=True):
             with mpmath.workdps(DIGITS):
                 x = [mpmath.mpf(a) for a in row]
-                # Of powers of a number as of its logarithm: the condition.
+                # The condition number of a power is its exponent.
                 most = 8 * eps(dtype) * max(1, *(abs(p) for p in (*function.parameters, 1)))
                 for i, a in enumerate(x):
                     exact = function.f(a)
@@ -145,7 +145,7 @@ def test_integer_powers_across_zero() -> None:
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_scale(dtype: torch.dtype, scale: float) -> None:
-    """f(sA) = s^p f(A) and, along sE, as much: to the bit of roots, where s^p is a power of two."""
+    """f(sA) = s^p f(A), and likewise the derivative along sE; to the bit for roots, where s^p is a power of two."""
     unit = 16.0 ** round(np.log2(scale) / 4)
     L, V, E = decompositions(5, dtype, positive=True)
     for way in (apply, by_tensor_code):
@@ -177,7 +177,7 @@ def test_kernel_and_tensor_code_agree(function: Function, dtype: torch.dtype) ->
 
 @each_dtype
 def test_jets(dtype: torch.dtype) -> None:
-    """f given by its derivatives at the eigenvalues: the same as by its name."""
+    """f given by its derivatives at the eigenvalues has the same results as f given by its name."""
     for n in SIZES:
         L, V, E = decompositions(n, dtype, positive=False)
         jets = torch.stack([L.exp()] * 5, -2)
@@ -190,7 +190,7 @@ def test_jets(dtype: torch.dtype) -> None:
 
 @each_dtype
 def test_second_directions_and_broadcasting(dtype: torch.dtype) -> None:
-    """What the kernel leaves to tensor code: D_2(E, E) of the square is 2 E^2."""
+    """Tensor code computes these instead of the kernel. The second derivative of the square along E, E is 2 E^2."""
     L, V, E = decompositions(4, dtype, positive=True)
     E = hermitian_part(E)
     result = torch.ops.spectralgrad.spectral_function.default(V, L, V, None, E, E, "power", [2.0])
@@ -199,7 +199,7 @@ def test_second_directions_and_broadcasting(dtype: torch.dtype) -> None:
     assert distance(single, apply(FUNCTIONS["sqrt"], L, V, E[0].expand_as(V))) <= 100 * eps(dtype)
 
 
-# --- where a matrix lies, and what lies beside it ---------------------------------------------------------------------
+# --- place in the batch, layout, other matrices in the batch ----------------------------------------------------------
 
 
 @each_dtype
@@ -265,7 +265,7 @@ def test_layouts(dtype: torch.dtype, n: int) -> None:
     alike = apply(exp, L, V, E[0].expand_as(V))
     assert torch.equal(alike, apply(exp, L, V, E[0].repeat(12, 1, 1)))
     if dtype in COMPLEX:
-        # The imaginary part of a conjugate is a view that is negated.
+        # The imaginary part of a conjugate is a view with the negative bit.
         negated = V.conj().imag
         assert negated.is_neg()
         real = apply(exp, L, negated, E.conj().imag)
@@ -299,7 +299,7 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
         L, V, E = decompositions(n, dtype, positive=True)
         regular = apply(function, L, V, E)
         L = L.clone()
-        # Of the zeros all but one are rounding.
+        # Two zero eigenvalues, as round-off of both signs.
         L[[4, 20], :2] = torch.tensor([-0.1, 0.1], dtype=L.dtype) * n * eps(dtype) * L[[4, 20], -1:]
         message = r"(sqrtm|powm): A is singular \(matrix 4 of the batch\)"
         with pytest.warns(sg.GaugeWarning, match=message):
@@ -309,7 +309,7 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
         others = torch.ones(COUNT, dtype=torch.bool)
         others[[4, 20]] = False
         assert torch.equal(result[others], regular[others])
-        # Two eigenvalues zero, the others far away: f[0,x] = x^(p-1), and nothing among the zeros.
+        # Two eigenvalues are zero, the others far away: f[0,x] = x^(p-1), and 0 for the two zeros.
         wide = torch.complex128 if dtype.is_complex else torch.float64
         X = (V.mH @ hermitian_part(E) @ V)[4].to(wide)
         x = [0.0, 0.0, *L[4, 2:].tolist()]
@@ -322,7 +322,7 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
             apply(function, L, V, E)
         with sg.checks("ignore"):
             assert torch.equal(apply(function, L, V, E), result)
-        # Nothing is lost of a direction that leaves the kernel alone, whatever its scale.
+        # A direction without a part inside the null space loses nothing and does not warn, whatever its scale.
         inside = V[..., :2] @ V[..., :2].mH
         outside = E - inside @ E @ inside
         with warnings.catch_warnings():

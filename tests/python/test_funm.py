@@ -47,7 +47,7 @@ MatrixFunction = Callable[[Tensor], Tensor]
 class Case(NamedTuple):
     f: MatrixFunction
     exact: reference.Differences
-    positive: bool = False  # where it is defined
+    positive: bool = False  # defined for positive matrices only
 
 
 def _power(p: float) -> reference.Differences:
@@ -93,12 +93,12 @@ each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 GAPS = [1.0, 0.1, *(10.0**-k for k in range(2, 16)), 0.0]
 DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap == 0]
-SIZES = [(2, 2), (4, 3), (6, 4), (8, 5)]  # and of the cluster in it
+SIZES = [(2, 2), (4, 3), (6, 4), (8, 5)]  # size of the matrix, size of its cluster
 DEGENERATE = [0.5, 1.5, 1.5, 1.5]
 
 
 def matrix(case: Case, n: int, m: int, gap: float, dtype: torch.dtype) -> Tensor:
-    # Where negative eigenvalues are allowed, one at least; none near 0, where powers -2 are ill-conditioned.
+    # If negative eigenvalues are allowed, at least one is. None is near 0, where the power -2 is ill-conditioned.
     return with_cluster(n, m, gap, dtype, seed=n, lowest=0.3 if case.positive else -1.3)
 
 
@@ -113,8 +113,8 @@ def loss(f: MatrixFunction, M: Tensor) -> MatrixFunction:
 
 # --- values, gradients and Hessians at every gap ---------------------------------------------------------------------
 #
-# Bounds are multiples of the relative condition of what is compared (`reference.Function`): what a change in the last
-# digits of the matrix, such as LAPACK's backward error, does to f(A), to D f(A)[M]. In double precision 1e-13 at most.
+# Bounds are multiples of the relative condition number of f(A) or D f(A)[M] (`reference.Function`): the effect of a
+# change in the last digits of the matrix, such as LAPACK's backward error. In double precision they are at most 1e-13.
 
 
 def bound(dtype: torch.dtype, condition: float) -> float:
@@ -167,7 +167,7 @@ def test_size_32(dtype: torch.dtype, gap: float) -> None:
 
 @pytest.mark.parametrize("n", [3, 32])
 def test_equals_scipy(n: int) -> None:
-    """A second opinion, by algorithms that use no eigenvectors."""
+    """SciPy's algorithms use no eigenvectors, so they are an independent reference."""
     A, (M, _) = with_cluster(n, 3, 0, torch.float64, seed=1, lowest=0.4), directions(n, torch.float64)
     value, derivative = scipy.linalg.expm_frechet(A.numpy(), M.numpy())
     assert relative_error(sg.expm(A), torch.from_numpy(value)) <= 1e-13
@@ -183,7 +183,7 @@ def test_equals_scipy(n: int) -> None:
 def test_scale_of_the_matrix(dtype: torch.dtype, scale: float, device: str) -> None:
     names = ["logm", "sqrtm", "invsqrtm", "powm 0.3", "powm -1.7"]
     cases = [FUNCTIONS[name] for name in names]
-    # The exponential of a matrix that is scaled back.
+    # The exponential of the matrix divided by the scale.
     cases += [Case(lambda A: sg.funm(A, lambda x: (x / scale).exp()), _exponential_of(1 / scale), positive=True)]
     cases += [Case(sg.expm, EXP)] if scale < 1 else []
     for case, gap in itertools.product(cases, [1e-4, 0]):
@@ -208,7 +208,7 @@ def _exponential_of(t: float) -> reference.Differences:
 @pytest.mark.parametrize("smallest", [1e-3, 1e-6, 1e-10])
 @each_double
 def test_ill_conditioned_matrices(dtype: torch.dtype, smallest: float) -> None:
-    """Eigenvalues down to 1e-10 of the largest: the error follows the condition, and no more."""
+    """Eigenvalues down to 1e-10 of the largest: the error is proportional to the condition number."""
     M, _ = directions(5, dtype)
     for name in ("logm", "sqrtm", "invsqrtm", "powm 0.3", "powm -1.7"):
         case = FUNCTIONS[name]
@@ -225,7 +225,7 @@ def test_ill_conditioned_matrices(dtype: torch.dtype, smallest: float) -> None:
 @pytest.mark.parametrize("gap", [1.0, *(10.0**-k for k in range(1, 13, 2)), 0.0])
 @each_double
 def test_functions_with_a_scale_of_their_own(dtype: torch.dtype, gap: float) -> None:
-    """tanh(λ/0.01), among eigenvalues of about 1: gaps are small or large by that scale, not by the matrix's."""
+    """tanh(λ/0.01) at eigenvalues of about 1: the scale of the function decides whether a gap is small."""
     steep = reference.smooth(
         lambda x: mpmath.tanh(100 * x),
         lambda x: 100 / mpmath.cosh(100 * x) ** 2,
@@ -241,7 +241,7 @@ def test_functions_with_a_scale_of_their_own(dtype: torch.dtype, gap: float) -> 
 
 
 def test_the_reference_is_right() -> None:
-    """Divided differences, against central differences of first derivatives, in as many digits."""
+    """The reference's divided differences, against central differences of first derivatives with as many digits."""
     for dtype, gap in itertools.product(DOUBLE, [0.1, 1e-7, 0]):
         A, (M, E) = with_cluster(5, 3, gap, dtype, seed=0), directions(5, dtype)
         exact = reference.of(A, EXP)
@@ -263,7 +263,7 @@ def _product(factors: tuple[Tensor, ...]) -> Tensor:
 @pytest.mark.parametrize("n", [2, 5])
 @pytest.mark.parametrize("dtype", ALL)
 def test_identity_matrix(dtype: torch.dtype, n: int, device: str) -> None:
-    """torch's eigh gives NaN there. D f(I)[E] = f'(1) E."""
+    """D f(I)[E] = f'(1) E, where torch's eigh gives NaN."""
     I = torch.eye(n, dtype=dtype, device=device)  # noqa: E741
     for f, slope in [(sg.sqrtm, 1 / 2), (sg.invsqrtm, -1 / 2), (sg.logm, 1), (lambda A: sg.powm(A, 5), 5)]:
         G = gradient_of(lambda X, f=f: f(X)[0, 1].real, I)
@@ -274,7 +274,7 @@ def test_identity_matrix(dtype: torch.dtype, n: int, device: str) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_powers_that_are_polynomials(dtype: torch.dtype) -> None:
-    """Of singular and indefinite matrices, too."""
+    """Also of singular and indefinite matrices."""
     n = 4
     M, E = directions(n, dtype)
     tolerance = {"rtol": 0, "atol": 200 * eps(dtype)}
@@ -436,7 +436,7 @@ def test_third_derivatives_are_refused(f: MatrixFunction) -> None:
 
 @each_double
 def test_third_derivatives_of_traces(dtype: torch.dtype) -> None:
-    """The gradient of a trace is a function of the matrix, so that one more is exact."""
+    """The gradient of a trace is a function of the matrix, which is twice differentiable."""
     A, (M, E) = with_spectrum(DEGENERATE, dtype, seed=0), directions(4, dtype)
     trace = lambda X: sg.trace_funm(X, torch.sin)  # noqa: E731
     assert relative_error(grad(along(E, along(M, trace)))(A), reference.of(A, COS).second(M, E)) <= 1e-12
@@ -446,7 +446,7 @@ def test_third_derivatives_of_traces(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_cotangents_that_are_not_hermitian(dtype: torch.dtype, device: str) -> None:
-    """Of them the gradient sees the Hermitian part; it is Hermitian to the bit."""
+    """The gradient depends on their Hermitian part only; it is Hermitian to the bit."""
     A, C = with_spectrum(DEGENERATE, dtype, seed=0), normal(4, 4, dtype=dtype, seed=7)
     for case in FUNCTIONS.values():
         X = A.to(device).requires_grad_()
@@ -478,7 +478,7 @@ def test_trace(dtype: torch.dtype, gap: float, device: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"df": lambda x: 2 * x}, {"df": lambda x: 2 * x, "d2f": lambda x: 0 * x + 2}])
 def test_hessian_of_the_sum_of_squares(options: dict[str, Any]) -> None:
-    """Σ λ² = tr A²: on symmetric matrices its Hessian is twice the identity, wherever eigenvalues meet."""
+    """Σ λ² = tr A²: on symmetric matrices its Hessian is twice the identity, also at degenerate eigenvalues."""
     n = 3
     I = torch.eye(n, dtype=torch.float64)  # noqa: E741
     symmetrizer = torch.einsum("ik,jl->ijkl", I, I) + torch.einsum("il,jk->ijkl", I, I)
@@ -538,14 +538,14 @@ def test_parameters(f: Callable[[Tensor, Tensor], Tensor], gap: float, dtype: to
     G, g = torch.autograd.grad(value(X, t), (X, t), create_graph=True)
     assert relative_error(G, by_theta[0].first(M)) <= 1e-13
     assert relative_error(g, slope) <= 1e-13
-    # The two orders of the mixed one, and each with itself.
+    # The mixed derivative in both orders, and the two second derivatives in θ or A alone.
     product, along = torch.autograd.grad(G, (X, t), E, retain_graph=True)
     assert relative_error(product, by_theta[0].second(M, E)) <= 2e-10
     assert relative_error(along, expectation(E, mixed)) <= 1e-12
     across, twice = torch.autograd.grad(g, (X, t))
     assert relative_error(across, mixed) <= 1e-12
     assert relative_error(twice, curvature) <= 1e-13
-    # And by transforms, inside and outside each other.
+    # The same by transforms, nested in both orders.
     for outer, inner in itertools.product((jacrev, jacfwd), repeat=2):
         assert (
             relative_error(outer(lambda t, inner=inner: jvp(lambda X: value(X, t), (A,), (E,))[1])(theta), along)
@@ -666,13 +666,13 @@ def _differences_outside_the_kernel(L: Tensor, p: float) -> Tensor:
 def test_roots_of_singular_matrices(
     f: MatrixFunction, p: float, rotated: bool, dtype: torch.dtype, device: str
 ) -> None:
-    """The derivative is infinite only inside the kernel; along all else it is exact."""
+    """The derivative is infinite only inside the null space; in all other directions it is exact."""
     L = torch.tensor([0.0, 0, 1, 4], dtype=torch.float64)
     wide = torch.complex128 if dtype.is_complex else torch.float64
     V = torch.linalg.qr(normal(4, 4, dtype=wide, seed=0)).Q if rotated else torch.eye(4, dtype=wide)
     A = hermitian_part(V * L @ V.mH).to(dtype)
     value = (V * L**p) @ V.mH
-    # Eigenvalues of the kernel are rounding, and are taken for 0.
+    # Eigenvalues in the null space are round-off, and count as 0.
     torch.testing.assert_close(f(A.to(device)).cpu().to(wide), value, rtol=0, atol=20 * eps(dtype))
 
     M = random_hermitian(4, 4, dtype=wide, seed=1)
@@ -682,12 +682,12 @@ def test_roots_of_singular_matrices(
     K = _differences_outside_the_kernel(L, p)
     expected = V @ (K * (V.mH @ M @ V)) @ V.mH
     tolerance = 50 * eps(dtype)
-    # A cotangent that has nothing in the kernel: silently.
+    # A cotangent without a part inside the null space does not warn.
     G = gradient_of(loss(f, outside.to(device)), A.to(device))
     assert relative_error(G, expected) <= tolerance
     tangent = jvp(f, (A.to(device),), (outside.to(device),))[1]
     assert relative_error(tangent, expected) <= tolerance
-    # One that has: that part is left out, and said to be.
+    # For one with such a part, that part is left out, with a warning.
     with pytest.warns(sg.GaugeWarning, match=r"spectralgrad\.(sqrtm|powm)"):
         G = gradient_of(loss(f, M.to(dtype).to(device)), A.to(device))
     assert relative_error(G, expected) <= tolerance
@@ -718,8 +718,8 @@ def test_what_is_left_out_of_roots_may_be_an_error(f: MatrixFunction, p: float) 
 
 @each_root
 def test_second_derivatives_of_roots_of_singular_matrices(f: MatrixFunction, p: float) -> None:
-    """D²f[M, E] outside the kernel is the limit of regular matrices. Inside, where that is infinite, it is the
-    derivative among matrices of the same rank, by f[0,b,0] = b^(p-2)."""
+    """Outside the null space, D²f[M, E] is the limit of regular matrices. Inside, where that limit is infinite, it is the
+    derivative among matrices of the same rank, with f[0,b,0] = b^(p-2)."""
     M, E = (random_hermitian(4, 4, dtype=torch.float64, seed=seed) for seed in (1, 2))
     M[:2, :2] = E[:2, :2] = 0
     b = torch.tensor([1.0, 4.0], dtype=torch.float64)
@@ -745,11 +745,11 @@ def test_roots_of_zero(dtype: torch.dtype) -> None:
 
 @each_double
 def test_powers_above_one_of_singular_matrices(dtype: torch.dtype) -> None:
-    """x^2.5 has two derivatives at 0, x^1.5 one: nothing is left out of them."""
+    """x^2.5 has two derivatives at 0 and x^1.5 one, so no part of these is left out."""
     A, (M, E) = torch.diag(torch.tensor([0, 0, 1, 4], dtype=dtype)), directions(4, dtype)
     for p in (2.5, 1.5):
         f = loss(lambda X, p=p: sg.powm(X, p), M)
-        # Near enough that no digit sees the difference.
+        # So close to A that no digit differs.
         exact = reference.of(A + torch.diag(torch.tensor([1e-60, 1e-60, 0, 0], dtype=dtype)), _power(p))
         assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-14
         if p > 2:
@@ -814,7 +814,7 @@ ALL_FUNCTIONS: dict[str, MatrixFunction] = {
 }
 SLOPES_AT_ONE = {"expm": np.e, "logm": 1, "sqrtm": 0.5, "invsqrtm": -0.5, "powm": 2.5, "funm": np.e, "trace_funm": np.e}
 each_name = pytest.mark.parametrize("name", ALL_FUNCTIONS)
-# As they are above, of matrices whose lowest three eigenvalues are a cluster.
+# The functions above, and a projector for matrices whose lowest three eigenvalues are a cluster.
 WITH_PROJECTOR = ALL_FUNCTIONS | {"spectral_projector": lambda A: sg.spectral_projector(A, 0, 3)}
 each_name_and_projector = pytest.mark.parametrize("name", WITH_PROJECTOR)
 I3 = torch.eye(3, dtype=torch.float64)
@@ -885,7 +885,7 @@ def test_bad_functions(name: str, argument: str, bad: Any, message: str) -> None
 
 @pytest.mark.parametrize("gap", [0.1, 1e-3, 1e-8, 0])
 def test_functions_that_autograd_cannot_see(gap: float) -> None:
-    """With df and d2f nothing has to be differentiated."""
+    """If df and d2f are given, autograd does not differentiate f."""
 
     def of_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.from_numpy(f(x.detach().numpy()))
@@ -900,7 +900,7 @@ def test_functions_that_autograd_cannot_see(gap: float) -> None:
     A, (M, E) = with_cluster(4, 3, gap, torch.float64, seed=0), directions(4, torch.float64)
     exact, f = reference.of(A, bessel), loss(lambda X, given=tuple(functions): sg.funm(X, *given), M)
     assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-11
-    # With no derivative beyond f'' the second differences of near eigenvalues are f''/2, to an error of about the gap.
+    # Without a derivative beyond f'', second differences of close eigenvalues are f''/2, to an error of about the gap.
     assert relative_error(hessian_times(f, A, E), exact.second(M, E)) <= 1e-9 + gap
 
 
@@ -959,7 +959,7 @@ def test_shapes(name: str, batch: tuple[int, ...], n: int, device: str) -> None:
 @each_name_and_projector
 @pytest.mark.parametrize("dtype", ALL)
 def test_batches_are_matrix_by_matrix(name: str, dtype: torch.dtype, device: str) -> None:
-    """To rounding, not to the bit: what LAPACK and matrix products round depends on how their data is aligned."""
+    """To round-off only: the rounding of LAPACK and of matrix products depends on the alignment of their data."""
     f = WITH_PROJECTOR[name]
     A = torch.stack([with_cluster(4, 3, gap, dtype, seed=k) for k, gap in enumerate([0.1, 1e-6, 0])]).to(device)
     M, E = (x.to(device) for x in directions(4, dtype))
@@ -977,7 +977,7 @@ def test_batches_are_matrix_by_matrix(name: str, dtype: torch.dtype, device: str
 
 
 def test_second_derivatives_of_batches_too_large_for_one_piece() -> None:
-    """n³ differences a matrix are taken a few million at a time."""
+    """The n³ differences of a matrix are computed a few million at a time."""
     A = torch.stack([with_cluster(32, 4, 1e-6, torch.float64, seed=k) for k in range(70)])
     M, E = directions(32, torch.float64)
     products = hessian_times(loss(sg.logm, M), A, E.expand_as(A))
@@ -987,7 +987,7 @@ def test_second_derivatives_of_batches_too_large_for_one_piece() -> None:
 
 @each_name_and_projector
 def test_under_autocast(name: str) -> None:
-    """As torch.matrix_exp and torch.linalg.eigh: in the precision of the matrix."""
+    """Results keep the precision of the matrix, as with torch.matrix_exp and torch.linalg.eigh."""
     A, f = with_cluster(4, 3, 1e-3, torch.float32, seed=0), WITH_PROJECTOR[name]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, G = f(A), gradient_of(lambda X: f(X).sum(), A)
@@ -1004,7 +1004,7 @@ class Mode(TorchDispatchMode):
 @each_name_and_projector
 @each_double
 def test_under_a_dispatch_mode(name: str, dtype: torch.dtype) -> None:
-    """torch's keys for conjugates are masked there, as in code that torch.compile made."""
+    """Under a dispatch mode, torch masks its dispatch keys for conjugates, as in compiled code."""
     A, (M, E) = with_cluster(4, 3, 1e-6, dtype, seed=0), directions(4, dtype)
     f = WITH_PROJECTOR[name]
     of = f if name == "trace_funm" else loss(f, M)
@@ -1107,7 +1107,7 @@ def test_compiled(name: str, dtype: torch.dtype) -> None:
 
 # --- identities ------------------------------------------------------------------------------------------------------
 
-# With repetitions, and neighbours of any distance.
+# Spectra with degenerate eigenvalues, and with any gaps.
 positive_spectra = st.lists(
     st.one_of(st.sampled_from([0.25, 1.0, 1.0, 3.0]), st.floats(0.25, 4)), min_size=2, max_size=6
 )
@@ -1151,7 +1151,7 @@ def test_products(spectrum: list[float], seed: int, dtype: torch.dtype) -> None:
 
 @given(positive_spectra, seeds, doubles, st.sampled_from(list(FUNCTIONS)))
 def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, name: str) -> None:
-    """f(QAQᴴ) = Q f(A) Qᴴ, and so its derivatives; f of the conjugate is the conjugate."""
+    """f(QAQᴴ) = Q f(A) Qᴴ, and likewise for derivatives; f of the conjugate matrix is the conjugate."""
     n = len(spectrum)
     f = FUNCTIONS[name].f
     A, M, E = with_spectrum(spectrum, dtype, seed), *directions(n, dtype)
@@ -1169,7 +1169,7 @@ def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, n
 
 @given(positive_spectra, seeds, st.sampled_from(ALL), st.integers(-8, 8), st.sampled_from([0.5, -0.5, 0.3, 2, -1, 3]))
 def test_scaling_of_powers(spectrum: list[float], seed: int, dtype: torch.dtype, exponent: int, p: float) -> None:
-    """(sA)^p = s^p A^p: in powers of two hardly a bit changes."""
+    """(sA)^p = s^p A^p; s is a power of two, so there is hardly any round-off."""
     s = 2.0**exponent
     n = len(spectrum)
     A, (M, _) = with_spectrum(spectrum, dtype, seed), directions(n, dtype)

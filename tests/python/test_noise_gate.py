@@ -1,8 +1,8 @@
-"""The noise gate, as a table of losses, spectra and dtypes. The errors are printed: `pytest -s`.
+"""The noise gate for many losses, spectra and dtypes. `pytest -s` prints the errors.
 
-Each loss is well-posed, so that each case also asserts that nothing is reported. Two kinds are special:
-- gV is itself round-off of what was cancelled before, as in the energy tr(A P(A)), whose gV is 2 A v = 2 λ v;
-- eigenvalues are close but not equal, and what the gate drops would be missed.
+Except for the ill-posed losses at the end, each case also asserts that nothing is reported. Two kinds are special:
+- after cancellation, only round-off of gV is left, as in the energy tr(A P(A)), where gV = 2 A v = 2 λ v;
+- eigenvalues are close but not equal, so that the gradient is wrong if the gate drops too much.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def hermitian(x: Tensor) -> Tensor:
 
 
 def gradient(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
-    """The Hermitian part: A's own derivative need not be Hermitian where the loss reads A itself."""
+    """The Hermitian part of the gradient, which need not be Hermitian if the loss uses A itself."""
     A = A.clone().requires_grad_()
     return hermitian(torch.autograd.grad(loss(A), A)[0])
 
@@ -73,7 +73,7 @@ def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float
             V = sg.eigh(X).eigenvectors[:, :occupied]
             return torch.einsum("ij,ji->", A / scale, V @ V.mH).real * scale
 
-        # Where all levels are 0, all of gV is round-off. In float32 it might be a small loss, which is reported.
+        # If all occupied levels are 0, gV is round-off. In float32 it looks like a small loss, which is reported.
         ambiguous = name == "zero and one" and dtype.to_real() == torch.float32
         with sg.checks("ignore" if ambiguous else "warn"):
             worst = max(worst, error(gradient(energy, A), torch.zeros_like(Q)))
@@ -136,7 +136,7 @@ def test_kernel_of_a_gram_matrix(dtype: torch.dtype) -> None:
             return torch.trace(V.T @ A @ V)
 
         U = torch.linalg.svd(X).U[:, 9:]
-        # All of gV is round-off. In float32 it might be a small loss, which is reported; see docs/gradients.md.
+        # gV is round-off. In float32 it looks like a small loss, which is reported; see docs/gradients.md.
         with sg.checks("warn" if dtype == torch.float64 else "ignore"):
             worst = max(worst, error(gradient(loss, A), U @ U.T))
     print(f"kernel of a Gram matrix, {dtype}: {worst:.1e}")
@@ -228,13 +228,13 @@ def test_functions_of_separated_float32_spectra(n: int) -> None:
     assert ours[-1] <= 3 * theirs[-1]
 
 
-# --- what is ill-posed ------------------------------------------------------------------------------------------------
+# --- ill-posed losses -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("n", [8, 12, 60])
 def test_an_ill_posed_loss_gives_nothing_large(dtype: torch.dtype, n: int) -> None:
-    # A cycle's eigenvalues come in pairs, and the size of an entry depends on the basis of each.
+    # A cycle's eigenvalues come in pairs. The absolute value of an entry depends on the basis of the pair's eigenspace.
     ring = torch.roll(torch.eye(n, dtype=dtype), 1, 0)
     A = 2 * torch.eye(n, dtype=dtype) - ring - ring.T
     weights = torch.randn(n, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
@@ -244,7 +244,7 @@ def test_an_ill_posed_loss_gives_nothing_large(dtype: torch.dtype, n: int) -> No
 
     with pytest.warns(sg.GaugeWarning, match="contribute zero"):
         found = gradient(loss, A)
-    # Without the pairs, the largest quotient has the gap between two of them.
+    # Gaps inside a pair contribute zero, so the smallest gap that counts is between two pairs.
     levels = torch.linalg.eigvalsh(A)
     assert float(found.abs().max()) <= 10 / float(levels[3] - levels[2])
 

@@ -1,4 +1,4 @@
-"""torch.library.opcheck on every operator, and what each gives without data: shapes, dtypes, strides."""
+"""torch.library.opcheck for every operator, and its shapes, dtypes and strides for tensors without data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _contiguous(x: Tensor) -> Tensor:
 
 
 def _strided(x: Tensor) -> Tensor:
-    """Every second of a larger one, with its last two dimensions transposed in memory."""
+    """x as every second matrix of a larger tensor, with its last two dimensions transposed in memory."""
     if x.dim() < 2:
         return torch.stack([x, x], -1)[..., 0]
     y = x.mT.contiguous()
@@ -101,7 +101,7 @@ def _judged_rotations(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Ten
     return *_cotangents(dtype, n, layout), values + 1, vectors * 2, L, V, 1
 
 
-# A new operator joins with one line.
+# A new operator needs one line here.
 OPERATORS: dict[str, Arguments] = {
     "eigh": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "L", *GATED),
     "eigvalsh": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "U", *GATED),
@@ -111,7 +111,9 @@ OPERATORS: dict[str, Arguments] = {
         *GATED,
     ),
     "eigh_vjp": lambda dtype, n, layout: (*_cotangents(dtype, n, layout), *_decomposition(dtype, n, layout), *GATED),
-    "chemical_potential": lambda dtype, n, layout: _electrons(dtype, max(n, 1), layout),  # with no level, no filling
+    "chemical_potential": lambda dtype, n, layout: _electrons(
+        dtype, max(n, 1), layout
+    ),  # without a level, there is no filling
     "cluster_rounds": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0],),
     "constant": lambda dtype, n, layout: (layout(_matrices(dtype, n)),),
     "density_matrix": _density,
@@ -145,7 +147,7 @@ OPERATORS: dict[str, Arguments] = {
     "rotated_eigenpairs": _rotated,
     "spectral_function": lambda dtype, n, layout: (
         *_with_jets(dtype, n, layout),
-        None,  # of two no derivative in A is left
+        None,  # with a second direction, the result is not differentiable in A
         "jets",
         [],
     ),
@@ -171,7 +173,7 @@ def test_no_operator_is_left_out() -> None:
     assert {x.split("::")[1].split(".")[0] for x in names if x.startswith("spectralgrad::")} == set(OPERATORS)
 
 
-# Without gradients, opcheck does a part of what it does with them: once, where the matrices are not trivial.
+# Without gradients, opcheck runs a part of its checks with gradients, so one case of nontrivial matrices is enough.
 @pytest.mark.parametrize(
     ("layout", "n", "requires_grad"),
     [
@@ -193,8 +195,8 @@ def test_opcheck(
     tests = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
     conjugates = name.startswith("density_matrix") or (name in ("eigh_jvp", "eigh_vjp") and requires_grad)
     if dtype.is_complex and n > 0 and conjugates:
-        tests.remove("test_schema")  # it takes the lazy conjugation in the tensor code of these cases for a mutation
-    # Random cotangents depend on phases.
+        tests.remove("test_schema")  # it mistakes the lazy conjugation in the tensor code of these cases for a mutation
+    # Random cotangents depend on phases, which would raise.
     with sg.checks("ignore"):
         torch.library.opcheck(_operator(name), arguments, test_utils=tests)
 
@@ -219,7 +221,7 @@ def test_without_data(name: str, dtype: torch.dtype, n: int, layout: Callable[[T
 
 
 def _strides(x: Tensor) -> list[int]:
-    """Those that mean something."""
+    """The strides of dimensions with more than one entry; the others have no meaning."""
     return [stride for size, stride in zip(x.shape, x.stride(), strict=True) if size > 1 and x.numel() > 0]
 
 

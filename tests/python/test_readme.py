@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its Python blocks run, and its comments are what they print."""
+"""The README is right: its Python blocks run, and they print what their comments say."""
 
 import importlib.util
 import os
@@ -31,7 +31,7 @@ def cmakedir() -> str:
 
 
 def test_first_screen(capsys):
-    """A sentence, an example of at most twelve lines where torch is wrong, the two commands."""
+    """The first example has at most twelve lines, and prints what its comments say."""
     example = python_blocks()[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 12
     exec(example, {})
@@ -44,7 +44,7 @@ def test_first_screen(capsys):
 
 @pytest.mark.parametrize("block", python_blocks()[1:])
 def test_other_blocks_run(block):
-    """Each alone, as pasted into a new interpreter: the test defines no name."""
+    """Each block runs alone, as if pasted into a new interpreter. The test defines no names for it."""
     exec(block, {})
     assert not sg.installed()
 
@@ -87,7 +87,7 @@ def test_cpp_block_compiles_and_prints_the_identity(tmp_path):
 
 
 def test_quoted_speed_is_the_committed_one():
-    """Between the marks is what `benchmarks/update_readme.py` writes from the results; no speed stands elsewhere."""
+    """The text between the marks is what `benchmarks/update_readme.py` writes; no speed is quoted elsewhere."""
     specification = importlib.util.spec_from_file_location("update_readme", ROOT / "benchmarks/update_readme.py")
     update_readme = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(update_readme)
@@ -97,7 +97,7 @@ def test_quoted_speed_is_the_committed_one():
 
 
 def test_the_limit_that_is_stated_first_is_one():
-    """(V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ at 2I: equal to `eigh`, unequal in truth; `Split` tells them apart."""
+    """At 2I, (V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ have different gradients. `eigh` cannot tell them apart; `Split` can."""
 
     def gradients(rule: sg.Rule) -> list[torch.Tensor]:
         found = []

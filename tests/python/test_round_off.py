@@ -1,7 +1,7 @@
 """Round-off is not a dependence on the choice of eigenvectors.
 
-Where a loss does not touch some eigenvectors, or a function vanishes on a cluster, their columns of the cotangent are
-pure round-off. Nothing may be reported there, and the gradient must be right. Each warning is an error (conftest.py).
+If a loss does not depend on some eigenvectors, or if a function vanishes on a cluster, these columns of the cotangent
+are pure round-off. They must not be reported, and the gradient must be right. Each warning is an error (conftest.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import spectralgrad as sg
 
 DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64]
 
-# Name: f on eigenvalues, its first derivative, and a value at which f vanishes.
+# Name -> f on eigenvalues, its first derivative, and the eigenvalue of the cluster, at which most f vanish.
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], float]] = {
     "log": (torch.log, torch.reciprocal, 1.0),
     "x^2 - 1": (lambda x: x**2 - 1, lambda x: 2 * x, 1.0),
@@ -195,7 +195,7 @@ def infidelity(a: Tensor, dtype: torch.dtype, coupling: float, eigh: Callable) -
 def test_spin_chain(dtype: torch.dtype) -> None:
     a = torch.tensor(0.1, dtype=dtype.to_real(), requires_grad=True)
     loss = infidelity(a, dtype, 0.0, sg.eigh)
-    # A function of a matrix, written with eigh: what is lost at repeated eigenvalues does not matter in this direction.
+    # A function of a matrix, by eigh. The part lost at degenerate eigenvalues does not matter in this direction.
     with pytest.warns(sg.GaugeWarning, match="a limit 0/0"):
         (slope,) = torch.autograd.grad(loss, a)
     assert float(slope) == pytest.approx(2.998721, abs=2e-6 if dtype == torch.complex128 else 1e-4)

@@ -1,4 +1,4 @@
-"""Rules: as values, as defaults, and what each makes of 1/(λj - λi)."""
+"""Rules: as values, as defaults, and the factor that each uses for 1/(λj - λi)."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_operators_check_a_rule_by_name(name: str, parameters: list[float], sent
 
 
 def F_of(rule: sg.Rule | None, gap: float, dtype: torch.dtype = torch.float64) -> float:
-    """What eigh makes of 1/gap: the gradient for S_12 = 1 at diag(0, gap), whose eigenvectors are the unit vectors."""
+    """eigh's factor for 1/gap: the gradient for S_12 = 1 at diag(0, gap), whose eigenvectors are the unit vectors."""
     A = torch.diag(torch.tensor([0, gap], dtype=dtype)).requires_grad_()
     _, V = sg.eigh(A, rule=rule)
     assert torch.equal(V.detach(), torch.eye(2, dtype=dtype))
@@ -244,7 +244,7 @@ def test_default_of_another_type(f: Callable[[Any], Any], rule: Any) -> None:
         f(rule)
 
 
-# --- what each makes of 1/d ------------------------------------------------------------------------------------------
+# --- the factor of each rule for 1/d ---------------------------------------------------------------------------------
 
 
 def exact_lorentzian(d: float, width: float) -> mpmath.mpf:
@@ -265,7 +265,7 @@ def test_lorentzian_from_epsilon_is_that_of_the_literature(d: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-3, 1.0, 1e15, 1e30])
-@pytest.mark.parametrize("ratio", [1e-7, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e7])  # of the width to the gap
+@pytest.mark.parametrize("ratio", [1e-7, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e7])  # width over gap
 @pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("relative", [False, True])
 def test_bias_of_the_lorentzian(relative: bool, dtype: torch.dtype, ratio: float, scale: float) -> None:
@@ -274,7 +274,7 @@ def test_bias_of_the_lorentzian(relative: bool, dtype: torch.dtype, ratio: float
     width = ratio if relative else ratio * d  # max|λ| is d
     F = F_of(sg.Lorentzian(width, relative=relative), d, dtype)
     expected = exact_lorentzian(d, ratio * d)
-    if expected < torch.finfo(dtype).tiny:  # of few digits, or none
+    if expected < torch.finfo(dtype).tiny:  # subnormal, with few digits or none
         assert abs(F - expected) <= 2 * torch.finfo(dtype).smallest_normal * eps(dtype)
         return
     assert ulps(F, expected, dtype) <= 6
@@ -344,7 +344,7 @@ def test_forward_and_reverse_are_adjoint(rule: sg.Rule, dtype: torch.dtype, devi
     def f(X: Tensor) -> tuple[Tensor, Tensor]:
         return tuple(sg.eigh(X, rule=rule))
 
-    with checks_in_all_threads("ignore"):  # the cotangent is arbitrary: it asks for phases
+    with checks_in_all_threads("ignore"):  # the cotangents are arbitrary, so they depend on phases
         _, tangents = torch.func.jvp(f, (A,), (tangent,))
         (G,) = torch.func.vjp(f, A)[1](cotangents)
     forward = sum((g.conj() * t).sum().real for g, t in zip(cotangents, tangents, strict=True))
@@ -356,7 +356,7 @@ def test_forward_and_reverse_are_adjoint(rule: sg.Rule, dtype: torch.dtype, devi
 @pytest.mark.parametrize("rule", [r for r in RULES.values() if not isinstance(r, sg.Bare)], ids=repr)
 @pytest.mark.parametrize("dtype", DOUBLE)
 def test_finite_at_the_zero_matrix(rule: sg.Rule, dtype: torch.dtype) -> None:
-    with sg.checks("ignore"):  # Split warns that it moves them: below
+    with sg.checks("ignore"):  # Split warns that it moves eigenvalues across zero; see below
         G = gradient(lambda L, V: L.sum() + V.abs().square().sum(), torch.zeros(3, 3, dtype=dtype), rule=rule)
     torch.testing.assert_close(G, torch.eye(3, dtype=dtype), rtol=0, atol=1e-14)
 
@@ -371,7 +371,7 @@ def test_finite_at_the_zero_matrix(rule: sg.Rule, dtype: torch.dtype) -> None:
     ids=["kernel", "zero", "tiny", "negative"],
 )
 def test_split_reports_eigenvalues_that_cross_zero(values: list[float], dtype: torch.dtype) -> None:
-    """Code that clips or counts them would be wrong in silence."""
+    """Without the report, code that clips or counts eigenvalues would silently be wrong."""
     A = torch.diag(torch.tensor(values, dtype=dtype))
     for decompose in (sg.eigh, sg.eigvalsh):
         with pytest.warns(
@@ -410,7 +410,7 @@ def _largest_of_the_pseudo_inverse(A: Tensor) -> Tensor:
 def test_programs_that_clip_or_count_are_told(
     program: Callable[[Tensor], Tensor], right: float, under_split: float
 ) -> None:
-    """Eigenvalues at zero cannot be moved apart and stay zero to rounding, so Split reports."""
+    """Split moves eigenvalues at zero apart, so they are no longer zero to round-off, and it warns."""
     A = torch.diag(torch.tensor([0.0, 0, 0, 1, 1, 2]))
     with sg.stand_in():
         assert float(program(A)) == pytest.approx(right, rel=1e-6)
@@ -439,7 +439,7 @@ def test_split_is_the_nearest_spectrum_with_gaps(
     """Against SciPy's isotonic regression of λ_i - i·w."""
     A = torch.diag(torch.tensor(values, dtype=dtype))
     plain = sg.eigvalsh(A)
-    with sg.checks("ignore"):  # where one crosses zero: the next test
+    with sg.checks("ignore"):  # an eigenvalue may cross zero, which is tested above
         moved = sg.eigvalsh(A, rule=sg.Split(width, order)).double().numpy()
     levels = plain.double().numpy()
     n, largest = len(levels), float(plain.abs().max())
@@ -451,7 +451,7 @@ def test_split_is_the_nearest_spectrum_with_gaps(
     np.testing.assert_allclose(moved, expected, rtol=0, atol=rounding)
     assert abs(moved.sum() - levels.sum()) <= n * rounding
     assert (np.diff(moved) >= w - rounding).all()
-    # Alone is what has both neighbours at least the moved clusters' reach away: untouched, to the bit.
+    # An eigenvalue that no cluster can reach when it is spread stays the same, to the bit.
     alone = np.abs(expected - levels) < 1e-3 * w
     gaps = np.diff(levels, prepend=-np.inf, append=np.inf)
     far = alone & (gaps[:-1] > n * w) & (gaps[1:] > n * w)
@@ -475,7 +475,7 @@ def test_split_default_widths(dtype: torch.dtype, device: str) -> None:
 
 
 def test_compiled_code_follows_a_rule_entered_for_the_first_time_in_its_thread() -> None:
-    """In a thread of its own: whether a block has been entered before must not matter."""
+    """The test runs in a new thread, in which no block has been entered before; this must not matter."""
     A = torch.diag(torch.tensor([1.0, 2.0], dtype=torch.float64))
     seen: list[float] = []
 

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, Function] = {
         lambda x: -2 * mpmath.sech(x) ** 2 * mpmath.tanh(x),
     ),
     "funm log": elementwise(torch.log, *LOG),
-    # They vanish on a whole cluster: on that of 1, 2 or 0.
+    # These vanish on a whole cluster, at 1, 2 or 0.
     "funm x² - 1": elementwise(lambda x: x**2 - 1, lambda x: mpmath.mpf(x) ** 2 - 1, lambda x: 2 * x, lambda x: 2),
     "funm x - 2": elementwise(lambda x: x - 2, lambda x: x - 2, one, zero),
     "funm √x - 1": elementwise(lambda x: x.sqrt() - 1, lambda x: mpmath.sqrt(x) - 1, *power(0.5)[2:4], "positive"),
@@ -122,7 +122,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def bases(dtype: torch.dtype) -> Iterator[Tensor]:
-    """The standard basis, and one of entries ±1/2 (and quarter turns) in which nothing is rounded, either."""
+    """The standard basis, and one with entries ±1/2 (times i if complex). Both make matrices without round-off."""
     yield torch.eye(4, dtype=wide(dtype))
     H = torch.tensor([[1, 1], [1, -1]], dtype=wide(dtype))
     phases = torch.tensor([1, 1j, -1, -1j]) if dtype.is_complex else torch.tensor([1, -1, 1, 1])
@@ -130,7 +130,7 @@ def bases(dtype: torch.dtype) -> Iterator[Tensor]:
 
 
 def others(A: Tensor) -> Tensor:
-    """The matrices M of the losses tr(M f(A)): any, the identity, zero, and A itself."""
+    """The matrices M of the losses tr(M f(A)): a random one, the identity, zero, and A itself."""
     identity = torch.eye(4, dtype=A.dtype)
     return torch.stack([random_hermitian(4, 4, dtype=A.dtype, seed=1), identity, 0 * identity, A])
 
@@ -149,20 +149,20 @@ def spectral(values: list[float], f: Scalar) -> Tensor:
 
 
 def error(x: Tensor, expected: Tensor, unit: Tensor | float) -> float:
-    """Relative to `unit`; in that order, because squares overflow. NaN where `x` has one."""
+    """The largest error relative to `unit`; NaN if `x` has a NaN."""
     difference = x.detach().resolve_conj().to(expected.dtype) - expected
     return float((difference.abs() / (torch.as_tensor(unit) + torch.finfo(torch.float64).tiny)).max())
 
 
 def within(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether `dtype` can hold these numbers, and those next to them."""
+    """Whether `dtype` can represent the nonzero numbers of x, with a factor of 16 to spare."""
     limits = torch.finfo(dtype)
     size = x.abs()[x != 0]
     return bool(((size > 16 * limits.tiny) & (size < limits.max / 16)).all())
 
 
 def check_function(function: Function, values: list[float], V: Tensor, dtype: torch.dtype, scale: float = 1) -> str:
-    """Value and gradients at V diag(scale · values) Vᴴ; what is wrong, if anything."""
+    """Checks value and gradients at V diag(scale · values) Vᴴ. Returns what is wrong, or an empty string."""
     exact = [scale * x for x in values]
     unscaled = (V * torch.tensor(values, dtype=torch.float64) @ V.mH).to(dtype)
     A, M = scale * unscaled, others(unscaled)
@@ -194,7 +194,7 @@ def divided(function: Function) -> reference.Differences:
 
 
 def singular_root(function: Function, values: list[float]) -> bool:
-    """Whether the derivative inside the kernel is infinite or has no derivative: see `test_singular_roots`."""
+    """Whether 0 is an eigenvalue at which the function has an infinite derivative; see `test_singular_roots`."""
     return function.domain == "nonnegative" and 0 in values
 
 
@@ -211,7 +211,7 @@ def test_special_spectra(name: str, dtype: torch.dtype) -> None:
     report(faults)
 
 
-# Functions that have a scale of their own are constant, or noise, elsewhere.
+# The other functions have a scale of their own, and are constant or noise far from it.
 OF_EVERY_SCALE = [
     name for name in FUNCTIONS if name.startswith("powm") or name in ("logm", "sqrtm", "invsqrtm", "funm x", "funm 1/x")
 ]
@@ -288,7 +288,7 @@ def test_traces(name: str, dtype: torch.dtype) -> None:
         (G,) = torch.autograd.grad(y, A)
         f, df = spectral(values, function.f), spectral(values, function.df)
         assert error(y, f.sum(), f.abs().sum() + df.abs().max()) <= 40 * eps(dtype)
-        # A slope that vanishes is known to the rounding of its argument.
+        # A slope near zero is only as accurate as the round-off of its argument allows.
         slope = df.abs().max() + spectral(values, function.d2f).abs().max()
         assert error(G, (V * df) @ V.mH, slope) <= 40 * eps(dtype)
 
@@ -300,7 +300,7 @@ def test_traces(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", ["sqrtm", "powm 0.5", "powm 1.5", "powm 2.5"])
 @each_dtype
 def test_singular_roots(name: str, dtype: torch.dtype, spectrum: str) -> None:
-    """Of a loss that does not look into the kernel. What is seen inside it is tested in test_funm.py."""
+    """The loss does not depend on the block inside the null space; test_funm.py tests losses that do."""
     function, values = FUNCTIONS[name], SPECTRA[spectrum]
     kernel = values.count(0)
     with mpmath.workdps(60):
@@ -315,14 +315,14 @@ def test_singular_roots(name: str, dtype: torch.dtype, spectrum: str) -> None:
         X = (V * torch.tensor(values, dtype=torch.float64) @ V.mH).to(dtype).requires_grad_()
         y = function.call(X)
         (G,) = torch.autograd.grad(expectation((V @ M @ V.mH).to(dtype), y), X)
-        # The kernel's eigenvalues are rounding, and the root of rounding is seen in the value.
+        # Zero eigenvalues are round-off, and the value contains the root of that round-off.
         assert error(y, (V * f) @ V.mH, 1.0) <= (8 * eps(dtype)) ** 0.5
         inside_out = P @ y.detach().to(wide(dtype)) - (V * f) @ V.mH
         assert float(inside_out.abs().max()) <= 100 * eps(dtype)
         assert error(G, V @ (K * M) @ V.mH, 1.0) <= 100 * eps(dtype)
 
 
-# --- losses whose other matrix is the first one ----------------------------------------------------------------------
+# --- losses at equal matrices: distances, targets, compositions ------------------------------------------------------
 
 
 def inner(X: Tensor, Y: Tensor) -> Tensor:
@@ -380,7 +380,7 @@ POSITIVE = ["I", "2 I", "1 twice", "1 three times", "2 twice", "nearly I"]
 @pytest.mark.parametrize("name", DISTANCES)
 @each_dtype
 def test_distances_of_a_matrix_from_its_multiples(name: str, dtype: torch.dtype, c: float) -> None:
-    """Learning begins, and ends, at equal matrices: no warning, and a zero gradient where c = 1."""
+    """Training often begins and ends at equal matrices: there is no warning, and the gradient is zero for c = 1."""
     distance, gradients = DISTANCES[name]
     for spectrum, V in itertools.product(POSITIVE, bases(dtype)):
         values = torch.tensor(SPECTRA[spectrum], dtype=torch.float64)
@@ -433,7 +433,7 @@ def test_compositions_that_are_the_identity(name: str, dtype: torch.dtype) -> No
 
 @each_dtype
 def test_energies(dtype: torch.dtype) -> None:
-    """tr(A P(A)) has the gradient P(A): its cotangent is A itself."""
+    """The gradient of tr(A P(A)) is P(A). The cotangent of the projector is A itself."""
     for spectrum, V in itertools.product(SPECTRA, bases(dtype)):
         values = SPECTRA[spectrum]
         A = (V * torch.tensor(values, dtype=torch.float64) @ V.mH).to(dtype)

@@ -1,4 +1,4 @@
-"""docs/spectral_functions.md: every row of its table runs, and is what it says where eigenvalues are equal."""
+"""docs/spectral_functions.md: every row of its table runs, and is right about degenerate eigenvalues."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONSTANTS: dict[str, Any] = {
     "mu": 1.2,
     "kT": 0.4,
 }
-# What else has to commute with A for the left side to meet equal eigenvalues.
+# Matrices that commute with the degenerate A, so that the code on the left meets degenerate eigenvalues, too.
 AT_DEGENERATE = {
     "overlap": {"S": 4 * torch.eye(N, dtype=DTYPE)},
     "trace distance": {"B": 1.5 * torch.eye(N, dtype=DTYPE)},
@@ -57,7 +57,7 @@ def constants(what: str, degenerate: bool) -> dict[str, Any]:
 
 
 def value(code: str, A: Tensor, names: dict[str, Any]) -> Tensor:
-    """Of the last statement of a cell."""
+    """The value of the last statement of a cell."""
     namespace = {"torch": torch, "sg": sg, "A": A, **names}
     exec(BLOCKS[0], namespace)
     if re.search(r"\b[LV]\b", code):
@@ -84,7 +84,7 @@ def inverse_root(x: Any) -> Any:
 
 
 def steps(A: Array) -> Array:
-    """The projector onto the eigenvalues below the degenerate A's two levels' mean, or the two lowest ones."""
+    """The projector onto the two lowest eigenvalues."""
     values = sorted(mp.eigsy(mp.matrix(A.tolist()), eigvals_only=True))
     return of_eigenvalues(lambda x: mp.mpf(x < (values[1] + values[2]) / 2), A)
 
@@ -166,7 +166,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
 
 
 def weights(shape: torch.Size) -> Tensor:
-    """Of the entries of a value in the loss."""
+    """The weights of the entries of a value in the loss."""
     return normal(*shape, dtype=DTYPE, seed=6)
 
 
@@ -203,7 +203,7 @@ def exact_derivatives(what: str) -> tuple[Tensor, float]:
 
 
 def derivatives(what: str, code: str) -> tuple[Tensor, Callable[[], float]]:
-    """The gradient at the degenerate A, and what computes the second derivative along `DIRECTION`."""
+    """The gradient at the degenerate A, and a function that computes the second derivative along `DIRECTION`."""
     A = DEGENERATE.clone().requires_grad_()
     (G,) = torch.autograd.grad(loss(value(code, A, constants(what, True))), A, create_graph=True)
 
@@ -251,7 +251,7 @@ def test_row(row: tuple[str, ...]) -> None:
     )
 
 
-# --- what the sentences below the table say ---------------------------------------------------------------------------
+# --- the sentences below the table ------------------------------------------------------------------------------------
 
 
 def test_a_dense_degenerate_matrix_is_finite_and_wrong_by_hand() -> None:

@@ -56,7 +56,7 @@ FERMI: Function = (fermi, reference.function(_fermi, lambda x: -_fermi(x) * (1 -
 
 
 class Problem(NamedTuple):
-    """A gauge-invariant function, the loss of what it gives, and the loss's gradient in 60 digits."""
+    """A gauge-invariant function, a loss of its result, and the loss's gradient in 60 digits."""
 
     fn: Fn
     loss: Callable[[Any], Tensor]
@@ -73,7 +73,7 @@ def one(f: Function, M: Tensor) -> Problem:
 
 
 def sum_of_two(M: Tensor) -> Problem:
-    """Re tr(M (exp(A) + B ∘ √A)), B ∘ the entrywise product: no function of A that has a name."""
+    """Re tr(M (exp(A) + B ∘ √A)) with the entrywise product ∘. It is not one of the named functions of A."""
     B = hermitian_part(M @ M)
 
     def exact(A: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ each_problem = pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 NEAR = [1e-8, 1e-9, 1e-11, 1e-13, 1e-15, 0.0]
-# Two, three and five levels in one place; two clusters at once; clusters of everything.
+# Clusters of two to five eigenvalues; two clusters at once; a cluster of all eigenvalues.
 SPECTRA: dict[str, Callable[[float], list[float]]] = {
     "pair": lambda gap: [0.3, 1, 1 + gap, 2.5],
     "triple": lambda gap: [0.3, 1, 1 + gap, 1 + 2 * gap, 2.5],
@@ -162,7 +162,7 @@ def M_of(n: int, dtype: torch.dtype, seed: int = 100) -> Tensor:
 
 
 def of_nonlinear(gap: float, nonlinear: bool) -> float:
-    """What is left if fn is not linear in functions of A, and several pairs are near: a fraction of the gap."""
+    """The bound on errors. If fn is not linear in functions of A, and several pairs are close, gap/4 is left."""
     return max(1e-12, gap / 4) if nonlinear else 1e-12
 
 
@@ -187,7 +187,7 @@ def test_gradient_at_small_gaps(
 @each_dtype
 @each_problem
 def test_gradient_at_larger_gaps(make: Callable[[Tensor], Problem], dtype: torch.dtype, m: int) -> None:
-    """Above the gaps that are closed, one evaluation is left: its noise, some 9 eps, over the gap."""
+    """Larger gaps are not closed, so the error is the noise of one evaluation, about 9 eps, over the gap."""
     for gap in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 3e-8, 2e-8):
         A = with_cluster(6, m, gap, dtype, seed=2)
         problem = make(M_of(6, dtype))
@@ -231,7 +231,7 @@ def test_single_precision(dtype: torch.dtype, gap: float) -> None:
 def test_batch_where_only_some_have_clusters(
     make: Callable[[Tensor], Problem], dtype: torch.dtype, order: tuple[int, ...]
 ) -> None:
-    """Each as alone: clusters of two, of four, two of them, at two gaps, and none."""
+    """Each matrix as if alone: a cluster of two, of four, two clusters, two different gaps, or no cluster."""
     spectra = [
         [0.3, 0.6, 1.1, 1.5, 2.2, 3.0],
         [0.3, 1, 1, 1.5, 2.2, 3.0],
@@ -244,7 +244,7 @@ def test_batch_where_only_some_have_clusters(
     problem = make(M_of(6, dtype))
     X = A.reshape(2, 3, 6, 6).requires_grad_()
     y = sg.spectral_map(problem.fn, X)
-    # The losses of one matrix sum up to that of a batch, but for those of numbers.
+    # One loss for each matrix, because losses of numbers are not sums over the batch.
     if isinstance(y, tuple):
         losses = [problem.loss(tuple(part.flatten(0, 1)[k] for part in y)) for k in range(6)]
     else:
@@ -256,7 +256,7 @@ def test_batch_where_only_some_have_clusters(
 
 @each_dtype
 def test_any_shape(dtype: torch.dtype) -> None:
-    """Batches in front, anything behind; all of A's batch summed up; complex results."""
+    """Results with the batch in front and any shape behind it; summed over the batch; complex; several outputs."""
     A = torch.stack([with_cluster(4, m, 0, dtype, seed=m) for m in (2, 3)])
     M, (d_exp, d_sqrt) = M_of(4, dtype), (EXP[1], SQRT[1])
     exact = torch.stack([reference.frechet(X, M, d_exp) for X in A])
@@ -340,7 +340,7 @@ def test_what_fn_closes_over_gets_its_gradient(dtype: torch.dtype, gap: float) -
 
     E = sg.spectral_map(lambda L, V: apply_function(lambda x: torch.exp(0.7 * x), L, V), A)
     dt = expectation(M, B * (A @ E))
-    # E's rounding is no part of what is compared, but for itself.
+    # The expected gradients use the computed E, so that its round-off does not count.
     dC = (M.mT.conj() * E.conj()) if dtype.is_complex else M.mT * E
     weights = reference.function(
         lambda x: mpmath.exp(mpmath.mpf(0.7) * x), lambda x: mpmath.mpf(0.7) * mpmath.exp(mpmath.mpf(0.7) * x)
@@ -357,7 +357,7 @@ def test_what_fn_closes_over_gets_its_gradient(dtype: torch.dtype, gap: float) -
 @each_dtype
 @pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-2])
 def test_network_on_invariant_features(dtype: torch.dtype, gap: float) -> None:
-    """Of exp(A)_kk, √A_kk and moments of the levels: against differences in 60 digits, in A and in its own weights."""
+    """A network of exp(A)_kk, √A_kk and moments of the levels, against 60-digit differences in A and in its weights."""
     n, hidden = 5, 4
     A = with_cluster(n, 3, gap, dtype, seed=6)
     W1, b1, W2 = (
@@ -430,7 +430,7 @@ def test_a_function_that_depends_on_the_gauge_warns(
     with pytest.warns(sg.GaugeWarning, match=r"spectralgrad\.spectral_map: ") as caught:
         G = backward()
     assert len(caught) == 1
-    # The direct value of those pairs; torch's is NaN or noise.
+    # These pairs get the direct value, without rotations; torch's is NaN or noise.
     assert bool(G.isfinite().all())
     with sg.checks("raise"), pytest.raises(sg.GaugeError, match=r"spectralgrad\.spectral_map: "):
         backward()
@@ -448,7 +448,7 @@ def test_dependence_that_vanishes_where_pairs_are_rotated_warns() -> None:
 
 @each_dtype
 def test_the_other_clusters_keep_their_gradient(dtype: torch.dtype) -> None:
-    """fn depends on the basis of the lower level; what it sees of the upper one is exact nevertheless."""
+    """fn depends on the basis of the lower level, but its gradient in the upper level is exact."""
     M = M_of(6, dtype)
     A = torch.diag(torch.tensor([1.0, 1.0, 2.0, 3.0, 3.0, 3.0], dtype=torch.float64)).to(dtype)
 
@@ -464,7 +464,7 @@ def test_the_other_clusters_keep_their_gradient(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", COMPLEX)
 def test_phases_raise(dtype: torch.dtype) -> None:
-    """As with eigh, clusters or none."""
+    """A dependence on phases raises as with eigh, with and without clusters."""
     for A in (distinct(4, dtype, 0), with_cluster(4, 2, 0, dtype, 0)):
         X = A.clone().requires_grad_()
         with pytest.raises(sg.GaugeError, match=r"e\^\{i phi\}"):
@@ -505,7 +505,7 @@ def test_without_a_cluster_fn_is_called_once(dtype: torch.dtype) -> None:
     assert counted.calls == 1
     (G,) = torch.autograd.grad(y, X)
     assert counted.calls == 1
-    # It is eigh.
+    # Value and gradient are those of eigh.
     assert torch.equal(y.detach(), loss(*sg.eigh(A)))
     assert relative_error(G, gradient(loss, A)) <= 1e-15
 
@@ -513,9 +513,10 @@ def test_without_a_cluster_fn_is_called_once(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("m", [2, 3, 4, 5])
 @each_dtype
 def test_rounds(m: int, dtype: torch.dtype) -> None:
-    """Disjoint pairs of all clusters share a round: m - 1 (m for an odd m) for two angles, twice for i, one to test.
+    """Disjoint pairs of all clusters share a round, so fn is called a bounded number of times.
 
-    What is not differentiated is not paid for.
+    A cluster of m takes m - 1 rounds (m if m is odd) for each of two angles, twice as many if complex, and one to test.
+    If no derivative is computed, fn is called once.
     """
     A = torch.stack([with_cluster(8, k, 0, dtype, seed=k) for k in (m, 2, m)])
     if m == 3:
@@ -559,7 +560,7 @@ def test_second_derivatives_at_a_cluster_raise(dtype: torch.dtype, gap: float) -
     def twice() -> Any:
         X = A.clone().requires_grad_()
         (G,) = torch.autograd.grad(loss(X), X, create_graph=True)
-        # The first one is right though.
+        # The first derivative is right nevertheless.
         assert relative_error(G, PROBLEMS["exp"](M).exact(A)) <= 1e-12
         return torch.autograd.grad(expectation(M, G), X)
 
@@ -685,7 +686,7 @@ def test_bad_input(name: str, differentiated: bool) -> None:
 
 @each_dtype
 def test_a_matrix_that_is_not_finite_is_ignored(dtype: torch.dtype) -> None:
-    """Under checks("ignore") it is NaN for itself, clusters beside it or not."""
+    """Under checks("ignore"), only the bad matrix gives NaN, also if the others have clusters."""
     M = M_of(4, dtype)
     problem = PROBLEMS["exp"](M)
     A = torch.stack([with_cluster(4, m, 0, dtype, seed=m) for m in (2, 3, 2)])

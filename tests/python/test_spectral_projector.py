@@ -1,6 +1,6 @@
 """Projectors onto spans of eigenvectors: values and two derivatives against 60 digits and closed forms.
 
-Layouts, batches, triangles, matrices that are not finite: with the other functions, in test_funm.py.
+test_funm.py tests layouts, batches, triangles and matrices that are not finite, together with the other functions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from reference import relative_error
 
 GAPS = [1.0, 0.1, *(10.0**-k for k in range(2, 16)), 0.0]
 DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap == 0]
-SIZES = [(3, 2), (4, 3), (7, 5)]  # and of the cluster in it
+SIZES = [(3, 2), (4, 3), (7, 5)]  # size of the matrix, size of its cluster
 each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 
@@ -60,7 +60,7 @@ def loss(M: Tensor, start: int, stop: int) -> Callable[[Tensor], Tensor]:
 
 # --- values, gradients and Hessians ----------------------------------------------------------------------------------
 #
-# Bounds are multiples of the relative condition, as in test_funm.py: about |A| over the gaps to the levels outside.
+# Bounds are multiples of the relative condition number, as in test_funm.py: about |A| over the gap to other levels.
 
 
 def bound(dtype: torch.dtype, condition: float) -> float:
@@ -96,7 +96,7 @@ def test_size_32() -> None:
 @pytest.mark.parametrize("border", [1e-2, 1e-4, 1e-6])
 @each_double
 def test_near_its_border(dtype: torch.dtype, border: float) -> None:
-    """Where the next level is near, the error follows the condition; a gap inside either level does not matter."""
+    """If the next level is close, the error is proportional to the condition. Gaps inside a level do not matter."""
     M, _ = directions(5, dtype)
     for inside in (1e-9, 0):
         A = with_spectrum([-1, -1 + inside, -1 + border, -1 + border + inside, 2], dtype, seed=0)
@@ -108,7 +108,7 @@ def test_near_its_border(dtype: torch.dtype, border: float) -> None:
 @pytest.mark.parametrize("exponent", [-100, -10, 10, 100])
 @each_double
 def test_scale_does_not_matter(dtype: torch.dtype, exponent: int) -> None:
-    """P(sA) = P(A): each derivative has a factor 1/s more."""
+    """P(sA) = P(A), so each derivative adds a factor 1/s."""
     s = 10.0**exponent
     M, E = directions(6, dtype)
     f = loss(M, 1, 5)
@@ -185,7 +185,7 @@ COMPOSITIONS = {
 @pytest.mark.parametrize(("outer", "inner"), COMPOSITIONS.values(), ids=COMPOSITIONS)
 @each_double
 def test_second_derivative_along_a_line(outer: Any, inner: Any, dtype: torch.dtype) -> None:
-    """(d/dt)² tr(M P(A + tX)); through eigh it is lost there in every order: 0.76 and 0.66 where 0.88 is right."""
+    """(d/dt)² tr(M P(A + tX)). Through eigh every order of modes is wrong at this A: 0.76 or 0.66 instead of 0.88."""
     A, P, Q = _two_levels(dtype)
     M, X = directions(4, dtype)
     expected = expectation(M, _second_derivative(P, Q, X, X))
@@ -245,7 +245,7 @@ def test_third_derivatives_are_refused() -> None:
 @pytest.mark.parametrize("n", [0, 1, 4])
 @pytest.mark.parametrize("batch", [(), (0,), (2,), (2, 0, 3), (2, 3)])
 def test_nothing_and_everything(n: int, batch: tuple[int, ...], device: str) -> None:
-    """0 and the identity, whose derivatives vanish, wherever eigenvalues meet."""
+    """Empty and full ranges give 0 and the identity. Their derivatives vanish, also at degenerate eigenvalues."""
     for dtype in ALL:
         A = torch.eye(n, dtype=dtype, device=device).expand(*batch, n, n).contiguous()
         for start, stop, value in [(0, 0, 0 * A), (n, n, 0 * A), (0, n, A)]:

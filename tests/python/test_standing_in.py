@@ -1,4 +1,4 @@
-"""stand_in: in a block, in one thread. install: in the dispatcher, for the process."""
+"""stand_in acts in a block of one thread; install acts in the dispatcher, for the whole process."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ WAYS: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
 @pytest.mark.usefixtures("uninstalled")
 def test_install_reaches_every_way_to_eigh(way: Callable[[], Callable[[Tensor], Any]], degenerate: Tensor) -> None:
     eigh = way()
-    with sg.stand_in():  # which sees calls from Python alone
+    with sg.stand_in():  # it sees only calls from Python
         assert bool(gradient(invariants, degenerate, eigh).isnan().any()) == (way is not WAYS["torch.linalg.eigh"])
     for _ in range(2):
         assert not sg.installed()
@@ -259,7 +259,7 @@ def test_install_with_a_rule(degenerate: Tensor) -> None:
     with sg.use_rule(sg.Bare()):
         assert not is_ours(degenerate)
     sg.install(sg.Split(0.5))
-    # A width of half of max|λ| = 2: the four, at 1, 1, 2, 2, are one pool about 1.5.
+    # The width is 0.5 max|λ| = 1, so the four eigenvalues 1, 1, 2, 2 form one pool around 1.5.
     with pytest.warns(sg.GaugeWarning, match="Split"):  # the lowest becomes 0
         moved = torch.linalg.eigvalsh(degenerate.clone().requires_grad_())
     torch.testing.assert_close(moved.detach(), torch.tensor([0.0, 1, 2, 3], dtype=torch.float64), rtol=0, atol=1e-14)
@@ -277,7 +277,7 @@ def test_install_is_of_every_thread(degenerate: Tensor) -> None:
 
 
 def test_install_reaches_compiled_code(degenerate: Tensor, uninstalled: None) -> None:
-    """Also where the process has compiled eigh before. What is compiled already keeps its formula."""
+    """Also if the process has compiled eigh before. Code that is already compiled keeps its formula."""
 
     def compiled() -> Tensor:
         torch._dynamo.reset()
@@ -321,7 +321,7 @@ def test_standing_in_under_transforms(how: str, transform: Callable[..., Tensor]
 
 
 def test_installing_while_other_threads_decompose(degenerate: Tensor, uninstalled: None) -> None:
-    """Every gradient is one of the two, ours or torch's, whoever toggles."""
+    """Every gradient is either ours or torch's, while another thread installs and uninstalls."""
     sg.install()
     stop = threading.Event()
     strange: list[Tensor] = []
@@ -347,7 +347,7 @@ def test_installing_while_other_threads_decompose(degenerate: Tensor, uninstalle
 
 
 def test_install_survives_a_fork(degenerate: Tensor, uninstalled: None) -> None:
-    """A child has what its parent installed, and its own uninstall is its own."""
+    """A child process inherits the installation. Its own uninstall does not affect the parent."""
     sg.install()
     child = os.fork()
     if child == 0:

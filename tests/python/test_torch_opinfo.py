@@ -1,8 +1,8 @@
-"""PyTorch's own definitions of its functions as tests: samples, processing and checks as in its test_ops_gradients.py.
+"""PyTorch's OpInfo entries as tests, with the samples and checks of PyTorch's own test_ops_gradients.py.
 
-Entries whose gradient goes through eigh or eigvalsh are run with `install` in force, and so are their neighbours in
-torch.linalg that have formulas of their own, which must not change: of these (`OTHERS`) gradients are checked for every
-eighth sample. torch ships no error inputs for any of them; `test_errors_are_torchs` has its own.
+Functions whose gradient uses eigh or eigvalsh (`THROUGH_EIGH`) are tested with `install` in force. So are related
+functions of torch.linalg with formulas of their own (`OTHERS`), which must not change. For these, gradients are checked
+for every eighth sample. torch has no error inputs for any of them, so `test_errors_are_torchs` has its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.testing._internal.opinfo.core import OpInfo
 import spectralgrad as sg
 from problems import ALL, DOUBLE
 
-Gradients.__test__ = False  # torch's class, of whose helpers we make use
+Gradients.__test__ = False  # torch's class, whose helpers these tests use
 
 THROUGH_EIGH = ["linalg.eigh", "linalg.eigvalsh", "linalg.pinv hermitian"]
 OTHERS = ["linalg.cond", "linalg.matrix_norm", "linalg.norm", "norm nuc"]
@@ -38,7 +38,7 @@ class _Checks(Gradients):
 
 @pytest.fixture(autouse=True)
 def random_state() -> Iterator[None]:
-    """torch's samples and checks seed and draw."""
+    """Restores the random state, which torch's samples and checks change."""
     state = random.getstate()
     with torch.random.fork_rng(devices=[]):
         yield
@@ -51,7 +51,7 @@ def _adapted(name: str, dtype: torch.dtype) -> OpInfo:
         samples = op.sample_inputs
         op.sample_inputs = lambda *args, **kwargs: itertools.islice(samples(*args, **kwargs), 0, None, 8)
     else:
-        # More than torch asks of itself: batches of cotangents and tangents, and whole Jacobians where they are real
+        # More than in torch's own tests: batches of cotangents and tangents, and full Jacobians if they are real
         # (complex ones take a minute). Batches of complex tangents fail in torch, in gradcheck's own view_as_real.
         op.check_batched_grad = op.check_batched_gradgrad = True
         op.check_batched_forward_grad = not dtype.is_complex
@@ -65,7 +65,7 @@ def _torch_skips(op: OpInfo, dtype: torch.dtype, kind: str) -> bool:
 
 
 def check(name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any] | None = None) -> None:
-    """`kind` as torch's own tests are called."""
+    """`kind` is the name of torch's own test."""
     op = _adapted(name, dtype)
     if _torch_skips(op, dtype, kind):
         pytest.skip("torch's own tests leave this out")
@@ -170,7 +170,7 @@ ERRORS = {
 
 
 def _error(call: Callable[..., Any], f: Callable[..., Any]) -> tuple[type[Exception], str] | None:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which, is what is compared
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the caller compares the types
         call(f)
     return raised.type, str(raised.value).replace("spectralgrad.", "linalg.")
 

@@ -1,4 +1,4 @@
-"""A PyTorch of another minor version than the one built against is told in a sentence, before anything is loaded."""
+"""PyTorch of another minor version than the build's raises a clear ImportError before the extension is loaded."""
 
 import subprocess
 import sys

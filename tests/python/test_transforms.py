@@ -1,6 +1,6 @@
-"""One table: every operation × every transform × real and complex × distinct and exactly degenerate, by values.
+"""The derivatives of every operation under every transform, real and complex, at distinct and degenerate eigenvalues.
 
-A new operation joins with one line in OPERATIONS.
+A new operation needs one line in OPERATIONS.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Operation(NamedTuple):
-    """A smooth loss of (X, M), and the weights of `reference.frechet` that make its gradient from M."""
+    """A smooth loss of (X, M), and the weights with which `reference.frechet` computes its gradient from M."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
     weights: reference.Weights
     of_identity: bool = False  # M is the identity
-    exact: bool = False  # second derivatives, at a degeneracy
+    exact: bool = False  # second derivatives are right at a degeneracy
 
 
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
-    P = X + (4 + 0 * X[..., 0]).diag_embed()  # a constant would be lost where torch.export meets torch.func
+    P = X + (4 + 0 * X[..., 0]).diag_embed()  # torch.export would lose a constant inside torch.func
     total = sg.expm(X) + sg.logm(P) + sg.sqrtm(P) + sg.invsqrtm(P) + sg.powm(P, 1.5) + sg.powm(X, 3)
     return expectation(M, total)
 
@@ -86,7 +86,7 @@ OPERATIONS = {
         _named_functions, reference.function(_named_function, _named_function_slope), exact=True
     ),
     "funm": Operation(
-        lambda X, M: expectation(M, sg.funm(X, torch.tanh)),  # found to be differentiable
+        lambda X, M: expectation(M, sg.funm(X, torch.tanh)),  # autograd finds the derivatives of tanh
         reference.function(mpmath.tanh, lambda x: mpmath.sech(x) ** 2),
         exact=True,
     ),
@@ -207,7 +207,7 @@ def _within(context: Callable[[], contextlib.AbstractContextManager[Any]]) -> Ca
 
 
 def _packed(f: Function, A: Tensor) -> Tensor:
-    """The derivative must read what the hooks give back, and keep nothing beside it."""
+    """The derivative must use the tensors that the hooks return, and keep no others."""
     packed: list[Tensor] = []
 
     def pack(x: Tensor) -> int:
@@ -276,7 +276,7 @@ def _vmapped_jvp(f: Function, A: Tensor) -> Tensor:
 
 
 def _of_real_numbers(f: Function, A: Tensor) -> tuple[Function, Tensor]:
-    """Jacobians are of real numbers: torch.func.jacfwd takes no derivative along i."""
+    """f as a function of real numbers, because torch.func.jacfwd takes no derivative along i."""
     return (lambda R: f(torch.view_as_complex(R)), torch.view_as_real(A)) if A.is_complex() else (f, A)
 
 
@@ -414,7 +414,8 @@ SECOND: dict[str, Callable[[Function, Tensor, Tensor], Tensor]] = {
 each_second = pytest.mark.parametrize("transform", SECOND.values(), ids=SECOND)
 
 
-# Those that look more than once: when linearizing and when applied; at each row (the old vmap inside is a loop, too).
+# How often a transform computes the derivative, if not once: when linearizing and when applied, or for each row (the
+# old vmap in functional.hessian is a loop, too).
 COMPUTATIONS = {"linearize(grad)": 2, "functional.hessian": "rows", "functional.hessian, vectorized": "rows"}
 REVERSE_OVER_REVERSE = [
     "grad(grad)",
@@ -472,7 +473,7 @@ def test_second_derivatives_at_a_degeneracy(
 def test_second_derivatives_at_a_degeneracy_warn_once(
     operation: str, dtype: torch.dtype, name: str, device: str
 ) -> None:
-    """Part of them is a limit 0/0 there, for every rule that does not split."""
+    """A part of them is a limit 0/0 there, which every rule but Split loses."""
     case, E, _ = second_order_case(operation, SPECTRA["degenerate"], dtype, device)
     with gauge_warnings() as messages:
         product = SECOND[name](case.f, case.A, E)
@@ -508,7 +509,7 @@ def test_splitting_recovers_second_derivatives(
 
 @pytest.fixture
 def fresh_compiler() -> Iterator[None]:
-    """Of one code object torch.compile keeps a few compiled versions, and would count those of other tests."""
+    """torch.compile keeps only a few compiled versions of a code object, and those of other tests would count."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -661,7 +662,7 @@ def test_compiled_autograd(operation: str, dtype: torch.dtype) -> None:
 @compiles
 @each_operation
 def test_compiled_through_a_subclass(operation: str) -> None:
-    """TwoTensor is torch's own example of a subclass that compilers take apart."""
+    """TwoTensor is torch's own example of a subclass that compilers unwrap."""
     a, b = (problem(operation, spectrum, torch.float64) for spectrum in SPECTRA.values())
     X = TwoTensor(a.A.clone(), b.A.clone()).requires_grad_()
     (G,) = torch.autograd.grad(torch.compile(a.f, backend="aot_eager", fullgraph=True)(X), X)
@@ -689,7 +690,7 @@ class Module(torch.nn.Module):
 )
 @each_operation
 def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
-    """The program, stored and loaded, has its value and its gradient, for matrices of any size."""
+    """The exported program, also after saving and loading, has value and gradient for matrices of any size."""
     loss = OPERATIONS[operation].loss
     example = problem(operation, SPECTRA["distinct"], dtype)
     n = torch.export.Dim("n", min=3)
@@ -738,7 +739,7 @@ def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
 @each_dtype
 @each_operation
 def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
-    """By way of make_fx."""
+    """make_fx traces the gradient, and torch.export exports the traced function."""
     loss = OPERATIONS[operation].loss
     example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
     traced = make_fx(torch.func.grad(lambda X, M: loss(hermitian_part(X), M)))(example.A, example.M)
@@ -748,7 +749,7 @@ def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("eigh", [torch.linalg.eigh, sg.eigh], ids=["torch", "ours"])
 def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
-    """torch.export records no backward, torch's own no more than ours, and cannot be told to refuse at once."""
+    """torch.export records no backward, neither torch's nor ours, and we cannot make it refuse at once."""
     A = distinct(3, torch.float64, 0)
     program = torch.export.export(Module(torch.func.grad(lambda X: eigh(X)[0].exp().sum())), (A,))
     assert isinstance(program.module()(A), FakeTensor)
@@ -758,7 +759,7 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
 
 @pytest.mark.slow
 def test_aot_inductor(tmp_path: Path) -> None:
-    """Compiled to a library, whose C++ runtime calls our operators through the dispatcher. One, as each takes long."""
+    """Compiled to a library, whose C++ runtime calls our operators. One library for all, as each takes long."""
     double, complex_double = DOUBLE
     names = [name for name in OPERATIONS if name != "funm"]  # see test_export
     examples = {name: problem(name, SPECTRA["distinct"], double) for name in names}
@@ -818,7 +819,7 @@ class Dispatched(Tensor):
 
 
 class Overriding(Tensor):
-    """By torch's own __torch_function__: every function gives the subclass."""
+    """Uses torch's own __torch_function__, so every function returns the subclass."""
 
 
 @each_spectrum
@@ -859,9 +860,9 @@ def test_no_graph_is_recorded(operation: str, dtype: torch.dtype, mode: Callable
     X = case.A.clone().requires_grad_()
     with mode():
         y = case.f(X)
-        # To rounding: LAPACK's depends on where a matrix lies.
+        # To round-off only, because LAPACK's rounding depends on the alignment of the matrix.
         assert relative_error(torch.func.vmap(case.f)(torch.stack([2 * X, X]))[1], expected) <= 1e-13
-        inside = case.f(X + 0)  # of an inference tensor, where there are any
+        inside = case.f(X + 0)  # in inference mode, of an inference tensor
     assert torch.equal(y, expected)
     assert torch.equal(inside, expected)
     assert not y.requires_grad
@@ -884,7 +885,7 @@ def test_saved_outputs_may_not_be_changed() -> None:
 
 
 def F(A: Tensor, eigh: Callable[..., Any]) -> float:
-    """What the rule in force makes of 1/1."""
+    """The factor that the current rule uses for 1/(λ2 - λ1) = 1/1."""
     X = A.clone().requires_grad_()
     V = eigh(X)
     return float(torch.autograd.grad(V, X, torch.tensor([[0, 2], [0, 0]], dtype=A.dtype))[0][0, 1])

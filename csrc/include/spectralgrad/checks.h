@@ -9,24 +9,25 @@
 
 namespace spectralgrad {
 
-/// What is done about input that has no decomposition and about losses that have no gradient.
+/// How the library treats non-finite input and losses that have no gradient.
 ///
-/// - `ignore`: nothing is looked at. A matrix with a NaN or an Inf gives NaN for itself, without a word.
-/// - `warn`, the default: such a matrix raises `c10::LinAlgError`; a complex loss that depends on the phases of the
-///   eigenvectors raises `GaugeError`, both as in torch.linalg; a loss that depends on the basis inside an eigenspace, or
-///   whose gradient is lost there, warns.
-/// - `raise`: what warns raises `GaugeError` too.
+/// - `ignore`: checks neither. The results for a matrix with a NaN or an Inf are NaN.
+/// - `warn`, the default: a matrix with a NaN or an Inf raises `c10::LinAlgError`, and a complex loss that depends on
+///   the phases of the eigenvectors raises `GaugeError`; torch.linalg raises in both cases, too. The library warns if a
+///   loss depends on the basis inside an eigenspace of degenerate eigenvalues, or if part of its gradient is lost
+///   there.
+/// - `raise`: raises `GaugeError` instead of warning.
 enum class Checks { ignore, warn, raise };
 
-/// The level in force: that of the innermost `ChecksGuard` of this thread, else the process-wide one.
+/// The current level: that of the innermost `ChecksGuard` of this thread, else the process-wide one.
 SPECTRALGRAD_API Checks checks();
 SPECTRALGRAD_API void set_checks(Checks level);
 
-/// Sets this thread's level, or with nothing clears it, and returns the one before.
+/// Sets the level of this thread, or clears it if `level` is empty. Returns the previous one.
 SPECTRALGRAD_API std::optional<Checks> exchange_thread_checks(std::optional<Checks> level);
 
-/// Sets the level of this thread while it lives. Autograd runs the backward of CUDA tensors in threads of its own:
-/// there only `set_checks` is seen.
+/// Sets the level of this thread while it lives. Autograd runs the backward of CUDA tensors in its own threads, where
+/// only the level from `set_checks` applies.
 class SPECTRALGRAD_API ChecksGuard {
  public:
   explicit ChecksGuard(std::optional<Checks> level);
@@ -40,14 +41,14 @@ class SPECTRALGRAD_API ChecksGuard {
   std::optional<Checks> outer_;
 };
 
-/// The loss depends on a choice that the decomposition leaves open (a phase, a basis inside an eigenspace), so that it
-/// has no gradient. In Python `spectralgrad.GaugeError`, a RuntimeError.
+/// Raised if the loss depends on a choice that the decomposition leaves open (a phase, or the basis inside an
+/// eigenspace), so that it has no gradient. In Python: `spectralgrad.GaugeError`, a RuntimeError.
 class SPECTRALGRAD_API GaugeError : public c10::Error {
   using Error::Error;
 };
 
-/// How warnings and errors about gauge dependence leave the library. C++ gets `TORCH_WARN` and `GaugeError`; the Python
-/// bindings put their own exception and warning classes in place.
+/// Reports warnings and errors about gauge dependence to the user. The default uses `TORCH_WARN` and `GaugeError`. The
+/// Python bindings install a reporter that uses Python's warning and exception classes.
 struct SPECTRALGRAD_API GaugeReporter {
   GaugeReporter() = default;
   virtual ~GaugeReporter() = default;
@@ -60,7 +61,8 @@ struct SPECTRALGRAD_API GaugeReporter {
   [[noreturn]] virtual void raise(const std::string& message) const;
 };
 
-/// Replaces the reporter of the process; it must outlive every operation. `nullptr` restores the default one.
+/// Replaces the reporter of the process. It must live until it is replaced and no operation uses it. `nullptr` restores
+/// the default.
 SPECTRALGRAD_API void set_gauge_reporter(const GaugeReporter* reporter);
 SPECTRALGRAD_API const GaugeReporter& gauge_reporter();
 

@@ -11,20 +11,22 @@
 
 namespace spectralgrad {
 
-/// Eigenvalue decomposition A = V diag(lambda) V^H of symmetric or Hermitian matrices, differentiable where eigenvalues
-/// meet. Stands in for `at::linalg_eigh`, argument by argument.
+/// Eigenvalue decomposition A = V diag(lambda) V^H of symmetric or Hermitian matrices, differentiable also where
+/// eigenvalues meet (degenerate eigenvalues). It can replace `at::linalg_eigh`: it takes the same arguments, and a
+/// rule.
 ///
-/// `A` (*, n, n), float32, float64, complex64 or complex128; only the triangle named by `UPLO`, "L" or "U", is read.
-/// Returns lambda (*, n), real, ascending (in the units of A), and V (*, n, n), orthonormal columns, of A's dtype. With
-/// `Rule::split` the eigenvalues are moved apart where they are closer than its width.
+/// `A` is (*, n, n), float32, float64, complex64 or complex128. Only the triangle named by `UPLO`, "L" or "U", is read.
+/// Returns lambda (*, n), real and ascending, and V (*, n, n), with orthonormal columns, of A's dtype. With
+/// `Rule::split`, eigenvalues that are closer than its width are moved apart.
 ///
-/// Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace: a loss that depends on that
-/// choice has no gradient (see `checks.h`). The gradient is exactly Hermitian; the formula and its sources are in
-/// `csrc/derivatives/eigh.h`. A second derivative through a repeated eigenvalue wants `funm.h` or `Rule::split({}, 2)`.
+/// Each eigenvector is defined up to a phase, and those of degenerate eigenvalues up to a unitary matrix. A loss that
+/// depends on this choice has no gradient (see `checks.h`). The gradient is exactly Hermitian. For second derivatives
+/// through degenerate eigenvalues use the functions in `funm.h` or `Rule::split({}, 2)`. Formula and sources are in
+/// `csrc/math/eigh.h`.
 ///
-/// Raises `c10::Error` where A is not a batch of square matrices or UPLO is neither letter, `c10::NotImplementedError` for
-/// another dtype, `c10::LinAlgError` where A is not finite or no convergence is reached, and `GaugeError` in the backward
-/// of a complex loss that depends on phases.
+/// Raises `c10::Error` if A is not a batch of square matrices or UPLO is neither letter, `c10::NotImplementedError` for
+/// another dtype or layout, `c10::LinAlgError` if A is not finite or the algorithm does not converge, and `GaugeError`
+/// in the backward of a complex loss that depends on phases.
 ///
 /// ```
 /// auto A = torch::eye(3, torch::kFloat64).requires_grad_();
@@ -36,7 +38,8 @@ SPECTRALGRAD_API std::tuple<at::Tensor, at::Tensor> eigh(
     std::string_view UPLO = "L",
     const std::optional<Rule>& rule = std::nullopt);
 
-/// The same into tensors that exist: resized as torch resizes, of exactly the result's dtypes. No derivatives.
+/// Like `eigh`, but writes the results to existing tensors. They must have the dtypes and devices of the results and
+/// are resized as torch does. Not differentiable.
 SPECTRALGRAD_API std::tuple<at::Tensor&, at::Tensor&> eigh_out(
     at::Tensor& eigenvalues,
     at::Tensor& eigenvectors,

@@ -10,9 +10,9 @@
 
 namespace spectralgrad {
 
-/// Eigenvalues (*, n), real, ascending, of symmetric or Hermitian matrices `A` (*, n, n): the first half of `eigh`, whose
-/// arguments and errors it shares. Stands in for `at::linalg_eigvalsh`. Eigenvectors are computed only where a derivative
-/// is asked for: g_A = V diag(g_lambda) V^H.
+/// Eigenvalues (*, n), real and ascending, of symmetric or Hermitian matrices `A` (*, n, n): the first result of
+/// `eigh`, with the same arguments and errors. Can replace `at::linalg_eigvalsh`. Eigenvectors are computed only if A
+/// is differentiated, because the gradient is V diag(g_lambda) V^H.
 ///
 /// ```
 /// auto A = torch::eye(3, torch::kFloat64).requires_grad_();
@@ -23,7 +23,7 @@ SPECTRALGRAD_API at::Tensor eigvalsh(
     std::string_view UPLO = "L",
     const std::optional<Rule>& rule = std::nullopt);
 
-/// The same into a tensor that exists. No derivatives.
+/// Like `eigvalsh`, but writes the result to an existing tensor, as `eigh_out` does. Not differentiable.
 SPECTRALGRAD_API at::Tensor& eigvalsh_out(
     at::Tensor& eigenvalues,
     const at::Tensor& A,

@@ -7,15 +7,18 @@
 
 namespace spectralgrad {
 
-/// Puts this library's derivatives under `aten::_linalg_eigh` for the whole process: `torch.linalg.eigh` and `eigvalsh`,
-/// called from Python, C++, TorchScript or other torch functions, then differentiate by `rule` (by the default rule in
-/// force when called, if none is given). Values without derivatives stay torch's own. Installing again replaces the rule.
+/// Replaces the derivatives of `aten::_linalg_eigh` in the whole process. `torch.linalg.eigh` and `eigvalsh`, called
+/// from Python, C++, TorchScript or other torch functions, then differentiate by `rule`, or by the default rule at the
+/// time of their call if none is given. Without derivatives torch computes the values. With derivatives they are equal
+/// to the bit, unless `Rule::split` moves eigenvalues. Installing again replaces the rule.
 SPECTRALGRAD_API void install(const std::optional<Rule>& rule = std::nullopt);
 
-/// Gives torch its own derivatives back, to the bit. Harmless where nothing is installed. Only the very first `install` of a
-/// process changes the dispatcher's table; afterwards both may be called while other threads decompose matrices.
+/// Restores torch's own derivatives, to the bit. Does nothing if none are installed. Only the first `install` of a
+/// process changes the dispatcher's table. After it, `install` and `uninstall` may be called while other threads
+/// decompose matrices.
 SPECTRALGRAD_API void uninstall();
 
+/// Whether the derivatives of this library are installed.
 SPECTRALGRAD_API bool installed();
 
 } // namespace spectralgrad

@@ -4,13 +4,14 @@
 
 namespace spectralgrad {
 
-/// Called now and then by the thread that waits for a long computation over a batch. What it throws ends the computation, within
-/// less than a second where single matrices take less, and is what the caller gets. Null, the default, for nothing.
+/// A function that the calling thread runs at intervals during a long computation over a batch. If it throws, the
+/// computation stops and the caller gets the exception. This takes less than a second if each single matrix does. Null,
+/// the default, means no check.
 ///
-/// The Python package sets one that looks for signals, so that Ctrl-C works.
+/// The Python package sets a check that handles signals, so that Ctrl-C works.
 using InterruptCheck = void (*)();
 
-/// Sets the process's check and returns the one before. Any thread may call it.
+/// Sets the check of the process and returns the previous one. Any thread may call it.
 SPECTRALGRAD_API InterruptCheck exchange_interrupt_check(InterruptCheck check);
 
 } // namespace spectralgrad

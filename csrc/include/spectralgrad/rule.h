@@ -12,57 +12,59 @@
 
 namespace spectralgrad {
 
-/// How 1/(lambda_j - lambda_i) is formed in the derivatives of an eigenvalue decomposition.
+/// The formula used for 1/(lambda_j - lambda_i) in the derivatives of an eigenvalue decomposition.
 ///
-/// A `Rule` is an immutable, comparable, printable value; make one with a factory:
+/// A `Rule` is an immutable, comparable, printable value. Factory functions create it:
 /// ```
 /// auto [eigenvalues, eigenvectors] = spectralgrad::eigh(A, "L", spectralgrad::Rule::split());
 /// ```
-/// A width is a half-width, in the units of the eigenvalues, or, where `relative`, in units of max|lambda|.
-/// Every factory raises `c10::ValueError` for a width that is negative or not finite.
+/// Every width is a half-width, in the units of the eigenvalues, or in units of max|lambda| if `relative`. Every
+/// factory raises `c10::ValueError` for a negative or non-finite argument.
 class SPECTRALGRAD_API Rule {
  public:
   enum class Kind { gated, lorentzian, split, cutoff, bare };
 
-  /// The default. A Lorentzian of half-width `width`*eps*max|lambda|, applied to those entries of the
-  /// cotangent that exceed `noise` times their rounding noise; scale-free, exact at every gap for losses that
-  /// do not depend on the basis inside an eigenspace through more than rounding.
+  /// The default. Drops the entries of the cotangent up to `noise` times their typical round-off. For the others, 1/d
+  /// is replaced by a Lorentzian of half-width `width`*eps*max|lambda|. The rule does not depend on the scale of A or
+  /// of the loss. It is accurate to round-off at every gap if the loss does not depend on the basis inside an
+  /// eigenspace of degenerate eigenvalues.
   static Rule gated(std::optional<double> noise = std::nullopt, std::optional<double> width = std::nullopt);
 
-  /// d/(d^2 + width^2): the principal value of 1/d broadened to a half-width.
+  /// d/(d^2 + width^2), the principal value of 1/d broadened to the half-width `width`.
   static Rule lorentzian(double width, bool relative = false);
 
-  /// The d/(d^2 + epsilon) of the literature; `epsilon` in squared units of the eigenvalues.
+  /// d/(d^2 + epsilon), as in the literature. `epsilon` is in squared units of the eigenvalues.
   static Rule lorentzian_from_epsilon(double epsilon);
 
-  /// Eigenvalues closer than `width`*max|lambda| are moved apart in the returned values too, and the gated rule is
-  /// applied to what is returned. `width` defaults to eps^(1/2), or to eps^(1/3) with `order` = 2, the
-  /// choice for second derivatives.
+  /// Moves eigenvalues that are closer than `width`*max|lambda| apart, in the returned values too, and applies the
+  /// gated rule to them. `width` defaults to eps^(1/2), or to eps^(1/3) with `order` = 2. Use `order` = 2 for second
+  /// derivatives.
   static Rule split(std::optional<double> width = std::nullopt, int order = 1);
 
-  /// Pairs closer than `width` are dropped, the others get 1/d.
+  /// 1/d, and 0 for pairs no further apart than `width`.
   static Rule cutoff(double width, bool relative = false);
 
-  /// 1/d, as torch.linalg.eigh has it: NaN where two eigenvalues are equal.
+  /// 1/d, as in torch.linalg.eigh. Gives NaN or Inf if two eigenvalues are equal.
   static Rule bare();
 
-  /// The rule that `name()` and `parameters()` of another one describe; missing parameters take their defaults.
+  /// Returns the rule described by the `name()` and `parameters()` of another rule. Missing parameters take their
+  /// defaults.
   static Rule parse(std::string_view name, c10::ArrayRef<double> parameters = {});
 
   Kind kind() const noexcept {
     return kind_;
   }
 
-  /// "gated", "lorentzian", "split", "cutoff" or "bare": how the rule travels through the dispatcher ...
+  /// "gated", "lorentzian", "split", "cutoff" or "bare". Operators take a rule as its name and parameters.
   std::string name() const;
-  /// ... together with these numbers: {noise, width}, {width, relative}, {order[, width]}, {width, relative}, {}.
+  /// For these names in order: {noise, width}, {width, relative}, {order[, width]}, {width, relative}, {}.
   std::vector<double> parameters() const;
 
-  /// How many times its typical round-off an entry must exceed; 0 keeps everything.
+  /// Entries up to this many times their typical round-off are dropped; 0 keeps all.
   double noise() const noexcept {
     return noise_;
   }
-  /// The half-width as given; unset only for a split of default width.
+  /// The half-width as given to the factory, or its default. Unset for `bare` and for a split of default width.
   std::optional<double> width() const noexcept {
     return width_;
   }
@@ -72,7 +74,7 @@ class SPECTRALGRAD_API Rule {
   int order() const noexcept {
     return order_;
   }
-  /// Whether the rule looks at the size of the cotangent, not at the gap alone.
+  /// Whether the rule has a noise gate: whether it depends on the size of the cotangent and not on the gap alone.
   bool gates() const noexcept {
     return kind_ == Kind::gated || kind_ == Kind::split;
   }
@@ -100,13 +102,13 @@ class SPECTRALGRAD_API Rule {
   int order_ = 1;
 };
 
-/// The rule that operations use when they are given none: the innermost `RuleGuard` of this thread, else the
+/// The rule of operations that are called without one: that of the innermost `RuleGuard` of this thread, else the
 /// process-wide default, which is `Rule::gated()` until it is set.
 SPECTRALGRAD_API Rule default_rule();
 SPECTRALGRAD_API void set_default_rule(const Rule& rule);
 
-/// Sets this thread's default rule, or with nothing clears it, and returns the one before: what `RuleGuard` is made of,
-/// for languages whose scopes are not C++'s.
+/// Sets the default rule of this thread, or clears it if `rule` is empty. Returns the previous one. For bindings to
+/// languages that cannot use `RuleGuard`.
 SPECTRALGRAD_API std::optional<Rule> exchange_thread_rule(std::optional<Rule> rule);
 
 /// Sets the default rule of this thread while it lives.

@@ -17,7 +17,7 @@ using SpectralFunction = std::function<std::vector<at::Tensor>(const at::Tensor&
 /// or both. Tensors that fn is made of get their gradients, too.
 ///
 /// What a backward of `eigh` cannot see is found by calling fn again, at neighbours of A whose eigenvectors are turned into each
-/// other, pair by pair of a cluster (`csrc/derivatives/rotated_eigenpairs.h`): for a largest cluster of m about 4m calls more,
+/// other, pair by pair of a cluster (`csrc/math/rotated_eigenpairs.h`): for a largest cluster of m about 4m calls more,
 /// 8m for complex matrices, and none without clusters (gaps up to 8*sqrt(eps)*max|lambda|) or without a derivative to come.
 ///
 /// Raises as `eigh`. Where fn does depend on the choice, `GaugeReporter::warn` says so when it is differentiated, and

@@ -15,7 +15,7 @@ from ._arguments import may_be_differentiated
 
 Elementwise = Callable[[Tensor], Tensor]
 
-# derivatives/divided_differences.h
+# math/divided_differences.h
 _ORDER = 4
 
 
@@ -148,7 +148,7 @@ def _values_are_at_hand(x: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """derivatives/tolerances.h, `zero_eigenvalue`."""
+    """core/tolerances.h, `zero_eigenvalue`."""
     return float(x.shape[-1] * torch.finfo(x.dtype).eps)
 
 

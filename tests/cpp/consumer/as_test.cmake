@@ -1,4 +1,4 @@
-# Included by the project's own tests: installs the library, and builds and runs this program against what was installed.
+# Installs the library, and builds and runs this program against it. Included by the project's own tests.
 
 set(_prefix ${PROJECT_BINARY_DIR}/install)
 

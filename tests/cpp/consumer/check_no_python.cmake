@@ -1,4 +1,4 @@
-# The library and its users run where there is no Python: nothing that they load, directly or not, is part of it.
+# Checks that the library and its users need no Python: they load no Python library, directly or indirectly.
 cmake_minimum_required(VERSION 3.25)
 
 file(

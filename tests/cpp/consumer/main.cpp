@@ -1,4 +1,5 @@
-// Uses the installed library as any C++ program would: gradients at the identity, where every gap is zero.
+// Uses the installed library as any C++ program would. Computes gradients at the identity, where all eigenvalues are
+// degenerate.
 #include <spectralgrad/spectralgrad.h>
 
 #include <ATen/ATen.h>
@@ -32,7 +33,8 @@ int main() {
   right &= has_gradient("expm", spectralgrad::expm(A).sum(), A, std::exp(1.) * ones);
   const auto of_square = spectralgrad::funm(A, [](const at::Tensor& x) { return x.square(); });
   right &= has_gradient("funm", of_square.sum(), A, 2 * ones);
-  // Three levels, half full: each has a slope of -1/(4 kT), and electrons do not come or go.
+  // Three degenerate levels, half filled: each occupation has the slope -1/(4 kT) per spin, and the number of electrons
+  // is fixed.
   spectralgrad::DensityMatrixOptions options;
   options.electrons = at::scalar_tensor(3, at::kDouble);
   options.kT = at::scalar_tensor(0.5, at::kDouble);

@@ -1,0 +1,59 @@
+#include "autograd/constant.h"
+
+#include "autograd/differentiable_op.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+
+const auto& constant_op() {
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("spectralgrad::constant", "").typed<Tensor(const Tensor&)>();
+  return op;
+}
+
+// Copies, because an operator may not return its argument.
+Tensor constant_kernel(const Tensor& x) {
+  return x.clone();
+}
+
+// Creates no node and no tangent. The dispatcher calls this kernel at every level of nested transforms.
+Tensor constant_autograd(const Tensor& x) {
+  return autograd::below_autograd([&] { return constant_op().call(x); });
+}
+
+} // namespace
+
+namespace autograd {
+
+bool is_differentiated(const Tensor& x) {
+  return autograd::transform_is_active() || autograd::has_tangent(x) || autograd::requires_grad({x});
+}
+
+Tensor constant(const Tensor& x) {
+  return is_differentiated(x) ? constant_op().call(x) : x;
+}
+
+Tensor recorded_constant(const Tensor& x) {
+  return constant_op().call(x);
+}
+
+} // namespace autograd
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def("constant(Tensor x) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("constant", constant_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("constant", constant_autograd);
+}
+
+} // namespace spectralgrad

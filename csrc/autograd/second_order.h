@@ -1,0 +1,20 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <utility>
+
+namespace spectralgrad::autograd {
+
+/// Returns the saved outputs of a decomposition unchanged. Differentiating the results warns if eigenvalues are
+/// degenerate. The derivative formulas use these results, so that second derivatives warn.
+///
+/// A second derivative through a repeated eigenvalue is incomplete, even for projectors: inside a cluster, the term
+/// X_ab (F_aj - F_bj)/(lambda_b - lambda_a) is 0/0. The warning is given, when the derivative is computed, if a gap is
+/// no larger than round-off.
+std::pair<at::Tensor, at::Tensor> watch_second_order(const at::Tensor& eigenvalues, const at::Tensor& eigenvectors);
+
+/// Whether the current backward pass of this thread has warned about a second derivative.
+bool second_order_was_reported();
+
+} // namespace spectralgrad::autograd

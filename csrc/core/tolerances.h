@@ -1,0 +1,107 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+// Every default tolerance of the library, with its reason. The measurements behind them are in docs/design.md.
+//
+// Most are multiples of powers of eps, the distance from 1 to the next larger number of the real dtype, so that they
+// follow the dtype. All are relative, so that they follow the scale of the data.
+//
+// N and M are the sizes that the noise gate compares with, see math/pairs/inverse_gap.h.
+namespace spectralgrad::tolerances {
+
+inline double eps(c10::ScalarType dtype) {
+  return c10::toRealValueType(dtype) == c10::ScalarType::Double ? std::numeric_limits<double>::epsilon()
+                                                                : std::numeric_limits<float>::epsilon();
+}
+
+/// Entries of a matrix up to this fraction of the largest one are negligible for a decomposition: they are far below
+/// eps, and their squares, which it computes, come near underflow.
+template <typename T>
+inline constexpr T negligible = sizeof(T) == 4 ? T(3e-17) : T(1e-140);
+
+/// The typical round-off of an entry of skew(V^H gV), as a fraction of N. Chosen from measurements up to n = 512.
+inline double product_rounding(c10::ScalarType dtype) {
+  return (c10::toRealValueType(dtype) == c10::ScalarType::Double ? 0.2 : 0.125) * eps(dtype);
+}
+
+/// Outside clusters the noise gate drops entries up to this many times `product_rounding`, inside clusters up to this
+/// many times `cluster_rounding`.
+inline constexpr double gate_noise = 4.0;
+
+/// The typical round-off inside a cluster, as a fraction of M. With `gate_noise` the threshold is 2 eps*M. N is at
+/// most 2 M, so this is above the threshold outside clusters, and above the round-off that the loss leaves in gV.
+inline double cluster_rounding(c10::ScalarType dtype) {
+  return 0.5 * eps(dtype);
+}
+
+/// The half-width of the gate's Lorentzian, in units of eps*max|lambda|: the backward error of a computed eigenvalue.
+/// A width of n*eps*max|lambda| makes float32 gradients measurably worse.
+inline constexpr double gate_width = 2.0;
+
+/// Gaps up to this many eps*max|lambda| are round-off, and their eigenvectors are an arbitrary basis. Forward mode
+/// drops these pairs, because it has no other way to distinguish noise from signal. Second derivatives treat F as a
+/// constant for them, because F' = 1/eta^2 would exceed everything else.
+inline constexpr double close_gap = 16.0;
+
+/// Consecutive eigenvalues up to this many eps*max|lambda| apart count as degenerate: 99 % of the gaps measured between
+/// eigenvalues that are equal before rounding are smaller.
+inline constexpr double same_eigenvalue = 8.0;
+
+/// Eigenvalues linked by such gaps form one cluster for the noise gate, but only pairs up to this many
+/// eps*max|lambda| apart are inside it. The computed values of one eigenvalue of high multiplicity spread over less.
+inline constexpr double cluster_reach = 64.0;
+
+/// The gauge checks report a statistic only if it is above this many eps*M, the round-off of the whole matrix.
+/// Columns of gV that are pure round-off stay far below, and a genuine gauge dependence is of the order of N.
+inline constexpr double finding_floor = 100.0;
+
+/// Cotangents up to this fraction of max|lambda| may be the round-off of A alone, so the gauge checks do not report
+/// them. In float32, the cotangents of genuine losses are as small, so the threshold is zero.
+inline double cancelled_cotangent(c10::ScalarType dtype) {
+  return c10::toRealValueType(dtype) == c10::ScalarType::Double ? 8 * eps(dtype) : 0;
+}
+
+/// A dependence on phases or on the basis inside an eigenspace is a property of the loss, not round-off, if it is
+/// above this fraction of N. Measured values of well-posed and of ill-posed losses are far apart on either side.
+inline double gauge(c10::ScalarType dtype) {
+  return std::sqrt(eps(dtype));
+}
+
+/// The default width of `Split`. Its error is about width + eps/width in first derivatives, and width + eps/width^2
+/// in second ones. These widths make both terms equal.
+inline double split_width(c10::ScalarType dtype, int order) {
+  return order == 2 ? std::cbrt(eps(dtype)) : std::sqrt(eps(dtype));
+}
+
+/// Two formulas for a divided difference agree if their difference is at most this many times the round-off of the
+/// less accurate one. The given values of f may have errors of a few eps, too.
+inline constexpr double agreement = 16.0;
+
+/// Eigenvalues of a semidefinite matrix up to this fraction of max|lambda| cannot be distinguished from 0, because of
+/// LAPACK's backward error. Derivatives of square roots treat them as 0; values of square roots treat negative ones
+/// as 0.
+inline double zero_eigenvalue(c10::ScalarType dtype, int64_t n) {
+  return static_cast<double>(n) * eps(dtype);
+}
+
+/// Eigenvalues up to this fraction of max|lambda| apart form a cluster for the spectral map. A quotient by the gap
+/// has an error of eps/gap. Evaluations with rotated pairs have an error of the square of the gap or, with several
+/// pairs at a time, of a small fraction of the gap. At this gap, both errors are about 2e-9 in float64.
+inline double cluster_gap(c10::ScalarType dtype) {
+  return 8 * std::sqrt(eps(dtype));
+}
+
+/// The spectral map accepts a mismatch between the cotangent of a rotated pair and its expected value up to this
+/// fraction of the expected value. Functions that vary over a tenth of the gap inside a cluster exceed it, but their
+/// derivatives would be wrong anyway.
+inline constexpr double pair_mismatch = 0.25;
+
+/// The limit for Newton's method with bisection as a fallback. Bisection alone needs fewer iterations.
+inline constexpr int largest_number_of_iterations = 200;
+
+} // namespace spectralgrad::tolerances

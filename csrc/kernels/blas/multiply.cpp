@@ -1,0 +1,113 @@
+#include "kernels/blas/multiply.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/mm.h>
+
+namespace {
+
+template <typename scalar_t>
+using Gemm = void(
+    const char* transa,
+    const char* transb,
+    const int* m,
+    const int* n,
+    const int* k,
+    const scalar_t* alpha,
+    const scalar_t* A,
+    const int* lda,
+    const scalar_t* B,
+    const int* ldb,
+    const scalar_t* beta,
+    scalar_t* C,
+    const int* ldc);
+
+} // namespace
+
+// BLAS as LibTorch carries it. Weak, since another build of LibTorch may do without.
+// NOLINTBEGIN(bugprone-reserved-identifier)
+extern "C" {
+[[gnu::weak]] Gemm<float> sgemm_;
+[[gnu::weak]] Gemm<double> dgemm_;
+[[gnu::weak]] Gemm<c10::complex<float>> cgemm_;
+[[gnu::weak]] Gemm<c10::complex<double>> zgemm_;
+}
+// NOLINTEND(bugprone-reserved-identifier)
+
+namespace spectralgrad::kernels {
+namespace {
+
+using simd::Matrices;
+
+// Null if there is none.
+Gemm<float>* gemm_of(float /*unused*/) {
+  return sgemm_;
+}
+Gemm<double>* gemm_of(double /*unused*/) {
+  return dgemm_;
+}
+Gemm<c10::complex<float>>* gemm_of(c10::complex<float> /*unused*/) {
+  return cgemm_;
+}
+Gemm<c10::complex<double>>* gemm_of(c10::complex<double> /*unused*/) {
+  return zgemm_;
+}
+
+template <typename scalar_t>
+at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x) {
+  // Nothing writes to a factor.
+  return at::from_blob(
+      const_cast<scalar_t*>(x.data),
+      {rows, columns},
+      {x.down, x.right},
+      at::TensorOptions(c10::CppTypeToScalarType<scalar_t>::value));
+}
+
+} // namespace
+
+template <typename scalar_t>
+void multiply(
+    int64_t m,
+    int64_t n,
+    int64_t k,
+    const Matrices<scalar_t>& A,
+    const Matrices<scalar_t>& B,
+    scalar_t* C,
+    int64_t row_of_C) {
+  auto* const gemm = gemm_of(scalar_t());
+  if (gemm == nullptr) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});
+    at::mm_out(result, as_tensor(m, k, A), as_tensor(k, n, B));
+    return;
+  }
+  const auto operation = [](const Matrices<scalar_t>& x) {
+    return x.right == 1 ? 'N' : 'T';
+  };
+  const auto leading = [](const Matrices<scalar_t>& x) {
+    return static_cast<int>(x.right == 1 ? x.down : x.right);
+  };
+  // C^T = B^T A^T.
+  const char of_A = operation(A);
+  const char of_B = operation(B);
+  const int rows = static_cast<int>(n);
+  const int columns = static_cast<int>(m);
+  const int inner = static_cast<int>(k);
+  const int ldb = leading(B);
+  const int lda = leading(A);
+  const int ldc = static_cast<int>(row_of_C);
+  const scalar_t one(1);
+  const scalar_t zero(0);
+  gemm(&of_B, &of_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
+}
+
+#define INSTANTIATE(scalar_t) \
+  template void               \
+  multiply(int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t)
+INSTANTIATE(float);
+INSTANTIATE(double);
+INSTANTIATE(c10::complex<float>);
+INSTANTIATE(c10::complex<double>);
+#undef INSTANTIATE
+
+} // namespace spectralgrad::kernels

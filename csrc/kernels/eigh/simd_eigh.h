@@ -1,0 +1,48 @@
+#pragma once
+
+#include "kernels/simd/capability.h"
+
+#include <cstdint>
+#include <limits>
+
+// The interface of the kernels that are compiled once for each instruction set: plain data and function pointers.
+namespace spectralgrad::kernels::simd {
+
+/// A batch of Hermitian matrices, with complex numbers as pairs of real ones.
+template <typename T>
+struct EighBatch {
+  const T* matrices; // (count, n, n), contiguous; only one triangle is read
+  int n;
+  bool is_complex;
+  bool upper; // selects the triangle
+  T* eigenvalues; // (count, n), ascending
+  T* eigenvectors; // (count, n, n), one in each row; null if not requested
+};
+
+/// The lowest indices of matrices that the caller must report; `none` if there is no such matrix.
+struct EighFindings {
+  static constexpr int64_t none = std::numeric_limits<int64_t>::max();
+  int64_t not_finite = none; // contains a NaN or an Inf; its results are NaN
+  int64_t not_converged = none;
+};
+
+/// The largest n that the kernels support.
+inline constexpr int largest_n = 64;
+
+/// A matrix is graded if the largest entries of its rows differ by more than this factor. Those of other matrices rarely do. With
+/// less the smallest eigenvalue of D Z Z^T D loses a factor of 2 at most (measured, n = 5 ... 64).
+inline constexpr int graded_rows = 16;
+
+template <typename T>
+struct EighKernel {
+  /// The number of matrices in one register.
+  int lanes;
+  /// The size of the workspace that `decompose` needs, in numbers. The workspace must be aligned to 64 bytes.
+  int64_t (*workspace)(int n, bool is_complex, bool vectors);
+  /// Decomposes matrices begin <= i < end.
+  void (*decompose)(const EighBatch<T>&, int64_t begin, int64_t end, T* workspace, EighFindings&);
+
+  SPECTRALGRAD_OF_EACH_CAPABILITY(EighKernel)
+};
+
+} // namespace spectralgrad::kernels::simd

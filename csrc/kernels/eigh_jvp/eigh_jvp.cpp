@@ -1,0 +1,68 @@
+#include "kernels/eigh_jvp/eigh_jvp.h"
+
+#include "core/tolerances.h"
+#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh_jvp/simd_eigh_jvp.h"
+#include "kernels/simd/batch_layout.h"
+#include "kernels/simd/for_each_register.h"
+#include "math/pairs/gaps.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty_like.h>
+
+#include <utility>
+
+namespace spectralgrad::kernels {
+namespace {
+
+using at::Tensor;
+
+template <typename scalar_t>
+std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
+    const Tensor& given_tangent,
+    const Tensor& given_eigenvalues,
+    const Tensor& given_eigenvectors,
+    const Rule& rule) {
+  const auto tangent = by_rows_or_columns(given_tangent);
+  const auto L = by_rows(given_eigenvalues);
+  const auto V = by_rows_or_columns(given_eigenvectors);
+  const auto n = V.size(-1);
+  const auto count = V.numel() / (n * n);
+  // dV has the strides of V, because forward AD would copy a tangent with other strides.
+  auto dL = at::empty_like(L);
+  auto dV = at::empty_like(V);
+  const auto eps = tolerances::eps(L.scalar_type());
+  const simd::EighJvpBatch<scalar_t> batch{
+      static_cast<int>(n),
+      V.is_complex(),
+      L.template const_data_ptr<scalar_t>(),
+      matrices<scalar_t>(V),
+      matrices<scalar_t>(tangent),
+      math::gap_rule<scalar_t>(rule),
+      static_cast<scalar_t>(rule.gates() ? tolerances::close_gap * eps : -1),
+      dL.template mutable_data_ptr<scalar_t>(),
+      static_cast<scalar_t*>(dV.mutable_data_ptr()),
+      !dV.is_contiguous()};
+  const auto& kernel = simd::for_this_machine<simd::EighJvpKernel<scalar_t>>();
+  const auto workspace = kernel.workspace(batch.n, batch.is_complex);
+  for_each_register<scalar_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
+    kernel.jvp(batch, begin, end, memory);
+  });
+  return {std::move(dL), std::move(dV)};
+}
+
+} // namespace
+
+std::pair<Tensor, Tensor> eigh_jvp(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  std::pair<Tensor, Tensor> result;
+  AT_DISPATCH_FLOATING_TYPES(eigenvalues.scalar_type(), "eigh_jvp", [&] {
+    result = eigh_jvp_in_lanes<scalar_t>(tangent, eigenvalues, eigenvectors, rule);
+  });
+  return result;
+}
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,106 @@
+#include "kernels/eigh_vjp/eigh_vjp.h"
+
+#include "core/tolerances.h"
+#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh_vjp/eigh_vjp_by_products.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
+#include "kernels/eigh_vjp/simd_eigh_vjp.h"
+#include "kernels/eigh_vjp/used_columns.h"
+#include "kernels/simd/for_each_register.h"
+#include "math/pairs/gaps.h"
+#include "math/pairs/gauge_report.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+namespace spectralgrad::kernels {
+namespace {
+
+using at::Tensor;
+
+/// Computes single entries of V^H gV of one matrix.
+template <typename scalar_t>
+class InnerProducts {
+ public:
+  InnerProducts(const Inputs& inputs, int64_t matrix) : n_(inputs.n) {
+    if (inputs.gV.defined()) {
+      V_ = matrices<scalar_t>(inputs.V, matrix);
+      gV_ = matrices<scalar_t>(inputs.gV, matrix);
+    }
+  }
+
+  scalar_t operator()(int64_t i, int64_t j) const {
+    scalar_t sum = 0;
+    for (int64_t k = 0; k < n_; ++k) {
+      sum += conjugate(V_.data[k * V_.down + i * V_.right]) * gV_.data[k * gV_.down + j * gV_.right];
+    }
+    return sum;
+  }
+
+ private:
+  int64_t n_;
+  simd::Matrices<scalar_t> V_{};
+  simd::Matrices<scalar_t> gV_{};
+};
+
+Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
+  const auto n = inputs.n;
+  const auto count = inputs.count;
+  auto result = at::empty_like(inputs.V, at::MemoryFormat::Contiguous);
+  const bool judged = checks() != Checks::ignore;
+  const auto suspicious = judged ? at::empty({count}, inputs.L.options().dtype(at::kBool)) : Tensor();
+  Gravest gravest;
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(inputs.V.scalar_type(), "eigh_vjp", [&] {
+    using real_t = typename RealOf<scalar_t>::type;
+    constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+    const auto eps = tolerances::eps(dtype);
+    const auto& kernel = simd::for_this_machine<simd::EighVjpKernel<real_t>>();
+    const simd::EighVjpBatch<real_t> batch{
+        static_cast<int>(n),
+        inputs.V.is_complex(),
+        inputs.L.template const_data_ptr<real_t>(),
+        row<real_t>(inputs.gL, 0, n),
+        matrices<real_t>(inputs.V),
+        inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
+        math::gap_rule<real_t>(rule),
+        rule.gates(),
+        math::noise_gate<real_t>(rule),
+        {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,
+         static_cast<real_t>(tolerances::gauge(dtype)),
+         static_cast<real_t>(tolerances::same_eigenvalue * eps)},
+        static_cast<real_t*>(result.mutable_data_ptr())};
+    const auto workspace = kernel.workspace(batch.n, batch.is_complex);
+    for_each_register<real_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, real_t* memory) {
+      kernel.vjp(batch, begin, end, memory);
+      for (auto i = begin; judged && i < end; ++i) {
+        if (batch.suspicion.found[i]) {
+          const auto scale = [&] {
+            const auto matrix = inputs.piece(i, i + 1);
+            return cotangent_scale<real_t>(matrix, matrix.gV.defined() ? norm_bounds<real_t>(matrix.gV) : Tensor(), 0);
+          };
+          gravest.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i), scale), i);
+        }
+      }
+    });
+  });
+  math::report(gravest.verdict());
+  return result;
+}
+
+} // namespace
+
+Tensor eigh_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  if (eigenvectors.numel() == 0) {
+    return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
+  }
+  const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
+  return vjp_in_lanes(inputs.V) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
+}
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,236 @@
+#pragma once
+
+#include "core/tolerances.h"
+#include "kernels/eigh_vjp/block_pairs.h"
+#include "kernels/eigh_vjp/cotangent_magnitude.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
+#include "kernels/eigh_vjp/gap_pass.h"
+#include "kernels/eigh_vjp/parallel_parts.h"
+#include "kernels/eigh_vjp/used_columns.h"
+#include "math/pairs/gaps.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+// Division by eigenvalue gaps, the step between the matrix products of the vjp of eigh. For large matrices.
+namespace spectralgrad::kernels {
+
+/// Collects the entries of one matrix that bounds of N cannot tell from round-off. They are compared with N itself.
+template <typename scalar_t>
+class Undecided {
+ public:
+  using real_t = typename RealOf<scalar_t>::type;
+  using Gate = math::NoiseGate<real_t>;
+
+  static void note(void* undecided, int64_t i, int64_t j, real_t size, bool inside_cluster) {
+    static_cast<Undecided*>(undecided)->entries_.push_back({i, j, size, inside_cluster});
+  }
+
+  /// Calls drop(i, j) for each entry that the noise gate drops. `columns(i, j)` returns the two eigenvectors that the
+  /// entry belongs to, as columns of V.
+  template <typename ColumnsOf, typename Drop>
+  void decide(const Inputs& inputs, int64_t matrix, const Gate& gate, const ColumnsOf& columns, const Drop& drop)
+      const {
+    if (entries_.empty()) {
+      return;
+    }
+    CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
+    magnitude.prepare(columns_of(columns, inputs.n));
+    for (const auto& entry : entries_) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      const auto fraction = entry.inside_cluster ? gate.cluster_limit : gate.noise;
+      const bool is_below = magnitude.is_surely_at_least(entry.size / fraction, first, second) ||
+          entry.size <= fraction * magnitude(first, second);
+      // Inside clusters, entries above the limit are dropped. NaN and Inf are never noise: comparisons with NaN fail.
+      if (entry.size < std::numeric_limits<real_t>::infinity() && is_below != entry.inside_cluster) {
+        drop(entry.i, entry.j);
+      }
+    }
+  }
+
+ private:
+  struct Entry {
+    int64_t i;
+    int64_t j;
+    real_t size;
+    bool inside_cluster;
+  };
+
+  template <typename ColumnsOf>
+  std::vector<int64_t> columns_of(const ColumnsOf& columns, int64_t n) const {
+    std::vector<bool> asked(static_cast<size_t>(n));
+    for (const auto& entry : entries_) {
+      const auto [first, second] = columns(entry.i, entry.j);
+      asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
+    }
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < n; ++i) {
+      if (asked[static_cast<size_t>(i)]) {
+        all.push_back(i);
+      }
+    }
+    return all;
+  }
+
+  std::vector<Entry> entries_;
+};
+
+/// Replaces W = V^H gV by diag(g_lambda) + F o S, S the skew-Hermitian part of W. W may have only the columns
+/// `columns`; the rows of eigenvalues that have no column there become twice F o S.
+template <typename scalar_t>
+class GapDivision {
+ public:
+  using real_t = typename RealOf<scalar_t>::type;
+
+  GapDivision(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const Columns& columns)
+      : inputs_(inputs),
+        gap_rule_(math::gap_rule<real_t>(rule)),
+        gate_(rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{}),
+        columns_(columns),
+        k_(columns.size()),
+        all_(k_ == inputs.n),
+        eigenvalues_(of_columns(inputs.L)),
+        cotangent_(inputs.gL.defined() ? of_columns(inputs.gL) : at::Tensor()),
+        norms_(rule.gates() ? of_columns(norms) : at::Tensor()),
+        floors_(static_cast<size_t>(inputs.count)) {
+    if (rule.gates()) {
+      for (int64_t i = 0; i < inputs.count; ++i) {
+        floors_[static_cast<size_t>(i)] = gate_.cluster_noise * cotangent_scale<real_t>(inputs, norms, i);
+      }
+      clusters_ = find_clusters();
+      clusters_of_columns_ = clusters_.defined() ? of_columns(clusters_) : clusters_;
+    }
+  }
+
+  void run(const at::Tensor& W) const {
+    const auto pairs = pairs_of_pass(k_);
+    if (all_) {
+      for_each_part(
+          inputs_.count,
+          pairs.rows(),
+          k_ * k_ / pairs.rows(),
+          [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
+      return;
+    }
+    const auto n = inputs_.n;
+    const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
+    for (int64_t i = 0; i < n; ++i) {
+      has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
+    }
+    // The rows that have a column form a square matrix with a diagonal.
+    const auto squares = columns_.of_rows(W);
+    for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
+      auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
+      const auto to_block_row = [&](int64_t i) {
+        return (i * pairs.rows() + n - 1) / n;
+      };
+      divide(square, matrix, pairs, to_block_row(begin), to_block_row(end));
+      divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
+    });
+    columns_.put_rows(W, squares);
+  }
+
+ private:
+  static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+
+  /// The cluster number of each eigenvalue, (count, n); an undefined tensor if every cluster has one eigenvalue.
+  at::Tensor find_clusters() const {
+    const auto n = inputs_.n;
+    bool any = false;
+    auto result = at::empty_like(inputs_.L);
+    for (int64_t matrix = 0; matrix < inputs_.count; ++matrix) {
+      const auto* L = row<real_t>(inputs_.L, matrix, n);
+      auto* numbers = result.template mutable_data_ptr<real_t>() + matrix * n;
+      // Differences of halves do not overflow.
+      const auto step = gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2);
+      numbers[0] = 0;
+      for (int64_t i = 1; i < n; ++i) {
+        const bool begins = L[i] / 2 - L[i - 1] / 2 > step;
+        numbers[i] = numbers[i - 1] + static_cast<real_t>(begins);
+        any = any || !begins;
+      }
+    }
+    return any ? result : at::Tensor();
+  }
+
+  at::Tensor of_columns(const at::Tensor& x) const {
+    return all_ ? x : columns_.of(x).contiguous();
+  }
+
+  scalar_t* entries(const at::Tensor& W, int64_t matrix) const {
+    return W.template mutable_data_ptr<scalar_t>() + matrix * inputs_.n * k_;
+  }
+
+  simd::GapPass<real_t> pass(scalar_t* W, int64_t matrix, Undecided<scalar_t>& undecided) const {
+    const auto* L = row<real_t>(inputs_.L, matrix, inputs_.n);
+    return {
+        k_,
+        parts_of<scalar_t> == 2,
+        reinterpret_cast<real_t*>(W),
+        row<real_t>(eigenvalues_, matrix, k_),
+        row<real_t>(cotangent_, matrix, k_),
+        gap_rule_,
+        std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
+        gate_,
+        row<real_t>(norms_, matrix, k_),
+        row<real_t>(clusters_of_columns_, matrix, k_),
+        floors_[static_cast<size_t>(matrix)],
+        Undecided<scalar_t>::note,
+        &undecided};
+  }
+
+  void divide(scalar_t* square, int64_t matrix, const BlockPairs& pairs, int64_t begin, int64_t end) const {
+    const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
+    Undecided<scalar_t> undecided;
+    const auto of_matrix = pass(square, matrix, undecided);
+    for (auto i = begin; i < end; ++i) {
+      pairs.for_row(i, [&](const BlockPair& pair) { kernel.divide(of_matrix, pair); });
+    }
+    undecided.decide(
+        inputs_,
+        matrix,
+        gate_,
+        [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
+        [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
+  }
+
+  void divide_rows(scalar_t* rows, int64_t matrix, const bool* has_column, int64_t begin, int64_t end) const {
+    Undecided<scalar_t> undecided;
+    simd::for_this_machine<simd::GapPassKernel<real_t>>().divide_rows(
+        pass(rows, matrix, undecided),
+        row<real_t>(inputs_.L, matrix, inputs_.n),
+        row<real_t>(clusters_, matrix, inputs_.n),
+        has_column,
+        begin,
+        end);
+    undecided.decide(
+        inputs_,
+        matrix,
+        gate_,
+        [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
+        [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
+  }
+
+  const Inputs& inputs_;
+  math::GapRule<real_t> gap_rule_;
+  math::NoiseGate<real_t> gate_;
+  const Columns& columns_;
+  int64_t k_;
+  bool all_;
+  at::Tensor eigenvalues_;
+  at::Tensor cotangent_;
+  at::Tensor norms_;
+  std::vector<real_t> floors_;
+  at::Tensor clusters_;
+  at::Tensor clusters_of_columns_;
+};
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,330 @@
+#include "kernels/eigh_vjp/simd_eigh_vjp.h"
+
+#include "kernels/simd/arithmetic.h"
+#include "kernels/simd/load_matrices.h"
+#include "kernels/simd/pass.h"
+
+// Compiled once for each instruction set. Implements the formulas of math/eigh.h and math/pairs/gaps.h.
+namespace spectralgrad::kernels::simd {
+inline namespace CPU_CAPABILITY {
+namespace {
+
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Vec<T>&) {
+  return Vec<T>(T(0));
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Complex<T>& z) {
+  return z.im;
+}
+
+/// The vjp of one group of matrices, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
+template <typename T, bool is_complex, int known_n>
+class Vjp {
+ public:
+  static constexpr int W = lane_count<T>;
+  static constexpr int parts = is_complex ? 2 : 1;
+  static constexpr int entry = parts * W;
+  using E = Entry<T, is_complex>;
+
+  static int64_t numbers(int n) {
+    // V, the cotangent, W, a product, the moduli of V and the cotangent, and four rows.
+    return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 4 * W;
+  }
+
+  Vjp(const EighVjpBatch<T>& batch, Memory<T> memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
+    V_ = memory.matrix(n_, entry);
+    gV_ = memory.matrix(n_, entry);
+    W_ = memory.matrix(n_, entry);
+    product_ = memory.matrix(n_, entry);
+    V_sizes_ = memory.matrix(n_, W);
+    gV_sizes_ = memory.matrix(n_, W);
+    eigenvalues_ = memory.row(n_);
+    cotangents_ = memory.row(n_);
+    norms_ = memory.row(n_);
+    clusters_ = memory.row(n_);
+  }
+
+  void run(const Members& members) {
+    load_matrices<T, is_complex, known_n>(batch_.eigenvectors, n_, members, V_);
+    load_rows<T, known_n>(batch_.eigenvalues, n_, members, eigenvalues_);
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      load_rows<T, known_n>(batch_.eigenvalues_cotangent, n_, members, cotangents_);
+    }
+    const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    const bool judges = batch_.suspicion.found != nullptr;
+    Mask<T> suspicious(T(0));
+    if (batch_.eigenvectors_cotangent.data == nullptr) {
+      for (int r = 0; r < n_; ++r) {
+        for (int k = 0; k < n_; ++k) {
+          store_entry(product_.at(r, k), scale(at(V_, r, k), load(cotangents_ + k * W)));
+        }
+      }
+      if (judges) {
+        suspicious = equal_eigenvalues_matter(largest);
+      }
+    } else {
+      load_matrices<T, is_complex, known_n>(batch_.eigenvectors_cotangent, n_, members, gV_);
+      const Scale<T> units(scale_cotangent());
+      multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
+      have_sizes_ = false;
+      if (judges) {
+        suspicious = equal_eigenvalues_matter(largest);
+        if constexpr (is_complex) {
+          suspicious = suspicious | phases_matter();
+        }
+      }
+      divide_by_gaps(largest, units);
+      multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
+    }
+    multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
+    complete_hermitian<T, is_complex>(W_, n_);
+    store_matrices<T, is_complex, known_n>(W_, n_, members, batch_.result);
+    if (judges) {
+      const int unset = suspicious.zero_mask();
+      for (int lane = 0; lane < members.count; ++lane) {
+        batch_.suspicion.found[members.first + lane] = (unset >> lane & 1) == 0;
+      }
+    }
+  }
+
+ private:
+  SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
+    return load_entry<T, is_complex>(matrix.at(i, j));
+  }
+
+  /// Scales gV by a power of two so that its largest entry is near 1. Returns the largest entry before scaling.
+  SPECTRALGRAD_INLINE Vec<T> scale_cotangent() {
+    Vec<T> largest(T(0));
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        largest = larger(largest, low_size(at(gV_, r, c)));
+      }
+    }
+    const auto to = Scale<T>(largest).to;
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        store_entry(gV_.at(r, c), scale(at(gV_, r, c), to));
+      }
+    }
+    return largest;
+  }
+
+  SPECTRALGRAD_INLINE void find_sizes() {
+    if (have_sizes_) {
+      return;
+    }
+    have_sizes_ = true;
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        store(V_sizes_.at(r, c), size_of(at(V_, r, c)));
+        store(gV_sizes_.at(r, c), size_of(at(gV_, r, c)));
+      }
+    }
+  }
+
+  /// N_ij = (|V|^T |gV| + its transpose)_ij
+  Vec<T> magnitude(int i, int j) {
+    find_sizes();
+    Vec<T> sum(T(0));
+    for (int k = 0; k < n_; ++k) {
+      sum = fma(load(V_sizes_.at(k, i)), load(gV_sizes_.at(k, j)), sum);
+      sum = fma(load(V_sizes_.at(k, j)), load(gV_sizes_.at(k, i)), sum);
+    }
+    return sum;
+  }
+
+  /// Whether the cotangents depend on the order of equal (degenerate) eigenvalues or on the basis of their
+  /// eigenvectors.
+  SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
+    const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
+    const Vec<T> gauge(batch_.suspicion.gauge);
+    const Vec<T> zero(T(0));
+    const Mask<T> none(T(0));
+    auto repeated = none;
+    for (int i = 0; i + 1 < n_; ++i) {
+      repeated = repeated | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
+    }
+    return any<T>(repeated) ? repeated & any_pair_matters(same, gauge) : none;
+  }
+
+  __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
+    // Slightly less than 2, because sums are rounded. `low_size` may be too small by the factor `root`.
+    const Vec<T> nearly(T(1.98));
+    const Vec<T> root(low_size_factor<T, is_complex>);
+    const Vec<T> zero(T(0));
+    Mask<T> result(T(0));
+    auto largest = zero;
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      for (int i = 0; i < n_; ++i) {
+        largest = larger(largest, load(cotangents_ + i * W).abs());
+      }
+    }
+    for (int i = 0; i < n_; ++i) {
+      for (int j = i + 1; j < n_; ++j) {
+        const auto equal = load(eigenvalues_ + j * W) - load(eigenvalues_ + i * W) <= same;
+        if (!any<T>(equal)) {
+          break;
+        }
+        if (batch_.eigenvalues_cotangent != nullptr) {
+          const auto difference = (load(cotangents_ + i * W) - load(cotangents_ + j * W)).abs();
+          result = result | (equal & (gauge * largest < difference));
+        }
+        if (batch_.eigenvectors_cotangent.data == nullptr) {
+          continue;
+        }
+        const auto upper = at(W_, i, j);
+        const auto lower = conj(at(W_, j, i));
+        const auto size = root * low_size(subtract_scaled(lower, Vec<T>(T(1)), upper));
+        // |upper| + |lower| is a lower bound of N and usually decides.
+        const auto maybe = equal & (nearly * gauge * (low_size(upper) + low_size(lower)) < size);
+        if (any<T>(maybe)) {
+          result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
+        }
+      }
+    }
+    return result;
+  }
+
+  /// Whether the loss depends on the phases of the eigenvectors.
+  SPECTRALGRAD_INLINE Mask<T> phases_matter() {
+    const Vec<T> gauge(batch_.suspicion.gauge);
+    Mask<T> result(T(0));
+    for (int i = 0; i < n_; ++i) {
+      const auto diagonal = at(W_, i, i);
+      const auto size = imaginary(diagonal).abs();
+      // Twice the real part is a lower bound of N_ii and usually decides.
+      if (any<T>(gauge * (real(diagonal) + real(diagonal)).abs() < size)) {
+        result = result | (gauge * magnitude(i, i) < size);
+      }
+    }
+    return result;
+  }
+
+  /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by `headroom` already. Returns whether
+  /// any cluster has more than one eigenvalue.
+  SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
+    const Vec<T> one(T(1));
+    const auto step = Vec<T>(batch_.gate.step) * largest;
+    Vec<T> cluster(T(0));
+    Mask<T> repeated(T(0));
+    store(clusters_, cluster);
+    for (int i = 0; i + 1 < n_; ++i) {
+      const auto begins = step < load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W);
+      cluster = cluster + where(begins, one);
+      repeated = repeated | negation<T>(begins);
+      store(clusters_ + (i + 1) * W, cluster);
+    }
+    return any<T>(repeated);
+  }
+
+  /// Stores the norms of gV's columns and returns M. gV is scaled; `to_units` scales g_lambda in the same way.
+  SPECTRALGRAD_INLINE Vec<T> find_norms(const Vec<T>& largest, const Vec<T>& to_units) {
+    Vec<T> most(T(0));
+    for (int i = 0; i < n_; ++i) {
+      Vec<T> sum(T(0));
+      for (int k = 0; k < n_; ++k) {
+        sum = add_squared(at(gV_, k, i), sum);
+      }
+      const auto norm = sum.sqrt();
+      store(norms_ + i * W, norm);
+      most = larger(most, norm);
+    }
+    if (batch_.eigenvalues_cotangent != nullptr) {
+      for (int i = 0; i < n_; ++i) {
+        most = larger(most, load(cotangents_ + i * W).abs() * to_units * largest);
+      }
+    }
+    return most;
+  }
+
+  /// Turns W = V^H gV into diag(g_lambda) + F o S.
+  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
+    const Vec<T> zero(T(0));
+    const Vec<T> half(T(0.5));
+    const auto shrink = math::headroom<Arithmetic<T>>(largest);
+    for (int i = 0; i < n_; ++i) {
+      store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * shrink);
+    }
+    const auto shrunk = largest * shrink;
+    const math::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, shrunk, shrink, tolerances::negligible<T>);
+    const OverScale<T> over_scale(inverse_gap.scale);
+    const auto unit = units.from * shrink;
+    const Vec<T> noise(batch_.gate.noise);
+    const Vec<T> limit(batch_.gate.cluster_limit);
+    const auto reach = Vec<T>(batch_.gate.reach) * shrunk;
+    auto floor = zero;
+    bool clusters = false;
+    if (batch_.gates) {
+      floor = Vec<T>(batch_.gate.cluster_noise) * find_norms(largest, units.to);
+      clusters = find_clusters(shrunk);
+    }
+    for (int i = 0; i < n_; ++i) {
+      const auto here = load(eigenvalues_ + i * W);
+      bool clustered = clusters;
+      for (int j = i + 1; j < n_; ++j) {
+        const auto upper = at(W_, i, j);
+        const auto lower = conj(at(W_, j, i));
+        auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
+        const auto gap = load(eigenvalues_ + j * W) - here;
+        if (batch_.gates) {
+          const auto most = load(norms_ + i * W) + load(norms_ + j * W);
+          auto inside = zero;
+          if (clustered) {
+            inside = (load(clusters_ + i * W) == load(clusters_ + j * W)) & (gap <= reach);
+            // Eigenvalues are ascending, so later ones are not closer.
+            clustered = any<T>(inside);
+          }
+          auto dropped =
+              is_rounding<T, is_complex>(S, upper, lower, noise, most, negation<T>(inside), [&](const Mask<T>& asked) {
+                return asked & (size_of(S) <= noise * magnitude(i, j));
+              });
+          if (clustered) {
+            dropped = dropped |
+                is_unknowable<T, is_complex>(S, upper, lower, floor, limit, most, inside, [&](const Mask<T>& asked) {
+                        return asked & (limit * magnitude(i, j) < size_of(S));
+                      });
+          }
+          S = where_entry(negation<T>(dropped), S);
+        }
+        // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
+        const auto F = inverse_gap(over_scale(gap));
+        const auto divided = over_scale(scale(scale(S, F), unit));
+        store_entry(W_.at(i, j), divided);
+        store_entry(W_.at(j, i), conj(divided));
+      }
+    }
+    for (int i = 0; i < n_; ++i) {
+      const auto cotangent = batch_.eigenvalues_cotangent == nullptr ? zero : load(cotangents_ + i * W);
+      if constexpr (is_complex) {
+        store_entry(W_.at(i, i), Complex<T>{cotangent, zero});
+      } else {
+        store_entry(W_.at(i, i), cotangent);
+      }
+    }
+  }
+
+  const EighVjpBatch<T>& batch_;
+  int n_;
+  View<T> V_;
+  View<T> gV_;
+  View<T> W_;
+  View<T> product_;
+  View<T> V_sizes_;
+  View<T> gV_sizes_;
+  T* eigenvalues_;
+  T* cotangents_;
+  T* norms_;
+  T* clusters_;
+  bool have_sizes_ = false;
+};
+
+template <typename T>
+constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace_of_pass<Vjp, T>, run_pass<Vjp, T, EighVjpBatch<T>>};
+
+} // namespace
+} // namespace CPU_CAPABILITY
+
+SPECTRALGRAD_DEFINE_KERNEL(EighVjpKernel)
+
+} // namespace spectralgrad::kernels::simd

@@ -1,0 +1,47 @@
+#pragma once
+
+#include "kernels/simd/capability.h"
+#include "kernels/simd/matrices.h"
+#include "math/pairs/inverse_gap.h"
+
+#include <cstdint>
+
+namespace spectralgrad::kernels::simd {
+
+/// A cheap preselection of the matrices that `math::judge` has to examine. See math/pairs/judge_cotangents.h.
+template <typename T>
+struct Suspicion {
+  /// For each matrix, whether to examine it; null if no matrix is to be judged.
+  bool* found;
+  T gauge; // threshold of the statistics, as a fraction of N
+  T same_eigenvalue; // gap up to which eigenvalues count as equal, as a fraction of max|lambda|
+};
+
+template <typename T>
+struct EighVjpBatch {
+  int n;
+  bool is_complex;
+  const T* eigenvalues; // (count, n), ascending
+  const T* eigenvalues_cotangent; // (count, n), or null
+  Matrices<T> eigenvectors;
+  Matrices<T> eigenvectors_cotangent; // data null if absent
+  math::GapRule<T> rule;
+  bool gates;
+  math::NoiseGate<T> gate; // only read if `gates`
+  Suspicion<T> suspicion;
+  T* result; // (count, n, n), row-major, Hermitian
+};
+
+template <typename T>
+struct EighVjpKernel {
+  /// The number of matrices processed together, one in each SIMD lane.
+  int lanes;
+  /// The size of the workspace of `vjp`, in numbers of type T. It must be aligned to 64 bytes.
+  int64_t (*workspace)(int n, bool is_complex);
+  /// Computes `result` for the matrices begin <= i < end.
+  void (*vjp)(const EighVjpBatch<T>&, int64_t begin, int64_t end, T* workspace);
+
+  SPECTRALGRAD_OF_EACH_CAPABILITY(EighVjpKernel)
+};
+
+} // namespace spectralgrad::kernels::simd

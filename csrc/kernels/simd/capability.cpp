@@ -1,0 +1,12 @@
+#include "kernels/simd/choose_capability.h"
+
+#include <ATen/Version.h>
+
+namespace spectralgrad::kernels::simd {
+
+Capability capability() {
+  static const auto chosen = choose_capability(at::get_cpu_capability(), processor_capability());
+  return chosen;
+}
+
+} // namespace spectralgrad::kernels::simd

@@ -1,0 +1,52 @@
+#pragma once
+
+#include "kernels/simd/exchange.h"
+#include "kernels/simd/memory.h"
+
+#include <cstdint>
+
+// Runs a pass over a batch.
+//
+// A pass is a class template `Pass<T, is_complex, known_n>`. Its constructor takes the batch and the workspace.
+// `run(members)` processes one register of matrices. `numbers(n)` is the size of the workspace in numbers. `known_n`
+// is n if that is known at compile time, else 0.
+namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
+
+template <template <typename, bool, int> class Pass, typename T, bool is_complex, int known_n, typename Batch>
+void run_pass_of(const Batch& batch, int64_t begin, int64_t end, T* memory) {
+  constexpr int W = lane_count<T>;
+  Pass<T, is_complex, known_n> pass(batch, Memory<T>(memory));
+  for (auto first = begin; first < end; first += W) {
+    pass.run({first, static_cast<int>(end - first < W ? end - first : W)});
+  }
+}
+
+template <template <typename, bool, int> class Pass, typename T, bool is_complex, typename Batch>
+void run_pass_of(const Batch& batch, int64_t begin, int64_t end, T* memory) {
+  switch (batch.n) {
+    case 1:
+      return run_pass_of<Pass, T, is_complex, 1>(batch, begin, end, memory);
+    case 2:
+      return run_pass_of<Pass, T, is_complex, 2>(batch, begin, end, memory);
+    case 3:
+      return run_pass_of<Pass, T, is_complex, 3>(batch, begin, end, memory);
+    case 4:
+      return run_pass_of<Pass, T, is_complex, 4>(batch, begin, end, memory);
+    default:
+      return run_pass_of<Pass, T, is_complex, 0>(batch, begin, end, memory);
+  }
+}
+
+/// Runs `Pass` over the matrices begin <= i < end.
+template <template <typename, bool, int> class Pass, typename T, typename Batch>
+void run_pass(const Batch& batch, int64_t begin, int64_t end, T* memory) {
+  batch.is_complex ? run_pass_of<Pass, T, true>(batch, begin, end, memory)
+                   : run_pass_of<Pass, T, false>(batch, begin, end, memory);
+}
+
+template <template <typename, bool, int> class Pass, typename T>
+int64_t workspace_of_pass(int n, bool is_complex) {
+  return is_complex ? Pass<T, true, 0>::numbers(n) : Pass<T, false, 0>::numbers(n);
+}
+
+} // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -1,0 +1,99 @@
+#pragma once
+
+#include "core/scalar_traits.h"
+#include "core/tolerances.h"
+
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+// Decides from the cotangents of one matrix whether the loss has a gradient through its eigenvectors.
+// math/pairs/judge_cotangents.h explains the statistics.
+namespace spectralgrad::math {
+
+/// In order of severity, the most severe first.
+enum class Finding { phases, basis, lost_limit, not_differentiable, none };
+
+struct Verdict {
+  Finding finding = Finding::none;
+  int64_t matrix = 0; // index in the batch
+  int64_t first = 0; // indices of the two eigenvalues concerned
+  int64_t second = 0;
+
+  bool is_more_severe_than(const Verdict& other) const {
+    return finding < other.finding || (finding == other.finding && matrix < other.matrix);
+  }
+};
+
+/// Returns the most severe finding for one n x n matrix, n >= 1. `W(i, j)` returns an entry of V^H gV and is called
+/// only if `has_W`. `magnitude(i, j)` returns N_ij and `scale()` M (math/pairs/gaps.h); both are expensive and called
+/// only if needed. `eigenvalues_cotangent` is (n) or null.
+template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
+Verdict judge(
+    int64_t n,
+    const typename RealOf<scalar_t>::type* eigenvalues,
+    const typename RealOf<scalar_t>::type* eigenvalues_cotangent,
+    bool has_W,
+    const Entries& W,
+    const Magnitude& magnitude,
+    const Scale& scale) {
+  using real_t = typename RealOf<scalar_t>::type;
+  constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
+  const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
+  // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
+  const auto cancelled = static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest;
+  real_t floor = -1;
+  // Columns of gV that should be zero are round-off of the other columns. It may be large compared to N, but not to M.
+  const auto stands_out = [&](real_t size) {
+    if (floor < 0) {
+      floor = static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale();
+    }
+    return size > floor;
+  };
+  // `known` is a lower bound of N_ij, the absolute values of both entries together, and usually decides.
+  const auto exceeds = [&](real_t size, real_t factor, real_t known, int64_t i, int64_t j) {
+    return size > factor * known && size > factor * magnitude(i, j) && stands_out(size);
+  };
+  if (has_W && !std::is_same_v<scalar_t, real_t>) {
+    for (int64_t i = 0; i < n; ++i) {
+      const auto diagonal = W(i, i);
+      const auto size = std::abs(imaginary_part(diagonal));
+      if (size > cancelled && exceeds(size, tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
+        return {Finding::phases, 0, i, i};
+      }
+    }
+  }
+  // Relative to the largest: at a stationary point of a symmetric function, its derivatives are round-off and all
+  // different.
+  const auto largest_cotangent = largest_size(eigenvalues_cotangent, n);
+  const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
+  Verdict verdict;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
+      const bool unequal = eigenvalues_cotangent != nullptr &&
+          std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent &&
+          (largest == 0 || stands_out(std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) * largest));
+      const auto upper = has_W ? W(i, j) : scalar_t(0);
+      const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
+      const auto known = std::abs(upper) + std::abs(lower);
+      const auto skew = std::abs(upper - lower);
+      if (has_W && skew > cancelled && exceeds(skew, 2 * tolerance, known, i, j)) {
+        return {Finding::basis, 0, i, j};
+      }
+      if (unequal && verdict.finding > Finding::lost_limit) {
+        const bool hermitian_part_matters = has_W && exceeds(std::abs(upper + lower), 2 * tolerance, known, i, j);
+        const Verdict found{hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
+        if (found.finding < verdict.finding) {
+          verdict = found;
+        }
+      }
+    }
+  }
+  return verdict;
+}
+
+} // namespace spectralgrad::math

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "math/divided_differences.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace spectralgrad::ops {
+
+/// `math::spectral_function` for CPU tensors. Values and first derivatives of small matrices: in one pass, one matrix in each
+/// lane of a SIMD register, differences of closed forms included. All else: by tensor code.
+at::Tensor spectral_function_on_cpu(
+    const math::ScalarFunction& f,
+    const at::Tensor& eigenvalues,
+    const at::Tensor& eigenvectors,
+    const std::vector<at::Tensor>& directions);
+
+} // namespace spectralgrad::ops
