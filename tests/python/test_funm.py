@@ -718,8 +718,8 @@ def test_what_is_left_out_of_roots_may_be_an_error(f: MatrixFunction, p: float) 
 
 @each_root
 def test_second_derivatives_of_roots_of_singular_matrices(f: MatrixFunction, p: float) -> None:
-    """Outside the null space, D²f[M, E] is the limit of regular matrices. Inside, where that limit is infinite, it is the
-    derivative among matrices of the same rank, with f[0,b,0] = b^(p-2)."""
+    """Outside the null space, D²f[M, E] is the limit of regular matrices. Inside, where that limit is infinite, it is
+    the derivative among matrices of the same rank, with f[0,b,0] = b^(p-2)."""
     M, E = (random_hermitian(4, 4, dtype=torch.float64, seed=seed) for seed in (1, 2))
     M[:2, :2] = E[:2, :2] = 0
     b = torch.tensor([1.0, 4.0], dtype=torch.float64)
