@@ -1,5 +1,5 @@
-// Why pybind11 beside operators: tensors go through the dispatcher alone, where every transform sees them. What is here has
-// no place in a schema: rules as values, what is in force in a thread, Python's own exception classes, the build.
+// Bindings for what operators cannot have in their schemas: rules as values, the current settings of a thread, Python's
+// exception classes, and build information. Tensors go through the dispatcher only, where every transform sees them.
 #include <spectralgrad/spectralgrad.h>
 
 #include "core/context_defaults.h"
@@ -21,7 +21,7 @@ using spectralgrad::Rule;
 
 namespace {
 
-/// Raises and warns with the package's own classes, from whichever thread autograd runs in.
+/// Raises and warns with the package's own classes, in any thread that autograd uses.
 class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
  public:
   PythonGaugeReporter(py::object error, py::object warn) : error_(std::move(error)), warn_(std::move(warn)) {}
@@ -42,8 +42,8 @@ class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
   py::object warn_;
 };
 
-/// Lets Python handle signals, which it does in its main thread alone: an exception of a handler's, as KeyboardInterrupt, ends what
-/// is being computed.
+/// Lets Python handle signals, which it does in its main thread only. An exception of a handler, such as KeyboardInterrupt,
+/// ends the computation.
 void check_signals() {
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) {
@@ -51,14 +51,14 @@ void check_signals() {
   }
 }
 
-// Held for ever: backward may run in threads that outlast the interpreter's modules.
+// Never released, because backward may run in threads that outlast the interpreter's modules.
 PyObject* rules_variable = nullptr;
 PyObject* levels_variable = nullptr;
 
-/// Set with the first block that is opened: until then no operation has to wait for the interpreter lock.
+/// Set when the first block is entered. Until then no operation has to wait for the interpreter lock.
 std::atomic<bool> context_is_used{false};
 
-/// The innermost entry of a context variable of python/spectralgrad/_current.py, as C++ has it.
+/// The innermost entry of a context variable of python/spectralgrad/_current.py, as a C++ value.
 template <typename T>
 std::optional<T> innermost(PyObject* variable) {
   if (!context_is_used) {
@@ -74,7 +74,8 @@ std::optional<T> innermost(PyObject* variable) {
     return std::nullopt;
   }
   const py::object value = py::tuple(blocks[blocks.size() - 1])[2];
-  // A block of a graph says whether the graph still runs, and else what is in force.
+  // The entry of a block inside a compiled graph is a function: it returns the block's value while the graph runs, and
+  // otherwise the current one.
   return py::isinstance<T>(value) ? value.cast<T>() : value().cast<std::optional<T>>();
 }
 
@@ -125,7 +126,7 @@ PYBIND11_MODULE(_C, module) {
   });
   module.def("use_context", [] { context_is_used = true; });
   module.def("set_gauge_reporter", [](py::object error, py::object warn) {
-    // Lives as long as the process: backward may run in threads that outlast the interpreter's modules.
+    // Never deleted, because backward may run in threads that outlast the interpreter's modules.
     spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warn)));
   });
 

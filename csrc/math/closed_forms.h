@@ -85,7 +85,7 @@ struct Logarithm {
   }
 };
 
-/// Negative arguments count as 0; differences are infinite where both are 0.
+/// Negative arguments count as 0. f[0, 0] is infinite.
 template <typename A>
 struct SquareRoot {
   using Number = typename A::Number;
@@ -116,7 +116,7 @@ struct InverseSquareRoot {
   }
 };
 
-/// Of 0 for what rounding made negative, if the exponent is no integer.
+/// x^p. If p is not an integer, negative x, which are round-off, count as 0.
 template <typename A>
 struct Power {
   using Number = typename A::Number;
@@ -136,7 +136,7 @@ struct Power {
     if (!p.is_integer) {
       return first_of_positive(a, b);
     }
-    // x^p is odd or even, so its differences are even or odd. Across zero the gap is the sum of two sizes.
+    // x^p is odd or even, so f[a,b] follows from f[|a|,|b|]. If a and b have different signs, b - a has no cancellation.
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
     const auto half = A::number(0.5); // neither difference overflows
@@ -152,11 +152,11 @@ struct Power {
   }
 
  private:
-  /// 0 < a <= b; a = 0 too, as far as it is finite.
+  /// f[a,b] for 0 < a <= b, and for a = 0 if it is finite there.
   SPECTRALGRAD_FORMULA Number first_of_positive(const Number& a, const Number& b) const {
     const auto equal = a == b;
     const auto logarithm = A::select(equal, A::number(1), log_ratio<A>(a, b));
-    // With the larger of a^p and b^p taken out, what is left is between 0 and |p|.
+    // The larger of a^p and b^p is a factor; the other factor is between 0 and |p|.
     const auto& outer = p.value > 0 ? b : a;
     const double sign = p.value > 0 ? -1 : 1;
     const auto ratio = A::expm1(logarithm * A::number(sign * p.value)) / A::expm1(logarithm * A::number(sign));
@@ -174,16 +174,16 @@ struct Fermi {
   SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
     return A::number(1) + A::exp(A::negate(A::abs(x)));
   }
-  /// tanh's addition theorem, with exponents that are never positive.
+  /// The addition theorem of tanh, with exponents that are never positive.
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
-    // (b - a - |a| - |b|)/2, without an overflow
+    // Equals (b - a - |a| - |b|)/2, and does not overflow.
     const auto exponent = A::smaller(b, A::number(0)) - A::larger(a, A::number(0));
     return A::negate(A::exp(exponent) * decay<A>(b - a)) / of_a / of_b;
   }
 };
 
-/// 1/x away from 0, and 0 in a neighbourhood of 0: the function whose derivatives are those of the pseudo-inverse at constant
-/// rank (Golub and Pereyra, 1973).
+/// The function that is 1/x away from 0, and 0 in a neighbourhood of 0. Its derivatives are those of the pseudo-inverse at
+/// constant rank (Golub and Pereyra, 1973).
 template <typename A>
 struct PseudoInverse {
   using Number = typename A::Number;
@@ -195,7 +195,7 @@ struct PseudoInverse {
   SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
     return value(x);
   }
-  /// With r = 1/x, or 0 at 0: -r_a r_b, but r^2 between 0 and the other one.
+  /// With r(x) = 1/x and r(0) = 0: f[a,b] = -r(a) r(b), f[0,b] = r(b)^2.
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
     const auto zero = A::number(0);
     const auto between = A::negate(of_a) * of_b;

@@ -20,7 +20,7 @@ Tensor log_fermi(const Tensor& x) {
 }
 
 Tensor fermi(const Tensor& x) {
-  // The derivative of a sigmoid is s (1 - s), which is nothing where s is rounded to 1.
+  // PyTorch's derivative of a sigmoid is s (1 - s), which is zero where s is rounded to 1.
   return at::where(x < 0, 1 - at::sigmoid(x), at::sigmoid(-x));
 }
 

@@ -30,11 +30,11 @@ using at::Tensor;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-/// Fermi's and the Gaussian occupations, whose logarithms have no bounds.
+/// The Fermi or the Gaussian occupations as logarithms, which do not underflow.
 struct LogOccupation {
   bool is_fermi;
 
-  /// ln f(x). 1 - f(x) is f(-x).
+  /// ln f(x). Note that 1 - f(x) = f(-x).
   Tensor logarithm(const Tensor& x) const {
     return is_fermi ? log_fermi(x) : at::special_log_ndtr(x * -std::numbers::sqrt2);
   }
@@ -45,11 +45,11 @@ struct LogOccupation {
   }
 };
 
-/// The root for occupations that grow with mu; all in double precision, (*, n) and (*, 1).
+/// Finds the root for occupations that grow with mu. `levels` is (*, n), the others (*, 1), all in double precision.
 Tensor only_root(const LogOccupation& f, const Tensor& levels, const Tensor& wanted, const Tensor& temperature) {
   const auto n = levels.size(-1);
-  // Electrons above and holes below a whole number of filled levels, as logarithms: small numbers are never the difference of
-  // large ones.
+  // Balances the electrons above a whole number of filled levels and the holes below it, as logarithms. So a small number
+  // is never the difference of large ones.
   const auto whole = wanted.round();
   const auto excess = wanted - whole;
   const auto is_below = at::arange(n, levels.options()) < whole;
@@ -59,7 +59,7 @@ Tensor only_root(const LogOccupation& f, const Tensor& levels, const Tensor& wan
     const auto holes = at::where(is_below, f.logarithm(-x), -infinity);
     const auto log_electrons = at::logsumexp(at::cat({electrons, (-excess).clamp_min(0).log()}, -1), -1, true);
     const auto log_holes = at::logsumexp(at::cat({holes, excess.clamp_min(0).log()}, -1), -1, true);
-    // d/dmu of either logarithm: the mean of the hazards.
+    // The derivative of each logarithm with respect to mu is the mean of the hazards.
     const auto slope =
         (at::exp(electrons - log_electrons) * f.hazard(x) + at::exp(holes - log_holes) * f.hazard(-x)).sum(-1, true);
     return std::pair{log_electrons - log_holes, slope / temperature};
@@ -68,7 +68,7 @@ Tensor only_root(const LogOccupation& f, const Tensor& levels, const Tensor& wan
   auto low = levels.slice(-1, 0, 1) - margin;
   auto high = levels.slice(-1, n - 1, n) + margin;
   auto mu = (low + high) / 2;
-  // Newton's method, kept between bounds that close in.
+  // Newton's method inside bounds that narrow; a step that leaves them becomes a bisection.
   for (int iteration = 0; iteration < tolerances::largest_number_of_iterations; ++iteration) {
     const auto [value, slope] = balance(mu);
     low = at::where(value <= 0, mu, low);
@@ -86,7 +86,7 @@ Tensor only_root(const LogOccupation& f, const Tensor& levels, const Tensor& wan
   return mu;
 }
 
-/// Roots of sum f = filling for one matrix and occupations that are not monotone.
+/// Finds roots of sum f = filling for one matrix, for occupations that are not monotone.
 class NearestRoot {
  public:
   NearestRoot(const GaussianSmearing& f, const double* levels, int64_t n, double filling, double kT)
@@ -99,7 +99,7 @@ class NearestRoot {
         resolution_(eps * std::max(std::abs(levels[0]), std::abs(levels[n - 1]))),
         terms_(n + 1) {}
 
-  /// How many electrons there are at mu beyond the filling, as value * e^log_scale.
+  /// The number of electrons at mu minus the filling, as value * e^log_scale.
   struct Surplus {
     double value;
     double log_scale;
@@ -127,7 +127,7 @@ class NearestRoot {
     }
     Side up{1, start, at_start};
     Side down{-1, start, at_start};
-    // The side that is less far goes on, so that the nearer root is found first.
+    // The side nearer to `start` takes the next step, so that the nearer root is found first.
     while (!up.ended || !down.ended) {
       auto& side = down.ended || (!up.ended && up.at - start <= start - down.at) ? up : down;
       const auto before = side;
@@ -154,10 +154,10 @@ class NearestRoot {
   };
 
   static constexpr double eps = std::numeric_limits<double>::epsilon();
-  /// Occupations of levels beyond this many kT are in their tails, where they have one sign.
+  /// Levels more than this many kT away are in the tails of f, where the occupation does not change its sign.
   static constexpr double reach = 8;
 
-  /// What the i-th level adds to the surplus: its electrons if it is to be empty, less its holes if it is to be filled.
+  /// The contribution of level i to the surplus: its electrons if it should be empty, minus its holes if it should be full.
   Term term(int64_t i, double z) const {
     const double sign = i < whole_ ? -1 : 1;
     double p = 0;
@@ -173,7 +173,7 @@ class NearestRoot {
     return {value < 0 ? -sign : sign, std::log(std::abs(value))};
   }
 
-  /// Goes on by kT/16, or by more where all levels are far away.
+  /// Takes a step of kT/16, or a longer one if all levels are far away.
   void advance(Side& side) {
     const auto* next = std::upper_bound(first_, last_, side.at);
     const auto above = next == last_ ? infinity : *next - side.at;
@@ -205,7 +205,8 @@ class NearestRoot {
     return b;
   }
 
-  /// Of `root` and one on the other side, if that is nearer. Both have been searched equally far, to one step.
+  /// Returns `root`, or the root on the other side if it is nearer. Both sides have been searched equally far, up to one
+  /// step.
   double nearer_root(double start, double root, Side& other) {
     const auto distance = std::abs(root - start);
     while (!other.ended && std::abs(other.at - start) < distance) {
@@ -240,7 +241,7 @@ Tensor fermi_level(Smearing smearing, const Tensor& eigenvalues, const Tensor& f
   const auto wanted = filling.to(at::kDouble).unsqueeze(-1);
   auto temperature = kT.to(at::kDouble).unsqueeze(-1);
   if (smearing != Smearing::fermi) {
-    // Logarithms of occupations are squares of x. They do not overflow, and mu is the same to the last digit.
+    // The logarithm of an occupation grows like x^2. This bound of kT avoids overflow and does not change a digit of mu.
     temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, 0, 1).abs());
     temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, n - 1, n).abs());
   }

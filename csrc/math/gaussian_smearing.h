@@ -7,7 +7,7 @@
 
 namespace spectralgrad::math {
 
-/// Coefficients by ascending powers.
+/// The coefficients of a polynomial, lowest power first.
 using Polynomial = std::vector<double>;
 
 inline Polynomial scaled(Polynomial p, double factor) {
@@ -17,7 +17,7 @@ inline Polynomial scaled(Polynomial p, double factor) {
   return p;
 }
 
-/// The polynomial Q with (P(z) e^(-z^2))' = Q(z) e^(-z^2): P' - 2zP.
+/// The polynomial Q = P' - 2zP, with which (P(z) e^(-z^2))' = Q(z) e^(-z^2).
 inline Polynomial derivative_of_weighted(const Polynomial& p) {
   Polynomial q(p.size() + 1, 0.0);
   for (size_t k = 0; k < p.size(); ++k) {
@@ -29,7 +29,7 @@ inline Polynomial derivative_of_weighted(const Polynomial& p) {
   return q;
 }
 
-/// The numbers of f = erfc(z)/2 + p(z) e^(-z^2) and s = entropy(z) e^(-z^2), z = x + shift; see math/smearing.h.
+/// The coefficients of f = erfc(z)/2 + p(z) e^(-z^2) and s = entropy(z) e^(-z^2), z = x + shift; see math/smearing.h.
 struct GaussianSmearing {
   double shift = 0;
   Polynomial p;
@@ -49,7 +49,7 @@ struct GaussianSmearing {
     }
   }
 
-  /// u with -f' = u(z) e^(-z^2).
+  /// The polynomial u with -f' = u(z) e^(-z^2).
   Polynomial slope() const {
     auto u = scaled(derivative_of_weighted(p), -1);
     u[0] += 2 * half_over_root_pi;

@@ -23,7 +23,7 @@ namespace {
 using at::Tensor;
 using autograd::recorded_constant;
 
-/// e^(-z^2) is 0 beyond, in every dtype, so that polynomials of z need not be large.
+/// e^(-z^2) is 0 for larger |z| in every dtype, so z is clamped to this, and polynomials of z do not overflow.
 constexpr double horizon = 40;
 
 Tensor evaluate(const Polynomial& p, const Tensor& z) {
@@ -46,7 +46,7 @@ struct Argument {
   }
 };
 
-/// Appends the derivatives of P(z) e^(-z^2), from P itself up to the k-th, with `weight` for e^(-z^2).
+/// Appends P(z) e^(-z^2) and its derivatives up to the k-th. `weight` is e^(-z^2).
 void append_jets(std::vector<Tensor>& rows, Polynomial p, int64_t k, const Tensor& z, const Tensor& weight) {
   for (int64_t i = 0; i <= k; ++i) {
     rows.push_back(evaluate(p, z) * weight);
@@ -66,14 +66,14 @@ Tensor jets_of(const GaussianSmearing& f, const Tensor& x, int64_t order) {
   return at::stack(rows, -2);
 }
 
-/// f - 1 or f, as `is_above` says, to relative precision where it is small.
+/// Returns f where `is_above`, else f - 1; accurate to all digits if it is small.
 Tensor tail(const GaussianSmearing& f, const Tensor& x, const Tensor& is_above) {
   const Argument at(f, x);
   const auto sign = at::where(is_above, at::ones_like(x), -1);
   return sign * (at::erfc(at.z * sign) * 0.5 + at(f.p) * sign);
 }
 
-/// Nodes on [-1, 1] and weights, which sum to 2, of the quadrature of ten points.
+/// Positive nodes on [-1, 1] and their weights, for the quadrature of ten points. All ten weights sum to 2.
 constexpr std::array<std::pair<double, double>, 5> gauss_legendre{{
     {0.14887433898163121088, 0.29552422471475287017},
     {0.43339539412924719080, 0.26926671930999635509},
@@ -130,12 +130,14 @@ OccupationSlope occupation_slope(Smearing smearing, const Tensor& x) {
   const auto z = x + f.shift;
   const auto size = recorded_constant(z).abs();
   const auto smallest = size.sym_size(-1) == 0 ? size.sum({-1}, /*keepdim=*/true) : size.amin({-1}, /*keepdim=*/true);
-  // z^2 less the smallest one. Where its exponential is 0, z is replaced, so that no polynomial of z is infinite.
+  // Compared to the smallest z^2 of each matrix. Where the weight underflows, z is set to 0, so that no polynomial of z is
+  // infinite.
   const auto is_negligible = (size - smallest) * (size + smallest) > 800;
   const auto near = at::where(is_negligible, 0, z);
   const auto weight = at::where(is_negligible, 0, at::exp((smallest - near) * (smallest + near)));
   std::vector<Tensor> rows;
-  // No power of z overflows. The levels that are left have about the same |z|, so a large one may be replaced for all of them.
+  // With this bound no power of z overflows. The levels with a weight have about the same |z|, so if it is too large, it is
+  // clamped for all of them alike.
   const double bound = x.scalar_type() == at::kDouble ? 1e50 : 1e6;
   append_jets(rows, f.slope(), 3, near.clamp(-bound, bound), weight);
   return {at::stack(rows, -2), -(smallest * smallest).squeeze(-1)};

@@ -10,8 +10,9 @@
 
 namespace spectralgrad::ops {
 
-/// mu (*) with tr f((A - mu)/kT) = filling, f the occupations of the smearing; differentiable in A, filling (*) and kT (*).
-/// Raises `c10::ValueError`, in the name of `density_matrix`, unless 0 < filling < n; kT > 0. An orbital holds `spin` electrons.
+/// Returns mu (*) with tr f((A - mu)/kT) = filling, where f are the occupations of the smearing. It is differentiable with
+/// respect to A, filling (*) and kT (*), which must be positive. Raises `c10::ValueError`, which names `density_matrix`,
+/// unless 0 < filling < n. The message counts electrons; an orbital holds `spin` of them.
 at::Tensor chemical_potential(
     const Eigenpairs& pairs,
     const at::Tensor& filling,
@@ -19,7 +20,7 @@ at::Tensor chemical_potential(
     double spin,
     Smearing smearing);
 
-/// The smearing of that name; raises `c10::ValueError` for other names.
+/// The smearing of that name. Raises `c10::ValueError` for other names.
 Smearing checked_smearing(std::string_view name);
 
 } // namespace spectralgrad::ops

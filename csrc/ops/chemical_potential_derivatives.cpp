@@ -37,7 +37,7 @@ struct Response {
     auto jets = levels.in_units(slope.jets);
     in_filling = at.kT / at::exp(slope.log_scale) / ops::spectral_trace(levels.pairs, jets);
     if (at.smearing == Smearing::cold) {
-      // There mu is that of the Gaussian smearing, and moves with the matrix as that does.
+      // In a wide gap mu is that of the Gaussian smearing, and so is its derivative.
       const auto in_wide_gap = is_in_wide_gap(at.smearing, levels.x).unsqueeze(-1).unsqueeze(-1);
       jets = at::where(in_wide_gap, levels.in_units(occupation_slope(Smearing::gaussian, levels.x).jets), jets);
     }

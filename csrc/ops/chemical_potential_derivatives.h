@@ -8,14 +8,14 @@
 
 #include <array>
 
-// Of mu(A, N, kT), defined by tr f((A - mu)/kT) = N, f the occupations of a smearing. By the implicit function theorem, with
-// X = (A - mu)/kT and Q = u(X), u = -f',
-//     d_mu = [tr(Q dA) - tr(Q X) dkT + kT dN] / tr Q,
-// where Q and tr Q, both in the unit of math/smearing.h, are themselves functions of a matrix: so the formula is
-// differentiable tensor code, exact where eigenvalues meet.
+// Derivatives of mu(A, N, kT), which tr f((A - mu)/kT) = N defines, where f are the occupations of a smearing. By the implicit
+// function theorem, with X = (A - mu)/kT and Q = u(X), u = -f',
+//     d_mu = [tr(Q dA) - tr(Q X) dkT + kT dN] / tr Q.
+// Q and tr Q, both in the unit of math/smearing.h, are functions of a matrix, too. So the formula is differentiable tensor
+// code, exact at degenerate eigenvalues.
 namespace spectralgrad::math {
 
-/// What the derivatives read; A (*, n, n) Hermitian in both triangles, the rest (*), mu the solution.
+/// The point at which mu is differentiated: A (*, n, n), Hermitian in both triangles, kT (*), and mu (*), the solution.
 struct ChemicalPotential {
   ops::Eigenpairs pairs;
   at::Tensor kT;
@@ -23,26 +23,27 @@ struct ChemicalPotential {
   Smearing smearing;
 };
 
-/// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, where mu and kT are constants, and on mu and kT
-/// through their jets: so a derivative in mu is one of occupations alone, not a small difference of large changes of a matrix.
+/// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, in which mu and kT are constants, and on mu
+/// and kT through their jets. So a derivative with respect to mu is one of occupations alone, not a small difference of large
+/// changes of a matrix.
 struct ReducedLevels {
   ops::Eigenpairs pairs; // (A - mu)/kT
   at::Tensor x; // (*, n)
-  at::Tensor unit; // (*, 1, 1): 1, as what kT is divided by, constant, over kT
+  at::Tensor unit; // (*, 1, 1): 1 in value; kT as a constant, divided by kT
 
   ReducedLevels(const ops::Eigenpairs& given, const at::Tensor& mu, const at::Tensor& kT);
 
-  /// From derivatives in x to those in the levels of `pairs`.
+  /// Converts derivatives with respect to x to those with respect to the eigenvalues of `pairs`.
   at::Tensor in_units(const at::Tensor& jets) const;
 };
 
-/// The cotangents of A, the filling N and kT, each if it is needed.
+/// Returns the cotangents of A, the filling N and kT; undefined unless `needed`.
 std::array<at::Tensor, 3> chemical_potential_vjp(
     const at::Tensor& cotangent,
     const ChemicalPotential& at,
     const std::array<bool, 3>& needed);
 
-/// Tangents of A, N, kT may be undefined.
+/// Returns the tangent of mu. The tangents of A, N and kT may be undefined.
 at::Tensor chemical_potential_jvp(const std::array<at::Tensor, 3>& tangents, const ChemicalPotential& at);
 
 } // namespace spectralgrad::math

@@ -112,7 +112,7 @@ struct GroundState {
   Tensor share; // the part of them that each level gets
 };
 
-/// Occupations at zero temperature.
+/// The occupations at zero temperature.
 GroundState ground_state(
     const Tensor& eigenvalues,
     const std::optional<Tensor>& electrons,
@@ -121,7 +121,7 @@ GroundState ground_state(
     double spin) {
   const bool empty = eigenvalues.sym_size(-1) == 0;
   if (mu.defined()) {
-    // A level at mu counts by half.
+    // A level at mu is half filled.
     const auto distance = eigenvalues - autograd::recorded_constant(mu).unsqueeze(-1);
     const auto same = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type()) *
         (empty ? eigenvalues : eigenvalues.abs().amax({-1}, true)) *

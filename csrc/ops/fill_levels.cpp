@@ -37,14 +37,14 @@ const auto& fill_levels_op() {
   return op;
 }
 
-/// The eigenvalues [first, last) of one matrix that are the same as the one at which the filling ends; empty if that is whole.
+/// The range [first, last) of eigenvalues equal to the one at which the filling ends; empty if they are filled completely.
 struct Cut {
   int64_t first;
   int64_t last;
 };
 
 Cut find_cut(const double* eigenvalues, int64_t n, double filling, double same) {
-  const auto last_filled = static_cast<int64_t>(std::ceil(filling)) - 1; // the last one that holds anything
+  const auto last_filled = static_cast<int64_t>(std::ceil(filling)) - 1; // the last one that is not empty
   if (last_filled < 0 || last_filled >= n) {
     return {0, 0};
   }

@@ -28,7 +28,7 @@ using kernels::simd::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-/// `A`, contiguous, with its graded matrices in the order that LAPACK needs if it gets their rows for columns.
+/// A contiguous batch `A` whose graded matrices are sorted as LAPACK needs them if it gets rows as columns.
 class InOrder {
  public:
   InOrder(const Tensor& A, bool upper) : matrices(A), n_(A.size(-1)) {
@@ -57,7 +57,7 @@ class InOrder {
 
   Tensor matrices;
 
-  /// Puts the rows of eigenvectors back.
+  /// Puts the rows of the eigenvectors into the order of `A`.
   void restore(const Tensor& eigenvectors) const {
     const auto all = eigenvectors.view({-1, n_, n_});
     for (const auto& [k, rows] : orders_) {

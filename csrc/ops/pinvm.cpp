@@ -35,7 +35,7 @@ const auto& drop_small_op() {
   return op;
 }
 
-/// Reports the first matrix whose cutoff separates eigenvalues that round-off cannot tell apart. `size` is |lambda| (*, n).
+/// Reports the first matrix whose cutoff separates eigenvalues that are equal up to round-off. `size` is |lambda| (*, n).
 void judge_cutoff(std::string_view function, double rtol, const Tensor& size, const Tensor& dropped) {
   if (checks() == Checks::ignore) {
     return;
@@ -80,12 +80,12 @@ Tensor drop_small_meta(const Tensor& eigenvalues, Tolerance, std::string_view) {
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
-// No node and no tangent: eigenvalues are constants of every differentiation here.
+// The result has no node and no tangent, because eigenvalues are constants here.
 Tensor drop_small_autograd(const Tensor& eigenvalues, Tolerance rtol, std::string_view function) {
   return autograd::below_autograd([&] { return drop_small_op().call(eigenvalues, rtol, function); });
 }
 
-/// The decomposition of A; eigenvalues that count as 0 are exactly 0.
+/// Decomposes A, and sets eigenvalues that count as 0 to exactly 0.
 ops::Eigenpairs on_the_range(const char* function, const Tensor& A, Tolerance rtol) {
   TORCH_CHECK_VALUE(
       !rtol || (std::isfinite(*rtol) && *rtol >= 0),
@@ -106,7 +106,7 @@ Tensor pinvm(const Tensor& A, Tolerance rtol) {
 
 Tensor pseudo_logdet(const Tensor& A, Tolerance rtol) {
   auto pairs = on_the_range("pseudo_logdet", A, rtol);
-  // In units of about max|lambda| no derivative overflows that need not.
+  // Derivatives are computed in units of about max|lambda|, because large powers of 1/lambda would overflow.
   const auto unit = ops::power_of_two_below(pairs.eigenvalues);
   pairs.A = A / unit.unsqueeze(-1);
   const auto x = pairs.eigenvalues / unit;

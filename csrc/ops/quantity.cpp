@@ -22,7 +22,7 @@ const auto& quantity_op() {
   return op;
 }
 
-/// The identity.
+/// Returns its input, whose derivative is the identity.
 struct Quantity {
   static constexpr const char* name = "Quantity";
   static constexpr bool saves_inputs = false;

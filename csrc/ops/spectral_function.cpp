@@ -74,7 +74,7 @@ std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
   return result;
 }
 
-/// A tensor whose derivative in `A` is the identity, with the data of `like`, which has the shape and dtype of A.
+/// Returns the data of `like`, which has the shape and dtype of `A`. Its derivative with respect to `A` is the identity.
 class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
  public:
   static constexpr bool is_traceable = true;
@@ -90,14 +90,14 @@ class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
   }
 };
 
-/// Stands for A as an input of the operators here, which need its place in the graph and never read its values. Autograd checks
-/// the version of what it saves. So A itself, saved, could not be changed in place before the backward.
+/// Replaces A as an input of the operators here, which need its place in the graph and never read its values. If A itself
+/// were saved, autograd would refuse a change of A in place before the backward.
 Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
   const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
   return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
 }
 
-/// max|lambda|, (*, 1), rounded down to a power of two that has a finite inverse; 1 where there is none.
+/// max|lambda|, (*, 1), rounded down to a power of two with a finite inverse; 1 if max|lambda| is 0 or not finite.
 Tensor unit_of(const Tensor& eigenvalues) {
   const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
   const double least = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
@@ -105,8 +105,8 @@ Tensor unit_of(const Tensor& eigenvalues) {
   return at::where((unit > 0).logical_and(unit.isfinite()), unit.clamp_min(least), at::ones_like(unit));
 }
 
-/// Whether max|lambda| of all matrices is so near 1 that neither gaps nor their inverse squares leave the range of float32. Asking
-/// another device takes longer than not to know.
+/// Whether max|lambda| of all matrices is so near 1 that gaps and their inverse squares stay inside the range of float32.
+/// Returns false on other devices than the CPU, because the transfer would take longer than what it saves.
 bool is_near_one(const Tensor& eigenvalues) {
   if (!eigenvalues.device().is_cpu() || !eigenvalues.is_contiguous()) {
     return false;
@@ -124,7 +124,7 @@ bool is_near_one(const Tensor& eigenvalues) {
   return result;
 }
 
-/// `function`. Steps do not depend on the scale of A: they are differentiated in units in which no gap overflows.
+/// Calls `function`. Steps do not depend on the scale of A, so they are differentiated in units in which no gap overflows.
 template <auto function>
 Tensor in_units(
     const ScalarFunction& f,

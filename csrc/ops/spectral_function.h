@@ -6,36 +6,36 @@
 
 #include <string_view>
 
-// The operators that every function of a matrix is made of. A is read once, by `eigenpairs`, whose results are constants of
-// every differentiation. All that depends on A takes A beside them, unread, for autograd to follow.
+// The operators of which all functions of a matrix consist. `eigenpairs` reads A, and its results are constants of
+// differentiation. The other operators take A, too, and do not read it: it is there for autograd to follow.
 namespace spectralgrad::ops {
 
-/// What a function asks of the eigenvalues.
+/// The eigenvalues at which a function is defined.
 struct Domain {
   static constexpr std::string_view all = "all";
   static constexpr std::string_view nonzero = "nonzero";
-  static constexpr std::string_view nonnegative = "nonnegative"; // up to rounding
+  static constexpr std::string_view nonnegative = "nonnegative"; // up to round-off
   static constexpr std::string_view positive = "positive";
 };
 
-/// A matrix and its decomposition; `A` (*, n, n) is for autograd alone.
+/// A matrix and its decomposition. Only autograd uses `A` (*, n, n).
 struct Eigenpairs {
   at::Tensor A;
   at::Tensor eigenvalues; // (*, n), ascending
   at::Tensor eigenvectors; // (*, n, n)
 };
 
-/// Decomposes the Hermitian matrix of A's lower triangle for the public `function`, in whose name errors are raised: those of
-/// `eigh`, and `c10::LinAlgError` where an eigenvalue is outside `domain`; under `Checks::ignore` such a matrix gives NaN.
+/// Decomposes the Hermitian matrix whose lower triangle is that of A. Raises the errors of `eigh`, and `c10::LinAlgError` if
+/// an eigenvalue is outside `domain` (under `Checks::ignore` such a matrix gives NaN). Messages name the public `function`.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
-/// f(A), D_0 of math/spectral_function.h; differentiable in the jets of `f`, and twice in A.
+/// Returns f(A), which is D_0 of math/spectral_function.h. Differentiable in the jets of `f`, and twice in A.
 at::Tensor spectral_function(const math::ScalarFunction& f, const Eigenpairs& pairs);
 
-/// The power of two below max|lambda|, (*, 1); 1 where that is 0 or not finite.
+/// The power of two below max|lambda|, (*, 1); 1 if max|lambda| is 0 or not finite.
 at::Tensor power_of_two_below(const at::Tensor& eigenvalues);
 
-/// sum_i f(lambda_i), (*), of f given as jets.
+/// Returns sum_i f(lambda_i), (*), for an f given as jets.
 at::Tensor spectral_trace(const Eigenpairs& pairs, const at::Tensor& jets);
 
 } // namespace spectralgrad::ops

@@ -14,7 +14,7 @@ namespace {
 
 using math::DirectionKind;
 
-// Places of the inputs.
+// Indices of the inputs.
 constexpr size_t A = 0;
 constexpr size_t eigenvectors = 2;
 constexpr size_t jets = 3;
@@ -33,7 +33,7 @@ variable_list with(variable_list inputs, size_t place, const Tensor& x) {
   return inputs;
 }
 
-/// `inputs` with one direction more; undefined where there is room for none and nobody asks.
+/// Returns `inputs` with one more direction. Raises if they have two already.
 variable_list with_direction(const variable_list& inputs, const Tensor& direction) {
   if (inputs[second_direction].defined()) {
     refuse_third_order();
@@ -41,7 +41,7 @@ variable_list with_direction(const variable_list& inputs, const Tensor& directio
   return with(inputs, inputs[first_direction].defined() ? second_direction : first_direction, direction);
 }
 
-/// `inputs` with E_0 before its directions.
+/// Returns `inputs` with `direction` before its other direction. Raises if they have two already.
 variable_list with_direction_before(variable_list inputs, const Tensor& direction) {
   if (inputs[second_direction].defined()) {
     refuse_third_order();
@@ -55,11 +55,13 @@ void add(Tensor& sum, const Tensor& term) {
   sum = sum.defined() ? sum + term : term;
 }
 
-// The last backward pass of this thread that went through a derivative of a function of a matrix; PyTorch numbers them from 0.
+/// The last backward pass of this thread that went through a derivative of a function of a matrix; PyTorch numbers the
+/// passes from 0.
 thread_local int second_order_pass = -1;
 
-/// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives the cotangents
-/// of functions are changes of those that the first pass has judged. Derivatives come first in it, since their nodes are newer.
+/// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives, the
+/// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first, because
+/// their nodes are newer.
 DirectionKind kind_of_cotangent(bool of_derivative) {
   const auto pass = torch::autograd::get_current_graph_task_id();
   if (of_derivative) {

@@ -6,15 +6,15 @@
 
 #include <functional>
 
-// Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices, whose first and second derivatives are exact where
-// eigenvalues meet, which no function written with the eigenvectors of `eigh` can be. The derivative is Daleckii and Krein's
-// (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; Higham (2008), "Functions of Matrices",
-// chapter 3.
+// Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices. Their first and second derivatives are exact at
+// degenerate eigenvalues, which is impossible for a function written with the eigenvectors of `eigh`. The derivative is
+// that of Daleckii and Krein (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; see Higham
+// (2008), "Functions of Matrices", chapter 3.
 //
-// All take `A` (*, n, n), float32, float64, complex64 or complex128, of which only the lower triangle is read, and return a
-// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode, twice; a third
-// derivative raises `c10::Error`. Errors are those of `eigh`; `c10::LinAlgError` too where f is not defined at an
-// eigenvalue (under `Checks::ignore` that matrix of a batch is NaN).
+// All take `A` (*, n, n), float32, float64, complex64 or complex128, and read its lower triangle only. They return a
+// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode work twice; a third
+// derivative raises `c10::Error`. Errors are those of `eigh`, and `c10::LinAlgError` if f is not defined at an eigenvalue
+// (under `Checks::ignore` that matrix of a batch is NaN).
 namespace spectralgrad {
 
 /// exp(A).
@@ -28,31 +28,33 @@ SPECTRALGRAD_API at::Tensor expm(const at::Tensor& A);
 /// The logarithm of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor logm(const at::Tensor& A);
 
-/// The square root of a positive semidefinite matrix. Eigenvalues up to n*eps*max|lambda| count as 0. At a singular matrix the
-/// derivatives are those among matrices of the same rank. Along directions inside the kernel they are infinite. That part is
-/// left out, with a warning; a cotangent that is a multiple of the identity inside the kernel, as that of a trace, is silent.
+/// The square root of a positive semidefinite matrix. Eigenvalues up to n*eps*max|lambda| count as 0. At a singular matrix
+/// the derivatives are those among matrices of the same rank. The derivative is infinite along directions inside the null
+/// space; this part is left out, with a warning. No warning is given if the cotangent is a multiple of the identity inside
+/// the null space, like that of a trace.
 SPECTRALGRAD_API at::Tensor sqrtm(const at::Tensor& A);
 
-/// tr sqrt(A), (*), real: its gradient is A^(-1/2)/2 on the range of A, and 0 on the kernel. With A = F^T F it is the nuclear
-/// norm of F.
+/// tr sqrt(A), (*), real. Its gradient is A^(-1/2)/2 on the range of A, and 0 on the null space. For A = F^T F it is the
+/// nuclear norm of F.
 SPECTRALGRAD_API at::Tensor trace_sqrtm(const at::Tensor& A);
 
 /// The inverse of the square root of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor invsqrtm(const at::Tensor& A);
 
-/// A^p. A must be positive semidefinite if p is not an integer (at a singular A as `sqrtm`), invertible if p < 0, both if both.
+/// A^p. A must be positive semidefinite if p is not an integer (a singular A is treated as in `sqrtm`), and invertible if
+/// p < 0.
 SPECTRALGRAD_API at::Tensor powm(const at::Tensor& A, double p);
 
-/// An elementwise function of a real tensor, made of differentiable operations.
+/// An elementwise function of a real tensor, written with differentiable operations.
 using ElementwiseFunction = std::function<at::Tensor(const at::Tensor&)>;
 
-/// f(A) for a real function f, its derivatives `df` and `d2f` given or found by automatic differentiation of f. Tensors that f
-/// is made of get their gradients too. Raises `c10::ValueError` where f, df or d2f does not return a tensor of its
-/// argument's shape, and `c10::LinAlgError` where f is NaN at an eigenvalue.
+/// f(A) for a real function f. Its derivatives are `df` and `d2f`, or are found by automatic differentiation of f. Tensors
+/// that f uses get their gradients, too. Raises `c10::ValueError` if f, df or d2f does not return a tensor of its
+/// argument's shape, and `c10::LinAlgError` if f is NaN at an eigenvalue.
 ///
-/// If f has a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr), eigenvalues with
-/// |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same rank, as for `sqrtm`. The
-/// derivatives of f at 0 that are not finite then count as 0, for `trace_funm` in silence.
+/// Some functions have a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr). For these, eigenvalues
+/// with |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same rank, as for
+/// `sqrtm`. Infinite derivatives of f at 0 then count as 0; `trace_funm` does not warn about this.
 ///
 /// ```
 /// auto A = torch::eye(2, torch::kFloat64).requires_grad_();
@@ -64,8 +66,8 @@ SPECTRALGRAD_API at::Tensor funm(
     const ElementwiseFunction& df = nullptr,
     const ElementwiseFunction& d2f = nullptr);
 
-/// tr f(A) = sum_i f(lambda_i), (*), without forming f(A); its gradient is f'(A), and its Hessian exact where
-/// eigenvalues meet, unlike that of a sum over `eigvalsh`.
+/// tr f(A) = sum_i f(lambda_i), (*), computed without f(A). Its gradient is f'(A). Its Hessian is exact at degenerate
+/// eigenvalues, unlike that of a sum over `eigvalsh`.
 SPECTRALGRAD_API at::Tensor trace_funm(
     const at::Tensor& A,
     const ElementwiseFunction& f,

@@ -13,9 +13,10 @@ namespace spectralgrad::kernels {
 
 /// The order in which LAPACK gets the rows and columns of a graded Hermitian matrix.
 ///
-/// LAPACK reduces an upper triangle from the last row on, and a lower one from the first. Small eigenvalues of a graded matrix keep
-/// their relative accuracy only if that is the end with the large entries. R. S. Martin, C. Reinsch and J. H. Wilkinson,
-/// Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968), section 4.
+/// LAPACK reduces an upper triangle from the last row on, and a lower one from the first. Small eigenvalues of a graded
+/// matrix keep their relative accuracy only if the reduction begins at the end with the large entries. R. S. Martin,
+/// C. Reinsch and J. H. Wilkinson, Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968),
+/// section 4.
 template <typename scalar_t>
 class RowOrder {
  public:
@@ -23,8 +24,8 @@ class RowOrder {
 
   explicit RowOrder(int64_t n) : n_(n), norms_(static_cast<size_t>(n)) {}
 
-  /// Finds the order for one matrix, row by row, of which `upper` says which triangle is read. `to_upper` says which one LAPACK
-  /// gets, column by column. Returns false if the matrix can stay as it is.
+  /// Finds the order for one row-major matrix. `upper` names the triangle of A that is read, `to_upper` the triangle that
+  /// LAPACK gets, column by column. Returns false if the rows need no sorting.
   bool find(const scalar_t* A, bool upper, bool to_upper) {
     find_norms(A, upper);
     real_t most = 0;
@@ -45,12 +46,12 @@ class RowOrder {
     return true;
   }
 
-  /// The row of the matrix that comes in place i.
+  /// The index in A of row i of the sorted matrix.
   int64_t operator[](int64_t i) const {
     return order_[static_cast<size_t>(i)];
   }
 
-  /// Entry (i, j) of the matrix in this order.
+  /// Entry (i, j) of the sorted matrix.
   scalar_t entry(const scalar_t* A, bool upper, int64_t i, int64_t j) const {
     const auto p = (*this)[i];
     const auto q = (*this)[j];
@@ -58,7 +59,7 @@ class RowOrder {
     return is_read ? A[p * n_ + q] : conjugate(A[q * n_ + p]);
   }
 
-  /// Puts the entries of a vector back to the order of the matrix.
+  /// Copies a vector of the sorted matrix to the order of the rows of A.
   void restore(const scalar_t* from, scalar_t* to) const {
     for (int64_t i = 0; i < n_; ++i) {
       to[(*this)[i]] = from[i];
@@ -70,7 +71,7 @@ class RowOrder {
     return norms_[static_cast<size_t>(i)];
   }
 
-  /// The largest entry of each row.
+  /// Finds the largest entry of each row.
   void find_norms(const scalar_t* A, bool upper) {
     constexpr auto parts = parts_of<scalar_t>;
     std::fill(norms_.begin(), norms_.end(), real_t(0));

@@ -274,11 +274,11 @@ void sort(int n, T* values, int* order) {
 
 // --- graded matrices: rows in ascending order -----------------------------------------------------------------------------------
 
-/// Finds rows that are much smaller than one before them.
+/// Finds out whether a row is much smaller than one before it.
 template <typename T>
 class Descent {
  public:
-  /// The largest entry of the next row.
+  /// Adds the largest entry of the next row.
   SPECTRALGRAD_INLINE void add(const Vec<T>& row) {
     found_ = found_ | (row * Vec<T>(static_cast<T>(graded_rows)) < most_);
     most_ = larger(most_, row);
@@ -292,7 +292,7 @@ class Descent {
   Vec<T> most_{T(0)};
 };
 
-/// The largest entry of each row, n registers, to `norms`. Returns whether they descend.
+/// Writes the largest entry of each row to `norms`, n registers. Returns in which lanes they descend.
 template <typename T, bool is_complex>
 __attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, T* norms) {
   constexpr int W = lane_count<T>;
@@ -316,13 +316,13 @@ __attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, 
 
 /// The order of the rows and columns of the matrix in each lane.
 ///
-/// The reduction begins with the last row, and QL ends with the first one. Both keep the small eigenvalues of a graded matrix to
-/// relative accuracy only if its large entries come last. R. S. Martin, C. Reinsch and J. H. Wilkinson, Householder's
+/// The reduction begins with the last row, and QL ends with the first one. So small eigenvalues of a graded matrix keep
+/// their relative accuracy only if its large entries come last. R. S. Martin, C. Reinsch and J. H. Wilkinson, Householder's
 /// tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968), section 4.
 template <typename T>
 class RowOrder {
  public:
-  /// Sorts the rows of one lane by `norms`, of all lanes.
+  /// Sorts the rows of one lane by their norms. `norms` has those of all lanes.
   void sort_lane(int n, const T* norms, int lane) {
     T of_lane[largest_n];
     for (int i = 0; i < n; ++i) {
@@ -334,7 +334,7 @@ class RowOrder {
   bool is_sorted(int lane) const {
     return is_sorted_[lane];
   }
-  /// The row of the matrix that is row i in a sorted lane.
+  /// The index in the matrix of row i of a sorted lane.
   int operator()(int lane, int i) const {
     return rows_[lane][i];
   }
@@ -344,7 +344,7 @@ class RowOrder {
   int rows_[lane_count<T>][largest_n];
 };
 
-/// Loads matrix `index` to one lane, with its rows and columns in `order`.
+/// Loads matrix `index` into one lane, with its rows and columns in `order`.
 template <typename T, bool is_complex>
 __attribute__((noinline)) void load_in_order(
     const EighBatch<T>& batch,
@@ -357,7 +357,7 @@ __attribute__((noinline)) void load_in_order(
     for (int j = 0; j <= i; ++j) {
       const int p = order(lane, i);
       const int q = order(lane, j);
-      // The entry of the triangle that is read; the other one is its conjugate.
+      // Only one triangle is read; an entry of the other triangle is the conjugate.
       const bool reads = batch.upper ? p <= q : p >= q;
       const T* from = batch.matrices + (index * n * n + (reads ? p * n + q : q * n + p)) * group.parts;
       T* to = group.at(group.A, i, j) + lane;
@@ -497,7 +497,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
             const T* column = group.at(group.Q, row, order[lane][i]) + lane;
             for (int r = 0; r < rows; ++r) {
               for (int part = 0; part < G::parts; ++part) {
-                // -0 becomes 0.
+                // The addition also turns -0 into 0.
                 to[(i * n + row_of_matrix(row + r)) * G::parts + part] = column[r * group.row + part * W] + nan_or_zero;
               }
             }

@@ -31,8 +31,9 @@ namespace {
 
 using at::Tensor;
 
-/// Whether results must not depend on a matrix's place in the batch. BLAS rounds by where its data lies, and n x n matrices one after
-/// the other lie differently in their cache lines. Copies to whole lines cost 5 % at n = 49 (measured), so only those who ask pay.
+/// Whether results must not depend on a matrix's place in the batch. The round-off of BLAS depends on the alignment of its
+/// data, and consecutive n x n matrices have different alignments. Copies that begin at cache lines cost time, so they are
+/// made only on request (docs/measurements.md).
 bool is_deterministic() {
   return at::globalContext().deterministicAlgorithms();
 }
@@ -44,14 +45,14 @@ bool begins_lines(const Tensor& x) {
       x.stride(0) * x.element_size() % cache_line == 0;
 }
 
-/// A batch of matrices row by row, each at the beginning of a cache line.
+/// Allocates a batch of row-major matrices, each of which begins at a cache line.
 Tensor empty_in_lines(int64_t count, int64_t rows, int64_t columns, const at::TensorOptions& options) {
   const auto line = cache_line / static_cast<int64_t>(options.dtype().itemsize());
   const auto matrix = (rows * columns + line - 1) / line * line;
   return at::empty({count * matrix}, options).as_strided({count, rows, columns}, {matrix, columns, 1});
 }
 
-/// `x` with each matrix at the beginning of a cache line, by rows or by columns as before.
+/// Returns `x` with each matrix at the beginning of a cache line; row-major or column-major as before.
 Tensor in_lines(const Tensor& x) {
   const auto plain = x.resolve_conj();
   if (begins_lines(plain)) {
@@ -73,7 +74,7 @@ void product_into(Tensor result, const Tensor& a, const Tensor& b) {
       result.copy_(to);
     }
   } else if (a.size(0) == 1) {
-    // Of one pair every thread takes its part.
+    // All threads share a single product.
     auto one = result[0];
     at::mm_out(one, a[0], b[0]);
   } else {
@@ -248,7 +249,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     }
     // Below, products of all columns take less than looking for those that are used.
     constexpr int64_t large = 128;
-    // The columns are those that any matrix of the batch uses.
+    // The used columns depend on the whole batch, so they are not searched if results must not depend on it.
     const bool worth_looking = n >= large && !is_deterministic();
     if (rule.gates() || judged || worth_looking) {
       norms = norm_bounds<real_t>(gV);

@@ -136,7 +136,7 @@ class SpectralFunction {
     });
   }
 
-  /// Where f is singular at 0, eigenvalues that cannot be told from 0 are 0.
+  /// If f is singular at 0, sets eigenvalues to 0 that are 0 up to round-off.
   void remove_noise_at_zero() {
     if (!batch_.singular_at_zero) {
       return;
@@ -169,7 +169,7 @@ class SpectralFunction {
     });
   }
 
-  /// The mean of X's diagonal over zero eigenvalues, in `units`; or zero.
+  /// The mean of X's diagonal over the zero eigenvalues, in `units`, if the trace is exempt from the report; else 0.
   SPECTRALGRAD_INLINE Vec<T> exempt_mean(const Vec<T>& units) const {
     const Vec<T> zero(T(0));
     const Vec<T> one(T(1));
@@ -183,7 +183,8 @@ class SpectralFunction {
     return sum / larger(count, one);
   }
 
-  /// Differences between two zero eigenvalues are 0; they would be infinite.
+  /// Sets the differences between two zero eigenvalues, which would be infinite, to 0. Finds out whether this loses a part
+  /// of the direction.
   void leave_out_kernel(const Members& members) {
     if (batch_.lost != nullptr) {
       for (int lane = 0; lane < members.count; ++lane) {
@@ -205,7 +206,7 @@ class SpectralFunction {
     Vec<T> sum(T(0));
     Vec<T> left_out(T(0));
     for (int i = 0; i < n_; ++i) {
-      // They ascend: if the larger of two is 0, so is the smaller.
+      // Eigenvalues ascend: if the larger of two is 0, so is the smaller.
       const auto inside = load(eigenvalues_ + i * W) == zero;
       for (int j = 0; j <= i; ++j) {
         store(differences_.at(i, j), where(negation<T>(inside), load(differences_.at(i, j))));

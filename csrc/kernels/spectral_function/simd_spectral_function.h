@@ -8,25 +8,25 @@
 
 namespace spectralgrad::kernels::simd {
 
-/// D_0 or D_1 of math/spectral_function.h.
+/// The arguments of D_0 or D_1 of math/spectral_function.h for a batch.
 template <typename T>
 struct SpectralFunctionBatch {
   int n;
   bool is_complex;
   const T* eigenvalues; // (count, n), ascending
   Matrices<T> eigenvectors;
-  Matrices<T> direction; // or null: of D_0
+  Matrices<T> direction; // null for D_0
   math::Form form;
   math::Exponent exponent;
-  const T* values; // (count, n), of D_0 where the form is `given`
-  const T* differences; // (count, n, n), symmetric, of D_1 where it is
-  bool singular_at_zero; // f or a derivative of it
-  bool is_infinite; // so is the first derivative
-  bool
-      trace_is_exempt; // a part of the direction inside the kernel that is proportional to the identity is not reported
-  T zero; // fraction of max|lambda| up to which an eigenvalue is 0 where `singular_at_zero`
-  /// For each matrix whether more than the fraction `gauge` of the direction is inside the kernel, where the derivative is
-  /// infinite; or null.
+  const T* values; // (count, n), f(lambda); for D_0 if the form is `given`
+  const T* differences; // (count, n, n), symmetric, f[lambda_i, lambda_j]; for D_1 if the form is `given`
+  bool singular_at_zero; // whether f or one of its derivatives is infinite at 0
+  bool is_infinite; // whether the first derivative is
+  /// Whether a part of the direction inside the null space is not reported if it is proportional to the identity.
+  bool trace_is_exempt;
+  T zero; // if `singular_at_zero`: the fraction of max|lambda| up to which an eigenvalue counts as 0
+  /// For each matrix, whether more than the fraction `gauge` of the direction is inside the null space, where the derivative
+  /// is infinite. May be null.
   bool* lost;
   T gauge;
   T* result; // (count, n, n), row by row, Hermitian
@@ -34,11 +34,11 @@ struct SpectralFunctionBatch {
 
 template <typename T>
 struct SpectralFunctionKernel {
-  /// Matrices in one register.
+  /// The number of matrices in one register.
   int lanes;
-  /// Numbers of scratch memory that `apply` needs, aligned to 64 bytes.
+  /// The size of the scratch memory of `apply`, in numbers. It must be aligned to 64 bytes.
   int64_t (*workspace)(int n, bool is_complex);
-  /// Matrices begin <= i < end.
+  /// Computes the results of matrices begin <= i < end.
   void (*apply)(const SpectralFunctionBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
   SPECTRALGRAD_OF_EACH_CAPABILITY(SpectralFunctionKernel)
