@@ -42,8 +42,8 @@ class PythonGaugeReporter final : public spectralgrad::GaugeReporter {
   py::object warn_;
 };
 
-/// Lets Python handle signals, which it does in its main thread only. An exception of a handler, such as KeyboardInterrupt,
-/// ends the computation.
+/// Lets Python handle signals, which it does in its main thread only. An exception of a handler, such as
+/// KeyboardInterrupt, ends the computation.
 void check_signals() {
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) {

@@ -2,13 +2,14 @@
 
 #include <limits>
 
-// Functions with a closed form, their values and first divided differences f[a,b] of 0 <= b - a: written once, for tensors and for
-// one number in each lane of a register, plain enough to be compiled for every instruction set. `A`, an arithmetic, says what its
-// numbers are: a type `Number` and functions number(double), negate, abs, sqrt, exp, expm1, log, log1p, power(x, double), larger,
-// smaller, select(mask, yes, no), any(mask), false if it is known that there is none, and quotient(x, gap), 0 for no gap.
+// Functions with a closed form, their values and first divided differences f[a,b] of 0 <= b - a: written once, for
+// tensors and for one number in each lane of a register, plain enough to be compiled for every instruction set. `A`, an
+// arithmetic, says what its numbers are: a type `Number` and functions number(double), negate, abs, sqrt, exp, expm1,
+// log, log1p, power(x, double), larger, smaller, select(mask, yes, no), any(mask), false if it is known that there is
+// none, and quotient(x, gap), 0 for no gap.
 //
-// Relative errors are a few eps at every gap: nothing is subtracted that is nearly equal, nor does anything overflow that need not.
-// Higham (2008), "Functions of Matrices", section 3.2; McCurdy, Ng, Parlett (1984) for the exponential.
+// Relative errors are a few eps at every gap: nothing is subtracted that is nearly equal, nor does anything overflow
+// that need not. Higham (2008), "Functions of Matrices", section 3.2; McCurdy, Ng, Parlett (1984) for the exponential.
 namespace spectralgrad::math {
 
 enum class Form {
@@ -136,7 +137,8 @@ struct Power {
     if (!p.is_integer) {
       return first_of_positive(a, b);
     }
-    // x^p is odd or even, so f[a,b] follows from f[|a|,|b|]. If a and b have different signs, b - a has no cancellation.
+    // x^p is odd or even, so f[a,b] follows from f[|a|,|b|]. If a and b have different signs, b - a has no
+    // cancellation.
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
     const auto half = A::number(0.5); // neither difference overflows
@@ -182,8 +184,8 @@ struct Fermi {
   }
 };
 
-/// The function that is 1/x away from 0, and 0 in a neighbourhood of 0. Its derivatives are those of the pseudo-inverse at
-/// constant rank (Golub and Pereyra, 1973).
+/// The function that is 1/x away from 0, and 0 in a neighbourhood of 0. Its derivatives are those of the pseudo-inverse
+/// at constant rank (Golub and Pereyra, 1973).
 template <typename A>
 struct PseudoInverse {
   using Number = typename A::Number;

@@ -2,8 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
-// The Fermi function f(x) = 1/(1 + e^x) of x = (lambda - mu)/kT. All functions are smooth tensor code, because derivatives
-// with respect to mu and kT pass through x. With u = f(1 - f) and v = 1 - 2f: f' = -u, u' = -u v, v' = 2u.
+// The Fermi function f(x) = 1/(1 + e^x) of x = (lambda - mu)/kT. All functions are smooth tensor code, because
+// derivatives with respect to mu and kT pass through x. With u = f(1 - f) and v = 1 - 2f: f' = -u, u' = -u v, v' = 2u.
 namespace spectralgrad::math {
 
 /// The slope u = -f' of an occupation and its first three derivatives, (*, 4, n), in units of e^log_scale. The constant

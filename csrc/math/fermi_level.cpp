@@ -48,8 +48,8 @@ struct LogOccupation {
 /// Finds the root for occupations that grow with mu. `levels` is (*, n), the others (*, 1), all in double precision.
 Tensor only_root(const LogOccupation& f, const Tensor& levels, const Tensor& wanted, const Tensor& temperature) {
   const auto n = levels.size(-1);
-  // Balances the electrons above a whole number of filled levels and the holes below it, as logarithms. So a small number
-  // is never the difference of large ones.
+  // Balances the electrons above a whole number of filled levels and the holes below it, as logarithms. So a small
+  // number is never the difference of large ones.
   const auto whole = wanted.round();
   const auto excess = wanted - whole;
   const auto is_below = at::arange(n, levels.options()) < whole;
@@ -157,7 +157,8 @@ class NearestRoot {
   /// Levels more than this many kT away are in the tails of f, where the occupation does not change its sign.
   static constexpr double reach = 8;
 
-  /// The contribution of level i to the surplus: its electrons if it should be empty, minus its holes if it should be full.
+  /// The contribution of level i to the surplus: its electrons if it should be empty, minus its holes if it should be
+  /// full.
   Term term(int64_t i, double z) const {
     const double sign = i < whole_ ? -1 : 1;
     double p = 0;
@@ -205,8 +206,8 @@ class NearestRoot {
     return b;
   }
 
-  /// Returns `root`, or the root on the other side if it is nearer. Both sides have been searched equally far, up to one
-  /// step.
+  /// Returns `root`, or the root on the other side if it is nearer. Both sides have been searched equally far, up to
+  /// one step.
   double nearer_root(double start, double root, Side& other) {
     const auto distance = std::abs(root - start);
     while (!other.ended && std::abs(other.at - start) < distance) {
@@ -241,7 +242,8 @@ Tensor fermi_level(Smearing smearing, const Tensor& eigenvalues, const Tensor& f
   const auto wanted = filling.to(at::kDouble).unsqueeze(-1);
   auto temperature = kT.to(at::kDouble).unsqueeze(-1);
   if (smearing != Smearing::fermi) {
-    // The logarithm of an occupation grows like x^2. This bound of kT avoids overflow and does not change a digit of mu.
+    // The logarithm of an occupation grows like x^2. This bound of kT avoids overflow and does not change a digit of
+    // mu.
     temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, 0, 1).abs());
     temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, n - 1, n).abs());
   }

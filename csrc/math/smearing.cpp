@@ -130,14 +130,14 @@ OccupationSlope occupation_slope(Smearing smearing, const Tensor& x) {
   const auto z = x + f.shift;
   const auto size = recorded_constant(z).abs();
   const auto smallest = size.sym_size(-1) == 0 ? size.sum({-1}, /*keepdim=*/true) : size.amin({-1}, /*keepdim=*/true);
-  // Compared to the smallest z^2 of each matrix. Where the weight underflows, z is set to 0, so that no polynomial of z is
-  // infinite.
+  // Compared to the smallest z^2 of each matrix. Where the weight underflows, z is set to 0, so that no polynomial of z
+  // is infinite.
   const auto is_negligible = (size - smallest) * (size + smallest) > 800;
   const auto near = at::where(is_negligible, 0, z);
   const auto weight = at::where(is_negligible, 0, at::exp((smallest - near) * (smallest + near)));
   std::vector<Tensor> rows;
-  // With this bound no power of z overflows. The levels with a weight have about the same |z|, so if it is too large, it is
-  // clamped for all of them alike.
+  // With this bound no power of z overflows. The levels with a weight have about the same |z|, so if it is too large,
+  // it is clamped for all of them alike.
   const double bound = x.scalar_type() == at::kDouble ? 1e50 : 1e6;
   append_jets(rows, f.slope(), 3, near.clamp(-bound, bound), weight);
   return {at::stack(rows, -2), -(smallest * smallest).squeeze(-1)};

@@ -18,8 +18,8 @@
 //     Gaussian:             z = x,              p = 0,                   s = e^(-z^2)/(2 sqrt(pi))
 //     Methfessel-Paxton 1:  z = x,              p = -z/(2 sqrt(pi)),     s = (1 - 2z^2) e^(-z^2)/(4 sqrt(pi))
 //     cold:                 z = x + 1/sqrt(2),  p = 1/sqrt(2 pi),        s = z e^(-z^2)/sqrt(2 pi)
-// Methfessel and Paxton (1989), Phys. Rev. B 40, 3616. Marzari, Vanderbilt, De Vita and Payne (1999), Phys. Rev. Lett. 82,
-// 3296.
+// Methfessel and Paxton (1989), Phys. Rev. B 40, 3616. Marzari, Vanderbilt, De Vita and Payne (1999), Phys. Rev. Lett.
+// 82, 3296.
 namespace spectralgrad::math {
 
 /// The name of a smearing in arguments: "fermi", "gaussian", "methfessel-paxton" or "cold".
@@ -27,7 +27,8 @@ std::string name_of(Smearing smearing);
 /// The smearing of that name; nullopt for other names.
 std::optional<Smearing> smearing_of(std::string_view name);
 
-/// f and its first four derivatives: (*, 5, n). Smooth tensor code, because derivatives with respect to x pass through it.
+/// f and its first four derivatives: (*, 5, n). Smooth tensor code, because derivatives with respect to x pass through
+/// it.
 at::Tensor occupation_jets(Smearing smearing, const at::Tensor& x);
 
 /// s and its first four derivatives: (*, 5, n). Smooth tensor code.
@@ -39,8 +40,8 @@ OccupationSlope occupation_slope(Smearing smearing, const at::Tensor& x);
 /// Whether x = 0 is in a gap so wide that all levels (*, n) are empty or full up to round-off: (*). A constant.
 at::Tensor is_in_wide_gap(Smearing smearing, const at::Tensor& x);
 
-// Used by math/divided_differences.h for all smearings but "fermi", which has a closed form. The results are constants of
-// differentiation.
+// Used by math/divided_differences.h for all smearings but "fermi", which has a closed form. The results are constants
+// of differentiation.
 
 /// f(x).
 at::Tensor smeared_values(Smearing smearing, const at::Tensor& x);
@@ -48,8 +49,9 @@ at::Tensor smeared_values(Smearing smearing, const at::Tensor& x);
 /// f and its derivatives up to `order`: (*, order + 1, n).
 at::Tensor smeared_jets(Smearing smearing, const at::Tensor& x, int64_t order);
 
-/// f[a, b] for a <= b. If a and b are close, it is the mean of f' between them, by Gauss-Legendre quadrature. Otherwise it is
-/// the quotient (f(b) - f(a))/(b - a). On each side of mu the smaller of f and 1 - f is used, which avoids cancellation.
+/// f[a, b] for a <= b. If a and b are close, it is the mean of f' between them, by Gauss-Legendre quadrature. Otherwise
+/// it is the quotient (f(b) - f(a))/(b - a). On each side of mu the smaller of f and 1 - f is used, which avoids
+/// cancellation.
 at::Tensor smeared_first_differences(Smearing smearing, const at::Tensor& a, const at::Tensor& b);
 
 } // namespace spectralgrad::math

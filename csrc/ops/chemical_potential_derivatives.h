@@ -8,11 +8,11 @@
 
 #include <array>
 
-// Derivatives of mu(A, N, kT), which tr f((A - mu)/kT) = N defines, where f are the occupations of a smearing. By the implicit
-// function theorem, with X = (A - mu)/kT and Q = u(X), u = -f',
+// Derivatives of mu(A, N, kT), which tr f((A - mu)/kT) = N defines, where f are the occupations of a smearing. By the
+// implicit function theorem, with X = (A - mu)/kT and Q = u(X), u = -f',
 //     d_mu = [tr(Q dA) - tr(Q X) dkT + kT dN] / tr Q.
-// Q and tr Q, both in the unit of math/smearing.h, are functions of a matrix, too. So the formula is differentiable tensor
-// code, exact at degenerate eigenvalues.
+// Q and tr Q, both in the unit of math/smearing.h, are functions of a matrix, too. So the formula is differentiable
+// tensor code, exact at degenerate eigenvalues.
 namespace spectralgrad::math {
 
 /// The point at which mu is differentiated: A (*, n, n), Hermitian in both triangles, kT (*), and mu (*), the solution.
@@ -23,9 +23,9 @@ struct ChemicalPotential {
   Smearing smearing;
 };
 
-/// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, in which mu and kT are constants, and on mu
-/// and kT through their jets. So a derivative with respect to mu is one of occupations alone, not a small difference of large
-/// changes of a matrix.
+/// Levels x = (epsilon - mu)/kT. Functions of them depend on A through `pairs`, in which mu and kT are constants, and
+/// on mu and kT through their jets. So a derivative with respect to mu is one of occupations alone, not a small
+/// difference of large changes of a matrix.
 struct ReducedLevels {
   ops::Eigenpairs pairs; // (A - mu)/kT
   at::Tensor x; // (*, n)

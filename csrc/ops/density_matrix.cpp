@@ -91,7 +91,8 @@ class Basis {
     return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
-  /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for 1.
+  /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for
+  /// 1.
   Tensor amplification() const {
     if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};

@@ -37,7 +37,8 @@ const auto& fill_levels_op() {
   return op;
 }
 
-/// The range [first, last) of eigenvalues equal to the one at which the filling ends; empty if they are filled completely.
+/// The range [first, last) of eigenvalues equal to the one at which the filling ends; empty if they are filled
+/// completely.
 struct Cut {
   int64_t first;
   int64_t last;

@@ -35,7 +35,8 @@ const auto& drop_small_op() {
   return op;
 }
 
-/// Reports the first matrix whose cutoff separates eigenvalues that are equal up to round-off. `size` is |lambda| (*, n).
+/// Reports the first matrix whose cutoff separates eigenvalues that are equal up to round-off. `size` is |lambda| (*,
+/// n).
 void judge_cutoff(std::string_view function, double rtol, const Tensor& size, const Tensor& dropped) {
   if (checks() == Checks::ignore) {
     return;

@@ -74,7 +74,8 @@ std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
   return result;
 }
 
-/// Returns the data of `like`, which has the shape and dtype of `A`. Its derivative with respect to `A` is the identity.
+/// Returns the data of `like`, which has the shape and dtype of `A`. Its derivative with respect to `A` is the
+/// identity.
 class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
  public:
   static constexpr bool is_traceable = true;
@@ -90,8 +91,8 @@ class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
   }
 };
 
-/// Replaces A as an input of the operators here, which need its place in the graph and never read its values. If A itself
-/// were saved, autograd would refuse a change of A in place before the backward.
+/// Replaces A as an input of the operators here, which need its place in the graph and never read its values. If A
+/// itself were saved, autograd would refuse a change of A in place before the backward.
 Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
   const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
   return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
@@ -105,8 +106,8 @@ Tensor unit_of(const Tensor& eigenvalues) {
   return at::where((unit > 0).logical_and(unit.isfinite()), unit.clamp_min(least), at::ones_like(unit));
 }
 
-/// Whether max|lambda| of all matrices is so near 1 that gaps and their inverse squares stay inside the range of float32.
-/// Returns false on other devices than the CPU, because the transfer would take longer than what it saves.
+/// Whether max|lambda| of all matrices is so near 1 that gaps and their inverse squares stay inside the range of
+/// float32. Returns false on other devices than the CPU, because the transfer would take longer than what it saves.
 bool is_near_one(const Tensor& eigenvalues) {
   if (!eigenvalues.device().is_cpu() || !eigenvalues.is_contiguous()) {
     return false;
@@ -124,7 +125,8 @@ bool is_near_one(const Tensor& eigenvalues) {
   return result;
 }
 
-/// Calls `function`. Steps do not depend on the scale of A, so they are differentiated in units in which no gap overflows.
+/// Calls `function`. Steps do not depend on the scale of A, so they are differentiated in units in which no gap
+/// overflows.
 template <auto function>
 Tensor in_units(
     const ScalarFunction& f,

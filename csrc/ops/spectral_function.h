@@ -25,8 +25,9 @@ struct Eigenpairs {
   at::Tensor eigenvectors; // (*, n, n)
 };
 
-/// Decomposes the Hermitian matrix whose lower triangle is that of A. Raises the errors of `eigh`, and `c10::LinAlgError` if
-/// an eigenvalue is outside `domain` (under `Checks::ignore` such a matrix gives NaN). Messages name the public `function`.
+/// Decomposes the Hermitian matrix whose lower triangle is that of A. Raises the errors of `eigh`, and
+/// `c10::LinAlgError` if an eigenvalue is outside `domain` (under `Checks::ignore` such a matrix gives NaN). Messages
+/// name the public `function`.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
 /// Returns f(A), which is D_0 of math/spectral_function.h. Differentiable in the jets of `f`, and twice in A.

@@ -60,8 +60,8 @@ void add(Tensor& sum, const Tensor& term) {
 thread_local int second_order_pass = -1;
 
 /// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives, the
-/// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first, because
-/// their nodes are newer.
+/// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first,
+/// because their nodes are newer.
 DirectionKind kind_of_cotangent(bool of_derivative) {
   const auto pass = torch::autograd::get_current_graph_task_id();
   if (of_derivative) {
@@ -78,7 +78,8 @@ Tensor derivative_of(const Tensor& jets_of_f) {
 
 } // namespace
 
-// --- D_m --------------------------------------------------------------------------------------------------------------------
+// --- D_m
+// --------------------------------------------------------------------------------------------------------------------
 
 void SpectralFunction::Options::save(Dictionary& dictionary) const {
   dictionary["function"] = function;
@@ -142,7 +143,8 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
   return {sum};
 }
 
-// --- its transpose in the jets ------------------------------------------------------------------------------------------------
+// --- its transpose in the jets
+// ------------------------------------------------------------------------------------------------
 
 variable_list SpectralFunctionTransposed::forward(const variable_list& inputs, const Options&) {
   return {ops::call_spectral_function_transposed(inputs)};
@@ -186,7 +188,8 @@ variable_list SpectralFunctionTransposed::jvp(const variable_list& tangents, con
   return {sum};
 }
 
-// --- the trace --------------------------------------------------------------------------------------------------------------
+// --- the trace
+// --------------------------------------------------------------------------------------------------------------
 
 variable_list SpectralTrace::forward(const variable_list& inputs, const Options&) {
   return {ops::call_spectral_trace(inputs)};

@@ -37,8 +37,8 @@ struct DensityMatrix {
 };
 
 /// Returns the one-particle density matrix D = spin f((H - mu)/kT) of a symmetric or Hermitian `H` (*, n, n). Only the
-/// lower triangle of H is read. First and second derivatives with respect to H, the overlap, electrons or mu, and kT are
-/// exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
+/// lower triangle of H is read. First and second derivatives with respect to H, the overlap, electrons or mu, and kT
+/// are exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
 /// implicitly.
 ///
 /// The smearing chooses the occupations f(x), x = (epsilon - mu)/kT. The entropies s have s' = x f', so that D is the
@@ -47,18 +47,18 @@ struct DensityMatrix {
 /// - gaussian: f = erfc(x)/2, s = e^(-x^2)/(2 sqrt(pi)).
 /// - methfessel_paxton, of order 1: f = erfc(x)/2 - x e^(-x^2)/(2 sqrt(pi)), s = (1 - 2x^2) e^(-x^2)/(4 sqrt(pi)).
 ///   Methfessel and Paxton (1989), Phys. Rev. B 40, 3616.
-/// - cold: f = erfc(z)/2 + e^(-z^2)/sqrt(2 pi), s = z e^(-z^2)/sqrt(2 pi), z = x + 1/sqrt(2). Marzari, Vanderbilt, De Vita
-///   and Payne (1999), Phys. Rev. Lett. 82, 3296.
+/// - cold: f = erfc(z)/2 + e^(-z^2)/sqrt(2 pi), s = z e^(-z^2)/sqrt(2 pi), z = x + 1/sqrt(2). Marzari, Vanderbilt, De
+///   Vita and Payne (1999), Phys. Rev. Lett. 82, 3296.
 ///
 /// Occupations of methfessel_paxton and cold may be below 0 or above 1, and several mu may give the same number of
-/// electrons. The function takes the mu nearest to that of the Gaussian smearing. A cold smearing has no such mu inside a
-/// gap. If the Gaussian mu gives the number of electrons to rounding, as in every wide gap, the function takes this mu and
-/// its derivatives.
+/// electrons. The function takes the mu nearest to that of the Gaussian smearing. A cold smearing has no such mu inside
+/// a gap. If the Gaussian mu gives the number of electrons to rounding, as in every wide gap, the function takes this
+/// mu and its derivatives.
 ///
-/// At zero temperature D is spin times the projector onto the filled levels. mu is then the middle of the gap and has no
-/// derivative. All copies of a degenerate level that is partly filled get the same fraction; a level at a given `mu` is
-/// half filled. Derivatives are those along perturbations that do not split such a level. A loss or a perturbation that
-/// distinguishes its copies has no derivative there: the function warns, or raises under `Checks::raise`.
+/// At zero temperature D is spin times the projector onto the filled levels. mu is then the middle of the gap and has
+/// no derivative. All copies of a degenerate level that is partly filled get the same fraction; a level at a given `mu`
+/// is half filled. Derivatives are those along perturbations that do not split such a level. A loss or a perturbation
+/// that distinguishes its copies has no derivative there: the function warns, or raises under `Checks::raise`.
 ///
 /// Raises the errors of `eigh` for H and overlap, `c10::LinAlgError` if the overlap is not positive definite, and
 /// `c10::ValueError` unless exactly one of electrons and mu is given and all numbers are in their ranges.

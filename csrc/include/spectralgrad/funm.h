@@ -8,13 +8,13 @@
 
 // Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices. Their first and second derivatives are exact at
 // degenerate eigenvalues, which is impossible for a function written with the eigenvectors of `eigh`. The derivative is
-// that of Daleckii and Krein (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; see Higham
-// (2008), "Functions of Matrices", chapter 3.
+// that of Daleckii and Krein (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; see
+// Higham (2008), "Functions of Matrices", chapter 3.
 //
 // All take `A` (*, n, n), float32, float64, complex64 or complex128, and read its lower triangle only. They return a
-// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode work twice; a third
-// derivative raises `c10::Error`. Errors are those of `eigh`, and `c10::LinAlgError` if f is not defined at an eigenvalue
-// (under `Checks::ignore` that matrix of a batch is NaN).
+// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode work twice; a
+// third derivative raises `c10::Error`. Errors are those of `eigh`, and `c10::LinAlgError` if f is not defined at an
+// eigenvalue (under `Checks::ignore` that matrix of a batch is NaN).
 namespace spectralgrad {
 
 /// exp(A).
@@ -28,33 +28,33 @@ SPECTRALGRAD_API at::Tensor expm(const at::Tensor& A);
 /// The logarithm of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor logm(const at::Tensor& A);
 
-/// The square root of a positive semidefinite matrix. Eigenvalues up to n*eps*max|lambda| count as 0. At a singular matrix
-/// the derivatives are those among matrices of the same rank. The derivative is infinite along directions inside the null
-/// space; this part is left out, with a warning. No warning is given if the cotangent is a multiple of the identity inside
-/// the null space, like that of a trace.
+/// The square root of a positive semidefinite matrix. Eigenvalues up to n*eps*max|lambda| count as 0. At a singular
+/// matrix the derivatives are those among matrices of the same rank. The derivative is infinite along directions inside
+/// the null space; this part is left out, with a warning. No warning is given if the cotangent is a multiple of the
+/// identity inside the null space, like that of a trace.
 SPECTRALGRAD_API at::Tensor sqrtm(const at::Tensor& A);
 
-/// tr sqrt(A), (*), real. Its gradient is A^(-1/2)/2 on the range of A, and 0 on the null space. For A = F^T F it is the
-/// nuclear norm of F.
+/// tr sqrt(A), (*), real. Its gradient is A^(-1/2)/2 on the range of A, and 0 on the null space. For A = F^T F it is
+/// the nuclear norm of F.
 SPECTRALGRAD_API at::Tensor trace_sqrtm(const at::Tensor& A);
 
 /// The inverse of the square root of a positive definite matrix.
 SPECTRALGRAD_API at::Tensor invsqrtm(const at::Tensor& A);
 
-/// A^p. A must be positive semidefinite if p is not an integer (a singular A is treated as in `sqrtm`), and invertible if
-/// p < 0.
+/// A^p. A must be positive semidefinite if p is not an integer (a singular A is treated as in `sqrtm`), and invertible
+/// if p < 0.
 SPECTRALGRAD_API at::Tensor powm(const at::Tensor& A, double p);
 
 /// An elementwise function of a real tensor, written with differentiable operations.
 using ElementwiseFunction = std::function<at::Tensor(const at::Tensor&)>;
 
-/// f(A) for a real function f. Its derivatives are `df` and `d2f`, or are found by automatic differentiation of f. Tensors
-/// that f uses get their gradients, too. Raises `c10::ValueError` if f, df or d2f does not return a tensor of its
-/// argument's shape, and `c10::LinAlgError` if f is NaN at an eigenvalue.
+/// f(A) for a real function f. Its derivatives are `df` and `d2f`, or are found by automatic differentiation of f.
+/// Tensors that f uses get their gradients, too. Raises `c10::ValueError` if f, df or d2f does not return a tensor of
+/// its argument's shape, and `c10::LinAlgError` if f is NaN at an eigenvalue.
 ///
-/// Some functions have a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr). For these, eigenvalues
-/// with |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same rank, as for
-/// `sqrtm`. Infinite derivatives of f at 0 then count as 0; `trace_funm` does not warn about this.
+/// Some functions have a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr). For these,
+/// eigenvalues with |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same
+/// rank, as for `sqrtm`. Infinite derivatives of f at 0 then count as 0; `trace_funm` does not warn about this.
 ///
 /// ```
 /// auto A = torch::eye(2, torch::kFloat64).requires_grad_();

@@ -12,13 +12,14 @@ namespace spectralgrad {
 /// Of eigenvalues (*, n), ascending, and eigenvectors (*, n, n); any number of tensors of any shape.
 using SpectralFunction = std::function<std::vector<at::Tensor>(const at::Tensor&, const at::Tensor&)>;
 
-/// `fn(eigenvalues, eigenvectors)` of symmetric or Hermitian matrices `A` (*, n, n), with its exact first derivative in A at every
-/// gap, 0 included, for any fn that does not depend on the choice of eigenvectors: sums of several functions of A, projectors,
-/// or both. Tensors that fn is made of get their gradients, too.
+/// `fn(eigenvalues, eigenvectors)` of symmetric or Hermitian matrices `A` (*, n, n), with its exact first derivative in
+/// A at every gap, 0 included, for any fn that does not depend on the choice of eigenvectors: sums of several functions
+/// of A, projectors, or both. Tensors that fn is made of get their gradients, too.
 ///
-/// What a backward of `eigh` cannot see is found by calling fn again, at neighbours of A whose eigenvectors are turned into each
-/// other, pair by pair of a cluster (`csrc/math/rotated_eigenpairs.h`): for a largest cluster of m about 4m calls more,
-/// 8m for complex matrices, and none without clusters (gaps up to 8*sqrt(eps)*max|lambda|) or without a derivative to come.
+/// What a backward of `eigh` cannot see is found by calling fn again, at neighbours of A whose eigenvectors are turned
+/// into each other, pair by pair of a cluster (`csrc/math/rotated_eigenpairs.h`): for a largest cluster of m about 4m
+/// calls more, 8m for complex matrices, and none without clusters (gaps up to 8*sqrt(eps)*max|lambda|) or without a
+/// derivative to come.
 ///
 /// Raises as `eigh`. Where fn does depend on the choice, `GaugeReporter::warn` says so when it is differentiated, and
 /// those pairs keep what `eigh` gives. At a cluster a second derivative raises `c10::Error`.

@@ -16,9 +16,9 @@ simd::Matrices<scalar_t> part_of(const simd::Matrices<scalar_t>& x, int64_t i, i
   return {x.data + i * x.down + j * x.right, x.down, x.right};
 }
 
-/// C = A B of an m x k matrix and a k x n one, not empty, of which either the rows or the columns lie entry after entry; C row by
-/// row. On the calling thread where there is a `SequentialBlas`. Small products take little more than they must: at::mm and the
-/// views that it is given take some microseconds.
+/// C = A B of an m x k matrix and a k x n one, not empty, of which either the rows or the columns lie entry after
+/// entry; C row by row. On the calling thread where there is a `SequentialBlas`. Small products take little more than
+/// they must: at::mm and the views that it is given take some microseconds.
 template <typename scalar_t>
 void multiply(
     int64_t m,

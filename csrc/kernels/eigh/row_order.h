@@ -14,9 +14,9 @@ namespace spectralgrad::kernels {
 /// The order in which LAPACK gets the rows and columns of a graded Hermitian matrix.
 ///
 /// LAPACK reduces an upper triangle from the last row on, and a lower one from the first. Small eigenvalues of a graded
-/// matrix keep their relative accuracy only if the reduction begins at the end with the large entries. R. S. Martin,
-/// C. Reinsch and J. H. Wilkinson, Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968),
-/// section 4.
+/// matrix keep their relative accuracy only if the reduction begins at the end with the large entries. R. S. Martin, C.
+/// Reinsch and J. H. Wilkinson, Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195
+/// (1968), section 4.
 template <typename scalar_t>
 class RowOrder {
  public:
@@ -24,8 +24,8 @@ class RowOrder {
 
   explicit RowOrder(int64_t n) : n_(n), norms_(static_cast<size_t>(n)) {}
 
-  /// Finds the order for one row-major matrix. `upper` names the triangle of A that is read, `to_upper` the triangle that
-  /// LAPACK gets, column by column. Returns false if the rows need no sorting.
+  /// Finds the order for one row-major matrix. `upper` names the triangle of A that is read, `to_upper` the triangle
+  /// that LAPACK gets, column by column. Returns false if the rows need no sorting.
   bool find(const scalar_t* A, bool upper, bool to_upper) {
     find_norms(A, upper);
     real_t most = 0;

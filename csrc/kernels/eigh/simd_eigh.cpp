@@ -272,7 +272,8 @@ void sort(int n, T* values, int* order) {
   }
 }
 
-// --- graded matrices: rows in ascending order -----------------------------------------------------------------------------------
+// --- graded matrices: rows in ascending order
+// -----------------------------------------------------------------------------------
 
 /// Finds out whether a row is much smaller than one before it.
 template <typename T>
@@ -317,8 +318,8 @@ __attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, 
 /// The order of the rows and columns of the matrix in each lane.
 ///
 /// The reduction begins with the last row, and QL ends with the first one. So small eigenvalues of a graded matrix keep
-/// their relative accuracy only if its large entries come last. R. S. Martin, C. Reinsch and J. H. Wilkinson, Householder's
-/// tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968), section 4.
+/// their relative accuracy only if its large entries come last. R. S. Martin, C. Reinsch and J. H. Wilkinson,
+/// Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195 (1968), section 4.
 template <typename T>
 class RowOrder {
  public:

@@ -29,8 +29,8 @@ struct EighFindings {
 /// The largest n that the kernels support.
 inline constexpr int largest_n = 64;
 
-/// A matrix is graded if the largest entries of its rows differ by more than this factor. Below it, the smallest eigenvalue
-/// loses a factor of 2 of its accuracy at most (docs/measurements.md).
+/// A matrix is graded if the largest entries of its rows differ by more than this factor. Below it, the smallest
+/// eigenvalue loses a factor of 2 of its accuracy at most (docs/measurements.md).
 inline constexpr int graded_rows = 16;
 
 template <typename T>

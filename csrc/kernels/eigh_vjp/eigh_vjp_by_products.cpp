@@ -31,9 +31,9 @@ namespace {
 
 using at::Tensor;
 
-/// Whether results must not depend on a matrix's place in the batch. The round-off of BLAS depends on the alignment of its
-/// data, and consecutive n x n matrices have different alignments. Copies that begin at cache lines cost time, so they are
-/// made only on request (docs/measurements.md).
+/// Whether results must not depend on a matrix's place in the batch. The round-off of BLAS depends on the alignment of
+/// its data, and consecutive n x n matrices have different alignments. Copies that begin at cache lines cost time, so
+/// they are made only on request (docs/measurements.md).
 bool is_deterministic() {
   return at::globalContext().deterministicAlgorithms();
 }
@@ -194,7 +194,8 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   auto result = at::empty({count, n, n}, B.options());
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
-  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute them.
+  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute
+  // them.
   const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
   const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
   for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {

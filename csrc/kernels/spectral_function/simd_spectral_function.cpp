@@ -183,8 +183,8 @@ class SpectralFunction {
     return sum / larger(count, one);
   }
 
-  /// Sets the differences between two zero eigenvalues, which would be infinite, to 0. Finds out whether this loses a part
-  /// of the direction.
+  /// Sets the differences between two zero eigenvalues, which would be infinite, to 0. Finds out whether this loses a
+  /// part of the direction.
   void leave_out_kernel(const Members& members) {
     if (batch_.lost != nullptr) {
       for (int lane = 0; lane < members.count; ++lane) {

@@ -25,8 +25,8 @@ struct SpectralFunctionBatch {
   /// Whether a part of the direction inside the null space is not reported if it is proportional to the identity.
   bool trace_is_exempt;
   T zero; // if `singular_at_zero`: the fraction of max|lambda| up to which an eigenvalue counts as 0
-  /// For each matrix, whether more than the fraction `gauge` of the direction is inside the null space, where the derivative
-  /// is infinite. May be null.
+  /// For each matrix, whether more than the fraction `gauge` of the direction is inside the null space, where the
+  /// derivative is infinite. May be null.
   bool* lost;
   T gauge;
   T* result; // (count, n, n), row by row, Hermitian
