@@ -88,7 +88,7 @@ sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
 build: $(STAMPS)/editable ## build the library and the extension in build/, and install the package in editable mode
 
 .PHONY: lint
-lint: $(STAMPS)/lint $(LINT)/compile_commands.json ## check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
+lint: $(STAMPS)/lint $(STAMPS)/test $(LINT)/compile_commands.json ## check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
 	$(PY) scripts/check_layers.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check

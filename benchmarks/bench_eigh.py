@@ -33,7 +33,7 @@ REAL, COMPLEX = ("float32", "float64"), ("complex64", "complex128")
 
 # Speeds relative to torch.linalg.eigh with two threads, random spectra and AVX-512: (target, speed of a prototype).
 # n -> float32 forward, float32 forward + backward, float64 forward, float64 forward + backward.
-TARGETS = {
+TARGETS: dict[int, tuple[tuple[float, float | None], ...]] = {
     2: ((40, 67), (25, 47), (38, 66), (21, 32)),
     3: ((40, 62), (27, 40), (20, 35), (17, 26)),
     4: ((33, 43), (23, 34), (15, 22), (13, 18)),
@@ -47,7 +47,7 @@ TARGETS = {
     2048: ((1.0, None), (1.05, 1.2), (1.0, None), (1.05, 1.2)),
 }
 # n -> target for complex64, target for complex128, both forward.
-COMPLEX_TARGETS = {3: (12, 7), 8: (8, 5), 16: (6, 3.5), 32: (3.5, 2.2)}
+COMPLEX_TARGETS: dict[int, tuple[float, float]] = {3: (12, 7), 8: (8, 5), 16: (6, 3.5), 32: (3.5, 2.2)}
 
 
 def targets() -> Iterator[Target]:
@@ -56,8 +56,8 @@ def targets() -> Iterator[Target]:
         for (dtype, operation), (first, second) in zip(kinds, row):
             case = {"part": "sizes", "operation": operation, "dtype": dtype, "n": n, "threads": 2}
             yield Target(case, "spectralgrad.eigh", first, second, ahead_of=("tf.linalg.eigh",))
-    for n, row in COMPLEX_TARGETS.items():
-        for dtype, first in zip(COMPLEX, row):
+    for n, speeds in COMPLEX_TARGETS.items():
+        for dtype, first in zip(COMPLEX, speeds):
             case = {"part": "complex", "operation": FORWARD, "dtype": dtype, "n": n, "threads": 2}
             yield Target(case, "spectralgrad.eigh", first)
 

@@ -6,6 +6,7 @@ definite, with eigenvalues in [0.5, 2].
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,15 +39,19 @@ FUNCTIONS: dict[str, dict[str, Function]] = {
 }
 
 
+def _gradient(f: Function, leaf: Tensor, cotangent: Tensor) -> Any:
+    return torch.autograd.grad(f(leaf), leaf, cotangent)
+
+
 def _calls(functions: dict[str, Function], operation: str, A: Tensor) -> dict[str, Callable[[], Any]]:
     reference = functions[BY_HAND](A)
     for f in functions.values():
         torch.testing.assert_close(f(A), reference, rtol=1e-3, atol=1e-3)
     if operation == FORWARD:
-        return {name: lambda f=f: f(A) for name, f in functions.items()}
+        return {name: functools.partial(f, A) for name, f in functions.items()}
     leaf, cotangent = A.clone().requires_grad_(), torch.randn_like(A)
     cotangent = cotangent + cotangent.mT
-    return {name: lambda f=f: torch.autograd.grad(f(leaf), leaf, cotangent) for name, f in functions.items()}
+    return {name: functools.partial(_gradient, f, leaf, cotangent) for name, f in functions.items()}
 
 
 def measure(session: Session) -> None:

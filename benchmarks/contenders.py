@@ -59,7 +59,7 @@ def matrices(n: int, batch: int, dtype: str, spectrum: str = "random", seed: int
         return _with_eigenvalues(rng, np.maximum(0.0, np.arange(n) - (n - n // 2) + 1), batch, kind)
     if spectrum == "diagonal":
         return (rng.standard_normal((batch, n, 1)) * np.eye(n)).astype(kind)
-    one = {"identity": np.eye, "tridiagonal": _tridiagonal}[spectrum](n)
+    one = np.eye(n) if spectrum == "identity" else _tridiagonal(n)
     return np.broadcast_to(one, (batch, n, n)).astype(kind)
 
 
@@ -80,7 +80,7 @@ def cotangents(L: Array, V: Array, spectrum: str) -> tuple[Array, Array]:
     """
     n = L.shape[-1]
     rng = np.random.default_rng(n)
-    w = rng.standard_normal(n) if spectrum == "random" else np.arange(n) < _lower(n, spectrum)
+    w: Array = np.asarray(rng.standard_normal(n) if spectrum == "random" else np.arange(n) < _lower(n, spectrum))
     M = _normal(rng, (n, n), V.dtype)
     return 1 + L, ((M + _adjoint(M)) / np.sqrt(n)).astype(V.dtype) @ (V * w.astype(V.dtype))
 

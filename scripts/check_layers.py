@@ -93,7 +93,8 @@ def circles(includes: dict[str, list[str]]) -> Iterator[str]:
 def declared_functions(text: str) -> Iterator[str]:
     """The declarations of functions without a body at namespace scope."""
     text = DIRECTIVE.sub("", COMMENT_OR_STRING.sub(" ", text))
-    statement, scopes = "", []
+    statement = ""
+    scopes: list[bool] = []  # for each open brace, whether it opened a namespace
     for character in text:
         in_namespace = all(scopes)
         if character == "{":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import networkx
@@ -12,6 +14,11 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
+
+# torch imports this public name in a way that type checkers take as private, so the tests take it from here.
+LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+# torch creates these types at import, so type checkers do not know them.
+return_types: Any = torch.return_types
 
 REAL = [torch.float64, torch.float32]
 COMPLEX = [torch.complex128, torch.complex64]
@@ -46,6 +53,11 @@ def normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
     return torch.tensor(x + 1j * rng.standard_normal(shape) if dtype.is_complex else x).to(dtype)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more tensors; the type of `sum` would include int."""
+    return functools.reduce(operator.add, terms)
 
 
 def hermitian_part(M: Tensor) -> Tensor:
@@ -126,7 +138,9 @@ def apply_function(f: Callable[[Tensor], Tensor], L: Tensor, V: Tensor) -> Tenso
     return (V * f(L).unsqueeze(-2)) @ V.mH
 
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+# The arguments are not in these types, because tests bind variables of a loop as defaults of a lambda.
+Loss = Callable[..., Tensor]  # of eigenvalues and eigenvectors
+MatrixFunction = Callable[..., Tensor]  # of one matrix
 
 
 def gradient(loss: Loss, A: Tensor, eigh: Callable[..., Any] = sg.eigh, **options: Any) -> Tensor:
@@ -149,13 +163,13 @@ def invariant_loss(M: Tensor) -> Loss:
     return loss
 
 
-def gradient_of(f: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+def gradient_of(f: MatrixFunction, A: Tensor) -> Tensor:
     """The gradient of f(A), a function of the matrix itself."""
     X = A.detach().clone().requires_grad_()
     return torch.autograd.grad(f(X), X)[0]
 
 
-def hessian_times(f: Callable[[Tensor], Tensor], A: Tensor, E: Tensor) -> Tensor:
+def hessian_times(f: MatrixFunction, A: Tensor, E: Tensor) -> Tensor:
     X = A.detach().clone().requires_grad_()
     (G,) = torch.autograd.grad(f(X), X, create_graph=True)
     return torch.autograd.grad(G, X, E)[0]

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from problems import LinAlgError
+
 Array = np.ndarray[Any, Any]
 
 
@@ -562,7 +564,7 @@ def _or_nan(f: Callable[..., Any], A: Tensor, UPLO: str) -> tuple[Tensor, ...]:
         try:
             results = f(A[converge], UPLO)
             break
-        except torch.linalg.LinAlgError as error:
+        except LinAlgError as error:
             position = int(str(error).partition("Batch element ")[2].partition(")")[0])
             converge[converge.nonzero()[position]] = False
     results = (results,) if isinstance(results, Tensor) else tuple(results)

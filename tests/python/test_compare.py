@@ -236,7 +236,7 @@ def test_a_framework_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: 
     def create(name: str) -> None:
         raise ModuleNotFoundError("No module named 'jax'", name="jax")
 
-    monkeypatch.setattr(worker.peers, "create", create)
+    monkeypatch.setattr(peers, "create", create)
     worker.work("jax", tmp_path)
     answer = workers.read("jax", tmp_path)
     assert answer.summary == {"status": "not installed"}

@@ -26,6 +26,7 @@ import spectralgrad as sg
 from problems import (
     ALL,
     DOUBLE,
+    LinAlgError,
     benzene,
     buckminsterfullerene,
     by_precision,
@@ -34,9 +35,11 @@ from problems import (
     hermitian_part,
     huckel,
     random_hermitian,
+    total,
     with_spectrum,
 )
 from reference import relative_error
+from spectralgrad._ops.density_matrix import Smearing as SmearingName
 from spectralgrad.compare import reference as exact
 
 DIGITS = 60
@@ -546,7 +549,7 @@ def test_the_entropy_of_the_reference_belongs_to_its_occupations(smearing: str) 
 
 @pytest.mark.parametrize("dtype", ALL)
 @each_width
-def test_occupations_of_single_levels(smearing: str, dtype: torch.dtype) -> None:
+def test_occupations_of_single_levels(smearing: SmearingName, dtype: torch.dtype) -> None:
     """Entry by entry: special values at x = 0, tails, and beyond, where f is 1 or 0."""
     x = [-1e30, -20, -3, -1.5, -1, -1e-3, 0, 1e-9, 0.5, 1, 2, 4, 5, 8, 1e30]
     kT = 0.5
@@ -562,7 +565,7 @@ def test_occupations_of_single_levels(smearing: str, dtype: torch.dtype) -> None
 @pytest.mark.parametrize("gap", [0, 1e-300, 1e-16, 1e-9, 1e-5, 1e-3, 0.1, 0.5, 1, 3, 30])
 @pytest.mark.parametrize("centre", [-8.0, -2.5, -0.7, 0.0, 1e-3, 0.6, 1.3, 4.0, 12.0])
 @each_width
-def test_first_differences(smearing: str, centre: float, gap: float) -> None:
+def test_first_differences(smearing: SmearingName, centre: float, gap: float) -> None:
     """f[a, b], read from the derivative of D along the entry (0, 1) of a diagonal H."""
     a, b = centre, centre + gap
     H = torch.diag(torch.tensor([a, b], dtype=torch.float64)).requires_grad_()
@@ -596,7 +599,7 @@ def test_gaussian_level_to_the_last_digit(name: str) -> None:
 
 @each_width
 @pytest.mark.parametrize("kT", [1e-300, 1e-100, 1e-6, 1e-3])
-def test_a_closed_shell_below_a_wide_gap_is_its_projector(smearing: str, kT: float) -> None:
+def test_a_closed_shell_below_a_wide_gap_is_its_projector(smearing: SmearingName, kT: float) -> None:
     """Also with cold occupations, which have no root inside the gap: μ is near the middle of the gap, and finite."""
     H = graph_hamiltonian("benzene", torch.float64).requires_grad_()
     result = sg.density_matrix(H, electrons=6, kT=kT, smearing=smearing, full_output=True)
@@ -615,7 +618,7 @@ def test_a_closed_shell_below_a_wide_gap_is_its_projector(smearing: str, kT: flo
 
 @pytest.mark.parametrize("smearing", ["methfessel-paxton", "cold"])
 @pytest.mark.parametrize("seed", range(15))
-def test_the_root_nearest_to_the_gaussian_one(smearing: str, seed: int) -> None:
+def test_the_root_nearest_to_the_gaussian_one(smearing: SmearingName, seed: int) -> None:
     """Against a search over a fine grid, in another arithmetic."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 10))
@@ -641,7 +644,8 @@ def test_the_root_nearest_to_the_gaussian_one(smearing: str, seed: int) -> None:
 def test_a_metallic_level_in_closed_form() -> None:
     """One level of multiplicity m with m/2 electrons: f = 1/2 fixes x, which is 0 but for the cold smearing."""
     H = 0.3 * torch.eye(4, dtype=torch.float64)
-    for smearing, x in (("gaussian", 0.0), ("methfessel-paxton", 0.0), ("cold", None)):
+    arguments: list[tuple[SmearingName, float | None]] = [("gaussian", 0.0), ("methfessel-paxton", 0.0), ("cold", None)]
+    for smearing, x in arguments:
         result = sg.density_matrix(H, electrons=4, kT=0.2, smearing=smearing, full_output=True)
         if x is None:
             x = scipy.optimize.brentq(
@@ -660,7 +664,7 @@ def test_a_metallic_level_in_closed_form() -> None:
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e8, 1e30])
 @each_width
-def test_smearings_commute_with_scaling(smearing: str, scale: float, dtype: torch.dtype) -> None:
+def test_smearings_commute_with_scaling(smearing: SmearingName, scale: float, dtype: torch.dtype) -> None:
     H = graph_hamiltonian("cube", dtype)
     M = random_hermitian(8, 8, dtype=dtype, seed=3)
 
@@ -679,10 +683,10 @@ def test_smearings_commute_with_scaling(smearing: str, scale: float, dtype: torc
 
 
 @each_width
-def test_smearings_take_empty_matrices_batches_and_transforms(smearing: str) -> None:
+def test_smearings_take_empty_matrices_batches_and_transforms(smearing: SmearingName) -> None:
     for shape in ((0, 0), (0, 3, 3), (2, 0, 0)):
         X = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
-        filling = {"electrons": 2.0} if shape[-1] else {"mu": 0.5}
+        filling: dict[str, Any] = {"electrons": 2.0} if shape[-1] else {"mu": 0.5}
         result = sg.density_matrix(X, kT=0.1, smearing=smearing, full_output=True, **filling)
         assert result.density_matrix.shape == shape
         assert result.entropy.shape == shape[:-2]
@@ -706,14 +710,15 @@ def test_smearings_take_empty_matrices_batches_and_transforms(smearing: str) -> 
 @each_width
 @pytest.mark.parametrize("fixed", ["electrons", "mu"])
 @each_dtype
-def test_gradcheck_of_smearings(smearing: str, fixed: str, dtype: torch.dtype) -> None:
+def test_gradcheck_of_smearings(smearing: SmearingName, fixed: str, dtype: torch.dtype) -> None:
     inputs = [
         _ring(3, dtype),
         *(torch.tensor(x, dtype=torch.float64) for x in (2.5 if fixed == "electrons" else 0.3, 0.6)),
     ]
 
     def fields(H: Tensor, given: Tensor, kT: Tensor) -> tuple[Tensor, ...]:
-        result = sg.density_matrix(hermitian_part(H), kT=kT, smearing=smearing, full_output=True, **{fixed: given})
+        filling: dict[str, Any] = {fixed: given}
+        result = sg.density_matrix(hermitian_part(H), kT=kT, smearing=smearing, full_output=True, **filling)
         return tuple(x for x in result if x is not result.mu or fixed == "electrons")
 
     leaves = [x.requires_grad_() for x in inputs]
@@ -739,7 +744,7 @@ def _forward(inputs: Inputs, direction: Inputs) -> dict[str, Tensor]:
     def of(*values: Tensor) -> tuple[Tensor, ...]:
         return tuple(evaluate(inputs | dict(zip(names, values))))
 
-    _, along = torch.func.jvp(of, tuple(inputs[name] for name in names), tuple(direction.values()))
+    along = torch.func.jvp(of, tuple(inputs[name] for name in names), tuple(direction.values()))[1]
     return dict(zip(FIELDS, along))
 
 
@@ -784,8 +789,8 @@ def test_first_derivatives(graph: str, filling: str, overlap: str, dtype: torch.
                 continue
             if name in ("H", "S"):
                 assert torch.equal(G, G.mH.resolve_conj())
-            ours = expectation(G, direction[name]) if G.dim() else G
-            assert error(ours, slope, max(1, float(G.abs().max()))) <= _tolerance(inputs), (name, field)
+            change = expectation(G, direction[name]) if G.dim() else G
+            assert error(change, slope, max(1, float(G.abs().max()))) <= _tolerance(inputs), (name, field)
 
 
 @each_molecule
@@ -913,7 +918,7 @@ def _smooth_loss(inputs: Inputs, names: tuple[str, ...], M: Tensor) -> Callable[
 
     def loss(*values: Tensor) -> Tensor:
         result = evaluate(inputs | dict(zip(names, values)))
-        return sum(
+        return total(
             (k + 1) * (expectation(M, getattr(result, field)) if field in MATRICES else getattr(result, field))
             for k, field in enumerate(differentiable(inputs))
         )
@@ -938,7 +943,7 @@ def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch
     }
     M = random_hermitian(*inputs["H"].shape, dtype=dtype, seed=3)
     fields = second_tangents(inputs, first, second)
-    expected = sum(
+    expected = total(
         (k + 1) * (expectation(M, fields[field]) if field in MATRICES else fields[field])
         for k, field in enumerate(differentiable(inputs))
     )
@@ -1014,7 +1019,8 @@ def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
 
     def fields(H: Tensor, given: Tensor, kT: Tensor, S: Tensor | None = None) -> tuple[Tensor, ...]:
         overlap = None if S is None else hermitian_part(S)
-        result = sg.density_matrix(hermitian_part(H), kT=kT, overlap=overlap, full_output=True, **{fixed: given})
+        filling: dict[str, Any] = {fixed: given}
+        result = sg.density_matrix(hermitian_part(H), kT=kT, overlap=overlap, full_output=True, **filling)
         return tuple(x for x in result if x is not result.mu or fixed == "electrons")
 
     real = not dtype.is_complex  # torch itself fails batched forward gradients through the .mH of a complex tensor
@@ -1056,18 +1062,18 @@ def test_batch_with_a_filling_for_each(overlap: str, dtype: torch.dtype) -> None
     for name in ("electrons", "mu"):
         given = number if name == "electrons" else number / 6 - 1
         leaves = [x.clone().requires_grad_() for x in (Hs.expand(3, 2, 6, 6), given, kT)]
-        options = {"overlap": S, "full_output": True}
-        result = sg.density_matrix(leaves[0], kT=leaves[2], **{name: leaves[1]}, **options)
+        options: dict[str, Any] = {name: leaves[1], "overlap": S}
+        result = sg.density_matrix(leaves[0], kT=leaves[2], full_output=True, **options)
         gradients = torch.autograd.grad(expectation(M, result.density_matrix) + result.entropy.sum(), leaves)
         sums = [torch.zeros_like(x) for x in leaves]
         for i, j in itertools.product(range(3), range(2)):
             alone = [x.clone().requires_grad_() for x in (Hs[i, 0], given[i, 0], kT[j])]
-            one = sg.density_matrix(alone[0], kT=alone[2], **{name: alone[1]}, **options)
+            one = sg.density_matrix(alone[0], kT=alone[2], full_output=True, **(options | {name: alone[1]}))
             for field in FIELDS:
                 assert error(getattr(result, field)[i, j], getattr(one, field).detach()) <= 1e-14, field
             G = torch.autograd.grad(expectation(M[i, j], one.density_matrix) + one.entropy, alone)
-            for total, index, g in zip(sums, ((i, j), (i, 0), (j,)), G):
-                total[index] += g
+            for target, index, g in zip(sums, ((i, j), (i, 0), (j,)), G):
+                target[index] += g
         for ours, expected in zip(gradients, sums):
             assert error(ours, expected) <= 1e-13
 
@@ -1078,7 +1084,12 @@ def test_batch_with_a_filling_for_each(overlap: str, dtype: torch.dtype) -> None
 def test_shapes_and_types(dtype: torch.dtype, n: int, batch: tuple[int, ...]) -> None:
     H = random_hermitian(*batch, n, n, dtype=dtype, seed=2)
     S = torch.eye(n, dtype=dtype)
-    fillings = [{"electrons": n, "kT": 0.1}, {"mu": 0.1, "kT": 0.1}, {"electrons": n}, {"mu": 0.1}]
+    fillings: list[dict[str, Any]] = [
+        {"electrons": n, "kT": 0.1},
+        {"mu": 0.1, "kT": 0.1},
+        {"electrons": n},
+        {"mu": 0.1},
+    ]
     for filling, overlap in itertools.product(fillings, (None, S, S.expand(H.shape))):
         X = H.clone().requires_grad_()
         result = sg.density_matrix(X, overlap=overlap, full_output=True, **filling)
@@ -1226,6 +1237,9 @@ def _with_nan(A: Tensor, *index: int) -> Tensor:
     return A
 
 
+# For calls that a type checker rejects.
+untyped_density_matrix: Any = sg.density_matrix
+
 ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
     "neither": (
         lambda: sg.density_matrix(RING),
@@ -1275,10 +1289,10 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
         r"kT.*positive.*0",
     ),
     "complex mu": (lambda: sg.density_matrix(RING, mu=torch.tensor(1j), kT=0.1), TypeError, "mu to be real"),
-    "kT is no number": (lambda: sg.density_matrix(RING, electrons=4, kT="hot"), TypeError, "kT"),
-    "electrons are no number": (lambda: sg.density_matrix(RING, electrons="four"), TypeError, "electrons"),
+    "kT is no number": (lambda: untyped_density_matrix(RING, electrons=4, kT="hot"), TypeError, "kT"),
+    "electrons are no number": (lambda: untyped_density_matrix(RING, electrons="four"), TypeError, "electrons"),
     "spin": (lambda: sg.density_matrix(RING, electrons=4, kT=0.1, spin=0), (ValueError, RuntimeError), "spin.*0"),
-    "H is no tensor": (lambda: sg.density_matrix([[1.0]], electrons=1), TypeError, "Tensor"),
+    "H is no tensor": (lambda: untyped_density_matrix([[1.0]], electrons=1), TypeError, "Tensor"),
     "1-D": (
         lambda: sg.density_matrix(torch.ones(3), electrons=1),
         RuntimeError,
@@ -1292,13 +1306,13 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
     "float16": (lambda: sg.density_matrix(RING.half(), electrons=1), NotImplementedError, "density_matrix.*Half"),
     "NaN": (
         lambda: sg.density_matrix(_with_nan(RING.expand(3, 4, 4), 1, 2, 0), electrons=2, kT=0.1),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"spectralgrad\.density_matrix: \(Batch element 1\): Expected the lower triangle of H to be finite, "
         r"but the entry \(2, 0\) is nan",
     ),
     "NaN overlap": (
         lambda: sg.density_matrix(RING, electrons=2, overlap=_with_nan(torch.eye(4, dtype=RING.dtype), 3, 1)),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"overlap.* the entry \(3, 1\) is nan",
     ),
     "overlap's shape": (
@@ -1313,14 +1327,14 @@ ERRORS: dict[str, tuple[Callable[[], Any], Any, str]] = {
     ),
     "singular overlap": (
         lambda: sg.density_matrix(RING, electrons=2, overlap=SINGULAR),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"spectralgrad\.density_matrix: Expected overlap to be positive definite",
     ),
     "indefinite overlap in a batch": (
         lambda: sg.density_matrix(
             RING.expand(2, 4, 4), electrons=2, overlap=torch.stack([torch.eye(4, dtype=RING.dtype), -SINGULAR])
         ),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"\(Batch element 1\): Expected overlap to be positive definite",
     ),
 }
@@ -1539,6 +1553,9 @@ def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtyp
     def D(X: Tensor) -> Tensor:
         return sg.density_matrix(X, electrons=electrons)
 
+    def energy(X: Tensor) -> Tensor:
+        return (D(X) @ X).diagonal().sum().real
+
     def gradient(M: Tensor) -> Tensor:
         X = H.clone().requires_grad_()
         return torch.autograd.grad(expectation(M, D(X)), X)[0]
@@ -1553,7 +1570,7 @@ def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtyp
             lambda: gradient(M),
             lambda: torch.func.jvp(D, (H,), (M,)),
             lambda: torch.func.vmap(lambda x: torch.func.jvp(D, (H,), (x,))[1])(torch.stack([M, M])),
-            lambda: torch.func.jvp(torch.func.grad(lambda X: (D(X) @ X).diagonal().sum().real), (H,), (M,)),
+            lambda: torch.func.jvp(torch.func.grad(energy), (H,), (M,)),
         ):
             with pytest.raises(sg.GaugeError, match="looks inside the level"):
                 call()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import inspect
 import pkgutil
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +35,7 @@ def test_examples_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["eigh", "eigvalsh", "checks", "set_default_rule", "stand_in", "use_rule"])
 def test_examples_exist(name: str) -> None:
-    assert ">>> " in inspect.getdoc(getattr(sg, name))
+    assert ">>> " in (inspect.getdoc(getattr(sg, name)) or "")
 
 
 def test_all_is_sorted_and_complete() -> None:
@@ -46,8 +48,9 @@ def test_all_is_sorted_and_complete() -> None:
 
 
 @pytest.mark.parametrize(("ours", "torchs"), [(sg.eigh, torch.linalg.eigh), (sg.eigvalsh, torch.linalg.eigvalsh)])
-def test_arguments_are_torchs(ours: object, torchs: object) -> None:
+def test_arguments_are_torchs(ours: Callable[..., Any], torchs: Callable[..., Any]) -> None:
     """torch documents `eigh(A, UPLO='L', *, out=None)`."""
+    assert torchs.__doc__ is not None
     assert torchs.__doc__.strip().splitlines()[0].split("(")[1].startswith("A, UPLO='L', *, out=None")
     parameters = inspect.signature(ours).parameters
     assert list(parameters)[:2] == ["A", "UPLO"]

@@ -28,6 +28,7 @@ from problems import (
     ALL,
     COMPLEX,
     DOUBLE,
+    LinAlgError,
     by_precision,
     eps,
     expectation,
@@ -36,12 +37,14 @@ from problems import (
     hessian_times,
     normal,
     random_hermitian,
+    total,
     with_cluster,
     with_spectrum,
 )
 from reference import relative_error
 
 MatrixFunction = Callable[[Tensor], Tensor]
+JACOBIANS: list[Callable[..., Any]] = [jacrev, jacfwd]
 
 
 class Case(NamedTuple):
@@ -107,7 +110,7 @@ def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return M, E
 
 
-def loss(f: MatrixFunction, M: Tensor) -> MatrixFunction:
+def loss(f: Callable[..., Tensor], M: Tensor) -> MatrixFunction:
     return lambda X: expectation(M, f(X))
 
 
@@ -250,7 +253,7 @@ def test_the_reference_is_right() -> None:
         assert relative_error(exact.second(M, E), reference.second_frechet(A, M, E, weights)) <= 1e-15
         powers = reference.of(A, _power(3))
         assert relative_error(powers.value(), A @ A @ A) <= 1e-14
-        assert relative_error(powers.second(M, E), sum(map(_product, itertools.permutations((A, M, E))))) <= 1e-14
+        assert relative_error(powers.second(M, E), total(map(_product, itertools.permutations((A, M, E))))) <= 1e-14
 
 
 def _product(factors: tuple[Tensor, ...]) -> Tensor:
@@ -277,7 +280,7 @@ def test_powers_that_are_polynomials(dtype: torch.dtype) -> None:
     """Also of singular and indefinite matrices."""
     n = 4
     M, E = directions(n, dtype)
-    tolerance = {"rtol": 0, "atol": 200 * eps(dtype)}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 200 * eps(dtype)}
     for A in (with_spectrum([-1, 0, 0, 2], dtype, seed=0), torch.zeros(n, n, dtype=dtype), torch.eye(n, dtype=dtype)):
         for p, value, gradient, product in [
             (0, torch.eye(n, dtype=dtype), torch.zeros_like(A), torch.zeros_like(A)),
@@ -369,7 +372,7 @@ def test_gradcheck_at_a_degeneracy(f: MatrixFunction, spectrum: list[float], dty
     # torch itself fails batched forward gradients through the .mH of a complex tensor (an internal assert).
     real = not dtype.is_complex
     assert gradcheck(of_any_matrix, A, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real)
-    options = {"check_batched_grad": True, "check_fwd_over_rev": True, "check_rev_over_rev": True}
+    options: dict[str, Any] = {"check_batched_grad": True, "check_fwd_over_rev": True, "check_rev_over_rev": True}
     assert gradgradcheck(of_any_matrix, A, fast_mode=len(set(spectrum)) == 1, **options)
 
 
@@ -484,7 +487,7 @@ def test_hessian_of_the_sum_of_squares(options: dict[str, Any]) -> None:
     symmetrizer = torch.einsum("ik,jl->ijkl", I, I) + torch.einsum("il,jk->ijkl", I, I)
     for A in (I, torch.zeros_like(I), torch.diag(torch.tensor([1.0, 2, 1], dtype=torch.float64))):
         f = lambda X: sg.trace_funm(hermitian_part(X), torch.square, **options)  # noqa: E731
-        for outer, inner in itertools.product((jacrev, jacfwd), repeat=2):
+        for outer, inner in itertools.product(JACOBIANS, repeat=2):
             torch.testing.assert_close(outer(inner(f))(A), symmetrizer, rtol=0, atol=1e-14)
         torch.testing.assert_close(torch.autograd.functional.hessian(f, A), symmetrizer, rtol=0, atol=1e-14)
 
@@ -546,7 +549,7 @@ def test_parameters(f: Callable[[Tensor, Tensor], Tensor], gap: float, dtype: to
     assert relative_error(across, mixed) <= 1e-12
     assert relative_error(twice, curvature) <= 1e-13
     # The same by transforms, nested in both orders.
-    for outer, inner in itertools.product((jacrev, jacfwd), repeat=2):
+    for outer, inner in itertools.product(JACOBIANS, repeat=2):
         assert (
             relative_error(outer(lambda t, inner=inner: jvp(lambda X: value(X, t), (A,), (E,))[1])(theta), along)
             <= 1e-12
@@ -589,8 +592,8 @@ def test_parameters_that_are_many() -> None:
     L, V = torch.linalg.eigh(A)
     weights = (V.mH @ M @ V).diagonal()
     by_hand = (weights * network(L.unsqueeze(-1)).squeeze(-1)).sum()
-    for g, expected in zip(gradients, torch.autograd.grad(by_hand, list(network.parameters()))):
-        torch.testing.assert_close(g, expected, rtol=1e-12, atol=1e-13)
+    for g, other in zip(gradients, torch.autograd.grad(by_hand, list(network.parameters()))):
+        torch.testing.assert_close(g, other, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("gap", [0.1, 1e-5, 1e-10, 0])
@@ -778,10 +781,10 @@ DOMAIN: dict[str, tuple[MatrixFunction, list[float], str]] = {
 @pytest.mark.parametrize("dtype", ALL)
 def test_outside_the_domain(f: MatrixFunction, spectrum: list[float], message: str, dtype: torch.dtype) -> None:
     bad, good = torch.diag(torch.tensor(spectrum, dtype=dtype)), torch.eye(2, dtype=dtype)
-    with pytest.raises(torch.linalg.LinAlgError, match=r"spectralgrad\." + message):
+    with pytest.raises(LinAlgError, match=r"spectralgrad\." + message):
         f(bad)
     batch = torch.stack([good, bad, good])
-    with pytest.raises(torch.linalg.LinAlgError, match=r": \(Batch element 1\): ".join(message.split(": "))):
+    with pytest.raises(LinAlgError, match=r": \(Batch element 1\): ".join(message.split(": "))):
         f(batch.requires_grad_())
     with sg.checks("ignore"):
         X = batch.detach().clone().requires_grad_()
@@ -799,7 +802,7 @@ def test_rounding_of_zero_eigenvalues_is_inside_the_domain() -> None:
         A = torch.diag(torch.tensor([-eps(dtype), 1, 3], dtype=dtype))
         for f, _ in ROOTS.values():
             assert float(f(A)[0, 0].real) == 0
-        with pytest.raises(torch.linalg.LinAlgError, match="positive semidefinite"):
+        with pytest.raises(LinAlgError, match="positive semidefinite"):
             sg.sqrtm(torch.diag(torch.tensor([-100 * eps(dtype), 1, 3], dtype=dtype)))
 
 
@@ -844,12 +847,12 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     },
     "NaN": (
         _with(I3, 2, 0, torch.nan),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"{f}: Expected the lower triangle of A to be finite, but the entry \(2, 0\) is nan",
     ),
     "Inf in a batch": (
         torch.stack([I3, _with(I3, 1, 1, torch.inf)]),
-        torch.linalg.LinAlgError,
+        LinAlgError,
         r"{f}: \(Batch element 1\): Expected the lower triangle of A to be finite, but the entry \(1, 1\) is inf",
     ),
 }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import distinct
+from problems import LinAlgError, distinct
 
 EYE = torch.eye(3, dtype=torch.float64)
 
@@ -37,7 +37,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "spectral_map": lambda A: sg.spectral_map(lambda L, V: L * 1, A),
 }
 BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
-    "NaN": (with_nan(), torch.linalg.LinAlgError, r"triangle of (A|H) to be finite, but the entry \(1, 1\) is nan"),
+    "NaN": (with_nan(), LinAlgError, r"triangle of (A|H) to be finite, but the entry \(1, 1\) is nan"),
     "not square": (torch.ones(2, 3), RuntimeError, r"(A|H) must be batches of square matrices, but they are 2 by 3"),
     "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H) must have at least 2 dimensions, but it has 1"),
     "bfloat16": (EYE.bfloat16(), NotImplementedError, "not implemented for 'BFloat16': Expected (A|H) to be float32"),
@@ -47,7 +47,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
         NotImplementedError,
         "Expected (A|H) to be a dense tensor, but its layout is",
     ),
-    "not positive": (-EYE, torch.linalg.LinAlgError, "Expected A to be positive"),
+    "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
 ROADS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {

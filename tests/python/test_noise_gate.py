@@ -8,6 +8,7 @@ Except for the ill-posed losses at the end, each case also asserts that nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def error(found: Tensor, right: Tensor) -> float:
 
 # --- the loss's matrix is A -------------------------------------------------------------------------------------------
 
-ENERGIES = {
+ENERGIES: dict[str, tuple[list[float], int]] = {
     "core level, h = 0": ([-20, -1.3, 0, 0, 0.5, 0.7, 1.1], 4),
     "core level, h = 1e-8": ([-20, -1.3, -1e-8, -1e-8, 0.5, 0.7, 1.1], 4),
     "core level, h = 0.01": ([-20, -1.3, -0.01, -0.01, 0.5, 0.7, 1.1], 4),
@@ -201,7 +202,8 @@ def test_projector_at_every_gap(dtype: torch.dtype, n: int) -> None:
 
 @pytest.mark.parametrize("n", [64, 128, 256])
 def test_functions_of_separated_float32_spectra(n: int) -> None:
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for seed in range(50):
         generator = torch.Generator().manual_seed(seed)
         X = torch.randn(n, n, dtype=torch.float64, generator=generator)
@@ -215,7 +217,7 @@ def test_functions_of_separated_float32_spectra(n: int) -> None:
         right = V @ (differences * (V.T @ hermitian(C) @ V)) @ V.T
         for eigh, errors in ((sg.eigh, ours), (torch.linalg.eigh, theirs)):
 
-            def loss(A: Tensor, eigh: Callable = eigh, C: Tensor = C) -> Tensor:
+            def loss(A: Tensor, eigh: Callable[..., Any] = eigh, C: Tensor = C) -> Tensor:
                 L, V = eigh(A)
                 return torch.trace(C.float() @ (V * L.exp()) @ V.T)
 

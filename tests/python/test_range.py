@@ -49,7 +49,7 @@ def derivatives(f: Function, A: Tensor, C: Tensor, D: Tensor, cotangent: float, 
 def assert_as_in_float64(f: Function, A: Tensor, cotangent: float, tangent: float, tolerance: float = 1e-5) -> None:
     C, D = (random_hermitian(*A.shape, dtype=A.dtype, seed=seed) for seed in (1, 2))
     found = derivatives(f, A, C, D, cotangent, tangent)
-    expected = derivatives(f, *map(widened, (A, C, D)), cotangent, tangent)
+    expected = derivatives(f, widened(A), widened(C), widened(D), cotangent, tangent)
     for name, exact in expected.items():
         largest = exact.abs().max()
         error = (widened(found[name]) - exact).abs().max()

@@ -30,26 +30,26 @@ def cmakedir() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip("\n")
 
 
-def test_first_screen(capsys):
+def test_first_screen(capsys: pytest.CaptureFixture[str]) -> None:
     """The first example has at most twelve lines, and prints what its comments say."""
     example = python_blocks()[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 12
     exec(example, {})
     printed = capsys.readouterr().out.splitlines()
-    promised = [re.match(r"(tensor\(.*?\))", comment)[1] for comment in re.findall(r"# (tensor.*)", example)]
+    promised = re.findall(r"# (tensor\(.*?\))", example)
     assert printed == promised
     # The closed form: along X the projector's entry (0, 2) changes by X_02 / (λ_0 - λ_2).
     assert promised[1] == str(torch.tensor(1 / (1.0 - 2.0)) / 2)
 
 
 @pytest.mark.parametrize("block", python_blocks()[1:])
-def test_other_blocks_run(block):
+def test_other_blocks_run(block: str) -> None:
     """Each block runs alone, as if pasted into a new interpreter. The test defines no names for it."""
     exec(block, {})
     assert not sg.installed()
 
 
-def test_cmakedir_names_folders_with_the_configurations():
+def test_cmakedir_names_folders_with_the_configurations() -> None:
     """The command prints one line with the prefixes of spectralgrad and of the running torch."""
     ours, torchs = cmakedir().split(";")
     assert Path(ours) == Path(sg.__file__).parent / "share/cmake"
@@ -58,7 +58,7 @@ def test_cmakedir_names_folders_with_the_configurations():
     assert (Path(torchs) / "Torch/TorchConfig.cmake").is_file()
 
 
-def test_cpp_block_compiles_and_prints_the_identity(tmp_path):
+def test_cpp_block_compiles_and_prints_the_identity(tmp_path: Path) -> None:
     """The program and its CMake file, as pasted, with the command that the README gives for them."""
     beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if shutil.which("cmake", path=beside_python) is None or shutil.which("g++", path=beside_python) is None:
@@ -86,9 +86,11 @@ def test_cpp_block_compiles_and_prints_the_identity(tmp_path):
     ]
 
 
-def test_quoted_speed_is_the_committed_one():
+def test_quoted_speed_is_the_committed_one() -> None:
     """The text between the marks is what `benchmarks/update_readme.py` writes; no speed is quoted elsewhere."""
     specification = importlib.util.spec_from_file_location("update_readme", ROOT / "benchmarks/update_readme.py")
+    assert specification is not None
+    assert specification.loader is not None
     update_readme = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(update_readme)
     before, inside, after = update_readme.split(README)
@@ -96,7 +98,7 @@ def test_quoted_speed_is_the_committed_one():
     assert re.findall(r"\d\s+times\b|\d×(?!\d)|\d-fold|\d% faster", before + after) == []
 
 
-def test_the_limit_that_is_stated_first_is_one():
+def test_the_limit_that_is_stated_first_is_one() -> None:
     """At 2I, (V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ have different gradients. `eigh` cannot tell them apart; `Split` can."""
 
     def gradients(rule: sg.Rule) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -40,7 +41,7 @@ def random_matrix(n: int, seed: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(n, n, dtype=wide, generator=torch.Generator().manual_seed(seed))
 
 
-def divided_differences(f: Callable, slope: Callable, x: Tensor) -> Tensor:
+def divided_differences(f: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """f[x_i, x_j] for values that are equal or well apart."""
     gaps = x - x[:, None]
     same = gaps == 0
@@ -91,6 +92,7 @@ def test_spectral_map_of_a_kink_inside_a_cluster() -> None:
     A = torch.diag(torch.tensor([-1e-9, 3e-9, 1.0], dtype=torch.float64)).requires_grad_()
     y = sg.spectral_map(lambda L, V: (V * L.relu()) @ V.T, A)
     y[0, 1].backward()
+    assert A.grad is not None
     assert float(hermitian(A.grad)[0, 1]) == pytest.approx(0.375, abs=1e-9)
 
 
@@ -101,6 +103,8 @@ def test_spectral_map_of_the_identity_plus_ones(power: int) -> None:
     y[3, 3].backward()
     B = A.detach().clone().requires_grad_()
     sg.funm(B, lambda x: (power * x).exp())[3, 3].backward()
+    assert A.grad is not None
+    assert B.grad is not None
     torch.testing.assert_close(hermitian(A.grad), hermitian(B.grad), rtol=1e-10, atol=1e-10)
 
 
@@ -181,7 +185,7 @@ def chain(dtype: torch.dtype, coupling: float) -> tuple[Tensor, Tensor]:
     return field, coupling * (at(Z, Z, one) + at(one, Z, Z))
 
 
-def infidelity(a: Tensor, dtype: torch.dtype, coupling: float, eigh: Callable) -> Tensor:
+def infidelity(a: Tensor, dtype: torch.dtype, coupling: float, eigh: Callable[..., Any]) -> Tensor:
     field, bond = chain(dtype, coupling)
     state = torch.zeros(8, dtype=dtype)
     state[0] = 1

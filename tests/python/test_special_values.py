@@ -46,7 +46,7 @@ def power(p: float) -> Function:
     positive = "nonnegative" if p > 0 else "positive"
     integer = "all" if p >= 0 else "nonzero"
     domain = integer if p == int(p) else positive
-    return Function(lambda A: sg.powm(A, p), *(derivative(k) for k in range(3)), domain)
+    return Function(lambda A: sg.powm(A, p), derivative(0), derivative(1), derivative(2), domain)
 
 
 def elementwise(f: Callable[[Tensor], Tensor], exact: Scalar, df: Scalar, d2f: Scalar, domain: str = "all") -> Function:
@@ -498,7 +498,7 @@ def test_density_matrices_of_degenerate_levels(dtype: torch.dtype, scale: float,
             lambda x: -(mpmath.sech((x - mu) / (2 * kT)) ** 2) / (2 * kT),
         )
         X = (scale * unscaled).expand_as(M).clone().requires_grad_()
-        filling = {"mu": scale * mu} if given == "mu" else {"electrons": float(f.sum())}
+        filling: dict[str, Any] = {"mu": scale * mu} if given == "mu" else {"electrons": float(f.sum())}
         D = sg.density_matrix(X, **filling, kT=scale * kT)
         (G,) = torch.autograd.grad(expectation(M, D), X)
         M_ = K * (V.mH @ M.to(wide(dtype)) @ V)

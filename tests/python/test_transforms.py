@@ -161,6 +161,7 @@ each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTR
 def _backward(f: Function, A: Tensor) -> Tensor:
     X = A.clone().requires_grad_()
     f(X).backward()
+    assert X.grad is not None
     return X.grad
 
 
@@ -652,6 +653,7 @@ def test_compiled_autograd(operation: str, dtype: torch.dtype) -> None:
         y = case.f(X)
         with torch._dynamo.compiled_autograd._enable(torch.compile(backend=counter, fullgraph=True)):
             y.backward()
+        assert X.grad is not None
         assert relative_error(X.grad, case.gradient()) <= 1e-13
         compilations.append(len(counter.graphs))
     assert any(name in graph.code for graph in counter.graphs for name in ("spectralgrad", "Eigh", "Spectral"))
@@ -666,6 +668,7 @@ def test_compiled_through_a_subclass(operation: str) -> None:
     a, b = (problem(operation, spectrum, torch.float64) for spectrum in SPECTRA.values())
     X = TwoTensor(a.A.clone(), b.A.clone()).requires_grad_()
     (G,) = torch.autograd.grad(torch.compile(a.f, backend="aot_eager", fullgraph=True)(X), X)
+    assert isinstance(G, TwoTensor)
     assert relative_error(G.a, a.gradient()) <= 1e-13
     assert relative_error(G.b, b.gradient()) <= 1e-13
 
@@ -742,7 +745,11 @@ def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
     """make_fx traces the gradient, and torch.export exports the traced function."""
     loss = OPERATIONS[operation].loss
     example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
-    traced = make_fx(torch.func.grad(lambda X, M: loss(hermitian_part(X), M)))(example.A, example.M)
+
+    def of_any_matrix(X: Tensor, M: Tensor) -> Tensor:
+        return loss(hermitian_part(X), M)
+
+    traced = make_fx(torch.func.grad(of_any_matrix))(example.A, example.M)
     program = torch.export.export(traced, (example.A, example.M))
     assert relative_error(program.module()(case.A, case.M), case.gradient()) <= 1e-13
 
@@ -750,11 +757,18 @@ def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("eigh", [torch.linalg.eigh, sg.eigh], ids=["torch", "ours"])
 def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
     """torch.export records no backward, neither torch's nor ours, and we cannot make it refuse at once."""
+
+    def loss(X: Tensor) -> Tensor:
+        return eigh(X)[0].exp().sum()
+
+    def of_any_matrix(X: Tensor) -> Tensor:
+        return loss(hermitian_part(X))
+
     A = distinct(3, torch.float64, 0)
-    program = torch.export.export(Module(torch.func.grad(lambda X: eigh(X)[0].exp().sum())), (A,))
+    program = torch.export.export(Module(torch.func.grad(loss)), (A,))
     assert isinstance(program.module()(A), FakeTensor)
     with pytest.raises(RuntimeError, match="Cannot access data pointer"):
-        torch.export.export(Module(torch.func.grad(lambda X: eigh(hermitian_part(X))[0].exp().sum())), (A,))
+        torch.export.export(Module(torch.func.grad(of_any_matrix)), (A,))
 
 
 @pytest.mark.slow
@@ -800,20 +814,23 @@ class Dispatched(Tensor):
     """A wrapper that sees what reaches the dispatcher below autograd."""
 
     seen: list[str] = []  # noqa: RUF012
-    inner: Tensor
+    inside: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Dispatched:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         wrapper = Tensor._make_wrapper_subclass(
             cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=inner.device
         )
-        wrapper.inner = inner
+        wrapper.inside = inner
         return wrapper
 
+    # The signature that torch documents; Tensor declares another one.
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         cls.seen.append(str(func))
-        args, kwargs = torch.utils._pytree.tree_map_only(cls, lambda x: x.inner, (args, kwargs or {}))
+        args, kwargs = torch.utils._pytree.tree_map_only(cls, lambda x: x.inside, (args, kwargs or {}))
         outputs = func(*args, **kwargs)
         return torch.utils._pytree.tree_map_only(Tensor, lambda x: cls(x.resolve_conj()), outputs)
 
@@ -831,11 +848,11 @@ def test_dispatch_subclass(operation: str, dtype: torch.dtype, spectrum: list[fl
     Dispatched.seen.clear()
     (G,) = torch.autograd.grad(case.f(X), X)
     assert isinstance(G, Dispatched)
-    assert relative_error(G.inner, case.gradient()) <= 1e-13
+    assert relative_error(G.inside, case.gradient()) <= 1e-13
     assert any(name.startswith("spectralgrad.eig") for name in Dispatched.seen)
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     tangent = torch.func.jvp(case.f, (Dispatched(case.A),), (Dispatched(E),))[1]
-    assert relative_error(tangent.inner, (case.gradient().conj() * E).sum().real) <= 1e-13
+    assert relative_error(tangent.inside, (case.gradient().conj() * E).sum().real) <= 1e-13
 
 
 @each_spectrum
@@ -847,6 +864,7 @@ def test_function_subclass(operation: str, dtype: torch.dtype, spectrum: list[fl
     y = case.f(X)
     assert type(y) is Overriding
     y.backward()
+    assert X.grad is not None
     assert relative_error(X.grad.as_subclass(Tensor), case.gradient()) <= 1e-13
     assert type(sg.eigh(X).eigenvectors) is Overriding
 
