@@ -24,6 +24,8 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install $(PIP_FLAGS)
 STAMPS := $(VENV)/stamps
+# In a recipe: where CMake finds torch.
+TORCH_CMAKE = $$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)')
 LINT := build/lint
 CXX_SOURCES := $(shell find csrc -name '*.cpp')
 CXX_HEADERS := $(shell find csrc -name '*.h')
@@ -32,29 +34,34 @@ TIDY := $(CXX_SOURCES:%.cpp=$(LINT)/%.tidy)
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
+## help: show this list
 .PHONY: help
-help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+help:
+	@sed -nE 's/^## ([a-z-]+): (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
+## compare: show why gradients of eigh differ between frameworks; ARGS="--quick" takes about a minute
 .PHONY: compare
-compare: build $(STAMPS)/compare ## show why gradients of eigh differ between frameworks; ARGS="--quick" takes about a minute
+compare: build $(STAMPS)/compare
 	$(PY) -m spectralgrad compare $(ARGS)
 
+## bench: measure the speed against torch, TensorFlow, JAX, NumPy; ARGS="--quick" takes about a minute
 # Runs every benchmarks/bench_*.py, one after the other. Leave the machine idle otherwise.
 .PHONY: bench
-bench: build $(STAMPS)/compare ## measure the speed against torch, TensorFlow, JAX, NumPy; ARGS="--quick" takes about a minute
+bench: build $(STAMPS)/compare
 	@for benchmark in $(sort $(wildcard benchmarks/bench_*.py)); do $(PY) $$benchmark $(ARGS); done
 	$(PY) benchmarks/update_readme.py
 
+## test: run the C++ suite, a program that uses the installed library, the Python suite
 .PHONY: test
-test: build googletest $(STAMPS)/test $(STAMPS)/clients ## run the C++ suite, a program that uses the installed library, the Python suite
+test: build googletest $(STAMPS)/test $(STAMPS)/clients
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
 
+## quick: run the C++ suite and the Python tests that are not marked slow
 .PHONY: quick
-quick: build googletest $(STAMPS)/test ## run the C++ suite and the Python tests that are not marked slow
+quick: build googletest $(STAMPS)/test
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build --target spectralgrad_tests
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$'
@@ -63,15 +70,18 @@ quick: build googletest $(STAMPS)/test ## run the C++ suite and the Python tests
 # Environment variables that select other kernels of this library, of LibTorch and of MKL. The target runs both suites
 # with each of them, and fails at the end if any run failed.
 PORTABLE := ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=AVX2 MKL_CBWR=COMPATIBLE
+## test-portable: also run both suites with the kernels for other processors; takes five times as long as make test
 .PHONY: test-portable
-test-portable: test ## also run both suites with the kernels for other processors; takes five times as long as make test
+test-portable: test
 	@failed=; for setting in $(PORTABLE); do echo "--- $$setting"; \
-	  env $$setting $(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$' || failed+=" $$setting"; \
+	  env $$setting $(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$' \
+	    || failed+=" $$setting"; \
 	  env $$setting OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS) || failed+=" $$setting (Python)"; \
 	done; [ -z "$$failed" ] || { echo "failed under:$$failed" >&2; exit 1; }
 
+## sanitize: run the C++ suite under AddressSanitizer and UBSan, and the parallel kernels under ThreadSanitizer
 .PHONY: sanitize
-sanitize: sanitize-address sanitize-thread ## run the C++ suite under AddressSanitizer and UBSan, and the parallel kernels under ThreadSanitizer
+sanitize: sanitize-address sanitize-thread
 
 # One build each, because ThreadSanitizer cannot be combined with AddressSanitizer.
 SANITIZERS_OF_address := address,undefined
@@ -79,16 +89,18 @@ SANITIZERS_OF_thread := thread
 .PHONY: sanitize-address sanitize-thread
 sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
 	$(BIN)/cmake -S . -B build/sanitize/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=ERROR \
-	  -DCMAKE_PREFIX_PATH="$$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)')" \
+	  -DCMAKE_PREFIX_PATH="$(TORCH_CMAKE)" \
 	  -DSPECTRALGRAD_TESTS=ON -DSPECTRALGRAD_SANITIZE=$(SANITIZERS_OF_$*)
 	$(BIN)/cmake --build build/sanitize/$*
 	$(BIN)/ctest --test-dir build/sanitize/$* --output-on-failure --no-tests=error --parallel $(JOBS)
 
+## build: build the library and the extension in build/, and install the package in editable mode
 .PHONY: build
-build: $(STAMPS)/editable ## build the library and the extension in build/, and install the package in editable mode
+build: $(STAMPS)/editable
 
+## lint: check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
 .PHONY: lint
-lint: $(STAMPS)/lint $(STAMPS)/test $(LINT)/compile_commands.json ## check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
+lint: $(STAMPS)/lint $(STAMPS)/test $(LINT)/compile_commands.json
 	$(PY) scripts/check_layers.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check
@@ -96,19 +108,21 @@ lint: $(STAMPS)/lint $(STAMPS)/test $(LINT)/compile_commands.json ## check the l
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync $(TIDY)
 
+## format: fix what clang-format and ruff can fix
 .PHONY: format
-format: $(STAMPS)/lint ## fix what clang-format and ruff can fix
+format: $(STAMPS)/lint
 	$(BIN)/clang-format -i $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
+## clean: remove builds and caches; the environment in .venv stays
 .PHONY: clean
-clean: ## remove builds and caches; the environment in .venv stays
+clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis python/*.egg-info $(STAMPS)/editable
 	cd python/spectralgrad && rm -rf _C*.so _build_info.py include lib share
 	find python tests -name __pycache__ -exec rm -rf {} +
 
-# --- the environment ---------------------------------------------------------------------------------------------------
+# --- the environment --------------------------------------------------------------------------------------------------
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("spectralgrad needs Python 3.10 or newer, and \
@@ -123,7 +137,7 @@ $(STAMPS)/%: requirements/%.txt $(STAMPS)/torch
 	$(PIP_INSTALL) -r $<
 	@touch $@
 
-# --- the build ---------------------------------------------------------------------------------------------------------
+# --- the build --------------------------------------------------------------------------------------------------------
 
 # Runs every time, because Ninja knows what is out of date. It runs before pip, which would hide the compiler's output.
 .PHONY: compile
@@ -134,12 +148,12 @@ $(STAMPS)/editable: setup.py pyproject.toml CMakeLists.txt | compile
 	$(PIP_INSTALL) --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# --- clang-tidy --------------------------------------------------------------------------------------------------------
+# --- clang-tidy -------------------------------------------------------------------------------------------------------
 
 # clang-tidy has a build configuration of its own, because clang cannot read the headers that g++ precompiled.
 $(LINT)/compile_commands.json: CMakeLists.txt $(STAMPS)/build python-headers
 	$(BIN)/cmake --fresh -S . -B $(LINT) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=WARNING \
-	  -DCMAKE_PREFIX_PATH="$$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)');$$($(PY) -m pybind11 --cmakedir)" \
+	  -DCMAKE_PREFIX_PATH="$(TORCH_CMAKE);$$($(PY) -m pybind11 --cmakedir)" \
 	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSPECTRALGRAD_PYTHON=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
 	@touch $@
 
@@ -149,12 +163,13 @@ $(LINT)/%.tidy: %.cpp $(CXX_HEADERS) .clang-tidy $(LINT)/compile_commands.json
 	$(BIN)/clang-tidy --quiet -p $(LINT) --extra-arg=-fno-openmp --warnings-as-errors='*' $<
 	@mkdir -p $(@D) && touch $@
 
-# --- packages that are not on PyPI -------------------------------------------------------------------------------------
+# --- packages that are not on PyPI ------------------------------------------------------------------------------------
 
 # $(call from_debian,package,name): installs the Debian package if that needs no password. Otherwise it prints the
 # command to run, and fails.
 define from_debian
-{ command -v apt-get >/dev/null || { echo "$(2) is missing: install it as your system does (Debian: $(1))" >&2; exit 1; }; \
+{ command -v apt-get >/dev/null \
+    || { echo "$(2) is missing: install it as your system does (Debian: $(1))" >&2; exit 1; }; \
   if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; \
   else echo "$(2) is missing: sudo apt-get install $(1)" >&2; exit 1; fi; \
   install="$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1)"; \
@@ -164,7 +179,8 @@ endef
 
 .PHONY: googletest
 googletest:
-	@[ -n "$${GTest_ROOT:-}$${GTest_DIR:-}" ] || echo '#include <gtest/gtest.h>' | $${CXX:-g++} -E -x c++ - >/dev/null 2>&1 \
+	@[ -n "$${GTest_ROOT:-}$${GTest_DIR:-}" ] \
+	  || echo '#include <gtest/gtest.h>' | $${CXX:-g++} -E -x c++ - >/dev/null 2>&1 \
 	  || $(call from_debian,libgtest-dev,GoogleTest)
 
 .PHONY: python-headers

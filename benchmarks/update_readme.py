@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,14 @@ def sentences() -> list[str]:
     ):
         if values := ours(load(name)["measurements"], threads=2):
             lines.append("- " + words.format(spread(values)))
-    for operation, words in (
-        (FORWARD, "On one 4×4 matrix, where nothing but the overhead counts, a call takes {} times torch's time"),
-        (FORWARD_BACKWARD, "with its backward {} times."),
-    ):
-        values = ours(load("overhead")["measurements"], operation=operation, threads=1)
-        worst = rounded(1 / min(values))
-        lines.append(("- " if operation == FORWARD else "  ") + words.format(worst) + "," * (operation == FORWARD))
+    overhead = load("overhead")["measurements"]
+    first, both = (
+        rounded(1 / min(ours(overhead, operation=operation, threads=1))) for operation in (FORWARD, FORWARD_BACKWARD)
+    )
+    lines.append(
+        f"- On one 4×4 matrix, where nothing but the overhead counts, a call takes {first} times torch's time, "
+        f"with its backward {both} times."
+    )
     swept = [r["speedup"] for r in load("sweep")["measurements"] if r["contender"].startswith("spectralgrad.")]
     if swept:
         below = sum(value < 0.9 for value in swept)
@@ -133,17 +135,24 @@ def sentences() -> list[str]:
     return lines
 
 
+def wrapped(text: str) -> list[str]:
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.wrap(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+
+
 def block() -> str:
     eigh = load("eigh")
-    head = [
-        "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the",
-        f"repeats or the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):",
+    lines = [
+        *wrapped(
+            "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the "
+            f"repeats or the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):"
+        ),
         "",
         *table_of_sizes(eigh),
         "",
-        *sentences(),
+        *(line for sentence in sentences() for line in wrapped(sentence)),
     ]
-    return "\n".join(head) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def split(text: str) -> tuple[str, str, str]:

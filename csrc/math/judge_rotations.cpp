@@ -163,8 +163,8 @@ void tell(const Tensor& rejected, const Tensor& partners, const std::string& wha
           partners.reshape({-1})[index].item<int64_t>(),
           " of matrix ",
           index / n / rounds,
-          " of the batch, which are a cluster), so it has no derivative there. For this pair the gradient of plain eigh is used "
-          "instead."));
+          " of the batch, which are a cluster), so it has no derivative there. For this pair the gradient of plain "
+          "eigh is used instead."));
 }
 
 Tensor judge_kernel(

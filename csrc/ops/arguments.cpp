@@ -215,8 +215,8 @@ void check_out_not_differentiated(const char* function, at::TensorList tensors) 
         !(at::GradMode::is_enabled() && x.requires_grad()) && !x._fw_grad(/*level=*/0).defined(),
         "spectralgrad.",
         function,
-        "(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires "
-        "grad.");
+        "(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+        "requires grad.");
   }
 }
 

@@ -95,8 +95,8 @@ Tensor chemical_potential_kernel(
   const auto outside = (filling > 0).logical_and(filling < n).logical_not();
   TORCH_CHECK_VALUE(
       !outside.any().item<bool>(),
-      "spectralgrad.density_matrix: Expected electrons at kT > 0, where levels are neither all empty nor all full, to be between "
-      "0 and ",
+      "spectralgrad.density_matrix: Expected electrons at kT > 0, where levels are neither all empty nor all full, to "
+      "be between 0 and ",
       static_cast<double>(n) * spin,
       ", both excluded, but got ",
       filling.masked_select(outside)[0].item<double>() * spin);
@@ -151,7 +151,8 @@ Tensor chemical_potential(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT, float spin, str smearing) -> Tensor");
+      "chemical_potential(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor filling, Tensor kT, float spin, "
+      "str smearing) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

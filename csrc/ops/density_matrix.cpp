@@ -108,8 +108,8 @@ class Basis {
 struct GroundState {
   Tensor filled; // the occupations, constants
   Tensor mu; // the middle of the gap
-  Tensor
-      added; // electrons beyond those, (*): zero, but with the derivative of the number of electrons; may be undefined, and
+  // Electrons beyond those, (*): zero, but with the derivative of the number of electrons. May be undefined.
+  Tensor added;
   Tensor share; // the part of them that each level gets
 };
 

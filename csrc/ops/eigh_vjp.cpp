@@ -114,8 +114,8 @@ Tensor eigh_vjp(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, Tensor eigenvectors, "
-      "str rule, float[] parameters, str caller=\"eigh\") -> Tensor");
+      "eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, "
+      "Tensor eigenvectors, str rule, float[] parameters, str caller=\"eigh\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

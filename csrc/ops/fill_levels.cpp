@@ -188,7 +188,8 @@ Tensor fill_levels(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "fill_levels(Tensor eigenvalues, Tensor filling, Tensor? amplification, str function, str argument, float capacity, bool share) -> Tensor occupations");
+      "fill_levels(Tensor eigenvalues, Tensor filling, Tensor? amplification, str function, str argument, "
+      "float capacity, bool share) -> Tensor occupations");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

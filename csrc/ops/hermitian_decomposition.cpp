@@ -159,7 +159,8 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
       function,
       ": ",
       batch_element(A.dim() > 2, findings.not_converged),
-      "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues.");
+      "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated "
+      "eigenvalues.");
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 

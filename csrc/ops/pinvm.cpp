@@ -62,8 +62,8 @@ void judge_cutoff(std::string_view function, double rtol, const Tensor& size, co
           largest_dropped.reshape({-1})[matrix].item<double>(),
           " (counted as 0), in matrix ",
           matrix,
-          " of the batch. Round-off decides the rank there, and so the result. Expected an rtol that falls into a gap of the "
-          "spectrum."));
+          " of the batch. Round-off decides the rank there, and so the result. Expected an rtol that falls into a gap "
+          "of the spectrum."));
 }
 
 Tensor drop_small_kernel(const Tensor& eigenvalues, Tolerance rtol, std::string_view function) {

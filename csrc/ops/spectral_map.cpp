@@ -34,8 +34,8 @@ const auto& rotated_eigenpairs_op() {
 }
 
 constexpr auto once_only =
-    "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was asked "
-    "for; funm, trace_funm, spectral_projector and density_matrix have it.";
+    "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was "
+    "asked for; funm, trace_funm, spectral_projector and density_matrix have it.";
 
 /// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
 struct RotatedEigenpairs {
@@ -156,7 +156,8 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "rotated_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, int rounds) -> (Tensor, Tensor, Tensor, Tensor)");
+      "rotated_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, int rounds) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
   library.def("cluster_rounds(Tensor eigenvalues) -> Tensor");
 }
 

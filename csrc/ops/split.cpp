@@ -101,9 +101,10 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
           c10::str(
               "spectralgrad.Split: Matrix ",
               crossing.value(),
-              " of the batch has eigenvalues near zero that were moved by more than rounding: a returned eigenvalue crossed "
-              "n*eps*max|eigenvalue|. Code that clips eigenvalues or counts those that are not zero (clamp, matrix_rank, pinv) is "
-              "wrong there. Use spectralgrad.funm, which moves no eigenvalue, or the default rule."));
+              " of the batch has eigenvalues near zero that were moved by more than rounding: a returned eigenvalue "
+              "crossed n*eps*max|eigenvalue|. Code that clips eigenvalues or counts those that are not zero (clamp, "
+              "matrix_rank, pinv) is wrong there. Use spectralgrad.funm, which moves no eigenvalue, or the default "
+              "rule."));
     }
   });
   return result.to(eigenvalues.device());

@@ -243,8 +243,8 @@ TEST(Eigh, AMatrixThatIsNotFiniteRaisesAndNamesTheEntry) {
   EXPECT_RAISES(
       eigh(A),
       c10::LinAlgError,
-      "spectralgrad.eigh: \\(Batch element 1\\): Expected the lower triangle of A to be finite, but the entry \\(2, 0\\) is "
-      "nan");
+      "spectralgrad.eigh: \\(Batch element 1\\): Expected the lower triangle of A to be finite, "
+      "but the entry \\(2, 0\\) is nan");
   EXPECT_NO_THROW(eigh(A, "U"));
   A[1][2][0] = std::numeric_limits<double>::infinity();
   EXPECT_RAISES(eigh(A), c10::LinAlgError, "the entry \\(2, 0\\) is inf");

@@ -210,8 +210,8 @@ TEST(SpectralMap, ASecondDerivativeAtAClusterIsRefused) {
   EXPECT_RAISES(
       torch::autograd::grad({pairing(M, G)}, {A}, {}, /*retain_graph=*/true),
       c10::Error,
-      "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was "
-      "asked for; funm, trace_funm, spectral_projector and density_matrix have it");
+      "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one "
+      "was asked for; funm, trace_funm, spectral_projector and density_matrix have it");
   // A second derivative with respect to A and another tensor is supported.
   const auto Y = funm(A, [&](const Tensor& x) { return (theta * x).exp(); });
   const auto expected = gradient(pairing(M, differentiable_gradient(pairing(M, Y), A)), theta);
@@ -236,9 +236,9 @@ TEST_F(SpectralMapWarnings, OfAFunctionThatDependsOnTheBasis) {
   EXPECT_PRED2(
       matches,
       warnings()[0],
-      "spectralgrad.spectral_map: The function depends on the choice of eigenvectors inside an eigenspace \\(eigenvalues "
-      "\\d and \\d of matrix 0 of the batch, which are a cluster\\), so it has no derivative there. For this pair the gradient of "
-      "plain eigh is used instead");
+      "spectralgrad.spectral_map: The function depends on the choice of eigenvectors inside an eigenspace "
+      "\\(eigenvalues \\d and \\d of matrix 0 of the batch, which are a cluster\\), so it has no derivative there. For "
+      "this pair the gradient of plain eigh is used instead");
   {
     const ChecksGuard guard(Checks::raise);
     EXPECT_RAISES(differentiate(), GaugeError, "depends on the choice of eigenvectors inside an eigenspace");

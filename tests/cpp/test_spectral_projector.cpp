@@ -222,7 +222,8 @@ TEST(SpectralProjectorErrors, ACutThroughALevelIsNamed) {
   EXPECT_RAISES(
       spectral_projector(A, 3, 4),
       c10::LinAlgError,
-      "Expected start to fill whole levels, but 3 eigenvectors cut the level 2 of multiplicity 3, which would .* 2 of 3");
+      "Expected start to fill whole levels, but 3 eigenvectors cut the level 2 of multiplicity 3, which "
+      "would .* 2 of 3");
   EXPECT_RAISES(
       spectral_projector(at::stack({at::diag(at::arange(5, at::kDouble)), A}), 0, 2),
       c10::LinAlgError,

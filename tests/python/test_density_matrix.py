@@ -422,7 +422,8 @@ def test_larger_ones_against_scipy(dtype: torch.dtype) -> None:
     levels, C = scipy.linalg.eigh(H.numpy(), S.numpy())
     for electrons, kT in ((51.5, 2.0), (20.5, 0.1), (100.25, 0.5)):
         f = lambda mu, kT=kT: scipy.special.expit((mu - levels) / kT)  # noqa: E731
-        mu = scipy.optimize.brentq(lambda x: 2 * f(x).sum() - electrons, levels[0], levels[-1], xtol=1e-15)  # noqa: B023
+        surplus = lambda mu, f=f, n=electrons: 2 * f(mu).sum() - n  # noqa: E731
+        mu = scipy.optimize.brentq(surplus, levels[0], levels[-1], xtol=1e-15)
         ours = sg.density_matrix(H, electrons=electrons, kT=kT, overlap=S, full_output=True)
         expected = {
             "density_matrix": 2 * (C * f(mu)) @ C.conj().T,

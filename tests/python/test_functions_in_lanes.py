@@ -209,8 +209,8 @@ def test_same_bits_at_any_place(function: Function, dtype: torch.dtype) -> None:
         L, V, E = decompositions(n, dtype, positive=function.positive)
         for direction in (None, E):
 
-            def of(places: Any, direction: Tensor | None = direction) -> Tensor:
-                return apply(function, L[places], V[places], None if direction is None else direction[places])  # noqa: B023
+            def of(places: Any, E: Tensor | None = direction, L: Tensor = L, V: Tensor = V) -> Tensor:
+                return apply(function, L[places], V[places], None if E is None else E[places])
 
             expected = of(slice(None))
             order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(n))

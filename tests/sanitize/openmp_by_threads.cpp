@@ -1,8 +1,9 @@
-// What `#pragma omp parallel` calls, by std::thread. ThreadSanitizer does not see how libgomp's own threads hand over work and
-// wait for each other, since libgomp is not compiled with it: everything would look like a race. A thread's start and join it
-// sees, and these two are all the order that at::parallel_for promises; nothing else hides a race.
+// The functions that `#pragma omp parallel` calls, implemented with std::thread. libgomp is not compiled with
+// ThreadSanitizer, which therefore does not see how libgomp's threads hand over work and wait for each other, and would
+// report everything as a race. It sees the start and the join of a std::thread. at::parallel_for promises no other
+// order, so this hides no race.
 //
-// Part of the library in a ThreadSanitizer build. The names are hidden there: LibTorch keeps libgomp.
+// This file is part of the library in a ThreadSanitizer build. The names are hidden, so LibTorch still uses libgomp.
 #include <ATen/Parallel.h>
 
 #include <thread>

@@ -1,5 +1,6 @@
-// Everything of the library that runs on several threads, on batches large enough that it does, from several threads at once:
-// a program for ThreadSanitizer. AddressSanitizer runs it too, for the kernels of each instruction set.
+// A program for ThreadSanitizer. It calls everything in the library that uses several threads, on batches that are
+// large enough for that, from several threads at once. AddressSanitizer runs it too, for the kernels of each
+// instruction set.
 #include "../cpp/support.h"
 
 #include <spectralgrad/spectralgrad.h>
@@ -93,7 +94,8 @@ double residual(const Tensor& A, const Tensor& L, const Tensor& V) {
   return largest(back - A) / (largest(A) * eps);
 }
 
-/// That it names the first matrix of the batch that has a NaN. Without std::regex, in which libstdc++ has a race of its own.
+/// Expects `f` to raise an error that names the first matrix of the batch that has a NaN. Uses no std::regex, because
+/// libstdc++'s has a race.
 template <typename F>
 void expect_not_finite(const F& f) {
   try {
