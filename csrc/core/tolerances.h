@@ -24,6 +24,31 @@ inline double eps(c10::ScalarType dtype) {
 template <typename T>
 inline constexpr T negligible = sizeof(T) == 4 ? T(3e-17) : T(1e-140);
 
+/// An off-diagonal entry is negligible up to this fraction of the geometric mean of the diagonal entries in its row and
+/// its column: LAPACK's criterion.
+template <typename T>
+inline constexpr T off_diagonal = std::numeric_limits<T>::epsilon() / 2;
+
+/// In a late sweep, an off-diagonal entry is also negligible up to this fraction of the largest entry. An entry that is
+/// still not negligible by then is round-off that no sweep makes smaller.
+template <typename T>
+inline constexpr T late_off_diagonal = std::numeric_limits<T>::epsilon() / 10;
+
+/// A row is not reflected if it is negligible beside the diagonal, by LAPACK's criterion with this fraction. It is
+/// smaller than `off_diagonal`, because it applies to each entry of a row.
+template <typename T>
+inline constexpr T unreflected_row = std::numeric_limits<T>::epsilon() / 16;
+
+/// The lower bound of squared off-diagonal entries in a Sturm sequence, beside a norm of about 1. It is far below eps,
+/// so it does not change a count. Without it, a zero would make all later minors zero.
+template <typename T>
+inline constexpr T sturm_floor = std::numeric_limits<T>::epsilon() / 4 * (std::numeric_limits<T>::epsilon() / 4);
+
+/// A computed eigenvalue moves until the eigenvalue of the same index, by Sturm counts, is at most this fraction of the
+/// norm away. With a smaller fraction, more eigenvalues would move.
+template <typename T>
+inline constexpr T sturm_radius = 3 * std::numeric_limits<T>::epsilon();
+
 /// The typical round-off of an entry of skew(V^H gV), as a fraction of N. Chosen from measurements up to n = 512.
 inline double product_rounding(c10::ScalarType dtype) {
   return (c10::toRealValueType(dtype) == c10::ScalarType::Double ? 0.2 : 0.125) * eps(dtype);
@@ -100,6 +125,14 @@ inline double cluster_gap(c10::ScalarType dtype) {
 /// fraction of the expected value. Functions that vary over a tenth of the gap inside a cluster exceed it, but their
 /// derivatives would be wrong anyway.
 inline constexpr double pair_mismatch = 0.25;
+
+/// The least kT, as a fraction of max|lambda|, for which the chemical potential is computed. The logarithm of an
+/// occupation grows like (lambda/kT)^2, so a smaller kT would overflow. It would not change a digit of the result.
+inline constexpr double least_temperature = 1e-140;
+
+/// A chemical potential is in a wide gap if the electrons above it and the holes below it are at most this many eps per
+/// level: they are round-off of the number of electrons.
+inline constexpr double wide_gap = 2.0;
 
 /// The limit for Newton's method with bisection as a fallback. Bisection alone needs fewer iterations.
 inline constexpr int largest_number_of_iterations = 200;

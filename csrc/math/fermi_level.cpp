@@ -96,7 +96,7 @@ class NearestRoot {
         whole_(static_cast<int64_t>(std::round(filling))),
         excess_(filling - std::round(filling)),
         kT_(kT),
-        resolution_(eps * std::max(std::abs(levels[0]), std::abs(levels[n - 1]))),
+        resolution_(tolerances::eps(at::kDouble) * std::max(std::abs(levels[0]), std::abs(levels[n - 1]))),
         terms_(n + 1) {}
 
   /// The number of electrons at mu minus the filling, as value * e^log_scale.
@@ -153,7 +153,6 @@ class NearestRoot {
     double log_size;
   };
 
-  static constexpr double eps = std::numeric_limits<double>::epsilon();
   /// Levels more than this many kT away are in the tails of f, where the occupation does not change its sign.
   static constexpr double reach = 8;
 
@@ -193,6 +192,7 @@ class NearestRoot {
   }
 
   double bisect(const Side& one, const Side& other) {
+    const auto eps = tolerances::eps(at::kDouble);
     auto a = one.at;
     auto b = other.at;
     while (std::abs(b - a) > eps * std::max({std::abs(a), std::abs(b), kT_ / 1024})) {
@@ -242,10 +242,8 @@ Tensor fermi_level(Smearing smearing, const Tensor& eigenvalues, const Tensor& f
   const auto wanted = filling.to(at::kDouble).unsqueeze(-1);
   auto temperature = kT.to(at::kDouble).unsqueeze(-1);
   if (smearing != Smearing::fermi) {
-    // The logarithm of an occupation grows like x^2. This bound of kT avoids overflow and does not change a digit of
-    // mu.
-    temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, 0, 1).abs());
-    temperature = at::maximum(temperature, 1e-140 * levels.slice(-1, n - 1, n).abs());
+    temperature = at::maximum(temperature, tolerances::least_temperature * levels.slice(-1, 0, 1).abs());
+    temperature = at::maximum(temperature, tolerances::least_temperature * levels.slice(-1, n - 1, n).abs());
   }
   auto mu = only_root({smearing == Smearing::fermi}, levels, wanted, temperature);
   if (smearing == Smearing::methfessel_paxton || smearing == Smearing::cold) {

@@ -146,7 +146,7 @@ OccupationSlope occupation_slope(Smearing smearing, const Tensor& x) {
 Tensor is_in_wide_gap(Smearing smearing, const Tensor& x) {
   const auto at = recorded_constant(x);
   const auto missing = tail(GaussianSmearing(smearing), at, at > 0).abs().sum(-1);
-  return missing <= 2 * tolerances::eps(x.scalar_type()) * at::ones_like(at).sum(-1);
+  return missing <= tolerances::wide_gap * tolerances::eps(x.scalar_type()) * at::ones_like(at).sum(-1);
 }
 
 Tensor smeared_values(Smearing smearing, const Tensor& x) {

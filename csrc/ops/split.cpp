@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::ops {
@@ -58,7 +57,7 @@ bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Poo
     }
   }
   // The default threshold of matrix_rank and pinv.
-  const double threshold = double(n) * std::numeric_limits<T>::epsilon() * largest;
+  const double threshold = tolerances::zero_eigenvalue(c10::CppTypeToScalarType<T>::value, n) * largest;
   bool crosses = false;
   int64_t i = 0;
   for (const auto& pool : pools) {

@@ -1,6 +1,5 @@
 """The README is right: its Python blocks run, and they print what their comments say."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,8 +11,8 @@ import pytest
 import torch
 
 import spectralgrad as sg
+from script_files import ROOT, load
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -88,11 +87,7 @@ def test_cpp_block_compiles_and_prints_the_identity(tmp_path: Path) -> None:
 
 def test_quoted_speed_is_the_committed_one() -> None:
     """The text between the marks is what `benchmarks/update_readme.py` writes; no speed is quoted elsewhere."""
-    specification = importlib.util.spec_from_file_location("update_readme", ROOT / "benchmarks/update_readme.py")
-    assert specification is not None
-    assert specification.loader is not None
-    update_readme = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(update_readme)
+    update_readme = load(ROOT / "benchmarks/update_readme.py")
     before, inside, after = update_readme.split(README)
     assert inside == update_readme.block()
     assert re.findall(r"\d\s+times\b|\d×(?!\d)|\d-fold|\d% faster", before + after) == []

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/tolerances.h"
 #include "kernels/simd/vector.h"
 
 // Corrects computed eigenvalues of real symmetric tridiagonal matrices, one matrix in each lane, by Sturm counts.
@@ -51,8 +52,7 @@ class SturmSequence {
   SPECTRALGRAD_INLINE void prepare(const Vec<T>& scale) const {
     // Zero off-diagonals are replaced by a small number. Otherwise, if x is an eigenvalue of the leading block, all
     // later minors would be zero.
-    constexpr T quarter_eps = std::numeric_limits<T>::epsilon() / 4;
-    const Vec<T> floor(quarter_eps * quarter_eps);
+    const Vec<T> floor(tolerances::sturm_floor<T>);
     for (int i = 0; i < n_; ++i) {
       const auto e = load(row(i) + lane_count<T>) * scale;
       store(row(i), load(row(i)) * scale);
@@ -124,14 +124,12 @@ void correct_by_counting(const SturmSequence<T>& sequence, T* values, int stride
   const int n = sequence.n();
   const Vec<T> zero(T(0));
   const Vec<T> one(T(1));
-  // The radius of a neighbourhood, in ulp of the norm. A smaller one would make more values move.
-  constexpr T radius = 3;
   constexpr int most_steps = 16;
   auto norm = larger((load(values) + center).abs(), (load(values + (n - 1) * stride) + center).abs());
   norm = select(zero < norm, norm, one);
   const Scale<T> units(norm);
   sequence.prepare(units.to);
-  const auto reach = norm * units.to * Vec<T>(radius * std::numeric_limits<T>::epsilon());
+  const auto reach = norm * units.to * Vec<T>(tolerances::sturm_radius<T>);
   constexpr int at_once = 2;
   Vec<T> largest(-std::numeric_limits<T>::infinity());
   for (int first = 0; first < n; first += at_once) {

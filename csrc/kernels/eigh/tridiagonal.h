@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/tolerances.h"
 #include "kernels/simd/entry.h"
 
 // Reduction of Hermitian matrices to real tridiagonal form by Householder reflections, from the last row up.
@@ -314,7 +315,7 @@ void tridiagonalize(const Group<T, is_complex>& group, T* d, T* e, int stride) {
   // thresholds are stored in the place of the reciprocals until those are computed.
   auto least = load(group.at(group.A, 0, 0)).abs();
   for (int i = 1; i < n; ++i) {
-    constexpr T little = Tolerance<T>::eps / 16;
+    constexpr T little = tolerances::unreflected_row<T>;
     const auto here = load(group.at(group.A, i, i)).abs();
     store(group.reciprocal(i), here * Vec<T>(little * little) * least);
     least = smaller(least, here);

@@ -132,15 +132,15 @@ SPECTRALGRAD_INLINE Mask<T> is_negligible(
     const Vec<T>& a,
     const Vec<T>& b,
     const Vec<T>& floor) {
-  constexpr T half_eps = Tolerance<T>::eps / 2;
-  return squared <= fma((a * Vec<T>(half_eps * half_eps)).abs(), b.abs(), floor);
+  constexpr T fraction = tolerances::off_diagonal<T>;
+  return squared <= fma((a * Vec<T>(fraction * fraction)).abs(), b.abs(), floor);
 }
 
 /// The `floor` for `is_negligible`. It is tiny at first. In a late sweep it is round-off relative to the largest entry,
 /// `size`, because entries that are still not negligible then are round-off that no sweep makes smaller.
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> negligible_floor(bool late, const Vec<T>& size) {
-  const auto rounding = size * Vec<T>(Tolerance<T>::eps / 10);
+  const auto rounding = size * Vec<T>(tolerances::late_off_diagonal<T>);
   return late ? rounding * rounding : Vec<T>(Tolerance<T>::nothing);
 }
 
