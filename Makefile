@@ -24,8 +24,6 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install $(PIP_FLAGS)
 STAMPS := $(VENV)/stamps
-# In a recipe: where CMake finds torch.
-TORCH_CMAKE = $$($(PY) -c 'import torch.utils; print(torch.utils.cmake_prefix_path)')
 LINT := build/lint
 CXX_SOURCES := $(shell find csrc -name '*.cpp')
 CXX_HEADERS := $(shell find csrc -name '*.h')
@@ -83,14 +81,11 @@ test-portable: test
 .PHONY: sanitize
 sanitize: sanitize-address sanitize-thread
 
-# One build each, because ThreadSanitizer cannot be combined with AddressSanitizer.
-SANITIZERS_OF_address := address,undefined
-SANITIZERS_OF_thread := thread
+# One build each, because ThreadSanitizer cannot be combined with AddressSanitizer. CMakePresets.json describes them.
 .PHONY: sanitize-address sanitize-thread
 sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
-	$(BIN)/cmake -S . -B build/sanitize/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=ERROR \
-	  -DCMAKE_PREFIX_PATH="$(TORCH_CMAKE)" \
-	  -DSPECTRALGRAD_TESTS=ON -DSPECTRALGRAD_SANITIZE=$(SANITIZERS_OF_$*)
+	$(BIN)/cmake --preset sanitize-$* --log-level=ERROR \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(PY))
 	$(BIN)/cmake --build build/sanitize/$*
 	$(BIN)/ctest --test-dir build/sanitize/$* --output-on-failure --no-tests=error --parallel $(JOBS)
 
@@ -98,10 +93,19 @@ sanitize-address sanitize-thread: sanitize-%: $(STAMPS)/build googletest
 .PHONY: build
 build: $(STAMPS)/editable
 
-## lint: check the layers of csrc, then the code with clang-format, ruff, mypy and clang-tidy
+## check: everything that a commit must pass: make lint, then make test
+.PHONY: check
+check:
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory test
+
+## lint: check layers, tolerances, columns, format (clang-format, ruff), code (ruff, mypy, clang-tidy); change nothing
+# mypy reads tests, too, so their requirements are needed.
 .PHONY: lint
 lint: $(STAMPS)/lint $(STAMPS)/test $(LINT)/compile_commands.json
 	$(PY) scripts/check_layers.py
+	$(PY) scripts/check_tolerances.py
+	$(PY) scripts/check_columns.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES) $(CXX_HEADERS) $(CXX_TESTS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -153,7 +157,6 @@ $(STAMPS)/editable: setup.py pyproject.toml CMakeLists.txt | compile
 # clang-tidy has a build configuration of its own, because clang cannot read the headers that g++ precompiled.
 $(LINT)/compile_commands.json: CMakeLists.txt $(STAMPS)/build python-headers
 	$(BIN)/cmake --fresh -S . -B $(LINT) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=WARNING \
-	  -DCMAKE_PREFIX_PATH="$(TORCH_CMAKE);$$($(PY) -m pybind11 --cmakedir)" \
 	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSPECTRALGRAD_PYTHON=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
 	@touch $@
 
