@@ -3,6 +3,7 @@
 #include "core/interruptible.h"
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
+#include "kernels/blas/sequential_blas.h"
 #include "kernels/eigh/diagonal_eigh.h"
 #include "kernels/eigh/eigh_results.h"
 #include "kernels/eigh/row_order.h"
