@@ -10,6 +10,8 @@
 #include "math/pairs/gaps.h"
 #include "math/pairs/gauge_report.h"
 
+#include <spectralgrad/checks.h>
+
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
