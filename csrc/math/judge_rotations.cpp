@@ -1,6 +1,7 @@
 #include "math/judge_rotations.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
 #include "core/report.h"
@@ -14,7 +15,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/diag_embed.h>
@@ -34,20 +34,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-
-const auto& judge_rotations_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::judge_rotations", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 int64_t)>();
-  return op;
-}
 
 /// W = V^H gV and the magnitude N of its entries (math/pairs/gaps.h).
 struct Products {
@@ -250,6 +236,8 @@ Tensor judge_meta(
   return at::empty(shape, eigenvalues.options().dtype(at::kLong));
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::judge_rotations", judge_meta> judge_rotations_op;
+
 Tensor judge_autograd(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& eigenvectors_cotangent,
@@ -259,7 +247,7 @@ Tensor judge_autograd(
     const Tensor& eigenvectors,
     int64_t rounds) {
   return autograd::below_autograd([&] {
-    return judge_rotations_op().call(
+    return judge_rotations_op.call(
         eigenvalues_cotangent,
         eigenvectors_cotangent,
         rotated_cotangent,
@@ -279,7 +267,7 @@ Tensor judge_rotations(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  return judge_rotations_op().call(
+  return judge_rotations_op.call(
       optional(cotangents[0]),
       optional(cotangents[1]),
       optional(cotangents[2]),

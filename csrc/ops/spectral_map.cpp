@@ -3,6 +3,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/once.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "math/pairs/cluster_pairs.h"
@@ -13,7 +14,6 @@
 #include <spectralgrad/eigh.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
@@ -25,58 +25,9 @@ namespace {
 using at::Tensor;
 using autograd::variable_list;
 
-const auto& rotated_eigenpairs_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::rotated_eigenpairs", "")
-          .typed<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>();
-  return op;
-}
-
 constexpr auto once_only =
     "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was asked "
     "for; funm, trace_funm, spectral_projector and density_matrix have it.";
-
-/// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
-struct RotatedEigenpairs {
-  static constexpr const char* name = "RotatedEigenpairs";
-  static constexpr bool saves_inputs = true;
-  static constexpr bool saves_outputs = false;
-  struct Options {
-    int64_t rounds;
-    void save(autograd::Dictionary& dictionary) const {
-      dictionary["rounds"] = rounds;
-    }
-    static Options load(const autograd::Dictionary& dictionary) {
-      return {dictionary.at("rounds").toInt()};
-    }
-  };
-
-  static variable_list forward(const variable_list& x, const Options& options) {
-    auto [values, vectors, rotated_values, rotated_vectors] =
-        rotated_eigenpairs_op().call(x[0], x[1], x[2], options.rounds);
-    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
-  }
-
-  static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
-    const auto& x = saved.inputs;
-    const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
-    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
-  }
-
-  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
-    const auto& x = saved.inputs;
-    if (!tangents[0].defined()) {
-      return variable_list(4);
-    }
-    const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
-    variable_list list;
-    for (const auto& tangent : result) {
-      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
-    }
-    return list;
-  }
-};
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
     const Tensor&,
@@ -104,6 +55,49 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
       at::empty_symint(shape, eigenvalues.options()),
       std::move(vectors)};
 }
+
+constexpr autograd::OperatorHandle<"spectralgrad::rotated_eigenpairs", rotated_meta> rotated_eigenpairs_op;
+
+/// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
+struct RotatedEigenpairs {
+  static constexpr const char* name = "RotatedEigenpairs";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    int64_t rounds;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["rounds"] = rounds;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("rounds").toInt()};
+    }
+  };
+
+  static variable_list forward(const variable_list& x, const Options& options) {
+    auto [values, vectors, rotated_values, rotated_vectors] =
+        rotated_eigenpairs_op.call(x[0], x[1], x[2], options.rounds);
+    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
+  }
+
+  static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
+    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    if (!tangents[0].defined()) {
+      return variable_list(4);
+    }
+    const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
+    variable_list list;
+    for (const auto& tangent : result) {
+      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
+    }
+    return list;
+  }
+};
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
     const Tensor& A,
@@ -139,7 +133,7 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
     return fn(eigenvalues, eigenvectors);
   }
   const auto [values, vectors, rotated_values, rotated_vectors] =
-      rotated_eigenpairs_op().call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
+      rotated_eigenpairs_op.call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
   auto results = fn(values, vectors);
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);
