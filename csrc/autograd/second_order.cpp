@@ -148,7 +148,7 @@ bool second_order_was_reported() {
   return pass != -1 && pass == reported_pass;
 }
 
-std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+std::pair<Tensor, Tensor> with_second_order_warning(const Tensor& eigenvalues, const Tensor& eigenvectors) {
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
     return {eigenvalues, eigenvectors};
   }

@@ -16,9 +16,9 @@ namespace {
 using at::Tensor;
 
 Tensor quantity_kernel(const Tensor& x, std::string_view function, std::string_view name, bool positive) {
-  const auto check = [&](const Tensor& is_right, const char* expected) {
+  const auto check = [&](const Tensor& is_valid, const char* expected) {
     TORCH_CHECK_VALUE(
-        is_right.all().item<bool>(),
+        is_valid.all().item<bool>(),
         "spectralgrad.",
         function,
         ": Expected ",
@@ -26,7 +26,7 @@ Tensor quantity_kernel(const Tensor& x, std::string_view function, std::string_v
         " to be ",
         expected,
         ", but got ",
-        x.masked_select(is_right.logical_not())[0].item<double>());
+        x.masked_select(is_valid.logical_not())[0].item<double>());
   };
   if (positive) {
     check(x > 0, "positive");

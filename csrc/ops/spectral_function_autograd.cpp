@@ -62,9 +62,9 @@ thread_local int second_order_pass = -1;
 /// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives, the
 /// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first,
 /// because their nodes are newer.
-DirectionKind kind_of_cotangent(bool of_derivative) {
+DirectionKind kind_of_cotangent(bool is_derivative) {
   const auto pass = torch::autograd::get_current_graph_task_id();
-  if (of_derivative) {
+  if (is_derivative) {
     second_order_pass = pass;
     return DirectionKind::cotangent;
   }

@@ -1,8 +1,8 @@
 #include <spectralgrad/spectral_map.h>
 
 #include "autograd/constant.h"
+#include "autograd/differentiable_once.h"
 #include "autograd/differentiable_op.h"
-#include "autograd/once.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
@@ -82,7 +82,7 @@ struct RotatedEigenpairs {
   static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
     const auto& x = saved.inputs;
     const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
-    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
+    return {autograd::differentiable_once(gA, x[0], once_only), Tensor(), Tensor()};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
@@ -93,7 +93,7 @@ struct RotatedEigenpairs {
     const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
     variable_list list;
     for (const auto& tangent : result) {
-      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
+      list.push_back(tangent.defined() ? autograd::differentiable_once(tangent, x[0], once_only) : tangent);
     }
     return list;
   }

@@ -88,8 +88,8 @@ void multiply(
     return static_cast<int>(x.right == 1 ? x.down : x.right);
   };
   // C^T = B^T A^T.
-  const char of_A = operation(A);
-  const char of_B = operation(B);
+  const char operation_A = operation(A);
+  const char operation_B = operation(B);
   const int rows = static_cast<int>(n);
   const int columns = static_cast<int>(m);
   const int inner = static_cast<int>(k);
@@ -98,7 +98,7 @@ void multiply(
   const int ldc = static_cast<int>(row_of_C);
   const scalar_t one(1);
   const scalar_t zero(0);
-  gemm(&of_B, &of_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
+  gemm(&operation_B, &operation_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
 }
 
 #define INSTANTIATE(scalar_t) \

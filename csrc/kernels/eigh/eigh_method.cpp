@@ -97,7 +97,7 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (n <= always_in_lanes || (fits_lanes && at::globalContext().deterministicAlgorithms())) {
     return EighMethod::lanes;
   }
-  if (lapack_is_there() && at::globalContext().deterministicAlgorithms()) {
+  if (has_lapack() && at::globalContext().deterministicAlgorithms()) {
     return EighMethod::lapack;
   }
   // If `lanes` is possible, the choice assumes two threads, so that the method does not depend on their actual number.
@@ -114,7 +114,7 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   // Where the two are about equal, torch has an overhead of a tenth. A single diagonal matrix only needs sorting, which
   // gains nothing from threads; torch's check for NaN would be half of the time.
   const bool lapack = by_lapack <= 1.1 * by_torch || (count == 1 && needs_only_sorting(A));
-  return lapack_is_there() && lapack ? EighMethod::lapack : EighMethod::torch;
+  return has_lapack() && lapack ? EighMethod::lapack : EighMethod::torch;
 }
 
 bool vjp_in_lanes(const at::Tensor& eigenvectors) {

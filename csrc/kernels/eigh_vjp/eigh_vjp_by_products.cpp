@@ -90,7 +90,7 @@ Tensor product(const Tensor& a, const Tensor& b) {
 }
 
 template <typename scalar_t>
-simd::Matrices<scalar_t> as_it_lies(const Tensor& x, int64_t matrix) {
+simd::Matrices<scalar_t> strided_matrix(const Tensor& x, int64_t matrix) {
   return {x.const_data_ptr<scalar_t>() + matrix * x.stride(0), x.stride(1), x.stride(2)};
 }
 
@@ -168,8 +168,8 @@ void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
   auto* to = W.template mutable_data_ptr<scalar_t>();
   for_each_row_block(W.size(0), n, [&](int64_t i, int64_t begin, int64_t end) {
     auto* rows = to + (i * n + begin) * k;
-    const auto V_T = transposed(as_it_lies<scalar_t>(V, i));
-    multiply(end - begin, k, n, part_of(V_T, begin, 0), as_it_lies<scalar_t>(conj_X, i), rows, k);
+    const auto V_T = transposed(strided_matrix<scalar_t>(V, i));
+    multiply(end - begin, k, n, part_of(V_T, begin, 0), strided_matrix<scalar_t>(conj_X, i), rows, k);
     if constexpr (parts_of<scalar_t> == 2) {
       std::transform(rows, rows + (end - begin) * k, rows, [](scalar_t z) { return std::conj(z); });
     }
@@ -187,8 +187,8 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   const auto VB = at::empty(B.sizes(), B.options());
   auto* to_VB = VB.template mutable_data_ptr<scalar_t>();
   for_each_row_block(count, n, [&](int64_t i, int64_t begin, int64_t end) {
-    const auto V_i = as_it_lies<scalar_t>(V, i);
-    multiply(end - begin, k, n, part_of(V_i, begin, 0), as_it_lies<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
+    const auto V_i = strided_matrix<scalar_t>(V, i);
+    multiply(end - begin, k, n, part_of(V_i, begin, 0), strided_matrix<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
   });
   const auto conj_U = conjugate(U);
   auto result = at::empty({count, n, n}, B.options());
@@ -199,8 +199,8 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
   const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
   for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {
-    const auto P = as_it_lies<scalar_t>(VB, i);
-    const auto U_H = transposed(as_it_lies<scalar_t>(conj_U, i));
+    const auto P = strided_matrix<scalar_t>(VB, i);
+    const auto U_H = transposed(strided_matrix<scalar_t>(conj_U, i));
     auto* X = to + i * n * n;
     const auto product = [&, k](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
       const auto rows = part_of(P, row, 0);
@@ -224,7 +224,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
   const auto n = inputs.n;
   const auto& V = inputs.V;
   const auto& gV = inputs.gV;
-  Gravest gravest;
+  MostSevere most_severe;
   Tensor result;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
@@ -235,7 +235,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
         const auto scale = [&] {
           return cotangent_scale<real_t>(inputs, norms, i);
         };
-        gravest.note(judge_matrix<scalar_t>(inputs, i, entries(i), scale), i);
+        most_severe.note(judge_matrix<scalar_t>(inputs, i, entries(i), scale), i);
       });
     };
     if (!gV.defined()) {
@@ -291,7 +291,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     }
     result = product_of_columns<scalar_t>(V, columns.of(V), W);
   });
-  math::report(gravest.verdict());
+  math::report(most_severe.verdict());
   return result;
 }
 

@@ -58,7 +58,7 @@ class SpectralFunction {
   static constexpr int entry = (is_complex ? 2 : 1) * W;
   using E = Entry<T, is_complex>;
 
-  static int64_t numbers(int n) {
+  static int64_t workspace_size(int n) {
     // V, the direction, two products, the differences, and two rows.
     return static_cast<int64_t>(n) * (n | 1) * (4 * entry + W) + static_cast<int64_t>(n) * 2 * W;
   }
@@ -198,7 +198,7 @@ class SpectralFunction {
     Vec<T> largest(T(0));
     for (int i = 0; i < n_; ++i) {
       for (int j = 0; j <= i; ++j) {
-        largest = larger(largest, low_size(at(X_, i, j)));
+        largest = larger(largest, abs_lower_bound(at(X_, i, j)));
       }
     }
     const Scale<T> units(largest);

@@ -34,7 +34,7 @@ math::Verdict judge_batch(
     const Tensor& W,
     const Tensor& magnitude,
     const Tensor& eigenvalues) {
-  math::Verdict gravest;
+  math::Verdict most_severe;
   const auto n = eigenvalues.size(-1);
   const auto dtype = W.defined() ? W.scalar_type() : eigenvalues.scalar_type();
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_cotangents", [&] {
@@ -58,12 +58,12 @@ math::Verdict judge_batch(
                 largest_size(L, n) * largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
           });
       verdict.matrix = matrix;
-      if (verdict.is_more_severe_than(gravest)) {
-        gravest = verdict;
+      if (verdict.is_more_severe_than(most_severe)) {
+        most_severe = verdict;
       }
     }
   });
-  return gravest;
+  return most_severe;
 }
 
 Tensor judge_kernel(

@@ -1,4 +1,4 @@
-#include "autograd/once.h"
+#include "autograd/differentiable_once.h"
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
@@ -62,7 +62,7 @@ Tensor once_autograd(const Tensor& x, const Tensor& A, std::string_view message)
 
 namespace autograd {
 
-Tensor once(const Tensor& x, const Tensor& A, const std::string& message) {
+Tensor differentiable_once(const Tensor& x, const Tensor& A, const std::string& message) {
   return is_differentiated(x) || is_differentiated(A) ? once_op.call(x, A, message) : x;
 }
 
