@@ -57,7 +57,8 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
         caller,
         ": A second derivative is taken through a repeated eigenvalue (of matrix ",
         close[0].item<int64_t>(),
-        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
+        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm, trace_funm, "
+        "spectral_projector and density_matrix have it; "
         "rule=spectralgrad.Split(order=2) recovers most of it.");
     warn_or_raise(message);
     reported_pass = torch::autograd::get_current_graph_task_id();
