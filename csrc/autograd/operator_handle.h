@@ -19,8 +19,8 @@ struct Literal {
   }
 };
 
-/// A registered operator, called through the dispatcher. Its C++ signature is deduced from `function`, any function with
-/// the arguments and results of its schema, such as one of its kernels.
+/// A registered operator, called through the dispatcher. Its C++ signature is deduced from `function`, any function
+/// with the arguments and results of its schema, such as one of its kernels.
 ///
 ///     Tensor twice_kernel(const Tensor& x);
 ///     constexpr OperatorHandle<"spectralgrad::twice", twice_kernel> twice_op;

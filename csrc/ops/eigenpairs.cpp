@@ -24,7 +24,7 @@ using at::Tensor;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-/// For each matrix whether it has an eigenvalue outside the domain, (*, 1). They ascend: most often the smallest tells.
+/// Whether each matrix has an eigenvalue outside the domain: (*, 1). Eigenvalues ascend, so the smallest decides.
 Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
   if (domain == Domain::nonzero) {
     return (eigenvalues == 0).any(-1, /*keepdim=*/true);
@@ -88,7 +88,7 @@ std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view fun
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigenpairs", eigenpairs_meta> eigenpairs_op;
 
-// No node and no tangent, at any level of transforms.
+// Creates no node and no tangent, at any level of transforms.
 std::tuple<Tensor, Tensor> eigenpairs_autograd(const Tensor& A, std::string_view function, std::string_view domain) {
   const autograd::CallerState caller;
   return autograd::below_autograd([&] { return eigenpairs_op.call(A, function, domain); });

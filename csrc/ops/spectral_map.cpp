@@ -58,7 +58,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::rotated_eigenpairs", rotated_meta> rotated_eigenpairs_op;
 
-/// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
+/// Inputs: A, eigenvalues, eigenvectors. The last two are constants.
 struct RotatedEigenpairs {
   static constexpr const char* name = "RotatedEigenpairs";
   static constexpr bool saves_inputs = true;
@@ -108,7 +108,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
   return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2]), std::move(outputs[3])};
 }
 
-/// How often at most a pair of a cluster has to be rotated, of the whole batch: 0-dimensional. For callers in Python.
+/// Returns `rounds_of_largest_cluster` as a tensor without dimensions, for callers in Python.
 Tensor cluster_rounds_kernel(const Tensor& eigenvalues) {
   return at::full({}, math::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
 }
@@ -138,7 +138,8 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);
     const auto V = rotated_vectors.select(-3, set);
-    // Nothing in value, nor for what fn is made of; the derivative in A that was lost.
+    // The difference is zero, and so is its derivative in tensors that fn uses. Its derivative in A is the part that
+    // was lost.
     const auto here = fn(L, V);
     const auto same = fn(autograd::constant(L), autograd::constant(V));
     for (size_t i = 0; i < results.size(); ++i) {

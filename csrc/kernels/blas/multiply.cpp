@@ -24,7 +24,7 @@ using Gemm = void(
 
 } // namespace
 
-// BLAS as LibTorch carries it. Weak, since another build of LibTorch may do without.
+// The BLAS that LibTorch contains. The symbols are weak, because a build of LibTorch may lack BLAS.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] Gemm<float> sgemm_;
@@ -39,7 +39,7 @@ namespace {
 
 using simd::Matrices;
 
-// Null if there is none.
+// Null if LibTorch contains no BLAS.
 Gemm<float>* gemm_of(float /*unused*/) {
   return sgemm_;
 }
@@ -55,7 +55,7 @@ Gemm<c10::complex<double>>* gemm_of(c10::complex<double> /*unused*/) {
 
 template <typename scalar_t>
 at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x) {
-  // Nothing writes to a factor.
+  // The const_cast is safe, because the factors are only read.
   return at::from_blob(
       const_cast<scalar_t*>(x.data),
       {rows, columns},

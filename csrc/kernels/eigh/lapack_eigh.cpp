@@ -255,7 +255,7 @@ class Solver {
 } // namespace
 
 bool rows_as_columns(int64_t n, at::ScalarType dtype) {
-  // From these n on, passing rows as columns is faster with MKL. Measurements are in docs/design.md.
+  // From these n on, passing rows as columns is faster with MKL. Measurements are in docs/measurements.md.
   return n >= (dtype == at::kFloat ? 256 : 64);
 }
 

@@ -151,7 +151,7 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
 // --- n > 4: by reduction to tridiagonal form -------------------------------------------------------------------------
 
 /// From this n on, the eigenvalues of QL are corrected by Sturm counts, because their errors grow with n.
-/// Measurements are in docs/design.md.
+/// Measurements are in docs/measurements.md.
 constexpr int corrected_from = 12;
 
 /// The workspace for `groups` groups of matrices, taken from one piece of memory.
@@ -272,8 +272,7 @@ void sort(int n, T* values, int* order) {
   }
 }
 
-// --- graded matrices: rows in ascending order
-// -----------------------------------------------------------------------------------
+// --- graded matrices: rows in ascending order ------------------------------------------------------------------------
 
 /// Finds out whether a row is much smaller than one before it.
 template <typename T>
@@ -393,7 +392,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       return group.at(group.A, i, j);
     });
     Extent<T> extent;
-    Descent<T> descent; // of what is left of the diagonal
+    Descent<T> descent; // uses the entries left of the diagonal and on it
     for (int i = 0; i < n; ++i) {
       Extent<T> row_extent;
       for (int j = 0; j <= i; ++j) {
@@ -460,7 +459,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
         to[i] = workspace.d[(i * groups + g) * W + lane];
       }
       sort(n, to, order[lane]);
-      // To the lanes that repeat the last matrix, too.
+      // Also writes to the lanes that repeat the last matrix.
       const int lanes_end = lane + 1 < members[g].count ? lane + 1 : W;
       for (int i = 0; corrects && i < n; ++i) {
         for (int same = lane; same < lanes_end; ++same) {

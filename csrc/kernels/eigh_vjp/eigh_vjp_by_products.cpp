@@ -137,7 +137,7 @@ void make_hermitian(const Tensor& X, bool from_upper) {
 /// Writes X V^H, which must be Hermitian, to `result`. For large n, computes little more than half of it.
 void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   const auto n = V.size(-1);
-  // Measured: two thirds of the time at n = 512 ... 2048, none gained at 128.
+  // Computing half of the result only pays for large n (docs/measurements.md).
   constexpr int64_t large = 256;
   if (n < large) {
     product_into(result, X, V.mH());
@@ -194,8 +194,8 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   auto result = at::empty({count, n, n}, B.options());
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
-  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute
-  // them.
+  // Each thread makes the blocks Hermitian that it has just written, because moving them to another thread's cache
+  // takes as long as computing them.
   const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
   const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
   for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {
@@ -208,7 +208,7 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
     };
     pairs.for_row(part, [&](const BlockPair& pair) {
       product(pair.row, pair.row_end, pair.column, pair.column_end);
-      // Across, without what is on the diagonal.
+      // The transposed blocks, without the part that the first product has computed.
       const auto below = std::max(pair.column, pair.row_end);
       if (below < pair.column_end) {
         product(below, pair.column_end, pair.row, pair.row_end);
@@ -248,7 +248,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
       hermitian_product(V * inputs.gL.unsqueeze(-2), V, result);
       return;
     }
-    // Below, products of all columns take less than looking for those that are used.
+    // For smaller n, products of all columns take less time than the search for used columns.
     constexpr int64_t large = 128;
     // The used columns depend on the whole batch, so they are not searched if results must not depend on it.
     const bool worth_looking = n >= large && !is_deterministic();
@@ -284,7 +284,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     });
     GapDivision<scalar_t>(inputs, rule, norms, columns).run(W);
     if (k == n) {
-      // In the place of W, which costs no new memory.
+      // Overwrites W, which saves memory.
       result = W;
       hermitian_product(product(V, W), V, result);
       return;
@@ -298,7 +298,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
 } // namespace
 
 Tensor eigh_vjp_by_products(const Inputs& inputs, const Rule& rule) {
-  // A tenth of a second, or one matrix.
+  // Pieces of about a tenth of a second, at least one matrix each.
   constexpr int64_t operations_per_piece = int64_t(1) << 33;
   const auto n = inputs.n;
   const auto piece = std::max<int64_t>(1, operations_per_piece / (6 * n * n * n));

@@ -23,7 +23,8 @@
 // Division by eigenvalue gaps, the step between the matrix products of the vjp of eigh. For large matrices.
 namespace spectralgrad::kernels {
 
-/// Collects the entries of one matrix that bounds of N cannot tell from round-off. They are compared with N itself.
+/// Collects the entries of one matrix that bounds of N cannot distinguish from round-off. They are compared with N
+/// itself.
 template <typename scalar_t>
 class Undecided {
  public:

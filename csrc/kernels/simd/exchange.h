@@ -144,8 +144,8 @@ SPECTRALGRAD_INLINE void store_numbers(
   }
 }
 
-/// Writes entry (i, j) of each matrix, j <= i, to the lanes at `to(i, j)`: of the triangle that is read, the imaginary
-/// diagonal taken to be zero.
+/// Writes entry (i, j) of each Hermitian matrix, j <= i, to the lanes at `to(i, j)`. Reads only the triangle that
+/// `upper` selects. The imaginary part of the diagonal counts as zero.
 template <typename T, bool is_complex, typename To>
 SPECTRALGRAD_INLINE void load_triangle(const T* matrices, int n, bool upper, const Members& members, const To& to) {
   constexpr int W = lane_count<T>;

@@ -8,8 +8,8 @@
 // Runs a pass over a batch.
 //
 // A pass is a class template `Pass<T, is_complex, known_n>`. Its constructor takes the batch and the workspace.
-// `run(members)` processes one register of matrices. `workspace_size(n)` is the size of the workspace in numbers. `known_n`
-// is n if that is known at compile time, else 0.
+// `run(members)` processes one register of matrices. `workspace_size(n)` is the size of the workspace in numbers.
+// `known_n` is n if that is known at compile time, else 0.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <template <typename, bool, int> class Pass, typename T, bool is_complex, int known_n, typename Batch>

@@ -10,7 +10,7 @@ namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-/// For math/closed_forms.h.
+/// The arithmetic of SIMD lanes for math/closed_forms.h.
 template <typename T>
 struct FunctionArithmetic : Arithmetic<T> {
   using Number = Vec<T>;
@@ -149,7 +149,7 @@ class SpectralFunction {
     }
   }
 
-  /// On and below the diagonal.
+  /// Computes the differences on and below the diagonal.
   void find_differences(const Members& members) {
     if (batch_.form == math::Form::given) {
       return load_matrices<T, false, known_n>({batch_.differences, n_, 1}, n_, members, differences_);
