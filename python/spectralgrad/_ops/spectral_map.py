@@ -8,6 +8,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
+from .. import _C
 from .._rules import Gated
 from ._arguments import autocast, check_tensor, may_be_differentiated, overridable_but_by_modes
 from ._batching import register_batching
@@ -91,11 +92,8 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
     A = autocast(A)
-    try:
+    with _C.CallerName("spectral_map"):
         eigenvalues, eigenvectors = eigh(A, rule=Gated())
-    except (RuntimeError, NotImplementedError) as error:
-        message = str(error).replace("spectralgrad.eigh", "spectralgrad.spectral_map", 1)
-        raise type(error)(message) from None
     rounds = _rounds(eigenvalues) if may_be_differentiated(A) else 0
     if rounds == 0:
         return _map(lambda y: y, fn(eigenvalues, eigenvectors))
