@@ -4,6 +4,8 @@
 #include "core/report.h"
 #include "core/tolerances.h"
 
+#include <spectralgrad/checks.h>
+
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 

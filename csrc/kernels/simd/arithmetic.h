@@ -51,17 +51,17 @@ class OverScale {
 
 /// A lower bound of |z|, no less than |z|/sqrt(2). It takes no squares, which may underflow.
 template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
+SPECTRALGRAD_INLINE Vec<T> abs_lower_bound(const Vec<T>& x) {
   return x.abs();
 }
 template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
+SPECTRALGRAD_INLINE Vec<T> abs_lower_bound(const Complex<T>& z) {
   return larger(z.re.abs(), z.im.abs());
 }
 
-/// |z| is at most this many times `low_size(z)`.
+/// |z| is at most this many times `abs_lower_bound(z)`.
 template <typename T, bool is_complex>
-inline constexpr T low_size_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
+inline constexpr T abs_lower_bound_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
 
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
@@ -79,7 +79,7 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
 /// that S was made of, `upper` and, across the diagonal, `lower`. These bounds nearly always decide. For the lanes in
 /// which they do not, `is_noise(asked)` compares |S| with N itself.
 template <typename T, bool is_complex, typename IsNoise>
-SPECTRALGRAD_INLINE Mask<T> is_rounding(
+SPECTRALGRAD_INLINE Mask<T> is_dropped_outside(
     const Entry<T, is_complex>& S,
     const Entry<T, is_complex>& upper,
     const Entry<T, is_complex>& lower,
@@ -87,16 +87,16 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
     const Vec<T>& most,
     const Mask<T>& outside,
     const IsNoise& is_noise) {
-  // The factors allow for the round-off of the bounds, and for `low_size`, which may be too small.
+  // The factors allow for the round-off of the bounds, and for `abs_lower_bound`, which may be too small.
   const Vec<T> above(T(1.01));
   const Vec<T> below(T(0.99));
-  const Vec<T> root(low_size_factor<T, is_complex>);
-  const auto size = low_size(S);
+  const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
+  const auto size = abs_lower_bound(S);
   const auto maybe = outside & (size <= above * noise * most);
   if (!any<T>(maybe)) {
     return maybe;
   }
-  auto result = maybe & (root * size <= below * noise * (low_size(upper) + low_size(lower)));
+  auto result = maybe & (root * size <= below * noise * (abs_lower_bound(upper) + abs_lower_bound(lower)));
   const auto asked = maybe & negation<T>(result);
   if (any<T>(asked)) {
     result = result | is_noise(asked);
@@ -108,7 +108,7 @@ SPECTRALGRAD_INLINE Mask<T> is_rounding(
 /// Returns the lanes in which the noise gate drops S inside clusters: those with |S| <= `floor`, a fraction of M, and
 /// those with |S| > `limit` N. See `math::NoiseGate`. `is_above_limit(asked)` compares |S| with N itself.
 template <typename T, bool is_complex, typename IsAboveLimit>
-SPECTRALGRAD_INLINE Mask<T> is_unknowable(
+SPECTRALGRAD_INLINE Mask<T> is_dropped_in_cluster(
     const Entry<T, is_complex>& S,
     const Entry<T, is_complex>& upper,
     const Entry<T, is_complex>& lower,
@@ -119,10 +119,10 @@ SPECTRALGRAD_INLINE Mask<T> is_unknowable(
     const IsAboveLimit& is_above_limit) {
   const Vec<T> above(T(1.01));
   const Vec<T> below(T(0.99));
-  const Vec<T> root(low_size_factor<T, is_complex>);
-  const auto size = low_size(S);
+  const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
+  const auto size = abs_lower_bound(S);
   auto result = inside & ((root * size <= floor) | (above * limit * most < size));
-  const auto within = root * size <= below * limit * (low_size(upper) + low_size(lower));
+  const auto within = root * size <= below * limit * (abs_lower_bound(upper) + abs_lower_bound(lower));
   const auto asked = inside & negation<T>(result | within);
   if (any<T>(asked)) {
     result = result | is_above_limit(asked);

@@ -59,8 +59,8 @@ at::Tensor divide_cotangent_by_gaps(
     const at::Tensor& eigenvalues,
     const Rule& rule);
 
-/// Forward mode: returns F o X for X = V^H dA V (*, n, n). X itself does not tell noise from signal, so rules with a
-/// noise gate drop the pairs whose gap is round-off.
+/// Forward mode: returns F o X for X = V^H dA V (*, n, n). X alone does not distinguish noise from signal, so rules
+/// with a noise gate drop the pairs whose gap is round-off.
 at::Tensor divide_tangent_by_gaps(const at::Tensor& X, const at::Tensor& eigenvalues, const Rule& rule);
 
 /// Returns numerator/gap entrywise, for divided differences; 0 where the gap is 0. Not to be differentiated.

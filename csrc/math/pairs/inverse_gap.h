@@ -52,7 +52,7 @@ struct InverseGap {
   Number half_width;
   GapForm form;
   /// Whether the square of `half_width` cannot underflow.
-  bool is_wide;
+  bool is_safe_to_square;
 
   /// `largest` is max|lambda| times `unit` (from `headroom`), which the eigenvalues are multiplied by, too. The width
   /// in `rule` is not.
@@ -67,7 +67,7 @@ struct InverseGap {
     const auto size = Arithmetic::larger(largest, width);
     scale = Arithmetic::select(size == zero, Number(Value(1)), size);
     half_width = rule.absolute_width > 0 ? width / scale : Number(rule.relative_width);
-    is_wide = rule.absolute_width == 0 && rule.relative_width > negligible;
+    is_safe_to_square = rule.absolute_width == 0 && rule.relative_width > negligible;
   }
 
   __attribute__((always_inline)) Number operator()(const Number& x) const {
@@ -79,7 +79,7 @@ struct InverseGap {
     if (form == GapForm::cutoff) {
       return Arithmetic::select(Arithmetic::abs(x) <= half_width, zero, one / x);
     }
-    if (is_wide) {
+    if (is_safe_to_square) {
       return x / (x * x + half_width * half_width);
     }
     const auto larger = Arithmetic::larger(Arithmetic::abs(x), half_width);
