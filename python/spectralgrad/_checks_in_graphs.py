@@ -1,6 +1,6 @@
 """Blocks of `checks` inside compiled code.
 
-A compiled graph has no blocks. Where a compiler records operators one by one, each operator of a block becomes its
+A compiled graph has no blocks. If a compiler records operators one by one, each operator of a block becomes its
 overload `under_checks`, which takes the level as an argument, so no reordering can separate the two. Dynamo's own graph
 calls `open_block` and `close_block` instead: compilers run them while they record, and the backend "eager" runs them
 with the operators.
@@ -147,7 +147,7 @@ def register_when_needed(only_inlined: Sequence[Any], never_compiled: Sequence[A
     """Tells Dynamo, when it is imported, about the functions here.
 
     It compiles `only_inlined` as a part of what calls them, never by themselves: a block of its own would end with its
-    graph. Of `never_compiled` it compiles what they call.
+    graph. It does not compile `never_compiled`, but the functions that they call.
     """
 
     def register() -> None:

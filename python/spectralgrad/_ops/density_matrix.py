@@ -18,7 +18,7 @@ Smearing = Literal["fermi", "gaussian", "methfessel-paxton", "cold"]
 
 @from_iterable
 class DensityMatrixResult(NamedTuple):
-    """What `density_matrix` returns with ``full_output=True``; quantities are ``(*)``."""
+    """The result of `density_matrix` with ``full_output=True``; quantities are ``(*)``."""
 
     density_matrix: Tensor
     """D = spin·C f Cᴴ ``(*, n, n)``."""
@@ -43,7 +43,7 @@ def _quantity(name: str, value: Any, H: Tensor) -> Tensor | None:
         return value.to(device=H.device, dtype=H.real.dtype)
     if isinstance(value, bool) or not isinstance(value, Real | torch.SymInt | torch.SymFloat):
         raise TypeError(f"{_FUNCTION}: Expected {name} to be a real number or a Tensor, but got {type(value).__name__}")
-    # Of H, as tensors of their own are lost where torch.export meets torch.func.
+    # Made from H, because torch.export loses a new tensor inside torch.func.
     return H.real.new_full((), cast("float", value))
 
 
@@ -119,17 +119,17 @@ def density_matrix(
 
     **Open shells at kT = 0.** A level that the electrons fill in part is filled in equal fractions, whatever its
     multiplicity: two electrons of spin 1 give 2/3 to each of three equal levels. A level at a given `mu` is half
-    filled. Derivatives are those along perturbations that do not split that level. Where a loss or a perturbation
+    filled. Derivatives are those along perturbations that do not split that level. If a loss or a perturbation
     looks inside it (its block there is more than a multiple of the identity), there is no derivative: a `GaugeWarning`
     says so, and that part is left out.
 
     **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be less than 0 or more than 1, so several
     μ may hold the same number of electrons. Then μ is the one nearest to that of the Gaussian smearing; steps of kT/16
-    tell them apart. A cold smearing has no such μ inside a gap. Where the Gaussian μ holds the electrons to rounding,
+    tell them apart. A cold smearing has no such μ inside a gap. If the Gaussian μ holds the electrons to rounding,
     as in every gap of more than about 13 kT (float64), that is taken, and it moves with `H` and `kT` as that does.
 
     The derivatives are those of `funm`, and of μ by the implicit function theorem. A tensor of temperatures may not
-    hold a zero. Where whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons`
+    hold a zero. If whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons`
     is NaN.
 
     Mermin (1965), Phys. Rev. 137, A1441; Methfessel and Paxton (1989), Phys. Rev. B 40, 3616; Marzari, Vanderbilt, De
