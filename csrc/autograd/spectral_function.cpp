@@ -14,12 +14,12 @@ constexpr size_t A = 0;
 constexpr size_t eigenvectors = 2;
 constexpr size_t jets = 3;
 constexpr size_t first_direction = 4;
-constexpr size_t second_direction = 5;
+constexpr size_t third_direction = 6;
 
-[[noreturn]] void refuse_third_order() {
+[[noreturn]] void refuse_fourth_order() {
   TORCH_CHECK(
       false,
-      "spectralgrad: Expected a function of a matrix to be differentiated at most twice in the matrix, but a third "
+      "spectralgrad: Expected a function of a matrix to be differentiated at most three times in the matrix, but a fourth "
       "derivative was asked for");
 }
 
@@ -28,21 +28,30 @@ variable_list with(variable_list inputs, size_t place, const Tensor& x) {
   return inputs;
 }
 
-/// `inputs` with one direction more; undefined where there is room for none and nobody asks.
+/// `inputs` with one direction more.
 variable_list with_direction(const variable_list& inputs, const Tensor& direction) {
-  if (inputs[second_direction].defined()) {
-    refuse_third_order();
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    if (!inputs[place].defined()) {
+      return with(inputs, place, direction);
+    }
   }
-  return with(inputs, inputs[first_direction].defined() ? second_direction : first_direction, direction);
+  refuse_fourth_order();
 }
 
 /// `inputs` with E_0 before its directions.
 variable_list with_direction_before(variable_list inputs, const Tensor& direction) {
-  if (inputs[second_direction].defined()) {
-    refuse_third_order();
+  if (inputs[third_direction].defined()) {
+    refuse_fourth_order();
   }
-  inputs[second_direction] = inputs[first_direction];
-  inputs[first_direction] = direction;
+  inputs.insert(inputs.begin() + first_direction, direction);
+  inputs.pop_back();
+  return inputs;
+}
+
+/// `inputs` without the direction at `place`; those behind it move up.
+variable_list without_direction(variable_list inputs, size_t place) {
+  inputs.erase(inputs.begin() + static_cast<int64_t>(place));
+  inputs.emplace_back();
   return inputs;
 }
 
@@ -88,7 +97,7 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
   if (x[jets].defined() && saved.needed[jets]) {
     result[jets] = ops::call_spectral_function_transposed(with_direction_before(x, G));
   }
-  for (const auto place : {first_direction, second_direction}) {
+  for (auto place = first_direction; place <= third_direction; ++place) {
     if (x[place].defined() && saved.needed[place]) {
       result[place] = call(with(x, place, G));
     }
@@ -110,7 +119,7 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
     const auto name = options.function == "steps" ? "steps" : "jets";
     add(sum, ops::call_spectral_function(with(x, jets, tangents[jets]), name, {}));
   }
-  for (const auto place : {first_direction, second_direction}) {
+  for (auto place = first_direction; place <= third_direction; ++place) {
     if (tangents[place].defined()) {
       add(sum, call(with(x, place, tangents[place])));
     }
@@ -138,12 +147,10 @@ variable_list SpectralFunctionTransposed::vjp(const variable_list& cotangents, c
   if (saved.needed[A]) {
     result[A] = call(with_jets);
   }
-  if (saved.needed[first_direction]) {
-    result[first_direction] = call(
-        with(with(with_jets, first_direction, x[second_direction]), second_direction, Tensor()));
-  }
-  if (x[second_direction].defined() && saved.needed[second_direction]) {
-    result[second_direction] = call(with(with_jets, second_direction, Tensor()));
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    if (x[place].defined() && saved.needed[place]) {
+      result[place] = call(without_direction(with_jets, place));
+    }
   }
   return result;
 }
@@ -154,7 +161,7 @@ variable_list SpectralFunctionTransposed::jvp(const variable_list& tangents, con
   if (tangents[A].defined()) {
     add(sum, ops::call_spectral_function_transposed(with_direction(x, tangents[A])));
   }
-  for (const auto place : {first_direction, second_direction}) {
+  for (auto place = first_direction; place <= third_direction; ++place) {
     if (tangents[place].defined()) {
       add(sum, ops::call_spectral_function_transposed(with(x, place, tangents[place])));
     }
@@ -178,7 +185,7 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
   const auto scalar = g.unsqueeze(-1).unsqueeze(-1);
   if (saved.needed[A]) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
         "jets",
         {});
     result[A] = scalar * slope;
@@ -187,7 +194,7 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
     // With the identity for E_0.
     const auto multiple = at::diag_embed(at::ones_like(x[1])) * scalar;
     result[jets] = ops::call_spectral_function_transposed(
-        {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor()});
+        {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor(), Tensor()});
   }
   return result;
 }
@@ -197,7 +204,7 @@ variable_list SpectralTrace::jvp(const variable_list& tangents, const Saved& sav
   Tensor sum;
   if (tangents[A].defined()) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
         "jets",
         {});
     add(sum, at::real(slope.conj() * tangents[A]).sum(at::IntArrayRef{-2, -1}));

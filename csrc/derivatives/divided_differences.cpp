@@ -163,7 +163,7 @@ constexpr std::array closed_forms{
     ClosedForm{"fermi", Form::fermi, nullptr, fermi::jets},
 };
 
-/// Null for "jets" and "steps".
+/// Null for "jets", "powers" and "steps".
 const ClosedForm* closed_form(const ScalarFunction& f) {
   for (const auto& form : closed_forms) {
     if (f.name == form.name) {
@@ -171,11 +171,23 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
     }
   }
   TORCH_CHECK_VALUE(
-      f.name == "jets" || f.name == "steps",
-      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, jets, steps), but got ",
+      f.name == "jets" || f.name == "powers" || f.name == "steps",
+      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, jets, powers, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;
+}
+
+/// The jets of "powers" for differences. The value at an eigenvalue that counts as 0 may be that of its round-off. It is 0 here,
+/// so that f[0,b] is b^(p-1). Exponents of 1 and more need no such care, and p = 0 has a finite derivative.
+Tensor powers_for_differences(const Tensor& eigenvalues, const Tensor& jets) {
+  if (jets.size(-2) < 2) {
+    return jets;
+  }
+  const auto is_root_of_zero = (eigenvalues == 0).logical_and(jets.select(-2, 1).isinf());
+  auto result = jets.clone();
+  result.select(-2, 0).masked_fill_(is_root_of_zero, 0);
+  return result;
 }
 
 /// Where derivatives are singular at 0, eigenvalues that cannot be told from it are 0.
@@ -379,7 +391,7 @@ Exponent exponent_of(const ScalarFunction& f) {
 
 bool is_singular_at_zero(const ScalarFunction& f) {
   const auto p = exponent_of(f);
-  return f.name == "sqrt" || (p.value > 0 && !p.is_integer);
+  return f.name == "sqrt" || f.name == "powers" || (p.value > 0 && !p.is_integer);
 }
 
 Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {
@@ -411,31 +423,41 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     const auto gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     return at::where(rise == 0, at::zeros_like(rise), quotient(rise, gap));
   }
-  return PairDifferences(eigenvalues, f.jets).value;
+  return PairDifferences(eigenvalues, f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets).value;
 }
 
-SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f), x_(eigenvalues) {
+DifferenceArguments difference_arguments(const ScalarFunction& f, const Tensor& eigenvalues, int64_t order) {
   const auto* form = closed_form(f);
   if (form == nullptr) {
-    jets_ = f.jets;
-    first_ = first_differences(f, x_);
-    return;
+    return {eigenvalues, f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets, {}};
   }
-  x_ = without_noise_at_zero(f, eigenvalues);
+  auto x = without_noise_at_zero(f, eigenvalues);
   if (form->second != nullptr) {
-    return;
+    return {x, {}, {}};
   }
+  Tensor unit;
   if (f.name == "power" || f.name == "log") {
     // Homogeneous (the derivatives of the logarithm are): in units of s, where no power over- or underflows that need not,
-    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s].
+    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s],   f[a,b,c,d] = s^(p-3) f[a/s,b/s,c/s,d/s].
     const auto p = f.name == "power" ? f.parameters[0] : 0.0;
-    const auto largest = x_.abs().amax({-1}, /*keepdim=*/true);
+    const auto largest = x.abs().amax({-1}, /*keepdim=*/true);
     const auto s = at::where(largest > 0, largest, at::ones_like(largest));
-    x_ = x_ / s;
-    unit_ = s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
+    x = x / s;
+    unit = s.pow(p - static_cast<double>(order));
   }
-  jets_ = form->jets(x_, f.parameters);
-  first_ = first_differences(f, x_);
+  return {x, form->jets(x, f.parameters), unit};
+}
+
+SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f) {
+  const auto arguments = difference_arguments(f, eigenvalues, 2);
+  x_ = arguments.x;
+  jets_ = arguments.jets;
+  if (arguments.unit.defined()) {
+    unit_ = arguments.unit.unsqueeze(-1).unsqueeze(-1);
+  }
+  if (jets_.defined()) {
+    first_ = first_differences(f, x_);
+  }
 }
 
 Tensor SecondDifferences::slice(int64_t start, int64_t count) const {

@@ -21,6 +21,7 @@ namespace spectralgrad::derivatives {
 /// A function of a real argument, by name:
 /// "exp", "log", "sqrt", "invsqrt", "fermi" = 1/(1 + e^x), "power" (its exponent the only parameter);
 /// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative;
+/// "powers": x^p with an exponent for each matrix, as "jets"; eigenvalues that count as 0 are exactly 0;
 /// "steps": f constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) its values.
 /// A name with a closed form may come with jets, too: they are not read, but differentiated, where f depends on more than x.
 struct ScalarFunction {
@@ -45,6 +46,14 @@ at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
 
 /// f[lambda_i, lambda_j]: (*, n, n). Infinite where f' is.
 at::Tensor first_differences(const ScalarFunction& f, const at::Tensor& eigenvalues);
+
+/// The numbers that differences of second or higher order are formed from.
+struct DifferenceArguments {
+  at::Tensor x; // (*, n) eigenvalues, in units of their largest where f is homogeneous
+  at::Tensor jets; // of f at x; undefined where the differences have a closed form
+  at::Tensor unit; // (*, 1): the differences are to be multiplied with it; undefined for 1
+};
+DifferenceArguments difference_arguments(const ScalarFunction& f, const at::Tensor& eigenvalues, int64_t order);
 
 /// f[lambda_i, lambda_j, lambda_k], n^3 of them, in slices.
 class SecondDifferences {

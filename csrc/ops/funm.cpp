@@ -1,12 +1,16 @@
 #include <spectralgrad/funm.h>
 
 #include "autograd/differentiable_op.h"
+#include "autograd/no_autocast.h"
 #include "derivatives/constant.h"
+#include "derivatives/tolerances.h"
 #include "ops/spectral_function.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
@@ -17,6 +21,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
 namespace spectralgrad {
 namespace {
@@ -29,14 +34,27 @@ Tensor apply(const char* function, const Tensor& A, std::string_view domain, con
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
-/// One derivative more, by reverse mode; it keeps its graph, for what f is made of.
+/// One derivative more, by reverse mode; it keeps its graph, for what f is made of. Undefined if y does not depend on x.
 Tensor differentiate(const Tensor& y, const Tensor& x) {
   if (!y.requires_grad()) {
-    return at::zeros_like(x);
+    return {};
   }
-  const auto result =
-      torch::autograd::grad({y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
-  return result[0].defined() ? result[0] : at::zeros_like(x);
+  return torch::autograd::grad(
+      {y.sum()},
+      {x},
+      {},
+      /*retain_graph=*/true,
+      /*create_graph=*/true,
+      /*allow_unused=*/true)[0];
+}
+
+/// The power of two below max|lambda|, (*, 1); 1 where there is none.
+Tensor power_of_two_below(const Tensor& eigenvalues) {
+  if (eigenvalues.size(-1) == 0) {
+    return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
+  }
+  const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+  return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
 }
 
 /// A function that is given, and the matrix, in units of about max|lambda|, where no derivative of f over- or underflows that
@@ -45,7 +63,7 @@ struct Given {
   Eigenpairs pairs;
   Tensor jets; // (*, K+1, n); of f alone where nothing else will be asked for
 
-  Given(const char* function, const Tensor& A, const std::array<const ElementwiseFunction*, 3>& given)
+  Given(const char* function, const Tensor& A, const std::array<const ElementwiseFunction*, 4>& given)
       : pairs(ops::eigenpairs(function, A)) {
     TORCH_CHECK_VALUE(*given[0], "spectralgrad.", function, ": Expected f to be a function, but it is empty");
     const auto unit = power_of_two_below(pairs.eigenvalues);
@@ -66,9 +84,24 @@ struct Given {
     const at::AutoGradMode enable(true);
     const auto x = pairs.eigenvalues.detach().requires_grad_();
     std::vector<Tensor> rows;
+    int64_t last_given = 0;
     for (int64_t k = 0; k <= order; ++k) {
-      const bool is_given = k < 3 && *given[static_cast<size_t>(k)];
-      rows.push_back(is_given ? call(k, x) : differentiate(rows.back(), x));
+      if (k < 4 && *given[static_cast<size_t>(k)]) {
+        last_given = k;
+        rows.push_back(call(k, x));
+        continue;
+      }
+      auto derivative = differentiate(rows.back(), x);
+      if (!derivative.defined()) {
+        // Neither a constant nor a function that autograd cannot see has a graph. A step tells them apart.
+        const at::NoGradGuard no_grad;
+        const auto step = std::pow(tolerances::eps(x.scalar_type()), 0.25);
+        if (k == last_given + 1 && !at::equal(call(last_given, x), call(last_given, x + step))) {
+          break;
+        }
+        derivative = at::zeros_like(x);
+      }
+      rows.push_back(std::move(derivative));
     }
     jets = at::stack(rows, -2);
     if (!made_of_more) {
@@ -76,16 +109,8 @@ struct Given {
     }
   }
 
-  static Tensor power_of_two_below(const Tensor& eigenvalues) {
-    if (eigenvalues.size(-1) == 0) {
-      return at::ones_like(eigenvalues).sum({-1}, /*keepdim=*/true) + 1;
-    }
-    const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
-    return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
-  }
-
   static void check(const char* function, int64_t k, const Tensor& x, const Tensor& y) {
-    constexpr std::array names{"f", "df", "d2f"};
+    constexpr std::array names{"f", "df", "d2f", "d3f"};
     TORCH_CHECK_VALUE(
         y.defined() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type(),
         "spectralgrad.",
@@ -99,6 +124,54 @@ struct Given {
         y.defined() ? c10::str(", but got ", y.sizes(), " and ", y.dtype()) : ", but it is undefined");
   }
 };
+
+// --- powers with an exponent for each matrix --------------------------------------------------------------------------------
+
+/// x^p and its derivatives in x at the eigenvalues `x` (*, n), p (*, 1): (*, K+1, n), differentiable in p. `values_at` are the
+/// eigenvalues where the value is taken. They differ from x where x is 0 because it cannot be told from 0.
+Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& p) {
+  const auto constant_p = derivatives::recorded_constant(p);
+  const auto is_zero = x == 0;
+  const auto base = at::where(is_zero, at::ones_like(x), x);
+  const auto inverse = base.reciprocal();
+  // At 0 every row is a limit and a constant: x^p log(x) tends to 0 where p is positive, and so does the derivative in p.
+  const auto limit = [&](int64_t k, const Tensor& coefficient) {
+    const auto order = static_cast<double>(k);
+    const auto infinite = coefficient * std::numeric_limits<double>::infinity();
+    const auto below = at::where(coefficient == 0, coefficient, infinite);
+    const auto at_order = at::where(constant_p == order, coefficient, below);
+    return at::where(constant_p > order, at::zeros_like(coefficient), at_order);
+  };
+  auto powers = base.pow(p);
+  std::vector<Tensor> rows{at::where(is_zero, values_at.pow(constant_p), powers)};
+  auto coefficient = at::ones_like(p);
+  auto constant_coefficient = at::ones_like(constant_p);
+  // Higher ones overflow in single precision.
+  const int64_t order = x.scalar_type() == at::kDouble ? 6 : 4;
+  for (int64_t k = 1; k <= order; ++k) {
+    const auto factor = p - static_cast<double>(k - 1);
+    coefficient = coefficient * factor;
+    constant_coefficient = constant_coefficient * (constant_p - static_cast<double>(k - 1));
+    powers = powers * inverse;
+    rows.push_back(at::where(is_zero, limit(k, constant_coefficient), coefficient * powers));
+  }
+  return at::stack(rows, -2);
+}
+
+/// A^p of a decomposed A, p (*) of its batch and precision.
+Tensor power_of_eigenpairs(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& p) {
+  const autograd::NoAutocast no_autocast;
+  const auto constant_p = derivatives::recorded_constant(p);
+  const auto unit = power_of_two_below(eigenvalues);
+  const auto x = ops::eigenvalues_of_power("powm", eigenvalues, constant_p) / unit;
+  const auto exponents = p.unsqueeze(-1);
+  // Zero eigenvalues may round to negative ones.
+  const auto is_integer = (constant_p == constant_p.floor()).unsqueeze(-1);
+  const auto values_at = at::where(is_integer, eigenvalues, eigenvalues.clamp_min(0)) / unit;
+  const Eigenpairs pairs{A / unit.unsqueeze(-1), x, eigenvectors};
+  const auto power = ops::spectral_function({"powers", {}, jets_of_power(x, values_at, exponents)}, pairs);
+  return power * unit.pow(exponents).unsqueeze(-1);
+}
 
 } // namespace
 
@@ -126,12 +199,36 @@ Tensor powm(const Tensor& A, double p) {
   return apply("powm", A, domain, {"power", {p}, {}});
 }
 
+Tensor powm(const Tensor& A, const Tensor& p) {
+  TORCH_CHECK_TYPE(
+      p.defined() && !p.is_complex() && p.scalar_type() != at::kBool,
+      "spectralgrad.powm: Expected p to be real, but ",
+      p.defined() ? c10::str("got ", p.dtype()) : "it is undefined");
+  const auto pairs = ops::eigenpairs("powm", A);
+  const auto batch = A.sizes().slice(0, A.dim() - 2);
+  const bool has_column = p.dim() == A.dim() - 1 && p.size(-1) == 1;
+  const auto exponents = (has_column ? p.squeeze(-1) : p).to(pairs.eigenvalues.options());
+  const auto shape = at::infer_size(batch, exponents.sizes());
+  const auto expand = [&shape](const Tensor& x, int64_t dimensions) {
+    auto sizes = shape;
+    const auto own = x.sizes().slice(x.dim() - dimensions);
+    sizes.insert(sizes.end(), own.begin(), own.end());
+    return x.expand(sizes);
+  };
+  return power_of_eigenpairs(
+      expand(pairs.A, 2),
+      expand(pairs.eigenvalues, 1),
+      expand(pairs.eigenvectors, 2),
+      expand(exponents, 0));
+}
+
 Tensor funm(
     const Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
-    const ElementwiseFunction& d2f) {
-  const Given given("funm", A, {&f, &df, &d2f});
+    const ElementwiseFunction& d2f,
+    const ElementwiseFunction& d3f) {
+  const Given given("funm", A, {&f, &df, &d2f, &d3f});
   return ops::spectral_function({"jets", {}, given.jets}, given.pairs);
 }
 
@@ -139,8 +236,9 @@ Tensor trace_funm(
     const Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
-    const ElementwiseFunction& d2f) {
-  const Given given("trace_funm", A, {&f, &df, &d2f});
+    const ElementwiseFunction& d2f,
+    const ElementwiseFunction& d3f) {
+  const Given given("trace_funm", A, {&f, &df, &d2f, &d3f});
   return ops::spectral_trace(given.pairs, given.jets);
 }
 
@@ -150,6 +248,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("sqrtm(Tensor A) -> Tensor");
   library.def("invsqrtm(Tensor A) -> Tensor");
   library.def("powm(Tensor A, float p) -> Tensor");
+  library.def("power_of_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor p) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
@@ -157,7 +256,8 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
   library.impl("logm", logm);
   library.impl("sqrtm", sqrtm);
   library.impl("invsqrtm", invsqrtm);
-  library.impl("powm", powm);
+  library.impl("powm", static_cast<Tensor (*)(const Tensor&, double)>(powm));
+  library.impl("power_of_eigenpairs", power_of_eigenpairs);
 }
 
 } // namespace spectralgrad

@@ -409,41 +409,6 @@ def along(E: Tensor, f: MatrixFunction) -> MatrixFunction:
     return lambda X: jvp(f, (X,), (E,))[1]
 
 
-THIRD = r"spectralgrad: Expected a function of a matrix to be differentiated at most twice .* third derivative"
-
-
-@pytest.mark.parametrize("f", [f for name, f in CHECKED.items() if name != "trace_funm"])
-def test_third_derivatives_are_refused(f: MatrixFunction) -> None:
-    A, (M, E) = with_spectrum(DEGENERATE, torch.float64, seed=0), directions(4, torch.float64)
-
-    def scalar(X: Tensor) -> Tensor:
-        y = f(X)
-        return expectation(M.to(y.dtype), y)
-
-    def thrice(X: Tensor) -> Tensor:
-        (G,) = torch.autograd.grad(scalar(X), X, create_graph=True)
-        (H,) = torch.autograd.grad(G, X, E, create_graph=True)
-        return torch.autograd.grad(H, X, E)[0]
-
-    for derive in (
-        lambda: thrice(A.clone().requires_grad_()),
-        lambda: along(E, along(E, along(E, scalar)))(A),
-        lambda: grad(along(E, along(E, scalar)))(A),
-    ):
-        with pytest.raises(RuntimeError, match=THIRD):
-            derive()
-
-
-@each_double
-def test_third_derivatives_of_traces(dtype: torch.dtype) -> None:
-    """The gradient of a trace is a function of the matrix, so that one more is exact."""
-    A, (M, E) = with_spectrum(DEGENERATE, dtype, seed=0), directions(4, dtype)
-    trace = lambda X: sg.trace_funm(X, torch.sin)  # noqa: E731
-    assert relative_error(grad(along(E, along(M, trace)))(A), reference.of(A, COS).second(M, E)) <= 1e-12
-    with pytest.raises(RuntimeError, match=THIRD):
-        along(E, along(E, along(E, along(E, trace))))(A)
-
-
 @pytest.mark.parametrize("dtype", ALL)
 def test_cotangents_that_are_not_hermitian(dtype: torch.dtype, device: str) -> None:
     """Of them the gradient sees the Hermitian part; it is Hermitian to the bit."""
@@ -925,7 +890,7 @@ def test_errors_of_a_function_are_its_own() -> None:
         gradient_of(lambda X: sg.funm(X, torch.sin, f).sum(), I3)
 
 
-@pytest.mark.parametrize("p", ["2", None, [1], torch.tensor(2.0), 1j, float("nan"), float("inf")], ids=repr)
+@pytest.mark.parametrize("p", ["2", None, [1], 1j, float("nan"), float("inf")], ids=repr)
 def test_bad_exponents(p: Any) -> None:
     kind = ValueError if isinstance(p, float) else TypeError
     with pytest.raises(kind, match=r"spectralgrad\.powm: Expected p to be"):
