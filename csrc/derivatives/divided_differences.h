@@ -71,8 +71,13 @@ class SecondDifferences {
   at::Tensor first_; // first differences, if there is no closed form
 };
 
+/// Whether the expansion of a difference between `a` and `b`, in the units of f's own scale, suits functions other than the one it was
+/// chosen for. A gradient in jets is one in the parameters of f, and so of another function: that of theta*g(x) at theta = 0 is g,
+/// that of x^p at p = 3 is x^3 log(x). Expansions of f itself are exact there at every gap.
+at::Tensor may_expand_any_function(const at::Tensor& a, const at::Tensor& b);
+
 /// The transpose of jets -> first differences: sum_ij C_ij f[lambda_i, lambda_j] = sum_ki result_ki jets_ki for symmetric
-/// C (*, n, n); the formula of each pair as chosen for `f`.
+/// C (*, n, n); the formula of each pair as chosen for `f`, as far as it suits other functions.
 at::Tensor first_differences_transposed(const ScalarFunction& f, const at::Tensor& eigenvalues, const at::Tensor& C);
 
 } // namespace spectralgrad::derivatives

@@ -442,14 +442,18 @@ Tensor second_differences_transposed(const ScalarFunction& f, const Tensor& eige
     return quotient(w.masked_fill(expanded, 0), width);
   };
 
-  const auto second = second_level(x, first.choice.difference, &expansion, triples);
-  auto gradient = expansion.transposed(triples, at::where(second.expanded, weights, zero));
-  const auto of_triples = by_quotient(second.expanded, weights, difference(x, triples[2], triples[0]));
+  const auto may_expand = [&](const Positions& positions) {
+    return may_expand_any_function(at_positions(x, positions.front()), at_positions(x, positions.back()));
+  };
+
+  const auto second = second_level(x, first.choice.difference, &expansion, triples).expanded.logical_and(may_expand(triples));
+  auto gradient = expansion.transposed(triples, at::where(second, weights, zero));
+  const auto of_triples = by_quotient(second, weights, difference(x, triples[2], triples[0]));
   auto of_pairs = at::zeros_like(first.choice.expanded, x.options());
   of_pairs.index_add_(-1, triples[1] * n + triples[2], of_triples);
   of_pairs.index_add_(-1, triples[0] * n + triples[1], -of_triples);
 
-  const auto& expanded = first.choice.expanded;
+  const auto expanded = first.choice.expanded.logical_and(may_expand(first.pairs));
   gradient = gradient + first.expansion.transposed(first.pairs, of_pairs.masked_fill(expanded.logical_not(), 0));
   const auto of_ends = by_quotient(expanded, of_pairs, difference(x, first.pairs[1], first.pairs[0]));
   auto values = gradient.select(-2, 0);

@@ -35,7 +35,8 @@ Tensor in_lanes(
   const auto n = V.size(-1);
   const auto count = V.numel() / (n * n);
   auto result = at::empty_like(V, at::MemoryFormat::Contiguous);
-  const bool singular_at_zero = direction.defined() && derivatives::is_singular_at_zero(f);
+  // Differences that are given are finite here.
+  const bool singular_at_zero = direction.defined() && !given.defined() && derivatives::is_singular_at_zero(f);
   const auto lost = singular_at_zero && checks() != Checks::ignore ? at::empty({count}, L.options().dtype(at::kBool))
                                                                    : Tensor();
   AT_DISPATCH_FLOATING_TYPES(L.scalar_type(), "spectral_function", [&] {
@@ -104,6 +105,9 @@ Tensor spectral_function(
   if (derivatives::form_of(f) == Form::given) {
     given = direction.defined() ? derivatives::first_differences(f, eigenvalues) : derivatives::values(f, eigenvalues);
     if (!fits(given, direction.defined() ? eigenvectors.sizes() : vectors, real)) {
+      return by_tensor_code();
+    }
+    if (direction.defined() && derivatives::is_singular_at_zero(f) && given.isinf().any().item<bool>()) {
       return by_tensor_code();
     }
   }

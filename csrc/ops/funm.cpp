@@ -127,14 +127,14 @@ struct Given {
 
 // --- powers with an exponent for each matrix --------------------------------------------------------------------------------
 
-/// x^p and its derivatives in x at the eigenvalues `x` (*, n), p (*, 1): (*, K+1, n), differentiable in p. `values_at` are the
-/// eigenvalues where the value is taken. They differ from x where x is 0 because it cannot be told from 0.
-Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& p) {
+/// x^p and its derivatives, in units of x, at the eigenvalues `x` (*, n), unit (*, 1) and p (*, n): (*, K+1, n), differentiable in
+/// p. `values_at` are the eigenvalues where the value is taken. They differ from x where x is 0 because it cannot be told from 0.
+Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& unit, const Tensor& p) {
   const auto constant_p = derivatives::recorded_constant(p);
   const auto is_zero = x == 0;
   const auto base = at::where(is_zero, at::ones_like(x), x);
-  const auto inverse = base.reciprocal();
-  // At 0 every row is a limit and a constant: x^p log(x) tends to 0 where p is positive, and so does the derivative in p.
+  const auto inverse = unit / base;
+  // At 0 every row is a limit, and a constant.
   const auto limit = [&](int64_t k, const Tensor& coefficient) {
     const auto order = static_cast<double>(k);
     const auto infinite = coefficient * std::numeric_limits<double>::infinity();
@@ -163,14 +163,20 @@ Tensor power_of_eigenpairs(const Tensor& A, const Tensor& eigenvalues, const Ten
   const autograd::NoAutocast no_autocast;
   const auto constant_p = derivatives::recorded_constant(p);
   const auto unit = power_of_two_below(eigenvalues);
-  const auto x = ops::eigenvalues_of_power("powm", eigenvalues, constant_p) / unit;
-  const auto exponents = p.unsqueeze(-1);
+  const auto x = ops::eigenvalues_of_power("powm", eigenvalues, constant_p);
+  // x^p log(x), the derivative in p, tends to 0 at 0. Eigenvalues that cannot be told from 0 add nothing to it.
+  auto exponents = p.unsqueeze(-1).expand_symint(eigenvalues.sym_sizes());
+  if (eigenvalues.sym_size(-1) != 0) {
+    const auto largest = eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+    const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) * largest;
+    const auto vanishes = (eigenvalues.abs() <= noise).logical_and(constant_p.unsqueeze(-1) > 0);
+    exponents = at::where(vanishes, constant_p.unsqueeze(-1), exponents);
+  }
   // Zero eigenvalues may round to negative ones.
   const auto is_integer = (constant_p == constant_p.floor()).unsqueeze(-1);
-  const auto values_at = at::where(is_integer, eigenvalues, eigenvalues.clamp_min(0)) / unit;
-  const Eigenpairs pairs{A / unit.unsqueeze(-1), x, eigenvectors};
-  const auto power = ops::spectral_function({"powers", {}, jets_of_power(x, values_at, exponents)}, pairs);
-  return power * unit.pow(exponents).unsqueeze(-1);
+  const auto values_at = at::where(is_integer, eigenvalues, eigenvalues.clamp_min(0));
+  const Eigenpairs pairs{A / unit.unsqueeze(-1), x / unit, eigenvectors};
+  return ops::spectral_function({"powers", {}, jets_of_power(x, values_at, unit, exponents)}, pairs);
 }
 
 } // namespace

@@ -521,6 +521,26 @@ def test_parameters(f: Callable[[Tensor, Tensor], Tensor], gap: float, dtype: to
         assert relative_error(outer(inner(lambda t: value(A, t)))(theta), curvature) <= 1e-12
 
 
+@pytest.mark.parametrize("gap", [1.0, 0.1, 1e-3, 1e-7, 0])
+def test_parameters_where_the_function_is_special(gap: float) -> None:
+    """∂/∂θ of θ exp(x) at θ = 0 and of x^θ at θ = 3: differences of f itself are exact there by any formula."""
+    A, (M, E) = with_cluster(4, 3, gap, torch.float64, seed=0), directions(4, torch.float64)
+    q = mpmath.mpf(3)
+    cubes = reference.smooth(
+        lambda x: x**q * mpmath.log(x),
+        lambda x: x**2 * (3 * mpmath.log(x) + 1),
+        lambda x: x * (6 * mpmath.log(x) + 5),
+    )
+    for f, theta, slope in [(lambda t, x: t * x.exp(), 0.0, EXP), (lambda t, x: x**t, 3.0, cubes)]:
+        t = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+        X = A.clone().requires_grad_()
+        (G,) = torch.autograd.grad(expectation(M, sg.funm(X, lambda x, f=f, t=t: f(t, x))), X, create_graph=True)
+        product, mixed = torch.autograd.grad(expectation(E, G), (X, t), create_graph=True)
+        assert relative_error(mixed, expectation(E, reference.of(A, slope).first(M))) <= 1e-12
+        (mixed,) = torch.autograd.grad(expectation(E, product), t)
+        assert relative_error(mixed, expectation(E, reference.of(A, slope).second(M, E))) <= 1e-9
+
+
 def test_parameters_that_are_many() -> None:
     """Coefficients of a polynomial; one number for each matrix of a batch; a network."""
     A, (M, _) = with_spectrum(DEGENERATE, torch.float64, seed=0), directions(4, torch.float64)

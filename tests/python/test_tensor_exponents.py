@@ -79,16 +79,18 @@ def test_value_and_derivatives(dtype: torch.dtype, gap: float, device: str) -> N
         assert (y.dtype, y.shape) == (dtype, A.shape)
         assert relative_error(y, by_p[0].value()) <= tight * max(1, abs(exponent))
         G, g = torch.autograd.grad(expectation(M.to(device), y), (X, p), create_graph=True)
-        condition = max(1, by_p[0].condition_of_first(M))
-        assert relative_error(G, by_p[0].first(M)) <= tight * condition or exponent == 0
+        if exponent == 0:
+            torch.testing.assert_close(G.detach(), torch.zeros_like(G), rtol=0, atol=10 * tight)
+        else:
+            assert relative_error(G, by_p[0].first(M)) <= tight * max(1, by_p[0].condition_of_first(M))
         slope = expectation(M, by_p[1].value())
-        assert float((g.cpu() - slope).abs()) <= tight * float(torch.linalg.matrix_norm(by_p[1].value()) * M.norm())
+        assert float((g.detach().cpu() - slope).abs()) <= tight * float(by_p[1].value().norm() * M.norm())
         if dtype not in DOUBLE:
             continue
         product, mixed = torch.autograd.grad(expectation(E, G), (X, p), retain_graph=True)
         assert relative_error(product, by_p[0].second(M, E)) <= loose or exponent in (0, 1)
         expected = by_p[1].first(M)
-        assert float((mixed - expectation(E, expected)).abs()) <= 1e-11 * float(expected.norm() * E.norm())
+        assert float((mixed.detach() - expectation(E, expected)).abs()) <= 1e-11 * float(expected.norm() * E.norm())
         mixed, twice = torch.autograd.grad(g, (X, p))
         assert relative_error(mixed, expected) <= 1e-11
         curvature = expectation(M, by_p[2].value())
@@ -100,7 +102,7 @@ def test_equals_the_power_with_a_number(dtype: torch.dtype) -> None:
     M, E = directions(5, dtype)
     for p, gap in itertools.product([*EXPONENTS, 100.0], [0.3, 1e-5, 0]):
         A = with_cluster(5, 3, gap, dtype, seed=1)
-        number, tensor = (lambda X, q=q: expectation(M, sg.powm(X, q)) for q in (p, torch.tensor(p)))
+        number, tensor = (lambda X, q=q: expectation(M, sg.powm(X, q)) for q in (p, torch.tensor(p, dtype=torch.float64)))
         tolerance = by_precision(dtype, 1e-13, 2e-5) * max(1, abs(p))
         size = sg.powm(A, p).norm()
         assert (sg.powm(A, torch.tensor(p, dtype=torch.float64)) - sg.powm(A, p)).norm() <= tolerance * size
@@ -193,10 +195,9 @@ def test_singular_matrices(dtype: torch.dtype, rotated: bool) -> None:
         p = torch.tensor(exponent, dtype=dtype.to_real(), requires_grad=True)
         (g,) = torch.autograd.grad(expectation(M, sg.powm(A, p)), p, create_graph=True)
         log4 = torch.tensor(4.0, dtype=dtype.to_real()).log()
-        kernel = 0 if not rotated else 40 * (20 * eps(dtype)) if exponent == int(exponent) else 0
-        torch.testing.assert_close(g, 4**p * log4, rtol=200 * eps(dtype), atol=kernel)
+        torch.testing.assert_close(g, 4**p * log4, rtol=200 * eps(dtype), atol=0)
         (h,) = torch.autograd.grad(g, p)
-        torch.testing.assert_close(h, 4**p.detach() * log4**2, rtol=200 * eps(dtype), atol=1000 * kernel)
+        torch.testing.assert_close(h, 4**p.detach() * log4**2, rtol=200 * eps(dtype), atol=0)
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -207,7 +208,7 @@ def test_derivatives_at_singular_matrices_are_those_of_a_number(dtype: torch.dty
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             gradients = []
-            for p in (exponent, torch.tensor(exponent)):
+            for p in (exponent, torch.tensor(exponent, dtype=torch.float64)):
                 X = A.clone().requires_grad_()
                 gradients.append(torch.autograd.grad(expectation(M, sg.powm(X, p)), X)[0])
         assert len(caught) == (2 if exponent == 0.3 else 0)
@@ -297,7 +298,7 @@ def test_learned() -> None:
     A = with_cluster(4, 2, 0, torch.float64, seed=0)
     target = sg.powm(A, 0.37)
     p = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([p], line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([p], tolerance_grad=1e-14, tolerance_change=0, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -13,7 +13,7 @@ import scipy.special
 import torch
 from torch import Tensor
 from torch.autograd import gradgradcheck
-from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import spectralgrad as sg
 from problems import (
@@ -277,19 +277,17 @@ def test_transforms(case: Case) -> None:
         assert relative_error(G, third(X, (M, E, F), case.derivative)) <= bound
 
 
-@pytest.mark.parametrize("name", ["expm", "logm", "powm, tensor", "funm"])
+@pytest.mark.parametrize("name", ["expm", "powm, tensor", "funm"])
 def test_compiled(name: str) -> None:
     A, (M, E, F) = with_spectrum([0.5, 1.5, 1.5], torch.float64, seed=0), directions(3, torch.float64)
-    f = CASES[name].f
 
-    def second(X: Tensor) -> Tensor:
-        return along(E, along(F, lambda X: expectation(M, f(X))))(X)
+    def thrice(X: Tensor) -> Tensor:
+        once = grad(lambda X: expectation(M, CASES[name].f(X)))
+        twice = grad(lambda X: expectation(E, once(X)))
+        return grad(lambda X: expectation(F, twice(X)))(X)
 
-    compiled = torch.compile(second, backend="aot_eager")
-    assert relative_error(compiled(A), second(A)) <= 1e-13
-    X = A.clone().requires_grad_()
-    (G,) = torch.autograd.grad(compiled(X), X)
-    assert relative_error(G, third(A, (M, E, F), CASES[name].derivative)) <= 1e-8
+    found = torch.compile(thrice, backend="aot_eager")(A)
+    assert relative_error(found, third(A, (M, E, F), CASES[name].derivative)) <= 1e-8
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------
@@ -314,10 +312,10 @@ def test_parameters(gap: float, dtype: torch.dtype) -> None:
     (g,) = torch.autograd.grad(value(X, theta), theta, create_graph=True)
     (G,) = torch.autograd.grad(g, X, create_graph=True)
     assert relative_error(torch.autograd.grad(expectation(E, G), X)[0], expected) <= 1e-9
-    product = lambda X, t: jvp(grad(lambda X: value(X, t)), (X,), (E,))[1]  # noqa: E731
-    t = theta.detach()
-    assert relative_error(jacfwd(lambda t: product(A, t))(t), expected) <= 1e-9
-    assert relative_error(jacrev(lambda t: product(A, t))(t), expected) <= 1e-9
+    product = lambda t: jvp(grad(lambda X: value(X, t)), (A,), (E,))[1]  # noqa: E731
+    assert relative_error(along(torch.ones_like(theta.detach()), product)(theta.detach()), expected) <= 1e-9
+    (slope_of_product,) = vjp(product, theta.detach())[1](E)
+    assert relative_error(slope_of_product, expectation(E, expected)) <= 1e-9
 
 
 def second(A: Tensor, M: Tensor, E: Tensor, derivative: Derivatives) -> Tensor:
