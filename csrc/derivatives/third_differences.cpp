@@ -103,7 +103,8 @@ struct Ends {
   Tensor interpolant(int64_t r, double s) const {
     auto sum = rise * value_at(hermite_basis(r, 0, /*upper=*/true), s);
     for (int64_t j = 1; j < r; ++j) {
-      sum = sum + lower[j] * value_at(hermite_basis(r, j, false), s) + upper[j] * value_at(hermite_basis(r, j, true), s);
+      sum = sum + lower[j] * value_at(hermite_basis(r, j, false), s) +
+          upper[j] * value_at(hermite_basis(r, j, true), s);
     }
     return sum;
   }
@@ -213,11 +214,7 @@ Estimated first_level(const ScalarFunction& f, const DifferenceArguments& argume
   return {value, 2 * tolerances::eps(value.scalar_type()) * value.abs()};
 }
 
-Choice second_level(
-    const Tensor& x,
-    const Estimated& first,
-    const Expansion* expansion,
-    const Positions& triples) {
+Choice second_level(const Tensor& x, const Estimated& first, const Expansion* expansion, const Positions& triples) {
   const auto n = x.size(-1);
   const auto lower = triples[0] * n + triples[1];
   const auto upper = triples[1] * n + triples[2];
@@ -446,7 +443,8 @@ Tensor second_differences_transposed(const ScalarFunction& f, const Tensor& eige
     return may_expand_any_function(at_positions(x, positions.front()), at_positions(x, positions.back()));
   };
 
-  const auto second = second_level(x, first.choice.difference, &expansion, triples).expanded.logical_and(may_expand(triples));
+  const auto second =
+      second_level(x, first.choice.difference, &expansion, triples).expanded.logical_and(may_expand(triples));
   auto gradient = expansion.transposed(triples, at::where(second, weights, zero));
   const auto of_triples = by_quotient(second, weights, difference(x, triples[2], triples[0]));
   auto of_pairs = at::zeros_like(first.choice.expanded, x.options());

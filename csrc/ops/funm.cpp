@@ -214,6 +214,12 @@ Tensor powm(const Tensor& A, const Tensor& p) {
   const auto batch = A.sizes().slice(0, A.dim() - 2);
   const bool has_column = p.dim() == A.dim() - 1 && p.size(-1) == 1;
   const auto exponents = (has_column ? p.squeeze(-1) : p).to(pairs.eigenvalues.options());
+  TORCH_CHECK_VALUE(
+      at::are_expandable(batch, exponents.sizes()),
+      "spectralgrad.powm: Expected p to broadcast with the batch of A, ",
+      batch,
+      ", but its shape is ",
+      exponents.sizes());
   const auto shape = at::infer_size(batch, exponents.sizes());
   const auto expand = [&shape](const Tensor& x, int64_t dimensions) {
     auto sizes = shape;

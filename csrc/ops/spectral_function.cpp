@@ -225,7 +225,8 @@ Tensor call_spectral_function(
 }
 
 Tensor call_spectral_function_transposed(const autograd::variable_list& inputs) {
-  return transposed_op().call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]), optional(inputs[6]));
+  return transposed_op()
+      .call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]), optional(inputs[6]));
 }
 
 Tensor call_spectral_trace(const autograd::variable_list& inputs) {

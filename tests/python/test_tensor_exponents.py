@@ -102,7 +102,9 @@ def test_equals_the_power_with_a_number(dtype: torch.dtype) -> None:
     M, E = directions(5, dtype)
     for p, gap in itertools.product([*EXPONENTS, 100.0], [0.3, 1e-5, 0]):
         A = with_cluster(5, 3, gap, dtype, seed=1)
-        number, tensor = (lambda X, q=q: expectation(M, sg.powm(X, q)) for q in (p, torch.tensor(p, dtype=torch.float64)))
+        number, tensor = (
+            lambda X, q=q: expectation(M, sg.powm(X, q)) for q in (p, torch.tensor(p, dtype=torch.float64))
+        )
         tolerance = by_precision(dtype, 1e-13, 2e-5) * max(1, abs(p))
         size = sg.powm(A, p).norm()
         assert (sg.powm(A, torch.tensor(p, dtype=torch.float64)) - sg.powm(A, p)).norm() <= tolerance * size
@@ -116,7 +118,7 @@ def test_equals_the_power_with_a_number(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_integers_and_negative_eigenvalues(dtype: torch.dtype) -> None:
-    A, (M, E) = with_spectrum([-2, -0.5, 1, 1, 3], dtype, seed=0), directions(5, dtype)
+    A, (M, _) = with_spectrum([-2, -0.5, 1, 1, 3], dtype, seed=0), directions(5, dtype)
     for p in (2, 3, -1, 0):
         for exponent in (torch.tensor(p), torch.tensor(p, dtype=torch.int8), torch.tensor(float(p))):
             assert relative_error(sg.powm(A, exponent), sg.powm(A, p)) <= 50 * eps(dtype)
@@ -197,7 +199,7 @@ def test_singular_matrices(dtype: torch.dtype, rotated: bool) -> None:
         log4 = torch.tensor(4.0, dtype=dtype.to_real()).log()
         torch.testing.assert_close(g, 4**p * log4, rtol=200 * eps(dtype), atol=0)
         (h,) = torch.autograd.grad(g, p)
-        torch.testing.assert_close(h, 4**p.detach() * log4**2, rtol=200 * eps(dtype), atol=0)
+        torch.testing.assert_close(h, 4 ** p.detach() * log4**2, rtol=200 * eps(dtype), atol=0)
 
 
 @pytest.mark.parametrize("dtype", ALL)
