@@ -119,7 +119,7 @@ Tensor eigenvalues_of_power_kernel(const Tensor& eigenvalues, const Tensor& p, s
   const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
       eigenvalues.abs().amax({-1}, /*keepdim=*/true);
   const auto& is_root = domain_of_each[2].second;
-  auto result = eigenvalues.masked_fill(is_root.logical_and(eigenvalues <= noise), 0);
+  auto result = eigenvalues.contiguous().masked_fill(is_root.logical_and(eigenvalues <= noise), 0);
   for (const auto& [domain, applies] : domain_of_each) {
     const auto outside = is_outside(eigenvalues, domain).logical_and(applies);
     if (outside.any().item<bool>()) {
