@@ -148,8 +148,8 @@ def _values_are_at_hand(x: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """derivatives/tolerances.h, `zero_eigenvalue`."""
-    return float(x.shape[-1] * torch.finfo(x.dtype).eps)
+    """derivatives/tolerances.h, `zero_eigenvalue`. Not float(...), which would fix n in an exported program."""
+    return x.shape[-1] * torch.finfo(x.dtype).eps
 
 
 class _Zero(NamedTuple):
@@ -163,7 +163,8 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
     """For a function that has a value at 0 and none below it, or an infinite slope: `near`, eigenvalues that cannot be
     told from 0. Asked for each entry, because tensors that f is made of may make it another function for each."""
     f, *derivatives = given
-    zero = torch.zeros_like(x)
+    # Not zeros_like, which torch.export takes for a constant inside jvp. NaN where x is not finite: nothing is near 0.
+    zero = (x - x).detach()
     value = f(zero).detach()
     ends = ~f(zero - _tolerance(x)).detach().isfinite()
     slope = zero
