@@ -371,7 +371,11 @@ Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const 
     error = at::where(sum == 0, spread, spread * (spread / sum) / 8).abs();
   }
   const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
-  const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
+  // f' errs by eps*|f'|, and by eps*|x f''|, which is more in the tails of a Gaussian.
+  const auto slope_of_terms = (eigenvalues * jets.select(-2, 2)).abs();
+  const auto terms = upper.abs() + lower.abs() + at_positions(slope_of_terms, triples.low) +
+      at_positions(slope_of_terms, triples.high);
+  const auto expanded = expansion_is_better(width, by_quotient, terms, sum, error);
   return at::where(equal, curvature, at::where(expanded, sum, by_quotient));
 }
 
