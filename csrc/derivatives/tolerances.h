@@ -78,6 +78,13 @@ inline double split_width(c10::ScalarType dtype, int order) {
 /// f as it is given may carry a few eps of its own.
 inline constexpr double agreement = 16.0;
 
+/// An expansion that was chosen for f itself is used for any function (a gradient in the parameters of f) only where the gap is at
+/// most this fraction of the eigenvalues, because the other function may be singular at 0. With four derivatives it errs by 1e-12.
+inline constexpr double reach_of_any_expansion = 0.1;
+
+/// Closer than this, in the units of f's own scale, every function is expanded. A quotient at that gap errs by 1e-11 in float64.
+inline constexpr double always_expanded_gap = 1e-5;
+
 /// Eigenvalues of a semidefinite matrix up to this fraction of max|lambda| cannot be told from 0: LAPACK's backward error.
 /// Square roots take them for 0 in their derivatives, and negative ones in their values.
 inline double zero_eigenvalue(c10::ScalarType dtype, int64_t n) {

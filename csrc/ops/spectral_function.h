@@ -29,7 +29,12 @@ struct Eigenpairs {
 /// `eigh`, and `c10::LinAlgError` where an eigenvalue is outside `domain`; under `Checks::ignore` such a matrix gives NaN.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
-/// f(A), D_0 of derivatives/spectral_function.h; differentiable in the jets of `f`, and twice in A.
+/// The eigenvalues (*, n) as x^p differentiates them, p (*): those that cannot be told from 0 are 0 where p is positive and no
+/// integer. NaN for a matrix outside the domain of x^p under `Checks::ignore`. Errors are those of `eigenpairs`, for `function`, and
+/// `c10::ValueError` where p is not finite. A constant.
+at::Tensor eigenvalues_of_power(const char* function, const at::Tensor& eigenvalues, const at::Tensor& p);
+
+/// f(A), D_0 of derivatives/spectral_function.h; differentiable in the jets of `f`, and three times in A.
 at::Tensor spectral_function(const derivatives::ScalarFunction& f, const Eigenpairs& pairs);
 
 /// The power of two below max|lambda|, (*, 1); 1 where that is 0 or not finite.

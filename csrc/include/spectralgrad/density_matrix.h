@@ -37,8 +37,8 @@ struct DensityMatrix {
 };
 
 /// The one-particle density matrix D = spin f((H - mu)/kT) of symmetric or Hermitian `H` (*, n, n), of which only the lower
-/// triangle is read. Derivatives in H, the overlap, electrons or mu, and kT are exact where levels meet, twice; mu at a fixed
-/// number of electrons is solved to the last digits and differentiated implicitly.
+/// triangle is read. Derivatives in H, the overlap, electrons or mu, and kT are exact where levels meet, three times. A mu at a
+/// fixed number of electrons is solved to the last digits and differentiated implicitly.
 ///
 /// Occupations f of x = (epsilon - mu)/kT, and entropies s with s' = x f', so that the free energy has the gradient D:
 /// - fermi: f = 1/(1 + e^x), s = -(f ln f + (1 - f) ln(1 - f)). Mermin (1965), Phys. Rev. 137, A1441.

@@ -6,13 +6,13 @@
 
 #include <functional>
 
-// Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices, whose first and second derivatives are exact where
-// eigenvalues meet, which no function written with the eigenvectors of `eigh` can be. The derivative is Daleckii and Krein's
+// Functions f(A) = V f(Lambda) V^H of symmetric or Hermitian matrices, whose first three derivatives are exact where eigenvalues
+// meet, which no function written with the eigenvectors of `eigh` can be. The derivative is Daleckii and Krein's
 // (1965), V (f[lambda_i, lambda_j] o V^H dA V) V^H with divided differences f[a,b]; Higham (2008), "Functions of Matrices",
 // chapter 3.
 //
 // All take `A` (*, n, n), float32, float64, complex64 or complex128, of which only the lower triangle is read, and return a
-// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode, twice; a third
+// Hermitian matrix of A's shape and dtype. The gradient is exactly Hermitian. Reverse and forward mode, three times; a fourth
 // derivative raises `c10::Error`. Errors are those of `eigh`; `c10::LinAlgError` too where f is not defined at an
 // eigenvalue (under `Checks::ignore` that matrix of a batch is NaN).
 namespace spectralgrad {
@@ -43,12 +43,18 @@ SPECTRALGRAD_API at::Tensor invsqrtm(const at::Tensor& A);
 /// A^p. A must be positive semidefinite if p is not an integer (at a singular A as `sqrtm`), invertible if p < 0, both if both.
 SPECTRALGRAD_API at::Tensor powm(const at::Tensor& A, double p);
 
+/// A^p with an exponent for each matrix, differentiable in `p`, too. `p` is real or of integers, and of shape (*) or (*, 1); it
+/// broadcasts with the batch of A. The derivative in p is log(A) A^p: zero eigenvalues add nothing to it, and negative ones make it
+/// NaN. Raises `c10::TypeError` or `c10::ValueError` where p is complex, boolean or not finite.
+SPECTRALGRAD_API at::Tensor powm(const at::Tensor& A, const at::Tensor& p);
+
 /// An elementwise function of a real tensor, made of differentiable operations.
 using ElementwiseFunction = std::function<at::Tensor(const at::Tensor&)>;
 
-/// f(A) for a real function f, its derivatives `df` and `d2f` given or found by automatic differentiation of f. Tensors that f
-/// is made of get their gradients too. Raises `c10::ValueError` where f, df or d2f does not return a tensor of its
-/// argument's shape, and `c10::LinAlgError` where f is NaN at an eigenvalue.
+/// f(A) for a real function f, its derivatives `df`, `d2f` and `d3f` given or found by automatic differentiation of the last one
+/// given. The k-th derivative in A takes that many derivatives of f. Tensors that f is made of get their gradients too. Raises
+/// `c10::ValueError` where f, df, d2f or d3f does not return a tensor of its argument's shape, and `c10::LinAlgError` where f is
+/// NaN at an eigenvalue.
 ///
 /// If f has a value at 0 and none below, or an infinite slope at 0 (sqrt, special_entr), eigenvalues with
 /// |lambda| <= n*eps*max|lambda| count as 0, and derivatives are those among matrices of the same rank, as for `sqrtm`. The
@@ -62,7 +68,8 @@ SPECTRALGRAD_API at::Tensor funm(
     const at::Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df = nullptr,
-    const ElementwiseFunction& d2f = nullptr);
+    const ElementwiseFunction& d2f = nullptr,
+    const ElementwiseFunction& d3f = nullptr);
 
 /// tr f(A) = sum_i f(lambda_i), (*), without forming f(A); its gradient is f'(A), and its Hessian exact where
 /// eigenvalues meet, unlike that of a sum over `eigvalsh`.
@@ -70,6 +77,7 @@ SPECTRALGRAD_API at::Tensor trace_funm(
     const at::Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df = nullptr,
-    const ElementwiseFunction& d2f = nullptr);
+    const ElementwiseFunction& d2f = nullptr,
+    const ElementwiseFunction& d3f = nullptr);
 
 } // namespace spectralgrad

@@ -15,7 +15,8 @@
 // `Checks::raise`.
 //
 // `A` is (*, n, n), float32, float64, complex64 or complex128; only its lower triangle is read. Errors are those of `eigh`, and
-// `c10::ValueError` where rtol is negative or not finite. A third derivative raises `c10::Error`.
+// `c10::ValueError` where rtol is negative or not finite. A fourth derivative in A raises `c10::Error`, a fifth of
+// `pseudo_logdet`.
 namespace spectralgrad {
 
 /// The pseudo-inverse (*, n, n), exactly Hermitian: 1/lambda on the range, 0 on the kernel.
