@@ -198,7 +198,7 @@ constexpr std::array closed_forms{
     ClosedForm{"cold", Form::given, nullptr, smeared::jets<Smearing::cold>},
 };
 
-/// Null for "jets" and "steps".
+/// Null for "jets", "powers" and "steps".
 const ClosedForm* closed_form(const ScalarFunction& f) {
   for (const auto& form : closed_forms) {
     if (f.name == form.name) {
@@ -206,12 +206,29 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
     }
   }
   TORCH_CHECK_VALUE(
-      f.name == "jets" || f.name == "steps",
+      f.name == "jets" || f.name == "powers" || f.name == "steps",
       "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, gaussian, methfessel-paxton, cold, "
-      "pinv, jets, steps), but got ",
+      "pinv, jets, powers, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;
+}
+
+/// The jets of "powers" for differences. The value at an eigenvalue that counts as 0 may be that of its round-off. It is 0 here,
+/// so that f[0,b] is b^(p-1). Exponents of 1 and more need no such care, and p = 0 has a finite derivative.
+Tensor powers_for_differences(const Tensor& eigenvalues, const Tensor& jets) {
+  if (jets.size(-2) < 2) {
+    return jets;
+  }
+  const auto is_root_of_zero = (eigenvalues == 0).logical_and(jets.select(-2, 1).isinf());
+  auto result = jets.clone();
+  result.select(-2, 0).masked_fill_(is_root_of_zero, 0);
+  return result;
+}
+
+/// `jets` at the eigenvalues `x` with 0 for derivatives that are infinite at 0: those of the function that is constant about 0.
+Tensor without_infinite_derivatives(const Tensor& x, const Tensor& jets) {
+  return jets.masked_fill(jets.isinf().logical_and((x == 0).unsqueeze(-2)), 0);
 }
 
 /// Where f or a derivative is singular at 0, eigenvalues that cannot be told from 0 are 0.
@@ -371,7 +388,11 @@ Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const 
     error = at::where(sum == 0, spread, spread * (spread / sum) / 8).abs();
   }
   const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
-  const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
+  // f' errs by eps*|f'|, and by eps*|x f''|, which is more in the tails of a Gaussian.
+  const auto slope_of_terms = (eigenvalues * jets.select(-2, 2)).abs();
+  const auto terms = upper.abs() + lower.abs() + at_positions(slope_of_terms, triples.low) +
+      at_positions(slope_of_terms, triples.high);
+  const auto expanded = expansion_is_better(width, by_quotient, terms, sum, error);
   return at::where(equal, curvature, at::where(expanded, sum, by_quotient));
 }
 
@@ -453,7 +474,7 @@ int64_t finite_derivatives_at_zero(const ScalarFunction& f) {
 }
 
 Tensor singular_eigenvalues(const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (f.name == "jets" && f.jets.size(-2) > 1) {
+  if ((f.name == "jets" || f.name == "powers") && f.jets.size(-2) > 1) {
     return at::isinf(f.jets.select(-2, 1)).logical_and(eigenvalues == 0);
   }
   if (!is_singular_at_zero(f)) {
@@ -499,34 +520,50 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     const auto gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     return at::where(rise == 0, at::zeros_like(rise), quotient(rise, gap));
   }
-  return constant_at_zero(f, eigenvalues, PairDifferences(eigenvalues, f.jets).value);
+  const auto jets = f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets;
+  return constant_at_zero(f, eigenvalues, PairDifferences(eigenvalues, jets).value);
 }
 
-SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f), x_(eigenvalues) {
+DifferenceArguments difference_arguments(const ScalarFunction& f, const Tensor& eigenvalues, int64_t order) {
   const auto* form = closed_form(f);
   if (form == nullptr) {
-    jets_ = f.jets;
-    first_ = first_differences(f, x_);
-    return;
+    const auto jets = f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets;
+    return {eigenvalues, without_infinite_derivatives(eigenvalues, jets), {}};
   }
-  x_ = without_noise_at_zero(f, eigenvalues);
+  auto x = without_noise_at_zero(f, eigenvalues);
   if (form->second != nullptr) {
-    return;
+    return {x, {}, {}};
   }
+  Tensor unit;
   if (f.name == "power" || f.name == "log") {
     // Homogeneous (the derivatives of the logarithm are): in units of s, where no power over- or underflows that need not,
-    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s].
+    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s],   f[a,b,c,d] = s^(p-3) f[a/s,b/s,c/s,d/s].
     const auto p = f.name == "power" ? f.parameters[0] : 0.0;
-    const auto largest = x_.abs().amax({-1}, /*keepdim=*/true);
+    const auto largest = x.abs().amax({-1}, /*keepdim=*/true);
     const auto s = at::where(largest > 0, largest, at::ones_like(largest));
-    x_ = x_ / s;
-    unit_ = s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
+    x = x / s;
+    unit = s.pow(p - static_cast<double>(order));
   }
-  jets_ = form->jets(x_, f.parameters);
-  if (is_singular_at_zero(f)) {
-    jets_ = jets_.masked_fill(at::isinf(jets_).logical_and((x_ == 0).unsqueeze(-2)), 0);
+  const auto jets = form->jets(x, f.parameters);
+  return {x, is_singular_at_zero(f) ? without_infinite_derivatives(x, jets) : jets, unit};
+}
+
+Tensor may_expand_any_function(const Tensor& a, const Tensor& b) {
+  const auto gap = (b - a).abs();
+  return (gap <= tolerances::reach_of_any_expansion * at::maximum(a.abs(), b.abs()))
+      .logical_or(gap <= tolerances::always_expanded_gap);
+}
+
+SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f) {
+  const auto arguments = difference_arguments(f, eigenvalues, 2);
+  x_ = arguments.x;
+  jets_ = arguments.jets;
+  if (arguments.unit.defined()) {
+    unit_ = arguments.unit.unsqueeze(-1).unsqueeze(-1);
   }
-  first_ = first_differences(f, x_);
+  if (jets_.defined()) {
+    first_ = first_differences(f, x_);
+  }
 }
 
 Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
@@ -546,11 +583,13 @@ Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
 
 Tensor first_differences_transposed(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& C) {
   const PairDifferences pairs(eigenvalues, f.jets);
+  const auto expanded = pairs.expanded.logical_and(
+      may_expand_any_function(eigenvalues.unsqueeze(-1), eigenvalues.unsqueeze(-2)));
   const auto order = f.jets.size(-2) - 1;
   const auto zero = at::zeros_like(C);
-  std::vector<Tensor> rows{2 * at::where(pairs.expanded, zero, quotient(C, -pairs.gap)).sum(-1)};
+  std::vector<Tensor> rows{2 * at::where(expanded, zero, quotient(C, -pairs.gap)).sum(-1)};
   const auto coefficients = two_point_coefficients(order);
-  auto weights = at::where(pairs.expanded, C, zero);
+  auto weights = at::where(expanded, C, zero);
   for (int64_t k = 1; k <= order; ++k) {
     rows.push_back((2 * coefficients[k]) * weights.sum(-1));
     weights = weights * pairs.gap;

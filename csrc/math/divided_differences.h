@@ -30,7 +30,8 @@ namespace spectralgrad::math {
 /// "pinv": 1/x, and 0 at eigenvalues that are exactly 0;
 /// "jets": f known by its values and derivatives at the eigenvalues alone, `jets` (*, K+1, n), row k the k-th derivative. An
 ///     infinite f' at an eigenvalue that is exactly 0 says that f is singular there as a square root is; the higher derivatives
-///     must then be 0;
+///     must then be 0 or infinite;
+/// "powers": x^p with an exponent for each matrix, given as "jets" are; eigenvalues that count as 0 are exactly 0;
 /// "steps": f constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) its values.
 /// A name with a closed form may come with jets, too: they are not read, but differentiated, where f depends on more than x.
 struct ScalarFunction {
@@ -79,6 +80,14 @@ at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
 /// f[lambda_i, lambda_j]: (*, n, n).
 at::Tensor first_differences(const ScalarFunction& f, const at::Tensor& eigenvalues);
 
+/// The numbers that differences of second or higher order are formed from.
+struct DifferenceArguments {
+  at::Tensor x; // (*, n) eigenvalues, in units of their largest where f is homogeneous
+  at::Tensor jets; // of f at x; undefined where the differences have a closed form
+  at::Tensor unit; // (*, 1): the differences are to be multiplied with it; undefined for 1
+};
+DifferenceArguments difference_arguments(const ScalarFunction& f, const at::Tensor& eigenvalues, int64_t order);
+
 /// f[lambda_i, lambda_j, lambda_k], n^3 of them, in slices.
 class SecondDifferences {
  public:
@@ -95,8 +104,13 @@ class SecondDifferences {
   at::Tensor first_; // first differences, if there is no closed form
 };
 
+/// Whether the expansion of a difference between `a` and `b`, in the units of f's own scale, suits functions other than the one it was
+/// chosen for. A gradient in jets is one in the parameters of f, and so of another function: that of theta*g(x) at theta = 0 is g,
+/// that of x^p at p = 3 is x^3 log(x). Expansions of f itself are exact there at every gap.
+at::Tensor may_expand_any_function(const at::Tensor& a, const at::Tensor& b);
+
 /// The transpose of jets -> first differences: sum_ij C_ij f[lambda_i, lambda_j] = sum_ki result_ki jets_ki for symmetric
-/// C (*, n, n); the formula of each pair as chosen for `f`.
+/// C (*, n, n); the formula of each pair as chosen for `f`, as far as it suits other functions.
 at::Tensor first_differences_transposed(const ScalarFunction& f, const at::Tensor& eigenvalues, const at::Tensor& C);
 
 } // namespace spectralgrad::math

@@ -2,16 +2,19 @@
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
+#include "autograd/no_autocast.h"
 #include "core/tolerances.h"
 #include "ops/arguments.h"
 #include "ops/spectral_function.h"
 
 #include <spectralgrad/checks.h>
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/stack.h>
@@ -36,14 +39,18 @@ Tensor apply(const char* function, const Tensor& A, std::string_view domain, con
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
-/// One derivative more, by reverse mode; it keeps its graph, for what f is made of.
+/// One derivative more, by reverse mode; it keeps its graph, for what f is made of. Undefined if y does not depend on x.
 Tensor differentiate(const Tensor& y, const Tensor& x) {
   if (!y.requires_grad()) {
-    return at::zeros_like(x);
+    return {};
   }
-  const auto result =
-      torch::autograd::grad({y.sum()}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/true, /*allow_unused=*/true);
-  return result[0].defined() ? result[0] : at::zeros_like(x);
+  return torch::autograd::grad(
+      {y.sum()},
+      {x},
+      {},
+      /*retain_graph=*/true,
+      /*create_graph=*/true,
+      /*allow_unused=*/true)[0];
 }
 
 /// A function that is given, and the matrix, in units of about max|lambda|, where no derivative of f over- or underflows that
@@ -56,7 +63,7 @@ struct Given {
   Given(
       const char* function,
       const Tensor& A,
-      const std::array<const ElementwiseFunction*, 3>& given,
+      const std::array<const ElementwiseFunction*, 4>& given,
       double slope_at_zero)
       : pairs(ops::eigenpairs(function, A)), function_(function), given_(given) {
     TORCH_CHECK_VALUE(*given[0], "spectralgrad.", function, ": Expected f to be a function, but it is empty");
@@ -82,7 +89,9 @@ struct Given {
     auto rows = derivatives_at(is_infinite ? at::where(zero.infinite_slope, at::ones_like(x), x) : x, order);
     if (is_infinite) {
       rows[0] = call(0, x);
-      rows[1] = rows[1].masked_fill(zero.infinite_slope, slope_at_zero);
+      if (rows.size() > 1) {
+        rows[1] = rows[1].masked_fill(zero.infinite_slope, slope_at_zero);
+      }
     }
     for (size_t k = 2; zero.counts.defined() && k < rows.size(); ++k) {
       const auto infinite = zero.counts.logical_and(rows[k].detach().isfinite().logical_not());
@@ -108,21 +117,38 @@ struct Given {
     return k == 0 ? y : y * unit_.pow(k);
   }
 
+  /// Those up to `order`, as far as they are given or autograd finds them.
   std::vector<Tensor> derivatives_at(const Tensor& at_x, int64_t order) const {
     const auto x = at_x.detach().requires_grad_();
     std::vector<Tensor> rows;
+    int64_t last_given = 0;
     for (int64_t k = 0; k <= order; ++k) {
-      const bool is_given = k < 3 && *given_[static_cast<size_t>(k)];
-      rows.push_back(is_given ? call(k, x) : differentiate(rows.back(), x));
+      if (k < 4 && *given_[static_cast<size_t>(k)]) {
+        last_given = k;
+        rows.push_back(call(k, x));
+        continue;
+      }
+      auto derivative = differentiate(rows.back(), x);
+      if (!derivative.defined()) {
+        // Neither a constant nor a function that autograd cannot see has a graph. A step tells them apart.
+        const at::NoGradGuard no_grad;
+        const auto step = std::pow(tolerances::eps(x.scalar_type()), 0.25);
+        if (k == last_given + 1 && !at::equal(call(last_given, x), call(last_given, x + step))) {
+          break;
+        }
+        derivative = at::zeros_like(x);
+      }
+      rows.push_back(std::move(derivative));
     }
     return rows;
   }
 
-  /// f'; 0 if f has no derivative, which matters only to who asks for one.
+  /// f'; 0 if f has no derivative that is known, which matters only to who asks for one.
   Tensor slope_at(const Tensor& x) const {
     const at::AutoGradMode enable(true);
     try {
-      return derivatives_at(x, 1)[1].detach();
+      const auto rows = derivatives_at(x, 1);
+      return rows.size() > 1 ? rows[1].detach() : at::zeros_like(x);
     } catch (const c10::Error&) {
       return at::zeros_like(x);
     }
@@ -169,7 +195,7 @@ struct Given {
   }
 
   static void check(const char* function, int64_t k, const Tensor& x, const Tensor& y) {
-    constexpr std::array names{"f", "df", "d2f"};
+    constexpr std::array names{"f", "df", "d2f", "d3f"};
     TORCH_CHECK_VALUE(
         y.defined() && y.sizes() == x.sizes() && y.scalar_type() == x.scalar_type(),
         "spectralgrad.",
@@ -184,9 +210,63 @@ struct Given {
   }
 
   const char* function_;
-  std::array<const ElementwiseFunction*, 3> given_;
+  std::array<const ElementwiseFunction*, 4> given_;
   Tensor unit_;
 };
+
+// --- powers with an exponent for each matrix --------------------------------------------------------------------------------
+
+/// x^p and its derivatives, in units of x, at the eigenvalues `x` (*, n), unit (*, 1) and p (*, n): (*, K+1, n), differentiable in
+/// p. `values_at` are the eigenvalues where the value is taken. They differ from x where x is 0 because it cannot be told from 0.
+Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& unit, const Tensor& p) {
+  const auto constant_p = autograd::recorded_constant(p);
+  const auto is_zero = x == 0;
+  const auto base = at::where(is_zero, at::ones_like(x), x);
+  const auto inverse = unit / base;
+  // At 0 every row is a limit, and a constant.
+  const auto limit = [&](int64_t k, const Tensor& coefficient) {
+    const auto order = static_cast<double>(k);
+    const auto infinite = coefficient * std::numeric_limits<double>::infinity();
+    const auto below = at::where(coefficient == 0, coefficient, infinite);
+    const auto at_order = at::where(constant_p == order, coefficient, below);
+    return at::where(constant_p > order, at::zeros_like(coefficient), at_order);
+  };
+  auto powers = base.pow(p);
+  std::vector<Tensor> rows{at::where(is_zero, values_at.pow(constant_p), powers)};
+  auto coefficient = at::ones_like(p);
+  auto constant_coefficient = at::ones_like(constant_p);
+  // Higher ones overflow in single precision.
+  const int64_t order = x.scalar_type() == at::kDouble ? 6 : 4;
+  for (int64_t k = 1; k <= order; ++k) {
+    const auto factor = p - static_cast<double>(k - 1);
+    coefficient = coefficient * factor;
+    constant_coefficient = constant_coefficient * (constant_p - static_cast<double>(k - 1));
+    powers = powers * inverse;
+    rows.push_back(at::where(is_zero, limit(k, constant_coefficient), coefficient * powers));
+  }
+  return at::stack(rows, -2);
+}
+
+/// A^p of a decomposed A, p (*) of its batch and precision.
+Tensor power_of_eigenpairs(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& p) {
+  const autograd::NoAutocast no_autocast;
+  const auto constant_p = autograd::recorded_constant(p);
+  const auto unit = ops::power_of_two_below(eigenvalues);
+  const auto x = ops::eigenvalues_of_power("powm", eigenvalues, constant_p);
+  // x^p log(x), the derivative in p, tends to 0 at 0. Eigenvalues that cannot be told from 0 add nothing to it.
+  auto exponents = p.unsqueeze(-1).expand_symint(eigenvalues.sym_sizes());
+  if (eigenvalues.sym_size(-1) != 0) {
+    const auto largest = eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+    const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) * largest;
+    const auto vanishes = (eigenvalues.abs() <= noise).logical_and(constant_p.unsqueeze(-1) > 0);
+    exponents = at::where(vanishes, constant_p.unsqueeze(-1), exponents);
+  }
+  // Zero eigenvalues may round to negative ones.
+  const auto is_integer = (constant_p == constant_p.floor()).unsqueeze(-1);
+  const auto values_at = at::where(is_integer, eigenvalues, eigenvalues.clamp_min(0));
+  const Eigenpairs pairs{A / unit.unsqueeze(-1), x / unit, eigenvectors};
+  return ops::spectral_function({"powers", {}, jets_of_power(x, values_at, unit, exponents)}, pairs);
+}
 
 } // namespace
 
@@ -219,12 +299,42 @@ Tensor powm(const Tensor& A, double p) {
   return apply("powm", A, domain, {"power", {p}, {}});
 }
 
+Tensor powm(const Tensor& A, const Tensor& p) {
+  TORCH_CHECK_TYPE(
+      p.defined() && !p.is_complex() && p.scalar_type() != at::kBool,
+      "spectralgrad.powm: Expected p to be real, but ",
+      p.defined() ? c10::str("got ", p.dtype()) : "it is undefined");
+  const auto pairs = ops::eigenpairs("powm", A);
+  const auto batch = A.sizes().slice(0, A.dim() - 2);
+  const bool has_column = p.dim() == A.dim() - 1 && p.size(-1) == 1;
+  const auto exponents = (has_column ? p.squeeze(-1) : p).to(pairs.eigenvalues.options());
+  TORCH_CHECK_VALUE(
+      at::are_expandable(batch, exponents.sizes()),
+      "spectralgrad.powm: Expected p to broadcast with the batch of A, ",
+      batch,
+      ", but its shape is ",
+      exponents.sizes());
+  const auto shape = at::infer_size(batch, exponents.sizes());
+  const auto expand = [&shape](const Tensor& x, int64_t dimensions) {
+    auto sizes = shape;
+    const auto own = x.sizes().slice(x.dim() - dimensions);
+    sizes.insert(sizes.end(), own.begin(), own.end());
+    return x.expand(sizes);
+  };
+  return power_of_eigenpairs(
+      expand(pairs.A, 2),
+      expand(pairs.eigenvalues, 1),
+      expand(pairs.eigenvectors, 2),
+      expand(exponents, 0));
+}
+
 Tensor funm(
     const Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
-    const ElementwiseFunction& d2f) {
-  const Given given("funm", A, {&f, &df, &d2f}, std::numeric_limits<double>::infinity());
+    const ElementwiseFunction& d2f,
+    const ElementwiseFunction& d3f) {
+  const Given given("funm", A, {&f, &df, &d2f, &d3f}, std::numeric_limits<double>::infinity());
   return ops::spectral_function({"jets", {}, given.jets}, given.pairs);
 }
 
@@ -232,8 +342,9 @@ Tensor trace_funm(
     const Tensor& A,
     const ElementwiseFunction& f,
     const ElementwiseFunction& df,
-    const ElementwiseFunction& d2f) {
-  const Given given("trace_funm", A, {&f, &df, &d2f}, 0);
+    const ElementwiseFunction& d2f,
+    const ElementwiseFunction& d3f) {
+  const Given given("trace_funm", A, {&f, &df, &d2f, &d3f}, 0);
   return ops::spectral_trace(given.pairs, given.jets);
 }
 
@@ -254,7 +365,10 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("sqrtm(Tensor A) -> Tensor");
   library.def("invsqrtm(Tensor A) -> Tensor");
   library.def("powm(Tensor A, float p) -> Tensor");
+  // Scripts call it; Python's powm computes with symbolic shapes.
+  library.def("powm.tensor(Tensor A, Tensor p) -> Tensor");
   library.def("trace_sqrtm(Tensor A) -> Tensor");
+  library.def("power_of_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor p) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
@@ -262,8 +376,10 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
   library.impl("logm", logm);
   library.impl("sqrtm", sqrtm);
   library.impl("invsqrtm", invsqrtm);
-  library.impl("powm", powm);
+  library.impl("powm", static_cast<Tensor (*)(const Tensor&, double)>(powm));
+  library.impl("powm.tensor", static_cast<Tensor (*)(const Tensor&, const Tensor&)>(powm));
   library.impl("trace_sqrtm", trace_sqrtm);
+  library.impl("power_of_eigenpairs", power_of_eigenpairs);
 }
 
 } // namespace spectralgrad

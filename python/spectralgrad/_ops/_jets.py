@@ -52,16 +52,28 @@ def _nested(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
     return (*rows, last)
 
 
+def _is_locally_constant(f: Elementwise, x: Tensor) -> bool:
+    """Tells a constant from a function that autograd cannot see, such as one of NumPy: neither has a graph."""
+    with torch.no_grad():
+        step = torch.finfo(x.dtype).eps ** 0.25
+        return torch.equal(f(x), f(x + step))
+
+
 def _repeated(f: Elementwise, x: Tensor, y: Tensor, order: int) -> tuple[Tensor, ...]:
-    """The same by plain autograd: torch.func does without saved-tensor hooks. `y` is f(x)."""
+    """The same by plain autograd: torch.func does without saved-tensor hooks. `y` is f(x).
+
+    Only f(x) where autograd cannot see how f depends on x.
+    """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         rows = [f(x)]
-        for _ in range(order):
+        while len(rows) <= order:
             last = rows[-1]
             grad = None
             if last.requires_grad:
                 (grad,) = torch.autograd.grad(last.sum(), x, create_graph=True, allow_unused=True)
+            if grad is None and len(rows) == 1 and not _is_locally_constant(f, x):
+                break
             rows.append(torch.zeros_like(x) if grad is None else grad)
     # A graph is of use only to what f is made of.
     made_of_more = y.requires_grad or forward_ad.unpack_dual(y).tangent is not None
@@ -148,8 +160,8 @@ def _values_are_at_hand(x: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """core/tolerances.h, `zero_eigenvalue`."""
-    return float(x.shape[-1] * torch.finfo(x.dtype).eps)
+    """core/tolerances.h, `zero_eigenvalue`. Not float(...), which would fix n in an exported program."""
+    return x.shape[-1] * torch.finfo(x.dtype).eps
 
 
 class _Zero(NamedTuple):
@@ -163,7 +175,8 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
     """For a function that has a value at 0 and none below it, or an infinite slope: `near`, eigenvalues that cannot be
     told from 0. Asked for each entry, because tensors that f is made of may make it another function for each."""
     f, *derivatives = given
-    zero = torch.zeros_like(x)
+    # Not zeros_like, which torch.export takes for a constant inside jvp. NaN where x is not finite: nothing is near 0.
+    zero = (x - x).detach()
     value = f(zero).detach()
     ends = ~f(zero - _tolerance(x)).detach().isfinite()
     slope = zero
@@ -171,7 +184,8 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
         slope = derivatives[0](zero).detach()
     elif not torch.compiler.is_exporting():
         with contextlib.suppress(RuntimeError):  # f may have no derivative
-            slope = _derivatives(f, zero, value, 1)[1].detach()
+            _, *known = _derivatives(f, zero, value, 1)
+            slope = known[0].detach() if known else zero
     # Above 0 only, a NaN is the slope of x log x, ∞ - ∞ to autograd. Elsewhere it may be the fault of f's code.
     infinite = slope.isinf() | (ends & slope.isnan())
     near = near & value.isfinite()
@@ -187,8 +201,9 @@ def _jets_at_zero(given: list[Elementwise], x: Tensor, order: int, zero: _Zero, 
     away = torch.where(zero.infinite_slope, 1, x)
     rows = list(_real_jets(given, away, order).unbind(-2))
     rows[0] = given[0](x)
-    rows[1] = torch.where(zero.infinite_slope, slope_at_zero, rows[1])
-    for k in range(2, order + 1):
+    if len(rows) > 1:
+        rows[1] = torch.where(zero.infinite_slope, slope_at_zero, rows[1])
+    for k in range(2, len(rows)):
         rows[k] = torch.where(zero.infinite_slope | (zero.counts & ~rows[k].detach().isfinite()), 0, rows[k])
     return torch.stack(rows, -2)
 
@@ -208,18 +223,21 @@ def _check_values(function: str, x: Tensor, y: Tensor, unit: Tensor) -> None:
 
 
 def jets(
-    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, *, slope_at_zero: float
+    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, d3f: Any, *, slope_at_zero: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has
     one, of its imaginary part.
 
     Where f is a function of semidefinite matrices, such as torch.sqrt, eigenvalues that cannot be told from 0 are 0.
     If its slope is infinite there, the jets have `slope_at_zero` for it, and 0 for higher derivatives."""
-    if df is None and d2f is not None:
-        raise TypeError(f"spectralgrad.{function}: Expected df where d2f is given, but got None")
-    names = ("f", "df", "d2f")
+    names, everything = ("f", "df", "d2f", "d3f"), (f, df, d2f, d3f)
+    for order in (1, 2):
+        if everything[order] is None and everything[order + 1] is not None:
+            raise TypeError(
+                f"spectralgrad.{function}: Expected {names[order]} where {names[order + 1]} is given, but got None"
+            )
     functions = [
-        _checked(function, name, g) for name, g in zip(names, (f, df, d2f), strict=True) if g is not None or name == "f"
+        _checked(function, name, g) for name, g in zip(names, everything, strict=True) if g is not None or name == "f"
     ]
     unit = _unit(eigenvalues)
     x = eigenvalues / unit

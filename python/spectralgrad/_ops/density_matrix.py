@@ -85,7 +85,7 @@ def density_matrix(
 ) -> Tensor | DensityMatrixResult:
     """The one-particle density matrix D = spin·f((H - μ)/kT), f the occupations of a smearing, exact where levels meet.
 
-    Derivatives in `H`, `overlap`, `electrons` or `mu`, and `kT`, to second order, with every transform of torch.func,
+    Derivatives in `H`, `overlap`, `electrons` or `mu`, and `kT`, to third order, with every transform of torch.func,
     forward-mode AD and torch.compile. At a fixed number of electrons μ is solved to the last digits and differentiated
     implicitly.
 

@@ -13,6 +13,7 @@ from ._jets import Elementwise, jets
 
 register_batching("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace")
 register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
+register_batching("eigenvalues_of_power", "power_of_eigenpairs")
 
 
 @overridable
@@ -122,7 +123,7 @@ def invsqrtm(A: Tensor) -> Tensor:
 
 
 @overridable
-def powm(A: Tensor, p: float) -> Tensor:
+def powm(A: Tensor, p: float | Tensor) -> Tensor:
     """A^p of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
 
     See `funm` for `A`, derivatives and errors.
@@ -130,7 +131,13 @@ def powm(A: Tensor, p: float) -> Tensor:
     Args:
         A: ``(*, n, n)``; positive semidefinite if `p` is not an integer (at a singular one as `sqrtm`), invertible if
             `p` is negative, both if both; ``torch.linalg.LinAlgError`` else.
-        p: a real number. For a `p` that is learned: ``funm(A, lambda x: x**p)``.
+        p: a real number, or a real tensor, ``(*)`` or ``(*, 1)``, with an exponent for each matrix: its batch and that
+            of `A` broadcast. A tensor of one dimension more than the batch of `A`, and the last of size 1, is a
+            ``(*, 1)``. The result is differentiable in such a `p`, too.
+
+    The derivative in `p` is log(A) A^p. Zero eigenvalues add nothing to it, because x^p log(x) tends to 0 for p > 0.
+    At a negative eigenvalue, which takes an integer `p`, no real derivative exists and the gradient of `p` is NaN, as
+    that of ``torch.pow``; the gradient of `A` stays right.
 
     Example::
 
@@ -139,10 +146,16 @@ def powm(A: Tensor, p: float) -> Tensor:
         >>> A.grad
         tensor([[0.0000, 1.5000],
                 [1.5000, 0.0000]], dtype=torch.float64)
+        >>> p = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+        >>> sg.powm(2 * torch.eye(2, dtype=torch.float64), p)[0, 0].backward()
+        >>> p.grad  # 8 log(2)
+        tensor(5.5452, dtype=torch.float64)
     """
     check_tensor("powm", A)
+    if isinstance(p, Tensor):
+        return _power(autocast(A), p)
     if not isinstance(p, Real):
-        raise TypeError(f"spectralgrad.powm: Expected p to be a real number, but got {type(p).__name__}")
+        raise TypeError(f"spectralgrad.powm: Expected p to be a real number or a Tensor, but got {type(p).__name__}")
     try:
         exponent = float(p)
     except OverflowError:
@@ -152,17 +165,45 @@ def powm(A: Tensor, p: float) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.powm.default(A, exponent))
 
 
+def _power(A: Tensor, p: Tensor) -> Tensor:
+    if p.is_complex() or p.dtype == torch.bool:
+        raise TypeError(f"spectralgrad.powm: Expected p to be real, but got {p.dtype}")
+    eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "powm", "all")
+    if p.dim() == A.dim() - 1 and p.shape[-1] == 1:
+        p = p.squeeze(-1)
+    try:
+        batch = torch.broadcast_shapes(A.shape[:-2], p.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"spectralgrad.powm: Expected p to broadcast with the batch of A, {list(A.shape[:-2])}, but its shape is "
+            f"{list(p.shape)}"
+        ) from None
+    n = A.shape[-1]
+    # The device of a single number does not matter, as in torch.pow.
+    p = p.to(dtype=A.real.dtype, device=A.device) if p.dim() == 0 else p.to(A.real.dtype)
+    result = torch.ops.spectralgrad.power_of_eigenpairs.default(
+        A.expand(*batch, n, n), eigenvalues.expand(*batch, n), eigenvectors.expand(*batch, n, n), p.expand(batch)
+    )
+    return cast("Tensor", result)
+
+
 def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
     return torch.ops.spectralgrad.spectral_function.default(A, eigenvalues, eigenvectors, rows, None, None, "jets", [])
 
 
 @overridable_but_by_modes
-def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
+def funm(
+    A: Tensor,
+    f: Elementwise,
+    df: Elementwise | None = None,
+    d2f: Elementwise | None = None,
+    d3f: Elementwise | None = None,
+) -> Tensor:
     """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with derivatives that are exact where eigenvalues meet.
 
     Written with the eigenvectors of an `eigh`, part of the derivative is a limit 0/0 there, which no backward of `eigh`
-    can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is twice differentiable in
-    `A`; a third derivative raises.
+    can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is three times
+    differentiable in `A`; a fourth derivative raises.
 
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
@@ -170,16 +211,19 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
             it is made of get their gradients, too.
         df: its derivative, by default by automatic differentiation of `f`.
         d2f: its second derivative, by default by automatic differentiation of `df` or `f`.
+        d3f: its third derivative, by default by automatic differentiation of the last one given. The k-th derivative in
+            `A` takes that many derivatives of `f`. Give as many where autograd cannot differentiate `f`.
 
     Returns:
         f(A) ``(*, n, n)``, of the dtype of `A`, or complex if `f` is; Hermitian if `f` is real.
 
     Raises:
-        RuntimeError: `A` is not a batch of square matrices, or a third derivative in `A` is asked for.
+        RuntimeError: `A` is not a batch of square matrices, or a fourth derivative in `A` is asked for, or
+            one that takes a derivative of `f` which is not known.
         NotImplementedError: `A` is of another dtype.
         torch.linalg.LinAlgError: `A` holds a NaN or an Inf, no convergence was reached, or `f` is NaN at an eigenvalue
             (under a compiler or vmap, and with ``checks("ignore")``, the result is NaN).
-        TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
+        TypeError, ValueError: `f`, `df`, `d2f` or `d3f` is not an elementwise function.
 
     The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
     Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded
@@ -200,7 +244,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     check_tensor("funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
-    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, slope_at_zero=math.inf)
+    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, d3f, slope_at_zero=math.inf)
     result = _of_jets(A, eigenvalues, eigenvectors, real)
     if imaginary is not None:
         result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
@@ -208,8 +252,14 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
 
 
 @overridable_but_by_modes
-def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
-    """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), twice differentiable where eigenvalues meet.
+def trace_funm(
+    A: Tensor,
+    f: Elementwise,
+    df: Elementwise | None = None,
+    d2f: Elementwise | None = None,
+    d3f: Elementwise | None = None,
+) -> Tensor:
+    """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), four times differentiable where eigenvalues meet.
 
     The gradient is f'(A), and the Hessian that of a function of a matrix; that of a sum over `eigvalsh` is lost in part
     where eigenvalues are equal. See `funm` for arguments, errors and singular matrices: if `f` has an infinite slope at
@@ -229,7 +279,7 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
     check_tensor("trace_funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
-    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f, slope_at_zero=0.0)
+    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f, d3f, slope_at_zero=0.0)
     trace = torch.ops.spectralgrad.spectral_trace.default
     real, *imaginary = (trace(A, eigenvalues, eigenvectors, rows) for rows in parts if rows is not None)
     return cast("Tensor", torch.complex(real, *imaginary) if imaginary else real)
