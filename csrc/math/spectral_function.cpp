@@ -36,7 +36,7 @@ namespace {
 
 using at::Tensor;
 
-/// V^H E V of the Hermitian part of E.
+/// Returns V^H E V for the Hermitian part of E.
 Tensor in_eigenbasis(const Tensor& E, const Tensor& V) {
   return at::matmul(V.mH(), at::matmul(hermitian_part(E), V));
 }
@@ -45,12 +45,13 @@ Tensor from_eigenbasis(const Tensor& inner, const Tensor& V) {
   return hermitian_part(at::matmul(at::matmul(V, inner), V.mH()));
 }
 
-/// The size of each matrix (*, 1, 1).
+/// The norm of each matrix, (*, 1, 1).
 Tensor norm(const Tensor& X) {
   return at::linalg_vector_norm(X, 2, {-2, -1}, /*keepdim=*/true);
 }
 
-/// The largest entry of each X (*, n, n) between eigenvectors of the kernel (*, n), as a fraction of X's norm: (*).
+/// The largest entry of each X (*, n, n) between eigenvectors of the null space `kernel` (*, n), as a fraction of X's
+/// norm: (*).
 Tensor kernel_fraction(const Tensor& kernel, const Tensor& X, bool trace_is_exempt) {
   const auto largest = X.abs().amax({-2, -1}, /*keepdim=*/true);
   const auto entries = X / at::where(largest > 0, largest, at::ones_like(largest));
@@ -63,7 +64,8 @@ Tensor kernel_fraction(const Tensor& kernel, const Tensor& X, bool trace_is_exem
   return block.abs().amax({-2, -1}) / norm(entries).squeeze(-1).squeeze(-1);
 }
 
-/// The eigenvalues that are 0 to f, where f has `finite` finite derivatives there and no more: (*, n), or undefined for none.
+/// The mask (*, n) of the eigenvalues that f treats as 0, if f has exactly `finite` finite derivatives there. Undefined
+/// if there are none.
 Tensor kernel_of(const ScalarFunction& f, const Tensor& eigenvalues, int64_t finite) {
   if (f.name != "powers") {
     return finite_derivatives_at_zero(f) == finite ? singular_eigenvalues(f, eigenvalues) : Tensor();
@@ -75,8 +77,8 @@ Tensor kernel_of(const ScalarFunction& f, const Tensor& eigenvalues, int64_t fin
   return at::isinf(f.jets.select(-2, finite + 1)).logical_and(is_finite).logical_and(eigenvalues == 0);
 }
 
-/// Reports a derivative along X, one to three directions, that is infinite because of their parts inside the kernel. With k finite
-/// derivatives of f at 0, k + 1 of the directions must have such a part.
+/// Reports an infinite derivative along the one to three directions X, which is due to their parts inside the null
+/// space. If f has k finite derivatives at 0, k + 1 of the directions must have such a part.
 void judge_kernel_parts(const ScalarFunction& f, const Tensor& eigenvalues, const std::vector<Tensor>& X) {
   const auto kind = direction_kind(f);
   if (checks() == Checks::ignore || kind == DirectionKind::change) {
@@ -102,8 +104,8 @@ void judge_kernel_parts(const ScalarFunction& f, const Tensor& eigenvalues, cons
   }
 }
 
-/// Says if X, a direction in the eigenbasis, looks inside a degenerate level that is filled in part: if its block there is more
-/// than a multiple of the identity.
+/// Reports if X, a direction in the eigenbasis, has a part inside a degenerate level that is partly filled: if its
+/// block there is not a multiple of the identity.
 void judge_look_inside_level(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X) {
   if (checks() == Checks::ignore) {
     return;
@@ -115,7 +117,7 @@ void judge_look_inside_level(const ScalarFunction& f, const Tensor& eigenvalues,
   const auto mean = (at::real(X.diagonal(0, -2, -1)) * partly).sum(-1) / multiplicity.clamp_min(1);
   const auto inside = (X - at::diag_embed(partly * mean.unsqueeze(-1))) * block;
   const auto size = inside.abs().amax(at::IntArrayRef{-2, -1});
-  // All of the direction may be rounding of a matrix, or of occupations.
+  // The whole direction may be round-off of a matrix, or of occupations.
   const auto rounding = tolerances::cancelled_cotangent(y.scalar_type()) * eigenvalues.abs().amax(-1).clamp_min(1);
   const auto tolerance = at::maximum(tolerances::gauge(y.scalar_type()) * norm(X).squeeze(-1).squeeze(-1), rounding);
   const auto found = (size > tolerance).reshape({-1}).nonzero();
@@ -139,7 +141,7 @@ void judge_look_inside_level(const ScalarFunction& f, const Tensor& eigenvalues,
 Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y) {
   const auto n = eigenvalues.size(-1);
   auto sum = at::zeros_like(X);
-  // n^3 differences, a few million at a time.
+  // Computes the n^3 differences a few million at a time.
   constexpr int64_t entries_at_a_time = 1 << 21;
   const auto step = std::max<int64_t>(1, entries_at_a_time / std::max<int64_t>(1, X.numel()));
   const SecondDifferences all(f, eigenvalues);
@@ -157,7 +159,7 @@ Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Te
   return sum;
 }
 
-/// Pairs i <= j of n positions: i and j, and the place of (i, j) or (j, i) among them, (n, n).
+/// The pairs i <= j of n positions: i and j of each, and the index of the pair (i, j) or (j, i), (n, n).
 struct SortedPairs {
   Tensor i;
   Tensor j;
@@ -172,13 +174,13 @@ struct SortedPairs {
     j = column.masked_select(ascending);
     const auto low = at::minimum(row, column);
     const auto high = at::maximum(row, column);
-    // Row by row, each from the diagonal on.
+    // Counts row by row, each row from the diagonal on.
     place = low * n - (low * (low - 1)).floor_divide(2) + high - low;
   }
 };
 
-/// sum_kl f[i,k,l,j] (X_ik Y_kl Z_lj + permutations) of Hermitian X, Y, Z: of n^4 terms, those with i <= j and k <= l. Differences
-/// are symmetric in all arguments.
+/// Returns sum_kl f[i,k,l,j] (X_ik Y_kl Z_lj + permutations) for Hermitian X, Y, Z. Computes only the terms with i <= j
+/// and k <= l, because differences are symmetric in all arguments.
 Tensor third_order(const ScalarFunction& f, const Tensor& eigenvalues, const std::array<Tensor, 3>& X) {
   const auto n = eigenvalues.size(-1);
   const ThirdDifferences all(f, eigenvalues);
@@ -194,7 +196,7 @@ Tensor third_order(const ScalarFunction& f, const Tensor& eigenvalues, const std
     const auto shape = std::array{count, length};
     const auto differences = all.at(
         {pairs.i.unsqueeze(-1).expand(shape), k.expand(shape), l.expand(shape), pairs.j.unsqueeze(-1).expand(shape)});
-    // Once with k before l and once after it, and once where they are the same.
+    // A term counts twice, for k before l and for l before k, but only once if they are equal.
     const auto path = [&](const Tensor& first, const Tensor& second) {
       std::array<Tensor, 3> left, middle, right;
       for (size_t m = 0; m < 3; ++m) {
@@ -215,7 +217,8 @@ Tensor third_order(const ScalarFunction& f, const Tensor& eigenvalues, const std
   return upper.triu() + upper.mH().tril(-1);
 }
 
-/// For each sorted triple the sum of Re tr(E_0 D_2(E_1, E_2)) over its permutations, less the factor f[i,k,j]: (*, T).
+/// For each sorted triple: the sum of Re tr(E_0 D_2(E_1, E_2)) over its permutations without the factor f[i,k,j], (*,
+/// T).
 Tensor weights_of_triples(const std::array<Tensor, 3>& X) {
   const auto n = X[0].size(-1);
   const auto all = at::arange(n, at::TensorOptions(X[0].device()).dtype(at::kLong));

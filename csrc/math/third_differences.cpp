@@ -24,7 +24,8 @@ namespace {
 using at::Tensor;
 using Polynomial = std::vector<double>; // coefficients, the constant first
 
-// --- Hermite's interpolation on [0, 1] ---------------------------------------------------------------------------------
+// --- Hermite's interpolation on [0, 1]
+// ---------------------------------------------------------------------------------
 
 Polynomial product(const Polynomial& p, const Polynomial& q) {
   Polynomial result(p.size() + q.size() - 1);
@@ -60,9 +61,9 @@ double binomial(int64_t n, int64_t k) {
   return factorial(n) / factorial(k) / factorial(n - k);
 }
 
-/// The polynomial of degree 2 r - 1 whose derivatives up to the order r - 1 are zero at both ends, but for the j-th at the lower
-/// (upper) end, which is 1: s^j/j! (1-s)^r sum_k C(r-1+k, k) s^k, and its mirror image. Davis (1975), "Interpolation and
-/// Approximation", section 2.5.
+/// The polynomial of degree 2 r - 1 whose derivatives up to the order r - 1 are zero at both ends, except for the j-th
+/// at the lower (upper) end, which is 1. It is s^j/j! (1-s)^r sum_k C(r-1+k, k) s^k, or its mirror image. Davis (1975),
+/// "Interpolation and Approximation", section 2.5.
 Polynomial hermite_basis(int64_t r, int64_t j, bool upper) {
   const Polynomial near = upper ? Polynomial{1, -1} : Polynomial{0, 1};
   const Polynomial far = upper ? Polynomial{0, 1} : Polynomial{1, -1};
@@ -82,7 +83,8 @@ Polynomial hermite_basis(int64_t r, int64_t j, bool upper) {
   return result;
 }
 
-/// g and its derivatives up to the order r - 1 at the ends of every pair of eigenvalues, in units of the gap.
+/// A function g and its derivatives up to the order r - 1 at both ends of every pair of eigenvalues, in units of the
+/// gap.
 struct Ends {
   std::vector<Tensor> lower; // (*, n, n) or what broadcasts to it
   std::vector<Tensor> upper;
@@ -99,7 +101,7 @@ struct Ends {
     rise = upper[0] - lower[0];
   }
 
-  /// The interpolant of the first r of them at s, less g(lower).
+  /// The interpolant of the first r derivatives at s, minus g(lower).
   Tensor interpolant(int64_t r, double s) const {
     auto sum = rise * value_at(hermite_basis(r, 0, /*upper=*/true), s);
     for (int64_t j = 1; j < r; ++j) {
@@ -110,7 +112,7 @@ struct Ends {
   }
 };
 
-/// Entries of x (..., n) at integer positions of any shape: (..., *shape).
+/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
 Tensor at_positions(const Tensor& x, const Tensor& positions) {
   auto shape = x.sizes().slice(0, x.dim() - 1).vec();
   shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
@@ -121,12 +123,13 @@ Tensor difference(const Tensor& x, const Tensor& i, const Tensor& j) {
   return at_positions(x, i) - at_positions(x, j);
 }
 
-/// Differences of order m from those of order m - 1 without the last argument (`lower`) and without the first one (`upper`).
+/// Differences of order m, from those of order m - 1 without the last argument (`lower`) and without the first
+/// (`upper`).
 struct Choice {
-  Tensor expanded; // bool: by expansion rather than as a quotient
+  Tensor expanded; // bool: whether the expansion is used and not the quotient
   Estimated difference;
 
-  /// `expansion` may be null where f is constant about each eigenvalue: then differences between equal arguments are 0.
+  /// `expansion` is null if f is constant around each eigenvalue. Differences between equal arguments are then 0.
   Choice(const Tensor& width, const Estimated& lower, const Estimated& upper, const Estimated* expansion) {
     const auto by_quotient = quotient(upper.value - lower.value, width);
     const auto eps = tolerances::eps(width.scalar_type());
@@ -138,7 +141,7 @@ struct Choice {
       return;
     }
     const auto& [value, expansion_error] = *expansion;
-    // Derivatives that are given may be wrong, so that the two have to agree.
+    // Given derivatives may be wrong, so the expansion is used only if it agrees with the quotient.
     const auto agree = (value - by_quotient).abs() <= tolerances::agreement * (error + expansion_error);
     expanded = equal.logical_or(agree.logical_and(expansion_error <= error));
     difference = {at::where(expanded, value, by_quotient), at::where(expanded, expansion_error, error)};
@@ -164,7 +167,8 @@ Positions slice(const Positions& positions, int64_t start, int64_t count) {
   return result;
 }
 
-/// First differences of all pairs, (*, n^2), by whichever formula errs less; `choice` as it was made, for a transpose.
+/// First differences of all pairs, (*, n^2), each by the more accurate formula. A transpose passes the `choice` that
+/// was made.
 struct FirstLevel {
   Tensor x;
   Tensor jets;
@@ -184,7 +188,8 @@ struct FirstLevel {
   Choice choose() const {
     const auto eps = tolerances::eps(x.scalar_type());
     const auto f = jets.select(-2, 0);
-    // f errs by eps*|f|, and by eps*|x f'|: one that vanishes by cancellation, as x^2 - 1 at 1, is not known to eps*|f|.
+    // The error of f is eps*|f|, and eps*|x f'|: a value that vanishes by cancellation, such as x^2 - 1 at 1, has an
+    // error above eps*|f|.
     const auto error = eps * (f.abs() + (x * jets.select(-2, 1)).abs().nan_to_num());
     const auto expanded = expansion.at(pairs);
     return {
@@ -195,7 +200,7 @@ struct FirstLevel {
   }
 };
 
-/// First differences of all pairs, (*, n^2).
+/// First differences of all pairs: (*, n^2).
 Estimated first_level(const ScalarFunction& f, const DifferenceArguments& arguments) {
   if (f.name == "jets" || f.name == "powers") {
     return FirstLevel(arguments.x, arguments.jets).choice.difference;
@@ -203,7 +208,7 @@ Estimated first_level(const ScalarFunction& f, const DifferenceArguments& argume
   const auto value = first_differences(f, arguments.x).flatten(-2);
   auto error = value.abs();
   if (f.name != "steps") {
-    // f' errs by eps*|f'|, and by eps*|x f''|, which is more in the tails of a Gaussian.
+    // The error of f' is eps*|f'|, and eps*|x f''|, which is larger in the tails of a Gaussian.
     const auto slope = (arguments.x * arguments.jets.select(-2, 2)).abs();
     error = error + at::maximum(slope.unsqueeze(-1), slope.unsqueeze(-2)).flatten(-2);
   }
@@ -224,7 +229,7 @@ Choice second_level(const Tensor& x, const Estimated& first, const Expansion* ex
   return {difference(x, triples[2], triples[0]), at(lower), at(upper), expansion != nullptr ? &expanded : nullptr};
 }
 
-/// A few million entries at a time: calls `f(start, count)` for parts of `size` columns of x's batch.
+/// Calls `f(start, count)` for parts of `size` columns, so that each part has a few million entries in x's batch.
 template <typename F>
 void in_parts(const Tensor& x, int64_t size, const F& f) {
   constexpr int64_t entries_at_a_time = 1 << 21;
@@ -241,14 +246,14 @@ Tensor table(const Tensor& x, int64_t size) {
   return at::empty(shape, x.options());
 }
 
-/// x over each pair sum of the roots p <= q <= r <= s.
+/// Returns x divided by each sum of two of the roots p <= q <= r <= s.
 Tensor over_pair_sums(const Tensor& x, const Tensor& p, const Tensor& q, const Tensor& r, const Tensor& s) {
   return x / (r + s) / (q + s) / (q + r) / (p + s) / (p + r) / (p + q);
 }
 
-// Closed forms. a <= b <= c <= d are the arguments and p, q, r, s their square roots.
+// Closed forms: a <= b <= c <= d are the arguments, and p, q, r, s their square roots.
 
-/// The sum of the roots over all pair sums. With several arguments that are 0, those of the function that is 0 about 0:
+/// The sum of the roots, divided by all pair sums. If several arguments are 0, it uses the function that is 0 around 0:
 ///     f[0,0,c,d] = -(r^2 + r s + s^2)/(r^3 s^3 (r + s)),   f[0,0,0,d] = s^-5.
 Tensor square_root(const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d) {
   const auto p = a.sqrt();
@@ -261,7 +266,7 @@ Tensor square_root(const Tensor& a, const Tensor& b, const Tensor& c, const Tens
   return at::where(q == 0, at::where(r == 0, three_zeros, two_zeros), regular);
 }
 
-/// -(e_1 e_2 - e_3)/(p q r s) over all pair sums, with the elementary symmetric polynomials e_k of the roots.
+/// -(e_1 e_2 - e_3)/(p q r s), divided by all pair sums, with the elementary symmetric polynomials e_k of the roots.
 Tensor inverse_square_root(const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d) {
   const auto p = a.sqrt();
   const auto q = b.sqrt();
@@ -273,8 +278,8 @@ Tensor inverse_square_root(const Tensor& a, const Tensor& b, const Tensor& c, co
   return -over_pair_sums(e1 * e2 - e3, p, q, r, s) / p / q / r / s;
 }
 
-/// With k arguments that are 0 these are differences of x^-(k+1) at the others: the product of their inverses and of h_k, the
-/// complete homogeneous symmetric polynomial of the inverses, with the sign (-1)^(3-k).
+/// If k arguments are 0, the difference is that of x^-(k+1) at the others. This is the product of their inverses and of
+/// h_k, the complete homogeneous symmetric polynomial of the inverses, with the sign (-1)^(3-k).
 Tensor pseudo_inverse(const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d) {
   auto product = at::ones_like(a);
   auto zeros = at::zeros_like(a);
@@ -299,7 +304,8 @@ Tensor pseudo_inverse(const Tensor& a, const Tensor& b, const Tensor& c, const T
 
 } // namespace
 
-// --- expansions -----------------------------------------------------------------------------------------------------------
+// --- expansions
+// -----------------------------------------------------------------------------------------------------------
 
 Expansion::Expansion(int64_t m, const Tensor& x, const Tensor& jets) : m_(m), x_(x), jets_(jets) {
   const auto r = jets.size(-2) - m;
@@ -318,7 +324,8 @@ Expansion::Expansion(int64_t m, const Tensor& x, const Tensor& jets) : m_(m), x_
     }
     coefficients_.push_back((sum * (factorial(q) / factorial(q + m))).flatten(-2));
   }
-  // The change by the last derivatives is the error without them, a power 2 (r - 1) of the gap. That with them is a power 2 r.
+  // The contribution of the last derivatives is the error without them, a power 2 (r - 1) of the gap. The error with
+  // them is a power 2 r.
   const auto size = at::maximum(ends.lower[0].abs(), ends.upper[0].abs());
   auto step = ends.rise.abs();
   if (r > 1) {
@@ -333,8 +340,8 @@ Expansion::Expansion(int64_t m, const Tensor& x, const Tensor& jets) : m_(m), x_
   error_ = ((error + rounding) / factorial(m)).flatten(-2);
 }
 
-/// h_q(s_1 ... s_(m-1), 1), the complete homogeneous symmetric polynomials, for all powers q: up to a factor the means of t^q over
-/// the simplex with the corners 0, s_1 ... s_(m-1), 1.
+/// The complete homogeneous symmetric polynomials h_q(s_1 ... s_(m-1), 1) for all powers q. Up to a factor, they are
+/// the means of t^q over the simplex with the corners 0, s_1 ... s_(m-1), 1.
 std::vector<Tensor> Expansion::simplex_means(const Positions& positions) const {
   const auto width = difference(x_, positions.back(), positions.front());
   std::vector<Tensor> h(coefficients_.size(), at::ones_like(width));
@@ -386,7 +393,8 @@ Tensor Expansion::transposed(const Positions& positions, const Tensor& weights) 
   return at::stack(rows, -2);
 }
 
-// --- differences ----------------------------------------------------------------------------------------------------------
+// --- differences
+// ----------------------------------------------------------------------------------------------------------
 
 int64_t triple_count(int64_t n) {
   return n * (n + 1) * (n + 2) / 6;

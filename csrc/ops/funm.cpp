@@ -39,7 +39,8 @@ Tensor apply(const char* function, const Tensor& A, std::string_view domain, con
   return ops::spectral_function(f, ops::eigenpairs(function, A, domain));
 }
 
-/// One derivative more, by reverse mode; it keeps its graph, for what f is made of. Undefined if y does not depend on x.
+/// Differentiates y once more by reverse mode. Keeps the graph, so that tensors that f uses get gradients. Undefined if
+/// y does not depend on x.
 Tensor differentiate(const Tensor& y, const Tensor& x) {
   if (!y.requires_grad()) {
     return {};
@@ -53,13 +54,13 @@ Tensor differentiate(const Tensor& y, const Tensor& x) {
       /*allow_unused=*/true)[0];
 }
 
-/// A function that is given, and the matrix, in units of about max|lambda|, where no derivative of f over- or underflows that
-/// need not.
+/// A given function and the matrix, in units of about max|lambda|. In these units derivatives of f do not overflow
+/// unnecessarily.
 struct Given {
   Eigenpairs pairs;
-  Tensor jets; // (*, K+1, n); of f alone where nothing else will be asked for
+  Tensor jets; // (*, K+1, n); values only if no derivative is needed
 
-  /// `slope_at_zero` stands for a slope that is infinite at 0.
+  /// `slope_at_zero` replaces an infinite slope at 0.
   Given(
       const char* function,
       const Tensor& A,
@@ -84,7 +85,8 @@ struct Given {
     }
     const bool made_of_more = y.requires_grad() || torch::autograd::isFwGradDefined(y);
     const at::AutoGradMode enable(true);
-    // Away from 0, since 0 times an infinite derivative would be NaN in the gradients of what f is made of.
+    // Evaluated away from 0. Otherwise, gradients of tensors that f uses would contain 0 times an infinite derivative,
+    // NaN.
     const bool is_infinite = zero.counts.defined() && zero.infinite_slope.any().item<bool>();
     auto rows = derivatives_at(is_infinite ? at::where(zero.infinite_slope, at::ones_like(x), x) : x, order);
     if (is_infinite) {
@@ -104,7 +106,8 @@ struct Given {
   }
 
  private:
-  /// Which eigenvalues count as 0, and where f has no finite slope among them; undefined if there are none.
+  /// The masks of the eigenvalues that count as 0, and of those among them at which f has no finite slope. Undefined if
+  /// there are none.
   struct Zero {
     Tensor counts;
     Tensor infinite_slope;
@@ -117,7 +120,7 @@ struct Given {
     return k == 0 ? y : y * unit_.pow(k);
   }
 
-  /// Those up to `order`, as far as they are given or autograd finds them.
+  /// The derivatives up to `order`, as far as they are given or autograd finds them.
   std::vector<Tensor> derivatives_at(const Tensor& at_x, int64_t order) const {
     const auto x = at_x.detach().requires_grad_();
     std::vector<Tensor> rows;
@@ -130,7 +133,8 @@ struct Given {
       }
       auto derivative = differentiate(rows.back(), x);
       if (!derivative.defined()) {
-        // Neither a constant nor a function that autograd cannot see has a graph. A step tells them apart.
+        // A constant function has no graph, and neither has a function that autograd cannot see. A step in x
+        // distinguishes them.
         const at::NoGradGuard no_grad;
         const auto step = std::pow(tolerances::eps(x.scalar_type()), 0.25);
         if (k == last_given + 1 && !at::equal(call(last_given, x), call(last_given, x + step))) {
@@ -143,7 +147,7 @@ struct Given {
     return rows;
   }
 
-  /// f'; 0 if f has no derivative that is known, which matters only to who asks for one.
+  /// f'. It is 0 if no derivative of f is known, which only matters if one is requested.
   Tensor slope_at(const Tensor& x) const {
     const at::AutoGradMode enable(true);
     try {
@@ -154,8 +158,8 @@ struct Given {
     }
   }
 
-  /// A function with a value at 0 and none below it, or an infinite slope, is one of semidefinite matrices: eigenvalues that
-  /// cannot be told from 0 count as 0.
+  /// A function that has a value at 0 and none below it, or an infinite slope at 0, is one of semidefinite matrices.
+  /// Then eigenvalues count as 0 that are 0 up to round-off.
   Zero find_zero() const {
     const auto& x = pairs.eigenvalues;
     if (x.numel() == 0) {
@@ -169,7 +173,8 @@ struct Given {
     const auto zero = at::zeros_like(x);
     const auto slope = slope_at(zero);
     const auto ends = call(0, zero - tolerance).detach().isfinite().logical_not();
-    // Above 0 only, a NaN is the slope of x log x, inf - inf to autograd. Elsewhere it may be the fault of f's code.
+    // If f is defined above 0 only, NaN is the slope of x log x, which autograd computes as inf - inf. Otherwise it may
+    // be an error in f.
     const auto infinite = slope.isinf().logical_or(ends.logical_and(slope.isnan()));
     near = near.logical_and(call(0, zero).detach().isfinite());
     return {near.logical_and(ends.logical_or(infinite)), near.logical_and(infinite)};
@@ -214,16 +219,18 @@ struct Given {
   Tensor unit_;
 };
 
-// --- powers with an exponent for each matrix --------------------------------------------------------------------------------
+// --- powers with an exponent for each matrix
+// --------------------------------------------------------------------------------
 
-/// x^p and its derivatives, in units of x, at the eigenvalues `x` (*, n), unit (*, 1) and p (*, n): (*, K+1, n), differentiable in
-/// p. `values_at` are the eigenvalues where the value is taken. They differ from x where x is 0 because it cannot be told from 0.
+/// x^p and its derivatives (*, K+1, n), in units of x, at the eigenvalues `x` (*, n), for unit (*, 1) and p (*, n).
+/// Differentiable in p. The values are taken at `values_at`, which differs from x at eigenvalues that count as 0 up to
+/// round-off.
 Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& unit, const Tensor& p) {
   const auto constant_p = autograd::recorded_constant(p);
   const auto is_zero = x == 0;
   const auto base = at::where(is_zero, at::ones_like(x), x);
   const auto inverse = unit / base;
-  // At 0 every row is a limit, and a constant.
+  // At 0 every row is a limit and a constant.
   const auto limit = [&](int64_t k, const Tensor& coefficient) {
     const auto order = static_cast<double>(k);
     const auto infinite = coefficient * std::numeric_limits<double>::infinity();
@@ -235,7 +242,7 @@ Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& uni
   std::vector<Tensor> rows{at::where(is_zero, values_at.pow(constant_p), powers)};
   auto coefficient = at::ones_like(p);
   auto constant_coefficient = at::ones_like(constant_p);
-  // Higher ones overflow in single precision.
+  // Higher derivatives overflow in single precision.
   const int64_t order = x.scalar_type() == at::kDouble ? 6 : 4;
   for (int64_t k = 1; k <= order; ++k) {
     const auto factor = p - static_cast<double>(k - 1);
@@ -247,13 +254,13 @@ Tensor jets_of_power(const Tensor& x, const Tensor& values_at, const Tensor& uni
   return at::stack(rows, -2);
 }
 
-/// A^p of a decomposed A, p (*) of its batch and precision.
+/// A^p for a decomposed A. `p` (*) has its batch and precision.
 Tensor power_of_eigenpairs(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& p) {
   const autograd::NoAutocast no_autocast;
   const auto constant_p = autograd::recorded_constant(p);
   const auto unit = ops::power_of_two_below(eigenvalues);
   const auto x = ops::eigenvalues_of_power("powm", eigenvalues, constant_p);
-  // x^p log(x), the derivative in p, tends to 0 at 0. Eigenvalues that cannot be told from 0 add nothing to it.
+  // The derivative in p, x^p log(x), tends to 0 at 0. Eigenvalues that are 0 up to round-off add nothing to it.
   auto exponents = p.unsqueeze(-1).expand_symint(eigenvalues.sym_sizes());
   if (eigenvalues.sym_size(-1) != 0) {
     const auto largest = eigenvalues.abs().amax({-1}, /*keepdim=*/true);
@@ -351,7 +358,7 @@ Tensor trace_funm(
 namespace ops {
 
 Tensor power_of_two_below(const Tensor& eigenvalues) {
-  // With a 0 appended, since there may be no eigenvalue, and a compiler must not ask for their number.
+  // A 0 is appended, because there may be no eigenvalue, and a compiler must not read their number.
   const auto sizes = at::constant_pad_nd(eigenvalues.abs(), {0, 1});
   const auto unit = sizes.amax({-1}, /*keepdim=*/true).log2().floor().exp2();
   return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
@@ -365,7 +372,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("sqrtm(Tensor A) -> Tensor");
   library.def("invsqrtm(Tensor A) -> Tensor");
   library.def("powm(Tensor A, float p) -> Tensor");
-  // Scripts call it; Python's powm computes with symbolic shapes.
+  // Scripts call this one. Python's powm computes with symbolic shapes.
   library.def("powm.tensor(Tensor A, Tensor p) -> Tensor");
   library.def("trace_sqrtm(Tensor A) -> Tensor");
   library.def("power_of_eigenpairs(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor p) -> Tensor");

@@ -33,7 +33,7 @@ variable_list with(variable_list inputs, size_t place, const Tensor& x) {
   return inputs;
 }
 
-/// Returns `inputs` with one more direction.
+/// Returns `inputs` with one more direction. Raises if they have three already.
 variable_list with_direction(const variable_list& inputs, const Tensor& direction) {
   for (auto place = first_direction; place <= third_direction; ++place) {
     if (!inputs[place].defined()) {
@@ -43,7 +43,7 @@ variable_list with_direction(const variable_list& inputs, const Tensor& directio
   refuse_fourth_order();
 }
 
-/// Returns `inputs` with `direction` before its other direction. Raises if they have two already.
+/// Returns `inputs` with `direction` before the other directions. Raises if they have three already.
 variable_list with_direction_before(variable_list inputs, const Tensor& direction) {
   if (inputs[third_direction].defined()) {
     refuse_fourth_order();
@@ -53,7 +53,7 @@ variable_list with_direction_before(variable_list inputs, const Tensor& directio
   return inputs;
 }
 
-/// `inputs` without the direction at `place`; those behind it move up.
+/// Returns `inputs` without the direction at `place`. The directions behind it move up.
 variable_list without_direction(variable_list inputs, size_t place) {
   inputs.erase(inputs.begin() + static_cast<int64_t>(place));
   inputs.emplace_back();
@@ -78,9 +78,9 @@ int64_t order_of(const variable_list& inputs) {
 thread_local int pass_of_derivatives = -1;
 thread_local int64_t highest_order_in_pass = 0;
 
-/// The kind of the cotangent of D_m, m = `order`. In a pass for derivatives of a higher order, the cotangents of D_m are
-/// changes of those that an earlier pass has judged. The highest order comes first in a pass, because its nodes are the
-/// newest.
+/// The kind of the cotangent of D_m, m = `order`. In a pass for derivatives of a higher order, the cotangents of D_m
+/// are changes of those that an earlier pass has judged. The highest order comes first in a pass, because its nodes are
+/// the newest.
 DirectionKind kind_of_cotangent(int64_t order) {
   const auto pass = torch::autograd::get_current_graph_task_id();
   if (pass == -1) {
@@ -94,8 +94,8 @@ DirectionKind kind_of_cotangent(int64_t order) {
   return order < highest ? DirectionKind::change : DirectionKind::cotangent;
 }
 
-/// The parameters of a derivative whose last direction is of that kind. A derivative along a change remains one, whatever directions
-/// are added: those that are tangents or cotangents are judged by themselves, in the derivatives without the change.
+/// The parameters of a derivative whose last direction is of that kind. A derivative along a change remains one if
+/// directions are added: added tangents and cotangents are judged on their own, in the derivatives without the change.
 std::vector<double> with_kind(const SpectralFunction::Options& options, DirectionKind kind) {
   const bool is_along_change = math::direction_kind({options.function, options.parameters, {}}) ==
       DirectionKind::change;
@@ -146,7 +146,8 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
   if (x[jets].defined() && saved.needed[jets]) {
     result[jets] = ops::call_spectral_function_transposed(with_direction_before(x, G));
   }
-  // The last, so that a pass through this graph meets the derivative of the highest order first (`kind_of_cotangent`).
+  // Computed last, so that a pass through this graph reaches the derivative of the highest order first
+  // (`kind_of_cotangent`).
   if (saved.needed[A]) {
     result[A] = call(with_direction(x, G));
   }

@@ -37,8 +37,8 @@ struct DensityMatrix {
 };
 
 /// Returns the one-particle density matrix D = spin f((H - mu)/kT) of a symmetric or Hermitian `H` (*, n, n). Only the
-/// lower triangle of H is read. The first three derivatives with respect to H, the overlap, electrons or mu, and
-/// kT are exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
+/// lower triangle of H is read. The first three derivatives with respect to H, the overlap, electrons or mu, and kT are
+/// exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
 /// implicitly.
 ///
 /// The smearing chooses the occupations f(x), x = (epsilon - mu)/kT. The entropies s have s' = x f', so that D is the
