@@ -109,7 +109,7 @@ def chemical_potential(levels: Any, filled: Any, kT: Any, smearing: str = "fermi
 
 
 def nearest_root(levels: Any, filled: Any, kT: Any, smearing: str) -> Any:
-    """Of all sign changes on a grid of kT/40, the one nearest to the Gaussian μ, refined."""
+    """The sign change nearest to the Gaussian μ on a grid of kT/40, refined."""
     near = chemical_potential(levels, filled, kT, "gaussian")
     f = SMEARINGS[smearing]
 
@@ -1538,7 +1538,7 @@ def test_mixed_derivatives_in_electrons_of_an_open_shell(dtype: torch.dtype) -> 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtype) -> None:
-    """Of a loss and of a perturbation; and what is given is the derivative at equal fractions."""
+    """For a loss and for a perturbation. The result is the derivative at equal fractions."""
     H, P, electrons = _open_shell(dtype)
     M = scale * random_hermitian(8, 8, dtype=dtype, seed=1)
     message = (

@@ -1,4 +1,4 @@
-"""What users of torch.linalg expect beyond values: __torch_function__, contexts, autocast, messages."""
+"""Behaviour beyond values that users of torch.linalg expect: __torch_function__, contexts, autocast, messages."""
 
 from __future__ import annotations
 
@@ -914,7 +914,7 @@ def test_a_signal_handler_sees_autograd_as_it_was(f: Callable[[Tensor], Any]) ->
 
 
 def signal_states(f: Callable[[], Any]) -> list[tuple[bool, bool, bool]]:
-    """What a handler sees while `f` runs; with gradients switched on, the handler itself can differentiate."""
+    """The state in a signal handler while `f` runs. With gradients switched on, the handler itself can differentiate."""
     seen: list[tuple[bool, bool, bool]] = []
     running = True
 
@@ -960,7 +960,7 @@ def test_a_signal_handler_in_a_backward_sees_what_torchs_backward_shows(how: str
         loss = L.sum() + V.abs().pow(3).sum()
     seen = signal_states(lambda: torch.autograd.grad(loss, X))
     assert seen
-    # What comes after the backward runs with gradients on.
+    # Code after the backward runs with gradients on.
     assert all(right and not autocast for _, autocast, right in seen)
     assert not seen[0][0]
 

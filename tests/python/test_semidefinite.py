@@ -94,7 +94,7 @@ def test_nuclear_norm(
 
 @each_double
 def test_the_gradient_of_the_nuclear_norm_to_the_last_digits(dtype: torch.dtype, silent: None) -> None:
-    """Of F with orthonormal rows: 2e-15, median of 20."""
+    """For F with orthonormal rows: 2e-15, median of 20."""
     for trace in TRACES.values():
         errors = []
         for seed in range(20):
@@ -140,7 +140,7 @@ def _twice_forward(f: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
 @each_double
 @pytest.mark.parametrize("f", [sg.sqrtm, lambda A: sg.powm(A, 0.5), lambda A: sg.funm(A, torch.sqrt)])
 def test_roots_of_fixed_rank_have_every_derivative(f: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
-    """Of tr(M √(FᴴF)), M with all entries: √ is smooth at constant rank. M's part in the kernel is reported."""
+    """For tr(M √(FᴴF)), M with all entries: √ is smooth at constant rank. M's part in the kernel is reported."""
     for singular_values in SINGULAR_VALUES.values():
         F, E = factor(2, 4, singular_values[1:], dtype, 3), normal(2, 4, dtype=dtype, seed=9)
         M = random_hermitian(4, 4, dtype=dtype, seed=5)

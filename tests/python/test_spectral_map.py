@@ -783,7 +783,7 @@ CONTAINERS: dict[str, Callable[[Tensor, Tensor], Any]] = {
 
 @pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
 def test_no_reference_cycles(container: Callable[[Tensor, Tensor], Any]) -> None:
-    """What a call and its backward leave behind is freed at once, whatever fn returns."""
+    """A call and its backward leave no reference cycle, whatever fn returns."""
     A = torch.diag(torch.tensor([1.0, 1, 1, 2], dtype=torch.float64))
 
     def call() -> None:

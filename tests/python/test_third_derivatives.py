@@ -85,7 +85,7 @@ MU = 0.25
 
 
 def _occupation(smearing: str, kT: float) -> Derivatives:
-    """Of levels x, by the formulas of `density_matrix`."""
+    """The occupations of levels x, by the formulas of `density_matrix`."""
 
     def f(x: Any) -> Any:
         x = (x - MU) / kT
@@ -151,7 +151,7 @@ def divided_difference(derivative: Derivatives, arguments: list[Any]) -> Any:
 
 
 class _Paths(NamedTuple):
-    """What D³f(A)[E_1, E_2, E_3] is summed from, for every f."""
+    """The factors in the sum D³f(A)[E_1, E_2, E_3] that do not depend on f."""
 
     values: list[Any]
     vectors: np.ndarray
@@ -238,7 +238,7 @@ UNITS = [
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @each_case
 def test_third_differences(case: Case, dtype: torch.dtype) -> None:
-    """Of diag(a, b, c, d) the derivative along (0, 1), (1, 2) and (2, 3) has f[a,b,c,d] at (0, 3)."""
+    """At diag(a, b, c, d), the derivative along (0, 1), (1, 2) and (2, 3) has f[a,b,c,d] at (0, 3)."""
     spectra = torch.tensor([quadruple for gap in GAPS for quadruple in _quadruples(gap)], dtype=dtype)
     if dtype == torch.float32:
         spectra = spectra[::2]
@@ -251,7 +251,7 @@ def test_third_differences(case: Case, dtype: torch.dtype) -> None:
     found = f(A)[:, 0, 3]
     with mpmath.workdps(DIGITS):
         exact = [divided_difference(case.derivative, sorted(map(mpmath.mpf, row))) for row in spectra.tolist()]
-        # What a function loses where its differences cancel is not its rounding: relative to the size of f'''.
+        # Relative to the size of f''', because differences that cancel lose more than round-off.
         sizes = [max(abs(case.derivative(3, mpmath.mpf(x))) for x in row) / 6 for row in spectra.tolist()]
     expected, size = (torch.tensor([float(x) for x in values], dtype=torch.float64) for values in (exact, sizes))
     errors = (found - expected).abs() / torch.maximum(expected.abs(), 0.1 * size)
@@ -282,7 +282,7 @@ def test_third_derivative(dtype: torch.dtype, gap: float, device: str) -> None:
 @pytest.mark.parametrize("scale", [1e-10, 1e10])
 @pytest.mark.parametrize("dtype", ALL)
 def test_scale_of_the_matrix(dtype: torch.dtype, scale: float) -> None:
-    """Of homogeneous functions: of degree p the third derivative is of degree p - 3."""
+    """For a homogeneous function of degree p, the third derivative has degree p - 3."""
     D = directions(4, dtype)
     for name in ("logm", "sqrtm", "invsqrtm", "powm 0.3", "powm 3", "powm, tensor"):
         case = CASES[name]
@@ -543,7 +543,7 @@ each_singular = pytest.mark.parametrize("case", SINGULAR.values(), ids=SINGULAR)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @each_singular
 def test_third_differences_with_zeros(case: Singular, dtype: torch.dtype) -> None:
-    """Those of the function that is constant about 0: f[0,0,0,b] = f[0,0,b]/b and so on."""
+    """The derivatives are those of the function that is constant around 0: f[0,0,0,b] = f[0,0,b]/b and so on."""
     spectra = [[0.0] * k + [0.7, 0.7 + gap, 1.6 + gap, 1.6 + 2 * gap][k:] for k in range(1, 5) for gap in GAPS[::2]]
     spectra += [[0.0] * k + [0.7, 0.7 + gap, 0.7 + 2 * gap, 0.7 + 2 * gap][k:] for k in (1, 2) for gap in GAPS]
     spectra += [[0.0, 0.0, 1e-8, 1.0], [0.0, 1e-4, 1e-3, 1.0], [0.0, 0.0, 0.0, 1e-2]]

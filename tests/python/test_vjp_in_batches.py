@@ -28,7 +28,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def gradients(copies: int, n: int, dtype: torch.dtype, columns: int) -> Tensor:
-    """Of `copies` times the same matrix, with cotangents of the eigenvalues and of some eigenvectors."""
+    """The vjp for `copies` of one matrix, with cotangents of the eigenvalues and of some eigenvectors."""
     A = random_hermitian(n, n, dtype=dtype, seed=n).expand(copies, n, n).clone().requires_grad_()
     L, V = sg.eigh(A)
     gL = normal(n, dtype=L.dtype, seed=1).expand(copies, n)

@@ -27,7 +27,7 @@ using at::Tensor;
 constexpr at::ScalarType dtypes[] = {at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble};
 constexpr std::string_view methods[] = {"lanes", "lapack", "torch"};
 
-/// What each operation starts threads for, beside sizes that use each of the kernels.
+/// The operations that start threads, at sizes that use each of the kernels.
 struct Size {
   int64_t count;
   int64_t n;

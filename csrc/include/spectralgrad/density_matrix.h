@@ -12,7 +12,7 @@ namespace spectralgrad {
 /// formulas.
 enum class Smearing { fermi, gaussian, methfessel_paxton, cold };
 
-/// What determines the occupations. Quantities are real, in consistent units of energy, and broadcast to the batch (*).
+/// Arguments of `density_matrix`. Quantities are real, in consistent units of energy, and broadcast to the batch (*).
 struct DensityMatrixOptions {
   /// Exactly one of the two: the number of electrons, 0 <= electrons <= spin*n, or their chemical potential.
   std::optional<at::Tensor> electrons = std::nullopt;
