@@ -914,7 +914,7 @@ def test_a_signal_handler_sees_autograd_as_it_was(f: Callable[[Tensor], Any]) ->
 
 
 def signal_states(f: Callable[[], Any]) -> list[tuple[bool, bool, bool]]:
-    """The state in a signal handler while `f` runs. With gradients switched on, the handler itself can differentiate."""
+    """The state in a signal handler while `f` runs. If gradients are on, the handler itself can differentiate."""
     seen: list[tuple[bool, bool, bool]] = []
     running = True
 

@@ -112,7 +112,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _leaves_float32(functions: list[Elementwise], x: Tensor, unit: Tensor) -> Tensor | None:
-    """The mask of matrices for which autograd's derivatives of f may leave the range of float32, such as 1/λ² at λ = 1e20.
+    """The matrices for which autograd's derivatives of f may leave the range of float32, such as 1/λ² at λ = 1e20.
 
     None if there are no such matrices, or if f does not accept float64.
     """
@@ -235,7 +235,7 @@ def _check_values(function: str, x: Tensor, y: Tensor, unit: Tensor) -> None:
 def jets(
     function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, d3f: Any, *, slope_at_zero: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Returns `A` and its eigenvalues in units of about max|λ|, and the jets of f's real and imaginary part in these units.
+    """Returns `A` and its eigenvalues in units of about max|λ|, and the jets of f's real and imaginary part there.
 
     The last one is None if f is real. If f is a function of semidefinite matrices, such as torch.sqrt, eigenvalues are
     set to 0 that are 0 up to round-off. If its slope is infinite at 0, the jets have `slope_at_zero` there, and 0 for

@@ -181,7 +181,7 @@ def density_matrix(
 
 
 def _broadcast(H: Tensor, quantities: list[Tensor | None], overlap: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Expands all to the same batch, because under vmap operators cannot distinguish a mapped dimension from a batch."""
+    """Expands all to one batch. Under vmap, operators cannot distinguish a mapped dimension from a broadcast one."""
     batches = [x.shape[:-2] for x in (H, overlap) if x is not None] + [x.shape for x in quantities if x is not None]
     try:
         batch = torch.broadcast_shapes(*batches)

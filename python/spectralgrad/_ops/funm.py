@@ -199,7 +199,7 @@ def funm(
     d2f: Elementwise | None = None,
     d3f: Elementwise | None = None,
 ) -> Tensor:
-    """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with derivatives that are exact at degenerate eigenvalues.
+    """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with exact derivatives at degenerate eigenvalues.
 
     If it is written with the eigenvectors of `eigh`, part of the derivative is a limit 0/0, which no backward of `eigh`
     can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is three times
