@@ -965,6 +965,31 @@ def test_a_signal_handler_in_a_backward_sees_what_torchs_backward_shows(how: str
     assert not seen[0][0]
 
 
+def test_errors_in_a_signal_handler_name_its_own_functions() -> None:
+    """`eigvalsh`, which is differentiated by `eigh`, has set its own name for messages when it is interrupted."""
+    bad = torch.full((2, 2), torch.nan)
+    seen: list[str] = []
+    running = True
+
+    def handler(*_: Any) -> None:
+        if running:
+            with pytest.raises(torch.linalg.LinAlgError) as error:
+                sg.eigh(bad)
+            seen.append(str(error.value))
+            signal.setitimer(signal.ITIMER_REAL, 1e-2)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-2)
+        sg.eigvalsh(many().requires_grad_())
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+    assert all(message.startswith("spectralgrad.eigh: ") for message in seen)
+
+
 @pytest.mark.parametrize("f", [sg.eigh, sg.eigvalsh, sg.expm], ids=["eigh", "eigvalsh", "expm"])
 @pytest.mark.parametrize("grad", [False, True])
 def test_a_signal_handler_sees_autocast_as_it_was(f: Callable[[Tensor], Any], grad: bool) -> None:
