@@ -587,3 +587,52 @@ def _commands_with(text: str) -> list[str]:
     """The running processes whose command line has the text: a worker's has its folder."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if text in line]
+
+
+_WHY = Path(__file__).parents[2] / "docs" / "why.md"
+
+
+def test_the_documentation_gives_the_same_answer() -> None:
+    text = re.sub(r"\s+", " ", _WHY.read_text(encoding="utf-8"))
+    for sentence in (f"# {question.QUESTION}", *question.ANSWER, question.CAPTION):
+        assert sentence in text
+    # The picture comes before any table or program.
+    assert text.index("](why.png)") < text.index("```")
+
+
+def test_the_example_of_the_documentation_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", _WHY.read_text(encoding="utf-8"), re.DOTALL)
+    exec(example, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", example)
+
+
+def test_the_picture_of_the_documentation_shows_what_is_measured() -> None:
+    """The PNG carries its figures. Those of torch, NumPy and this project are measured again, by the command's code."""
+    plots = pytest.importorskip("spectralgrad.compare.plots")
+    image = pytest.importorskip("PIL.Image")
+    with image.open(_WHY.with_name("why.png")) as picture:
+        shown = json.loads(picture.text[plots.FIGURES])
+    assert list(shown) == ["NumPy + formula", "PyTorch", "JAX", "TensorFlow", "spectralgrad Gated"]
+    # The answer's sentences: equal far apart, round-off divided by the gap near, ours right at every gap.
+    assert all(curve["1"] < 1e-14 for curve in shown.values())
+    assert shown["PyTorch"][sweep.EXACT] == results.NOT_FINITE
+    assert max(shown["spectralgrad Gated"].values()) < 1e-14
+
+    chosen = [
+        p for p in sweep.problems((8,), list(shown["PyTorch"])) if p.loss == "projector" and p.matrices.itemsize > 4
+    ]
+    chosen = [p for p in chosen if p.meta["precision"] == "double"]
+    shared = References()
+    exact = {p.key: shared.of(p) for p in chosen}
+    for name, variant in (("numpy", ""), ("torch", ""), ("spectralgrad", "Gated")):
+        peer = peers.create(name)
+        curve = shown[results.title(name, variant or peer.label)]
+        for i, gap in enumerate(chosen[0].labels):
+            errors = [
+                reference.relative_error(peer.gradients(variant, LOSSES[p.loss], p.matrices, p.parameters)[i], truth)
+                for p in chosen
+                if (truth := exact[p.key][i].gradient) is not None
+            ]
+            if gap in ("1e-16", "0", sweep.EXACT) and name != "spectralgrad":
+                continue  # rounding decides whether it is NaN: another processor's may differ
+            assert 1e-2 < (max(errors) + 1e-14) / (curve[gap] + 1e-14) < 1e2

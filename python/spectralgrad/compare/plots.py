@@ -51,11 +51,10 @@ def _style(peer: str, label: str) -> dict[str, Any]:
     return {"linewidth": 1.2, "markersize": 4.5, **_STYLES.get((peer, label), {"color": "black", "marker": "."})}
 
 
-def _place(peer: str, label: str) -> float:
-    """Where a variant stands among all, from -1 to 1: markers are moved apart by it."""
-    if (peer, label) not in _STYLES:
-        return 0.0
-    return 2 * _VARIANTS.index((peer, label)) / (len(_VARIANTS) - 1) - 1
+def _places(variants: list[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """Where each (peer, label) of a panel stands, from -1 to 1: its markers are moved by it."""
+    ordered = sorted(variants, key=lambda variant: _VARIANTS.index(variant) if variant in _STYLES else -1)
+    return {variant: 2 * i / max(len(ordered) - 1, 1) - 1 for i, variant in enumerate(ordered)}
 
 
 def _height(records: list[Record], place: float) -> float | None:
@@ -82,12 +81,13 @@ def _error_axis(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _curve(axes: Axes, xs: list[float], groups: list[list[Record]], peer: str, label: str, spread: float) -> None:
+def _curve(
+    axes: Axes, xs: list[float], groups: list[list[Record]], peer: str, label: str, place: float, spread: float
+) -> None:
     """One variant: a line through its finite errors, markers alone where it is not finite or stands apart (x < 0).
 
-    Its markers are moved by up to the factor ``spread`` from where they belong.
+    Its markers are moved by the factor ``spread`` to the power of ``place``, so that equal ones are all seen.
     """
-    place = _place(peer, label)
     points = [
         (abs(x) * spread**place, y, x < 0 or y >= _NAN[0])
         for x, group in zip(xs, groups, strict=True)
@@ -128,11 +128,11 @@ def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, on
     last = min(place.values())
     apart = {"0": last / 10**2.2, sweep.EXACT: last / 10**4}
     place |= apart
-    for peer, label, _ in comparison.variants():
-        if only is None or label in only:
-            groups = [[r for r in chosen if r.peer == peer and r.variant == label and r.label == gap] for gap in gaps]
-            xs = [-place[gap] if gap in apart else place[gap] for gap in gaps]
-            _curve(axes, xs, groups, peer, label, spread=2.0)
+    shown = _places([(peer, label) for peer, label, _ in comparison.variants() if only is None or label in only])
+    for (peer, label), position in shown.items():
+        groups = [[r for r in chosen if r.peer == peer and r.variant == label and r.label == gap] for gap in gaps]
+        xs = [-place[gap] if gap in apart else place[gap] for gap in gaps]
+        _curve(axes, xs, groups, peer, label, position, spread=2.0)
     axes.set_xscale("log")
     axes.invert_xaxis()
     ticks = [gap for gap in gaps if gap in ("1", "0", sweep.EXACT) or (gap[2:] and int(gap[3:]) % 4 == 0)]
@@ -156,8 +156,8 @@ def _question(comparison: Comparison) -> Figure:
     axes.set_title("How wrong the gradient of tr(M P) gets as eigenvalues come together, double precision")
     axes.set_xlabel("gap between the eigenvalues")
     axes.set_ylabel("relative error of the gradient")
-    axes.text(0.02, 0.12, "far apart:\nall agree", transform=axes.transAxes, va="bottom")
-    axes.text(0.42, 0.52, "near: round-off divided by the gap", transform=axes.transAxes, rotation=32)
+    axes.text(0.02, 0.22, "far apart:\nall agree", transform=axes.transAxes, va="bottom")
+    axes.text(0.40, 0.54, "near: round-off divided by the gap", transform=axes.transAxes, rotation=32)
     _legend(figure, axes, f"{_GAPS}{_ZERO} {_BAND}", rows=1)
     return figure
 
@@ -240,9 +240,9 @@ def _dimension(comparison: Comparison) -> Figure:
     for axes, family in zip(grid, (dimension.NEAR, dimension.RANDOM), strict=True):
         chosen = comparison.select(part=dimension.PART, family=family)
         sizes = sorted({record.n for record in chosen})
-        for peer, label, _ in comparison.variants():
+        for (peer, label), place in _places([(peer, label) for peer, label, _ in comparison.variants()]).items():
             groups = [[r for r in chosen if (r.peer, r.variant, r.n) == (peer, label, n)] for n in sizes]
-            _curve(axes, [float(n) for n in sizes], groups, peer, label, spread=1.15)
+            _curve(axes, [float(n) for n in sizes], groups, peer, label, place, spread=1.15)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(n) for n in sizes])
         _error_axis(axes)
