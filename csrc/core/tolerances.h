@@ -107,6 +107,15 @@ inline double split_width(c10::ScalarType dtype, int order) {
 /// less accurate one. The given values of f may have errors of a few eps, too.
 inline constexpr double agreement = 16.0;
 
+/// An expansion that was chosen for f itself is used for any other function (a gradient in the parameters of f) only if
+/// the gap is at most this fraction of the eigenvalues, because the other function may be singular at 0. With four
+/// derivatives it errs by 1e-12.
+inline constexpr double reach_of_any_expansion = 0.1;
+
+/// For gaps below this, in units of f's own scale, every function is expanded. A quotient at that gap errs by 1e-11 in
+/// float64.
+inline constexpr double always_expanded_gap = 1e-5;
+
 /// Eigenvalues of a semidefinite matrix up to this fraction of max|lambda| cannot be distinguished from 0, because of
 /// LAPACK's backward error. Derivatives of square roots treat them as 0; values of square roots treat negative ones
 /// as 0.

@@ -54,8 +54,8 @@ SPECTRALGRAD_FORMULA typename A::Number log_ratio(const typename A::Number& a, c
 
 // Each form has
 //     Number value(x)            f(x)
-//     Number of_one(x)           what f[a,b] takes from a and b, each by itself
-//     Number first(a, b, of_one(a), of_one(b))
+//     Number single(x)           an intermediate result of f[a,b] that depends on one argument only
+//     Number first(a, b, single(a), single(b))
 
 template <typename A>
 struct Exponential {
@@ -64,7 +64,7 @@ struct Exponential {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::exp(x);
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return A::exp(x);
   }
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number&, const Number& exp_b) const {
@@ -79,7 +79,7 @@ struct Logarithm {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::log(x);
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return A::number(1) / x;
   }
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& slope, const Number&) const {
@@ -95,7 +95,7 @@ struct SquareRoot {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::sqrt(A::larger(x, A::number(0)));
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return A::sqrt(x);
   }
   SPECTRALGRAD_FORMULA Number first(const Number&, const Number&, const Number& p, const Number& q) const {
@@ -110,7 +110,7 @@ struct InverseSquareRoot {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::number(1) / A::sqrt(x);
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return A::sqrt(x);
   }
   SPECTRALGRAD_FORMULA Number first(const Number&, const Number&, const Number& p, const Number& q) const {
@@ -128,7 +128,7 @@ struct Power {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::power(p.is_integer ? x : A::larger(x, A::number(0)), p.value);
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return x;
   }
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number&, const Number&) const {
@@ -174,14 +174,15 @@ struct Fermi {
   SPECTRALGRAD_FORMULA Number value(const Number& x) const {
     return A::number(1) / (A::number(1) + A::exp(x));
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return A::number(1) + A::exp(A::negate(A::abs(x)));
   }
   /// The addition theorem of tanh, with exponents that are never positive.
-  SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
+  SPECTRALGRAD_FORMULA Number
+  first(const Number& a, const Number& b, const Number& single_a, const Number& single_b) const {
     // Equals (b - a - |a| - |b|)/2, and does not overflow.
     const auto exponent = A::smaller(b, A::number(0)) - A::larger(a, A::number(0));
-    return A::negate(A::exp(exponent) * decay<A>(b - a)) / of_a / of_b;
+    return A::negate(A::exp(exponent) * decay<A>(b - a)) / single_a / single_b;
   }
 };
 
@@ -195,14 +196,15 @@ struct PseudoInverse {
     const auto none = x == A::number(0);
     return A::select(none, A::number(0), A::number(1) / A::select(none, A::number(1), x));
   }
-  SPECTRALGRAD_FORMULA Number of_one(const Number& x) const {
+  SPECTRALGRAD_FORMULA Number single(const Number& x) const {
     return value(x);
   }
   /// With r(x) = 1/x and r(0) = 0: f[a,b] = -r(a) r(b), f[0,b] = r(b)^2.
-  SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& of_a, const Number& of_b) const {
+  SPECTRALGRAD_FORMULA Number
+  first(const Number& a, const Number& b, const Number& single_a, const Number& single_b) const {
     const auto zero = A::number(0);
-    const auto between = A::negate(of_a) * of_b;
-    return A::select(a == zero, of_b * of_b, A::select(b == zero, of_a * of_a, between));
+    const auto between = A::negate(single_a) * single_b;
+    return A::select(a == zero, single_b * single_b, A::select(b == zero, single_a * single_a, between));
   }
 };
 

@@ -29,11 +29,11 @@ namespace {
 using at::Tensor;
 using Parameters = std::vector<double>;
 
-// --- functions with a closed form; a <= b <= c ---------------------------------------------------------------------------
+// --- functions with a closed form; a <= b <= c -----------------------------------------------------------------------
 
 constexpr int64_t closed_form_jet_order = 6;
 
-/// For math/closed_forms.h.
+/// The arithmetic of tensors for math/closed_forms.h.
 struct TensorArithmetic {
   using Number = Tensor;
 
@@ -73,7 +73,7 @@ struct TensorArithmetic {
   static Tensor select(const Tensor& mask, const Tensor& yes, const Tensor& no) {
     return at::where(mask, yes, no);
   }
-  /// Asking a device takes longer than computing what may not be needed.
+  /// Always true, because reading from a device takes longer than computing something unnecessary.
   static bool any(const Tensor&) {
     return true;
   }
@@ -152,7 +152,7 @@ Tensor jets(const Tensor& x, const Parameters&) {
 } // namespace fermi
 
 namespace pseudo_inverse {
-/// With r = 1/x, or 0 at 0: r_a r_b r_c, -r_b r_c (r_b + r_c) where a = 0, r_c^3 where a = b = 0.
+/// With r(x) = 1/x and r(0) = 0: f[a,b,c] = r_a r_b r_c; f[0,b,c] = -r_b r_c (r_b + r_c); f[0,0,c] = r_c^3.
 Tensor second(const Tensor& a, const Tensor& b, const Tensor& c) {
   const auto inverse = [](const Tensor& x) {
     const auto zero = x == 0;
@@ -180,7 +180,7 @@ Tensor jets(const Tensor& x, const Parameters&) {
 struct ClosedForm {
   const char* name;
   Form form;
-  // Second differences: one of the two.
+  // Second differences: the closed form is one of these two functions.
   Tensor (*second)(const Tensor&, const Tensor&, const Tensor&);
   Tensor (*jets)(const Tensor&, const Parameters&);
 };
@@ -198,7 +198,7 @@ constexpr std::array closed_forms{
     ClosedForm{"cold", Form::given, nullptr, smeared::jets<Smearing::cold>},
 };
 
-/// Null for "jets" and "steps".
+/// Null for "jets", "powers" and "steps".
 const ClosedForm* closed_form(const ScalarFunction& f) {
   for (const auto& form : closed_forms) {
     if (f.name == form.name) {
@@ -206,22 +206,41 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
     }
   }
   TORCH_CHECK_VALUE(
-      f.name == "jets" || f.name == "steps",
+      f.name == "jets" || f.name == "powers" || f.name == "steps",
       "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, gaussian, methfessel-paxton, cold, "
-      "pinv, jets, steps), but got ",
+      "pinv, jets, powers, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;
 }
 
-/// Where f or a derivative is singular at 0, eigenvalues that cannot be told from 0 are 0.
+/// The jets of "powers" for differences. The value at an eigenvalue that counts as 0 may be that of its round-off. Here
+/// it is set to 0, so that f[0,b] = b^(p-1). This is not needed for exponents p >= 1, nor for p = 0, which has a finite
+/// derivative.
+Tensor powers_for_differences(const Tensor& eigenvalues, const Tensor& jets) {
+  if (jets.size(-2) < 2) {
+    return jets;
+  }
+  const auto is_root_of_zero = (eigenvalues == 0).logical_and(jets.select(-2, 1).isinf());
+  auto result = jets.clone();
+  result.select(-2, 0).masked_fill_(is_root_of_zero, 0);
+  return result;
+}
+
+/// Returns `jets` at the eigenvalues `x` with 0 for derivatives that are infinite at 0. These are the jets of the
+/// function that is constant around 0.
+Tensor without_infinite_derivatives(const Tensor& x, const Tensor& jets) {
+  return jets.masked_fill(jets.isinf().logical_and((x == 0).unsqueeze(-2)), 0);
+}
+
+/// If f or one of its derivatives is singular at 0, sets eigenvalues to 0 that are 0 up to round-off.
 Tensor without_noise_at_zero(const ScalarFunction& f, const Tensor& eigenvalues) {
   return is_singular_at_zero(f) && eigenvalues.numel() > 0
       ? at::where(singular_eigenvalues(f, eigenvalues), at::zeros_like(eigenvalues), eigenvalues)
       : eigenvalues;
 }
 
-/// Differences (*, n, n) that are 0 between two singular eigenvalues, if f' is infinite there.
+/// Returns the differences (*, n, n), with 0 between two singular eigenvalues if f' is infinite there.
 Tensor constant_at_zero(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& differences) {
   if (finite_derivatives_at_zero(f) > 0) {
     return differences;
@@ -231,9 +250,10 @@ Tensor constant_at_zero(const ScalarFunction& f, const Tensor& eigenvalues, cons
                             : differences;
 }
 
-// --- functions known by their derivatives at the eigenvalues ----------------------------------------------------------------
+// --- functions known by their derivatives at the eigenvalues ---------------------------------------------------------
 
-/// c_k of f(b) - f(a) = sum_{k=1}^K c_k (b - a)^k [f^(k)(a) - (-1)^k f^(k)(b)] + O((b - a)^(2K+1)) (Obreschkoff, 1940).
+/// The coefficients c_k of f(b) - f(a) = sum_{k=1}^K c_k (b - a)^k [f^(k)(a) - (-1)^k f^(k)(b)] + O((b - a)^(2K+1))
+/// (Obreschkoff, 1940).
 std::vector<double> two_point_coefficients(int64_t order) {
   std::vector<double> coefficients{0};
   double c = 1;
@@ -244,8 +264,9 @@ std::vector<double> two_point_coefficients(int64_t order) {
   return coefficients;
 }
 
-/// Whether an expansion that errs by about `error` is to be preferred to the quotient of a difference of terms that large. Only
-/// where the two agree to the quotient's rounding: derivatives that are given may be wrong, or end in zeros.
+/// Whether an expansion with an error of about `error` is better than the quotient of a difference of terms that large.
+/// It must also agree with the quotient up to the quotient's round-off, because given derivatives may be wrong, or may
+/// be zeros from some order on.
 Tensor expansion_is_better(
     const Tensor& gap,
     const Tensor& quotient,
@@ -257,17 +278,18 @@ Tensor expansion_is_better(
   return agree.logical_and(error * gap <= rounding);
 }
 
-/// f[a,b] of all pairs from jets, and the choice between the two formulas.
+/// f[a,b] of all pairs from jets, and which of the two formulas each pair uses.
 struct PairDifferences {
   Tensor gap; // d_ij = lambda_j - lambda_i
-  Tensor expanded; // bool: by expansion rather than as a quotient
+  Tensor expanded; // bool: whether the pair uses the expansion and not the quotient
   Tensor value;
 
   PairDifferences(const Tensor& eigenvalues, const Tensor& jets) {
     const auto order = jets.size(-2) - 1;
     gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     const auto f = jets.select(-2, 0);
-    // f errs by eps*|f|, and by eps*|x f'|: one that vanishes by cancellation, as x^2 - 1 at 1, is not known to eps*|f|.
+    // The error of f is eps*|f|, and eps*|x f'|: a value that vanishes by cancellation, such as x^2 - 1 at 1, has an
+    // error above eps*|f|.
     const auto size_of_terms = order == 0 ? f.abs() : f.abs() + (eigenvalues * jets.select(-2, 1)).abs();
     const auto sizes = size_of_terms.unsqueeze(-2) + size_of_terms.unsqueeze(-1);
     const auto by_quotient = quotient(f.unsqueeze(-2) - f.unsqueeze(-1), gap);
@@ -277,7 +299,7 @@ struct PairDifferences {
       return;
     }
     const auto by_expansion = expansion(jets, order);
-    // The error of one order less, and from it that of this one: errors are powers of (gap/radius), 2K for order K.
+    // Estimates the error of this order from that of the order below: the error of order K is (gap/radius)^(2K).
     const auto slope = jets.select(-2, 1).abs();
     const auto size = at::maximum(slope.unsqueeze(-2), slope.unsqueeze(-1));
     const auto step = order == 1 ? (slope.unsqueeze(-2) - slope.unsqueeze(-1)).abs()
@@ -286,7 +308,7 @@ struct PairDifferences {
     const auto error = at::where(size > 0, size * (step / size).pow(power), step);
     const auto equal = gap == 0;
     expanded = equal.logical_or(expansion_is_better(gap.abs(), by_quotient, sizes, by_expansion, error));
-    // Not 0 times a derivative of higher order, which may be infinite.
+    // Avoids 0 times a derivative of higher order, which may be infinite.
     value = at::where(equal, jets.select(-2, 1).unsqueeze(-1), at::where(expanded, by_expansion, by_quotient));
   }
 
@@ -302,14 +324,14 @@ struct PairDifferences {
   }
 };
 
-/// Entries of x (..., n) at integer positions of any shape: (..., *shape).
+/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
 Tensor at_positions(const Tensor& x, const Tensor& positions) {
   auto shape = x.sizes().slice(0, x.dim() - 1).vec();
   shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
   return x.index_select(-1, positions.flatten()).reshape(shape);
 }
 
-/// Triples (i, j, k) in ascending order, which is that of their eigenvalues: positions of shape (n, n, count).
+/// The triples (i, j, k), each in ascending order, which is the order of the eigenvalues: positions (n, n, count).
 struct Triples {
   Tensor low;
   Tensor middle;
@@ -339,7 +361,8 @@ Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const 
   const auto width = c - a;
   const auto by_quotient = quotient(upper - lower, width);
   const auto order = jets.size(-2) - 1;
-  // About the middle: sum_k f^(k)(b)/k! h_{k-2}(a - b, c - b), h the complete homogeneous symmetric polynomials.
+  // An expansion around the middle one: sum_k f^(k)(b)/k! h_{k-2}(a - b, c - b), h the complete homogeneous symmetric
+  // polynomials.
   const auto left = a - b;
   const auto right = c - b;
   auto polynomial = at::ones_like(left);
@@ -360,10 +383,10 @@ Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const 
   if (order < 2) {
     return at::where(equal, at::zeros_like(sum), by_quotient);
   }
-  // The first term that is left out, as if in geometric progression.
+  // Estimates the first omitted term by a geometric progression.
   auto error = at::where(last_but_one == 0, last, last * (last / last_but_one)).abs();
   if (order == 2) {
-    // With f'' alone, its mean over the three, which errs by the square of the width.
+    // If only f'' is known: its mean over the three, with an error of the square of the width.
     const auto f2 = jets.select(-2, 2);
     const auto ends = at_positions(f2, triples.low) + at_positions(f2, triples.high);
     const auto spread = at_positions(f2, triples.high) - at_positions(f2, triples.low);
@@ -371,11 +394,16 @@ Tensor triple_differences(const Tensor& eigenvalues, const Tensor& first, const 
     error = at::where(sum == 0, spread, spread * (spread / sum) / 8).abs();
   }
   const auto curvature = at_positions(jets.select(-2, 2), triples.middle) / 2;
-  const auto expanded = expansion_is_better(width, by_quotient, upper.abs() + lower.abs(), sum, error);
+  // The error of f' is eps*|f'|, and eps*|x f''|, which is larger in the tails of a Gaussian.
+  const auto slope_of_terms = (eigenvalues * jets.select(-2, 2)).abs();
+  const auto terms = upper.abs() + lower.abs() + at_positions(slope_of_terms, triples.low) +
+      at_positions(slope_of_terms, triples.high);
+  const auto expanded = expansion_is_better(width, by_quotient, terms, sum, error);
   return at::where(equal, curvature, at::where(expanded, sum, by_quotient));
 }
 
-/// Of a function that is constant about each eigenvalue: zero between equal values, and no two that differ are close.
+/// Second differences of a function that is constant around each eigenvalue. They are zero between equal values.
+/// Eigenvalues with different values are never close.
 Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor& steps, const Triples& triples) {
   const auto n = eigenvalues.size(-1);
   const auto pairs = first.flatten(-2);
@@ -388,7 +416,7 @@ Tensor step_triples(const Tensor& eigenvalues, const Tensor& first, const Tensor
   const auto low = at_positions(steps, triples.low);
   const auto middle = at_positions(steps, triples.middle);
   const auto high = at_positions(steps, triples.high);
-  // Two of equal value, one odd: f[odd,one]/(odd - other).
+  // If two values are equal and one is odd, the result is f[odd,one]/(odd - other).
   const auto odd = [&](const Tensor& i, const Tensor& one, const Tensor& other) {
     return quotient(pair(i, one), distance(i, other));
   };
@@ -422,7 +450,7 @@ Exponent exponent_of(const ScalarFunction& f) {
 
 namespace {
 
-/// Where its kind of the last direction is among a function's parameters.
+/// The index of the kind of the last direction among a function's parameters.
 size_t place_of_direction_kind(std::string_view name) {
   return name == "power" ? 1 : 0;
 }
@@ -453,7 +481,7 @@ int64_t finite_derivatives_at_zero(const ScalarFunction& f) {
 }
 
 Tensor singular_eigenvalues(const ScalarFunction& f, const Tensor& eigenvalues) {
-  if (f.name == "jets" && f.jets.size(-2) > 1) {
+  if ((f.name == "jets" || f.name == "powers") && f.jets.size(-2) > 1) {
     return at::isinf(f.jets.select(-2, 1)).logical_and(eigenvalues == 0);
   }
   if (!is_singular_at_zero(f)) {
@@ -481,7 +509,7 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
   const auto smearing = smearing_of(f.name);
   if (form != Form::given || smearing) {
     const auto x = without_noise_at_zero(f, eigenvalues);
-    // Ascending: the smaller of a pair is the one that comes first.
+    // Eigenvalues ascend, so the first one of a pair is the smaller one.
     const auto a = at::minimum(x.unsqueeze(-1), x.unsqueeze(-2));
     const auto b = at::maximum(x.unsqueeze(-1), x.unsqueeze(-2));
     if (form == Form::given) {
@@ -489,7 +517,7 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     }
     Tensor result;
     with_form<TensorArithmetic>(form, exponent_of(f), [&](const auto& formula) {
-      result = formula.first(a, b, formula.of_one(a), formula.of_one(b));
+      result = formula.first(a, b, formula.single(a), formula.single(b));
     });
     return constant_at_zero(f, eigenvalues, result);
   }
@@ -499,34 +527,51 @@ Tensor first_differences(const ScalarFunction& f, const Tensor& eigenvalues) {
     const auto gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1);
     return at::where(rise == 0, at::zeros_like(rise), quotient(rise, gap));
   }
-  return constant_at_zero(f, eigenvalues, PairDifferences(eigenvalues, f.jets).value);
+  const auto jets = f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets;
+  return constant_at_zero(f, eigenvalues, PairDifferences(eigenvalues, jets).value);
 }
 
-SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f), x_(eigenvalues) {
+DifferenceArguments difference_arguments(const ScalarFunction& f, const Tensor& eigenvalues, int64_t order) {
   const auto* form = closed_form(f);
   if (form == nullptr) {
-    jets_ = f.jets;
-    first_ = first_differences(f, x_);
-    return;
+    const auto jets = f.name == "powers" ? powers_for_differences(eigenvalues, f.jets) : f.jets;
+    return {eigenvalues, without_infinite_derivatives(eigenvalues, jets), {}};
   }
-  x_ = without_noise_at_zero(f, eigenvalues);
+  auto x = without_noise_at_zero(f, eigenvalues);
   if (form->second != nullptr) {
-    return;
+    return {x, {}, {}};
   }
+  Tensor unit;
   if (f.name == "power" || f.name == "log") {
-    // Homogeneous (the derivatives of the logarithm are): in units of s, where no power over- or underflows that need not,
-    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s].
+    // Homogeneous functions (the derivatives of the logarithm are) are computed in units of s, to avoid overflow of
+    // powers:
+    //     f[a,b,c] = s^(p-2) f[a/s,b/s,c/s],   f[a,b,c,d] = s^(p-3) f[a/s,b/s,c/s,d/s].
     const auto p = f.name == "power" ? f.parameters[0] : 0.0;
-    const auto largest = x_.abs().amax({-1}, /*keepdim=*/true);
+    const auto largest = x.abs().amax({-1}, /*keepdim=*/true);
     const auto s = at::where(largest > 0, largest, at::ones_like(largest));
-    x_ = x_ / s;
-    unit_ = s.pow(p - 2).unsqueeze(-1).unsqueeze(-1);
+    x = x / s;
+    unit = s.pow(p - static_cast<double>(order));
   }
-  jets_ = form->jets(x_, f.parameters);
-  if (is_singular_at_zero(f)) {
-    jets_ = jets_.masked_fill(at::isinf(jets_).logical_and((x_ == 0).unsqueeze(-2)), 0);
+  const auto jets = form->jets(x, f.parameters);
+  return {x, is_singular_at_zero(f) ? without_infinite_derivatives(x, jets) : jets, unit};
+}
+
+Tensor may_expand_any_function(const Tensor& a, const Tensor& b) {
+  const auto gap = (b - a).abs();
+  return (gap <= tolerances::reach_of_any_expansion * at::maximum(a.abs(), b.abs()))
+      .logical_or(gap <= tolerances::always_expanded_gap);
+}
+
+SecondDifferences::SecondDifferences(const ScalarFunction& f, const Tensor& eigenvalues) : f_(f) {
+  const auto arguments = difference_arguments(f, eigenvalues, 2);
+  x_ = arguments.x;
+  jets_ = arguments.jets;
+  if (arguments.unit.defined()) {
+    unit_ = arguments.unit.unsqueeze(-1).unsqueeze(-1);
   }
-  first_ = first_differences(f, x_);
+  if (jets_.defined()) {
+    first_ = first_differences(f, x_);
+  }
 }
 
 Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
@@ -546,11 +591,13 @@ Tensor SecondDifferences::slice(int64_t start, int64_t count) const {
 
 Tensor first_differences_transposed(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& C) {
   const PairDifferences pairs(eigenvalues, f.jets);
+  const auto expanded = pairs.expanded.logical_and(
+      may_expand_any_function(eigenvalues.unsqueeze(-1), eigenvalues.unsqueeze(-2)));
   const auto order = f.jets.size(-2) - 1;
   const auto zero = at::zeros_like(C);
-  std::vector<Tensor> rows{2 * at::where(pairs.expanded, zero, quotient(C, -pairs.gap)).sum(-1)};
+  std::vector<Tensor> rows{2 * at::where(expanded, zero, quotient(C, -pairs.gap)).sum(-1)};
   const auto coefficients = two_point_coefficients(order);
-  auto weights = at::where(pairs.expanded, C, zero);
+  auto weights = at::where(expanded, C, zero);
   for (int64_t k = 1; k <= order; ++k) {
     rows.push_back((2 * coefficients[k]) * weights.sum(-1));
     weights = weights * pairs.gap;

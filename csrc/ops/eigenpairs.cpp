@@ -9,13 +9,16 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/maximum.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
 
+#include <array>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
@@ -81,6 +84,51 @@ std::tuple<Tensor, Tensor> eigenpairs_kernel(const Tensor& A, std::string_view f
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 
+Tensor eigenvalues_of_power_kernel(const Tensor& eigenvalues, const Tensor& p, std::string_view function) {
+  const auto is_finite = p.isfinite();
+  TORCH_CHECK_VALUE(
+      is_finite.all().item<bool>(),
+      "spectralgrad.",
+      function,
+      ": Expected p to be finite, but got ",
+      p.masked_select(is_finite.logical_not())[0].item<double>());
+  if (eigenvalues.numel() == 0) {
+    return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
+  }
+  const auto exponents = p.unsqueeze(-1);
+  const auto is_integer = exponents == exponents.floor();
+  const auto is_negative = exponents < 0;
+  const auto domain_of_each = std::array{
+      std::pair(Domain::nonzero, is_integer.logical_and(is_negative)),
+      std::pair(Domain::positive, is_integer.logical_not().logical_and(is_negative)),
+      std::pair(Domain::nonnegative, is_integer.logical_or(is_negative).logical_not())};
+  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
+  const auto& is_root = domain_of_each[2].second;
+  auto result = eigenvalues.contiguous().masked_fill(is_root.logical_and(eigenvalues <= noise), 0);
+  for (const auto& [domain, applies] : domain_of_each) {
+    const auto outside = is_outside(eigenvalues, domain).logical_and(applies);
+    if (outside.any().item<bool>()) {
+      if (checks() != Checks::ignore) {
+        raise_outside(function, outside, eigenvalues, domain);
+      }
+      result.masked_fill_(outside, nan);
+    }
+  }
+  return result;
+}
+
+Tensor eigenvalues_of_power_meta(const Tensor& eigenvalues, const Tensor&, std::string_view) {
+  return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::eigenvalues_of_power", eigenvalues_of_power_meta>
+    eigenvalues_of_power_op;
+
+Tensor eigenvalues_of_power_autograd(const Tensor& eigenvalues, const Tensor& p, std::string_view function) {
+  return autograd::below_autograd([&] { return eigenvalues_of_power_op.call(eigenvalues, p, function); });
+}
+
 std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view function, std::string_view) {
   check_hermitian_arguments(std::string(function).c_str(), A, "L");
   return hermitian_decomposition_meta(A);
@@ -101,20 +149,28 @@ Eigenpairs eigenpairs(const char* function, const Tensor& A, std::string_view do
   return {A, std::move(eigenvalues), std::move(eigenvectors)};
 }
 
+Tensor eigenvalues_of_power(const char* function, const Tensor& eigenvalues, const Tensor& p) {
+  return eigenvalues_of_power_op.call(eigenvalues, p, function);
+}
+
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def("eigenvalues_of_power(Tensor eigenvalues, Tensor p, str function) -> Tensor");
   library.def("eigenpairs(Tensor A, str function, str domain) -> (Tensor eigenvalues, Tensor eigenvectors)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("eigenpairs", eigenpairs_kernel);
+  library.impl("eigenvalues_of_power", eigenvalues_of_power_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("eigenpairs", eigenpairs_meta);
+  library.impl("eigenvalues_of_power", eigenvalues_of_power_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("eigenpairs", eigenpairs_autograd);
+  library.impl("eigenvalues_of_power", eigenvalues_of_power_autograd);
 }
 
 } // namespace spectralgrad::ops

@@ -118,13 +118,14 @@ Tensor spectral_function_with(
     const OptionalTensor& first_direction,
     const OptionalTensor& second_direction,
     std::string_view name,
-    c10::ArrayRef<double> parameters) {
+    c10::ArrayRef<double> parameters,
+    const OptionalTensor& third_direction) {
   const autograd::TensorCode tensor_code;
   return function(
       {std::string(name), parameters.vec(), tensor_or_undefined(jets)},
       eigenvalues,
       eigenvectors,
-      defined({first_direction, second_direction}));
+      defined({first_direction, second_direction, third_direction}));
 }
 
 Tensor spectral_function_meta(
@@ -135,7 +136,8 @@ Tensor spectral_function_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     std::string_view,
-    c10::ArrayRef<double>) {
+    c10::ArrayRef<double>,
+    const OptionalTensor&) {
   return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
 }
 
@@ -149,7 +151,8 @@ Tensor spectral_function_autograd(
     const OptionalTensor& first_direction,
     const OptionalTensor& second_direction,
     std::string_view function,
-    c10::ArrayRef<double> parameters) {
+    c10::ArrayRef<double> parameters,
+    const OptionalTensor& third_direction) {
   const autograd::CallerState caller;
   return autograd::differentiable<autograd::SpectralFunction>(
       {place_in_graph(A, eigenvectors),
@@ -157,7 +160,8 @@ Tensor spectral_function_autograd(
        eigenvectors,
        tensor_or_undefined(jets),
        tensor_or_undefined(first_direction),
-       tensor_or_undefined(second_direction)},
+       tensor_or_undefined(second_direction),
+       tensor_or_undefined(third_direction)},
       {std::string(function), parameters.vec()})[0];
 }
 
@@ -167,13 +171,14 @@ Tensor transposed_kernel(
     const Tensor& eigenvectors,
     const Tensor& jets,
     const Tensor& first_direction,
-    const OptionalTensor& second_direction) {
+    const OptionalTensor& second_direction,
+    const OptionalTensor& third_direction) {
   const autograd::TensorCode tensor_code;
   return math::spectral_function_transposed(
       {"jets", {}, jets},
       eigenvalues,
       eigenvectors,
-      defined({first_direction, second_direction}));
+      defined({first_direction, second_direction, third_direction}));
 }
 
 Tensor transposed_meta(
@@ -182,6 +187,7 @@ Tensor transposed_meta(
     const Tensor&,
     const Tensor& jets,
     const Tensor&,
+    const OptionalTensor&,
     const OptionalTensor&) {
   return at::empty_like(jets, at::MemoryFormat::Contiguous);
 }
@@ -194,14 +200,16 @@ Tensor transposed_autograd(
     const Tensor& eigenvectors,
     const Tensor& jets,
     const Tensor& first_direction,
-    const OptionalTensor& second_direction) {
+    const OptionalTensor& second_direction,
+    const OptionalTensor& third_direction) {
   return autograd::differentiable<autograd::SpectralFunctionTransposed>(
       {place_in_graph(A, eigenvectors),
        eigenvalues,
        eigenvectors,
        jets,
        first_direction,
-       tensor_or_undefined(second_direction)},
+       tensor_or_undefined(second_direction),
+       tensor_or_undefined(third_direction)},
       {})[0];
 }
 
@@ -237,11 +245,13 @@ Tensor call_spectral_function(
       optional(inputs[4]),
       optional(inputs[5]),
       function,
-      parameters);
+      parameters,
+      optional(inputs[6]));
 }
 
 Tensor call_spectral_function_transposed(const autograd::variable_list& inputs) {
-  return transposed_op.call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]));
+  return transposed_op
+      .call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]), optional(inputs[6]));
 }
 
 Tensor call_spectral_trace(const autograd::variable_list& inputs) {
@@ -250,7 +260,7 @@ Tensor call_spectral_trace(const autograd::variable_list& inputs) {
 
 Tensor spectral_function(const ScalarFunction& f, const Eigenpairs& pairs) {
   return call_spectral_function(
-      {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, Tensor(), Tensor()},
+      {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, Tensor(), Tensor(), Tensor()},
       f.name,
       f.parameters);
 }
@@ -262,10 +272,10 @@ Tensor spectral_trace(const Eigenpairs& pairs, const Tensor& jets) {
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "spectral_function(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor? jets, Tensor? first_direction, "
-      "Tensor? second_direction, str function, float[] parameters) -> Tensor");
+      "Tensor? second_direction, str function, float[] parameters, Tensor? third_direction=None) -> Tensor");
   library.def(
       "spectral_function_transposed(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets, "
-      "Tensor first_direction, Tensor? second_direction) -> Tensor");
+      "Tensor first_direction, Tensor? second_direction, Tensor? third_direction=None) -> Tensor");
   library.def("spectral_trace(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets) -> Tensor");
 }
 

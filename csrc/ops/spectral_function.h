@@ -30,7 +30,13 @@ struct Eigenpairs {
 /// name the public `function`.
 Eigenpairs eigenpairs(const char* function, const at::Tensor& A, std::string_view domain = Domain::all);
 
-/// Returns f(A), which is D_0 of math/spectral_function.h. Differentiable in the jets of `f`, and twice in A.
+/// Returns the eigenvalues (*, n) that derivatives of x^p use, p (*). Eigenvalues that are 0 up to round-off are 0 if p
+/// is positive and not an integer. A matrix outside the domain of x^p gives NaN under `Checks::ignore`. Otherwise it
+/// raises the errors of `eigenpairs`, for `function`, and `c10::ValueError` if p is not finite. The result is a
+/// constant.
+at::Tensor eigenvalues_of_power(const char* function, const at::Tensor& eigenvalues, const at::Tensor& p);
+
+/// Returns f(A), which is D_0 of math/spectral_function.h. Differentiable in the jets of `f`, and three times in A.
 at::Tensor spectral_function(const math::ScalarFunction& f, const Eigenpairs& pairs);
 
 /// The power of two below max|lambda|, (*, 1); 1 if max|lambda| is 0 or not finite.

@@ -19,12 +19,12 @@ constexpr size_t A = 0;
 constexpr size_t eigenvectors = 2;
 constexpr size_t jets = 3;
 constexpr size_t first_direction = 4;
-constexpr size_t second_direction = 5;
+constexpr size_t third_direction = 6;
 
-[[noreturn]] void refuse_third_order() {
+[[noreturn]] void refuse_fourth_order() {
   TORCH_CHECK(
       false,
-      "spectralgrad: Expected a function of a matrix to be differentiated at most twice in the matrix, but a third "
+      "spectralgrad: Expected a function of a matrix to be differentiated at most three times in the matrix, but a fourth "
       "derivative was asked for");
 }
 
@@ -33,21 +33,30 @@ variable_list with(variable_list inputs, size_t place, const Tensor& x) {
   return inputs;
 }
 
-/// Returns `inputs` with one more direction. Raises if they have two already.
+/// Returns `inputs` with one more direction. Raises if they have three already.
 variable_list with_direction(const variable_list& inputs, const Tensor& direction) {
-  if (inputs[second_direction].defined()) {
-    refuse_third_order();
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    if (!inputs[place].defined()) {
+      return with(inputs, place, direction);
+    }
   }
-  return with(inputs, inputs[first_direction].defined() ? second_direction : first_direction, direction);
+  refuse_fourth_order();
 }
 
-/// Returns `inputs` with `direction` before its other direction. Raises if they have two already.
+/// Returns `inputs` with `direction` before the other directions. Raises if they have three already.
 variable_list with_direction_before(variable_list inputs, const Tensor& direction) {
-  if (inputs[second_direction].defined()) {
-    refuse_third_order();
+  if (inputs[third_direction].defined()) {
+    refuse_fourth_order();
   }
-  inputs[second_direction] = inputs[first_direction];
-  inputs[first_direction] = direction;
+  inputs.insert(inputs.begin() + first_direction, direction);
+  inputs.pop_back();
+  return inputs;
+}
+
+/// Returns `inputs` without the direction at `place`. The directions behind it move up.
+variable_list without_direction(variable_list inputs, size_t place) {
+  inputs.erase(inputs.begin() + static_cast<int64_t>(place));
+  inputs.emplace_back();
   return inputs;
 }
 
@@ -55,20 +64,45 @@ void add(Tensor& sum, const Tensor& term) {
   sum = sum.defined() ? sum + term : term;
 }
 
-/// The last backward pass of this thread that went through a derivative of a function of a matrix; PyTorch numbers the
-/// passes from 0.
-thread_local int second_order_pass = -1;
+/// The number of directions among `inputs`.
+int64_t order_of(const variable_list& inputs) {
+  int64_t order = 0;
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    order += inputs[place].defined() ? 1 : 0;
+  }
+  return order;
+}
 
-/// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives, the
-/// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first,
-/// because their nodes are newer.
-DirectionKind kind_of_cotangent(bool is_derivative) {
+/// The last backward pass of this thread that went through a derivative of a function of a matrix (PyTorch numbers the
+/// passes from 0), and the highest order of such a derivative in it.
+thread_local int pass_of_derivatives = -1;
+thread_local int64_t highest_order_in_pass = 0;
+
+/// The kind of the cotangent of D_m, m = `order`. In a pass for derivatives of a higher order, the cotangents of D_m
+/// are changes of those that an earlier pass has judged. The highest order comes first in a pass, because its nodes are
+/// the newest.
+DirectionKind kind_of_cotangent(int64_t order) {
   const auto pass = torch::autograd::get_current_graph_task_id();
-  if (is_derivative) {
-    second_order_pass = pass;
+  if (pass == -1) {
     return DirectionKind::cotangent;
   }
-  return pass != -1 && pass == second_order_pass ? DirectionKind::change : DirectionKind::cotangent;
+  const auto highest = pass == pass_of_derivatives ? highest_order_in_pass : 0;
+  if (order > highest) {
+    pass_of_derivatives = pass;
+    highest_order_in_pass = order;
+  }
+  return order < highest ? DirectionKind::change : DirectionKind::cotangent;
+}
+
+/// The parameters of a derivative whose last direction is of that kind. A derivative along a change remains one if
+/// directions are added: added tangents and cotangents are judged on their own, in the derivatives without the change.
+std::vector<double> with_kind(const SpectralFunction::Options& options, DirectionKind kind) {
+  const bool is_along_change = math::direction_kind({options.function, options.parameters, {}}) ==
+      DirectionKind::change;
+  return math::with_direction_kind(
+      options.function,
+      options.parameters,
+      is_along_change ? DirectionKind::change : kind);
 }
 
 /// The jets of f', from those of f.
@@ -100,21 +134,22 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
   if (!G.defined()) {
     return result;
   }
-  const auto parameters =
-      math::with_direction_kind(options.function, options.parameters, kind_of_cotangent(x[first_direction].defined()));
+  const auto parameters = with_kind(options, kind_of_cotangent(order_of(x)));
   const auto call = [&](const variable_list& inputs) {
     return ops::call_spectral_function(inputs, options.function, parameters);
   };
-  if (saved.needed[A]) {
-    result[A] = call(with_direction(x, G));
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    if (x[place].defined() && saved.needed[place]) {
+      result[place] = call(with(x, place, G));
+    }
   }
   if (x[jets].defined() && saved.needed[jets]) {
     result[jets] = ops::call_spectral_function_transposed(with_direction_before(x, G));
   }
-  for (const auto place : {first_direction, second_direction}) {
-    if (x[place].defined() && saved.needed[place]) {
-      result[place] = call(with(x, place, G));
-    }
+  // Computed last, so that a pass through this graph reaches the derivative of the highest order first
+  // (`kind_of_cotangent`).
+  if (saved.needed[A]) {
+    result[A] = call(with_direction(x, G));
   }
   return result;
 }
@@ -122,8 +157,7 @@ variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved
 variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
   const auto& x = saved.inputs;
   const auto call = [&](const variable_list& inputs, DirectionKind kind) {
-    const auto parameters = math::with_direction_kind(options.function, options.parameters, kind);
-    return ops::call_spectral_function(inputs, options.function, parameters);
+    return ops::call_spectral_function(inputs, options.function, with_kind(options, kind));
   };
   Tensor sum;
   if (tangents[A].defined()) {
@@ -134,7 +168,7 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
     const auto name = options.function == "steps" ? "steps" : "jets";
     add(sum, ops::call_spectral_function(with(x, jets, tangents[jets]), name, {}));
   }
-  for (const auto place : {first_direction, second_direction}) {
+  for (auto place = first_direction; place <= third_direction; ++place) {
     if (tangents[place].defined()) {
       add(sum, call(with(x, place, tangents[place]), DirectionKind::change));
     }
@@ -162,12 +196,10 @@ variable_list SpectralFunctionTransposed::vjp(const variable_list& cotangents, c
   if (saved.needed[A]) {
     result[A] = call(with_jets);
   }
-  if (saved.needed[first_direction]) {
-    result[first_direction] = call(
-        with(with(with_jets, first_direction, x[second_direction]), second_direction, Tensor()));
-  }
-  if (x[second_direction].defined() && saved.needed[second_direction]) {
-    result[second_direction] = call(with(with_jets, second_direction, Tensor()));
+  for (auto place = first_direction; place <= third_direction; ++place) {
+    if (x[place].defined() && saved.needed[place]) {
+      result[place] = call(without_direction(with_jets, place));
+    }
   }
   return result;
 }
@@ -178,7 +210,7 @@ variable_list SpectralFunctionTransposed::jvp(const variable_list& tangents, con
   if (tangents[A].defined()) {
     add(sum, ops::call_spectral_function_transposed(with_direction(x, tangents[A])));
   }
-  for (const auto place : {first_direction, second_direction}) {
+  for (auto place = first_direction; place <= third_direction; ++place) {
     if (tangents[place].defined()) {
       add(sum, ops::call_spectral_function_transposed(with(x, place, tangents[place])));
     }
@@ -202,7 +234,7 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
   const auto scalar = g.unsqueeze(-1).unsqueeze(-1);
   if (saved.needed[A]) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
         "jets",
         {});
     result[A] = scalar * slope;
@@ -211,7 +243,7 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
     // The transpose with the identity as E_0.
     const auto multiple = at::diag_embed(at::ones_like(x[1])) * scalar;
     result[jets] = ops::call_spectral_function_transposed(
-        {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor()});
+        {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor(), Tensor()});
   }
   return result;
 }
@@ -221,7 +253,7 @@ variable_list SpectralTrace::jvp(const variable_list& tangents, const Saved& sav
   Tensor sum;
   if (tangents[A].defined()) {
     const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor()},
+        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
         "jets",
         {});
     add(sum, at::real(slope.conj() * tangents[A]).sum(at::IntArrayRef{-2, -1}));

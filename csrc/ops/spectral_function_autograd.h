@@ -9,7 +9,7 @@
 // formulas.
 namespace spectralgrad::autograd {
 
-/// Inputs: A, eigenvalues, eigenvectors, jets, first and second direction; the last three may be undefined.
+/// Inputs: A, eigenvalues, eigenvectors, jets, first, second and third direction; the last four may be undefined.
 struct SpectralFunction {
   static constexpr const char* name = "SpectralFunction";
   static constexpr bool saves_inputs = true;

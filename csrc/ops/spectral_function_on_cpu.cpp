@@ -82,7 +82,7 @@ Tensor in_lanes(
   return result;
 }
 
-/// Whether all is there as it is without broadcasting.
+/// Whether `x` is a CPU tensor of exactly this size and dtype.
 bool fits(const Tensor& x, at::IntArrayRef sizes, at::ScalarType dtype) {
   return x.sizes() == sizes && x.scalar_type() == dtype && x.device().is_cpu();
 }

@@ -8,8 +8,8 @@
 
 namespace spectralgrad::ops {
 
-/// `math::spectral_function` for CPU tensors. Values and first derivatives of small matrices take one pass, with one
-/// matrix in each lane of a SIMD register, which includes the differences of closed forms. Tensor code does the rest.
+/// `math::spectral_function` for CPU tensors. Values and first derivatives of small matrices are computed in one pass,
+/// one matrix in each SIMD lane, including the differences of closed forms. Everything else is computed by tensor code.
 at::Tensor spectral_function_on_cpu(
     const math::ScalarFunction& f,
     const at::Tensor& eigenvalues,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch.utils
 
 from . import __version__, compare
+from .compare import question
 
 
 def cmake_prefix_path() -> str:
@@ -46,6 +47,9 @@ def main() -> int:
     compare_parser = commands.add_parser(
         "compare",
         help="why gradients of eigenvalue decompositions differ between frameworks, with numbers and pictures",
+        description=f"Answers the question “{question.QUESTION}” with a report, tables and plots. It needs the "
+        "packages of requirements/compare.txt, which `make compare` installs. A framework that is not installed is "
+        "left out.",
     )
     compare.add_arguments(compare_parser)
     compare_parser.set_defaults(run=compare.run)

@@ -22,6 +22,7 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "chemical_potential": (2, 1, 2, 0, 0),
     "cluster_rounds": (None,),
     "constant": (0,),
+    "drop_small_eigenvalues": (1,),
     "eigenpairs": (2,),
     "eigh": (2,),
     "eigh_jvp": (2, 1, 2),

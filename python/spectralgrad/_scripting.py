@@ -23,11 +23,22 @@ _SIGNATURES: dict[str, tuple[str, str, str]] = {
     "logm": _MATRIX,
     "sqrtm": _MATRIX,
     "invsqrtm": _MATRIX,
-    "powm": ("A: Tensor, p: float", "A, p", "Tensor"),
+    "powm": ("A: Tensor, p: Union[float, int, Tensor]", "A, p", "Tensor"),
     "trace_sqrtm": _MATRIX,
     "pinvm": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
     "pseudo_logdet": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
     "spectral_projector": ("A: Tensor, start: int, stop: int", "A, start, stop", "Tensor"),
+}
+# Statements instead of a call of the operator. Without them a Tensor p would become a number, and lose its gradient.
+_BODIES = {
+    "powm": """
+    if isinstance(p, Tensor):
+        return torch.ops.spectralgrad.powm(A, p)
+    elif isinstance(p, int):
+        return torch.ops.spectralgrad.powm(A, float(p))
+    else:
+        return torch.ops.spectralgrad.powm(A, p)
+"""
 }
 
 
@@ -57,8 +68,9 @@ def register_scripting(namespace: dict[str, Any]) -> None:
         _register_builtin(function, f"spectralgrad::{name}")
         # torch.jit.script(function) looks here first. It could not compile the Python code around the operator.
         scripted = f"spectralgrad_{name}"
+        body = _BODIES.get(name, f"\n    return torch.ops.spectralgrad.{name}({arguments})\n")
         _python_cu.define(
-            f"def {scripted}({parameters}) -> {result}:\n    return torch.ops.spectralgrad.{name}({arguments})\n",
+            f"def {scripted}({parameters}) -> {result}:{body}",
             {"torch": torch}.get,  # type: ignore[arg-type]
         )
         _jit_caching_layer[function] = scripted

@@ -477,13 +477,17 @@ TEST(DensityMatrixShapes, NoGraphWithoutGradients) {
 
 // --- errors ----------------------------------------------------------------------------------------------------------
 
-TEST(DensityMatrixErrors, AThirdDerivativeIsRefused) {
+TEST(DensityMatrixErrors, AFourthDerivativeIsRefused) {
   auto H = leaf(ring(4));
   const auto M = at::ones({4, 4}, at::kDouble).triu();
   const auto D = density_matrix(H, {.mu = number(0), .kT = number(0.3)});
   const auto first = differentiable_gradient(pairing(M, D), H);
   const auto second = differentiable_gradient(pairing(M, first), H);
-  EXPECT_RAISES(gradient(pairing(M, second), H), c10::Error, "differentiated at most twice in the matrix, but a third");
+  const auto third = differentiable_gradient(pairing(M, second), H);
+  EXPECT_RAISES(
+      gradient(pairing(M, third), H),
+      c10::Error,
+      "differentiated at most three times in the matrix, but a fourth");
 }
 
 TEST(DensityMatrixErrors, NumbersOutOfRangeGetASentence) {

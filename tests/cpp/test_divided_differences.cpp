@@ -45,9 +45,10 @@ Tensor spectral_function(
                                  const OptionalTensor&,
                                  const OptionalTensor&,
                                  std::string_view,
-                                 c10::ArrayRef<double>)>();
+                                 c10::ArrayRef<double>,
+                                 const OptionalTensor&)>();
   const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options()).expand_as(E);
-  return op.call(V, eigenvalues, V, optional(f.jets), E, optional(second), f.name, f.parameters);
+  return op.call(V, eigenvalues, V, optional(f.jets), E, optional(second), f.name, f.parameters, std::nullopt);
 }
 
 Tensor transposed(const Tensor& jets, const Tensor& eigenvalues, const Tensor& E, const Tensor& second = {}) {
@@ -59,9 +60,10 @@ Tensor transposed(const Tensor& jets, const Tensor& eigenvalues, const Tensor& E
                                  const Tensor&,
                                  const Tensor&,
                                  const Tensor&,
+                                 const OptionalTensor&,
                                  const OptionalTensor&)>();
   const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options());
-  return op.call(V, eigenvalues, V, jets, E, optional(second));
+  return op.call(V, eigenvalues, V, jets, E, optional(second), std::nullopt);
 }
 
 /// Returns f[lambda_i, lambda_j] at (i, j).

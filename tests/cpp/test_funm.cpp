@@ -253,16 +253,30 @@ TEST_P(Funm, EmptyMatricesAndBatches) {
   }
 }
 
-TEST_P(Funm, AThirdDerivativeIsRefused) {
+TEST_P(Funm, AThirdDerivativeIsTheSlopeOfTheSecondAndAFourthIsRefused) {
   const auto f = function().f;
   auto A = matrices(dtype())[0].clone().requires_grad_();
   const auto M = random_hermitian({5, 5}, dtype());
   const auto first = differentiable_gradient(pairing(M, f(A)).sum(), A);
   const auto second = differentiable_gradient(pairing(M, first).sum(), A);
+  const auto third = differentiable_gradient(pairing(M, second).sum(), A);
+  // Differences in double precision of the same matrices.
+  const auto wide_dtype = A.is_complex() ? at::kComplexDouble : at::kDouble;
+  const auto second_at = [&](double step) {
+    const auto N = M.to(wide_dtype);
+    auto X = (A.detach().to(wide_dtype) + step * N).requires_grad_();
+    const auto slope = differentiable_gradient(pairing(N, f(X)).sum(), X);
+    return gradient(pairing(N, slope).sum(), X);
+  };
+  constexpr double step = 1e-3;
+  const auto wide = (8 * (second_at(step) - second_at(-step)) - (second_at(2 * step) - second_at(-2 * step))) /
+      (12 * step);
+  const double tolerance = dtype() == wide_dtype ? 1e-5 : 1e-3;
+  EXPECT_LE(largest(third.detach().to(wide_dtype) - wide), tolerance * (largest(wide) + 1e-2));
   EXPECT_RAISES(
-      gradient(pairing(M, second).sum(), A),
+      gradient(pairing(M, third).sum(), A),
       c10::Error,
-      "Expected a function of a matrix to be differentiated at most twice in the matrix, but a third derivative");
+      "Expected a function of a matrix to be differentiated at most three times in the matrix, but a fourth derivative");
 }
 
 TEST(FunmExamples, OfTheHeader) {
@@ -270,6 +284,27 @@ TEST(FunmExamples, OfTheHeader) {
   EXPECT_LE(largest(gradient(expm(A)[0][1], A) - at::tensor({0., 0.5, 0.5, 0.}).view({2, 2}) * std::exp(1.)), 1e-7);
   const auto G = gradient(funm(A, [](const Tensor& x) { return x.tanh(); })[0][1], A);
   EXPECT_NEAR(G[0][1].item<double>(), 0.5 / std::pow(std::cosh(1.), 2), 1e-15);
+}
+
+TEST(FunmExamples, APowerWithATensor) {
+  const auto A = at::diag(at::tensor({4., 9.}, at::kDouble)).expand({2, 2, 2}).clone().requires_grad_();
+  auto p = at::tensor({0.5, 2.}, at::kDouble).requires_grad_();
+  for (const auto& exponents : {p, p.unsqueeze(-1)}) {
+    const auto Y = powm(A, exponents);
+    EXPECT_LE(largest(Y[0] - at::diag(at::tensor({2., 3.}, at::kDouble))), 1e-15);
+    EXPECT_LE(largest(Y[1] - at::diag(at::tensor({16., 81.}, at::kDouble))), 1e-13);
+    const auto g = gradient(Y.sum(), p);
+    EXPECT_NEAR(g[0].item<double>(), 2 * std::log(4) + 3 * std::log(9), 1e-13);
+    EXPECT_NEAR(g[1].item<double>(), 16 * std::log(4) + 81 * std::log(9), 1e-12);
+    const auto G = gradient(powm(A, exponents).sum(), A);
+    EXPECT_LE(largest(G[0] - at::tensor({1. / 4, 1. / 5, 1. / 5, 1. / 6}, at::kDouble).view({2, 2})), 1e-15);
+    EXPECT_LE(largest(G[1] - at::tensor({8., 13., 13., 18.}, at::kDouble).view({2, 2})), 1e-14);
+  }
+  EXPECT_EQ(powm(A[0].detach(), at::zeros({3, 1, 1})).sizes(), at::IntArrayRef({3, 1, 1, 2, 2}));
+  EXPECT_RAISES(powm(A, at::zeros({2}, at::kComplexDouble)), c10::TypeError, "powm: Expected p to be real, but got");
+  EXPECT_RAISES(powm(A, at::zeros({2}, at::kBool)), c10::TypeError, "powm: Expected p to be real, but got");
+  EXPECT_RAISES(powm(A, at::full({}, NAN)), c10::ValueError, "powm: Expected p to be finite, but got nan");
+  EXPECT_RAISES(powm(A, at::zeros({3})), c10::Error, "powm: Expected p to broadcast with the batch of A");
 }
 
 TEST(FunmExamples, ADerivativeTakenOneByOne) {

@@ -624,7 +624,7 @@ def test_avx2_and_avx512_give_the_same_bits(results_of: Callable[[str], list[Any
 
 @pytest.mark.parametrize("name", _CAPABILITIES)
 def test_no_instruction_set_is_used_that_the_processor_lacks(name: str) -> None:
-    """Whatever ATEN_CPU_CAPABILITY says, the program prints the right eigenvalues and does not end with SIGILL."""
+    """For every value of ATEN_CPU_CAPABILITY, the program prints the right eigenvalues and does not end with SIGILL."""
     found = [float(x) for x in _python(_WITHOUT_KERNELS_OF_TORCH, capability=name).split()]
     expected = 2 - 2 * np.cos(np.pi * np.arange(1, 6) / 6)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import spectralgrad as sg
 from spectralgrad.compare import (
     add_arguments,
     command,
@@ -41,7 +43,7 @@ from spectralgrad.compare import (
 )
 from spectralgrad.compare.losses import LOSSES, Parameters
 from spectralgrad.compare.peers import functions as contenders
-from spectralgrad.compare.peers import numpy_peer
+from spectralgrad.compare.peers import numpy_peer, spectralgrad_peer, torch_peer
 from spectralgrad.compare.problems import Problem, References, load, save
 
 KINDS = ("symmetric", "hermitian")
@@ -338,16 +340,18 @@ def test_spectra_are_what_they_are_called(family: str) -> None:
     assert values[0] > 0
 
 
-def _by_functions(tmp_path: Path, names: list[str]) -> workers.Answer:
+def _by_functions(tmp_path: Path, names: list[str], wait: Callable[[], object] = lambda: None) -> workers.Answer:
     problems = [p for p in functions.problems(quick=True) if p.meta["precision"] == "double"]
     save(problems, tmp_path)
     options = {"peers": names, "timed": [("double", "sqrt", 3, 2)], "repeats": 2, "seconds": 1e-4}
     (tmp_path / functions.OPTIONS).write_text(json.dumps(options))
-    functions_worker.work(tmp_path)
+    functions_worker.work(tmp_path, wait)
     return workers.read(functions.PROCESS, tmp_path)
 
 
-def test_matrix_functions_of_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matrix_functions_of_a_library_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def create(name: str) -> list[contenders.Contender]:
         if name in peers.LIBRARIES:
             module = peers.LIBRARIES[name]
@@ -356,8 +360,14 @@ def test_matrix_functions_of_a_library_that_is_not_installed(tmp_path: Path, mon
 
     present = contenders.create
     monkeypatch.setattr(contenders, "create", create)
-    answer = _by_functions(tmp_path, ["spectralgrad", "numpy", "torch", "torchspd", "spd-learn", "pot"])
+    printed: list[str] = []
+    names = ["spectralgrad", "numpy", "torch", "torchspd", "spd-learn", "pot"]
+    answer = _by_functions(tmp_path, names, wait=lambda: printed.append(capsys.readouterr().out))
     assert answer.finished
+    # It waits once, between the derivatives and the times: other processes would slow these down.
+    (before,) = printed
+    assert [line.split("/")[0] for line in before.splitlines()] == [functions.FIRST] * len(functions.FUNCTIONS)
+    assert capsys.readouterr().out == "sqrt 3 double\n"
     comparison = results.Comparison([], {}, answer.summary, {}, True, 0.0)
     assert comparison.absent_libraries() == [(name, "not installed") for name in ("torchspd", "spd-learn", "POT")]
     assert list(answer.summary["contenders"]) == ["spectralgrad", "eigh by hand", "matrix_exp"]
@@ -484,6 +494,76 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "| exp: spectralgrad |" in report
 
 
+def test_packages_that_are_missing_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("rich", "networkx") else name)
+    assert run(argparse.Namespace(out=tmp_path / "out")) == 2
+    assert capsys.readouterr().err == (
+        "python -m spectralgrad compare: not installed: networkx, rich; `make compare` installs everything that the "
+        "comparison needs, `pip install networkx rich` only these\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_quick_run_leaves_out_sizes_and_gaps_only() -> None:
+    """Every part, loss, precision, kind of matrix and family of the full run is in the quick one."""
+
+    def kinds(quick: bool) -> set[tuple[str, ...]]:
+        return {
+            (p.meta["part"], p.loss, p.meta["precision"], p.meta.get("family", p.meta.get("kind", "")))
+            for p in results.all_problems(quick)
+        }
+
+    assert kinds(quick=True) == kinds(quick=False)
+    assert {family for family, _ in functions.cases(quick=True)} == set(functions.FAMILIES)
+
+
+def _record(peer: str, variant: str, gap: str, status: str, error: float | None) -> results.Record:
+    return results.Record(sweep.PART, "projector", peer, variant, gap, 8, "double", "symmetric", status, error, "", 0.0)
+
+
+def test_no_curve_of_a_plot_hides_another() -> None:
+    plots = pytest.importorskip("spectralgrad.compare.plots")
+    variants = {
+        "numpy": ["NumPy + formula"],
+        "torch": ["PyTorch"],
+        "jax": ["JAX"],
+        "tensorflow": ["TensorFlow"],
+        "spectralgrad": list(spectralgrad_peer.SpectralgradPeer().variants),
+    }
+    gaps = ["1", "1e-8", "1e-16", "0", sweep.EXACT]
+    statuses = [results.OK, results.NOT_FINITE, results.OK, results.OK, results.OK]
+    # All curves are equal.
+    records = [
+        _record(peer, label, gap, status, 0.0 if status == results.OK else None)
+        for peer, labels in variants.items()
+        for label in labels
+        for gap, status in zip(gaps, statuses, strict=True)
+    ]
+    answers = {peer: {"variants": dict.fromkeys(labels, "")} for peer, labels in variants.items()}
+    comparison = results.Comparison(records, answers, {}, {}, True, 0.0)
+    panels = plots._panels(comparison)
+    assert {variant for panel in panels.values() for variant in panel} == {(r.peer, r.variant) for r in records}
+    for panel in panels.values():
+        figure, axes = plots.plt.subplots()
+        plots._gap_panel(axes, comparison, "projector", "double", panel)
+        drawn = [line for line in axes.lines if len(line.get_xdata()) == len(gaps)]
+        lines, markers = drawn[::2], drawn[1::2]
+        assert len(lines) == len(markers) == len(panel) <= 5
+        # Each curve and marker is narrower than the one below it.
+        assert max(np.diff([line.get_linewidth() for line in lines])) <= -1
+        assert max(np.diff([line.get_markersize() for line in markers])) <= -1
+        for line in lines:
+            # Nothing is joined to what is not finite, nor to the gaps of zero.
+            assert np.isnan(line.get_ydata()).tolist() == [False, True, False, True, True]
+        for i in (1, 3, 4):
+            assert len({float(line.get_xdata()[i]) for line in markers}) == len(panel)
+        # An error of zero has a place on the logarithmic axis.
+        assert {float(line.get_ydata()[0]) for line in markers} == {plots._BOTTOM}
+        plots.plt.close(figure)
+
+
 def _refused(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The single line on standard error of a run that is refused before the work starts."""
     monkeypatch.setattr(command, "_compare", lambda arguments: pytest.fail("the work started"))
@@ -587,3 +667,53 @@ def _commands_with(text: str) -> list[str]:
     """The command lines of running processes that contain the text. A worker's command line contains its folder."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if text in line]
+
+
+_WHY = Path(__file__).parents[2] / "docs" / "why.md"
+
+
+def test_the_documentation_gives_the_same_answer() -> None:
+    text = re.sub(r"\s+", " ", _WHY.read_text(encoding="utf-8"))
+    for sentence in (f"# {question.QUESTION}", *question.ANSWER, question.CAPTION):
+        assert sentence in text
+    # The picture comes before any table or program.
+    assert text.index("](why.png)") < text.index("```")
+
+
+def test_the_example_of_the_documentation_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", _WHY.read_text(encoding="utf-8"), re.DOTALL)
+    exec(example, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", example)
+
+
+def test_the_picture_of_the_documentation_shows_what_is_measured() -> None:
+    """The PNG carries its figures. Those of torch, NumPy and this project are measured again, by the command's code."""
+    plots = pytest.importorskip("spectralgrad.compare.plots")
+    image = pytest.importorskip("PIL.Image")
+    with image.open(_WHY.with_name("why.png")) as picture:
+        shown = json.loads(picture.text[plots.FIGURES])
+    assert list(shown) == ["NumPy + formula", "PyTorch", "JAX", "TensorFlow", "spectralgrad Gated"]
+    # The answer's sentences: equal far apart, round-off divided by the gap near, ours right at every gap.
+    assert all(curve["1"] < 1e-14 for curve in shown.values())
+    assert shown["PyTorch"][sweep.EXACT] == results.NOT_FINITE
+    assert max(shown["spectralgrad Gated"].values()) < 1e-14
+
+    chosen = [p for p in sweep.problems((8,), list(shown["PyTorch"])) if p.key.endswith("/double/projector")]
+    assert [p.meta["kind"] for p in chosen] == list(KINDS)
+    shared = References()
+    exact = {p.key: shared.of(p) for p in chosen}
+    measured = (
+        ("numpy", numpy_peer.NumPyPeer(), "NumPy + formula"),
+        ("torch", torch_peer.TorchPeer(), "PyTorch"),
+        ("spectralgrad", spectralgrad_peer.SpectralgradPeer(), "Gated"),
+    )
+    for name, peer, variant in measured:
+        curve = shown[results.title(name, variant)]
+        # The ill-posed is asked for on purpose.
+        with sg.checks("ignore"):
+            gradients = {p.key: peer.gradients(variant, LOSSES[p.loss], p.matrices, p.parameters) for p in chosen}
+        for i, gap in enumerate(chosen[0].labels):
+            if gap in ("1e-16", "0", sweep.EXACT) and name != "spectralgrad":
+                continue  # rounding decides whether it is NaN: another processor's may differ
+            errors = [reference.relative_error(gradients[p.key][i], exact[p.key][i].gradient) for p in chosen]
+            assert 1e-2 < (max(errors) + 1e-14) / (curve[gap] + 1e-14) < 1e2

@@ -112,7 +112,7 @@ def chemical_potential(levels: Any, filled: Any, kT: Any, smearing: str = "fermi
 
 
 def nearest_root(levels: Any, filled: Any, kT: Any, smearing: str) -> Any:
-    """The root nearest to the Gaussian μ: the nearest sign change on a grid of kT/40, refined."""
+    """The sign change nearest to the Gaussian μ on a grid of kT/40, refined."""
     near = chemical_potential(levels, filled, kT, "gaussian")
     f = SMEARINGS[smearing]
 
@@ -981,15 +981,24 @@ def test_hessian_of_the_free_energy(graph: str, dtype: torch.dtype) -> None:
         assert relative_error(product, tangents(inputs, {"H": E})["density_matrix"]) <= 1e-13
 
 
-def test_a_third_derivative_is_refused() -> None:
-    H = graph_hamiltonian("benzene", torch.float64)
+def test_third_derivatives() -> None:
+    """Against a difference of second ones, at levels that meet; a fourth is refused."""
+    H, E = graph_hamiltonian("benzene", torch.float64), random_hermitian(6, 6, dtype=torch.float64, seed=3)
+    jvp, h = torch.func.jvp, 1e-3
 
-    def order(X: Tensor) -> Tensor:
-        return sg.density_matrix(X, electrons=6, kT=0.3)[0, 1]
+    def order(t: Tensor) -> Tensor:
+        return sg.density_matrix(H + t * E, electrons=6, kT=0.3)[0, 1]
 
-    twice = torch.func.grad(lambda X: torch.func.grad(order)(X).sum())
-    with pytest.raises(RuntimeError, match="a third derivative was asked for"):
-        torch.func.grad(lambda X: twice(X).sum())(H)
+    def along(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda t: jvp(f, (t,), (torch.ones_like(t),))[1]
+
+    zero = torch.zeros((), dtype=torch.float64)
+    second, third = along(along(order)), along(along(along(order)))
+    expected = (8 * (second(zero + h) - second(zero - h)) - (second(zero + 2 * h) - second(zero - 2 * h))) / (12 * h)
+    torch.testing.assert_close(third(zero), expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(torch.func.grad(second)(zero), expected, rtol=1e-8, atol=1e-8)
+    with pytest.raises(RuntimeError, match="a fourth derivative was asked for"):
+        torch.func.grad(third)(zero)
 
 
 def _ring(n: int, dtype: torch.dtype) -> Tensor:
@@ -1544,7 +1553,7 @@ def test_mixed_derivatives_in_electrons_of_an_open_shell(dtype: torch.dtype) -> 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtype) -> None:
-    """A loss or a perturbation that looks inside the level; the result is the derivative at equal fractions."""
+    """For a loss and for a perturbation. The result is the derivative at equal fractions."""
     H, P, electrons = _open_shell(dtype)
     M = scale * random_hermitian(8, 8, dtype=dtype, seed=1)
     message = (

@@ -1,4 +1,4 @@
-"""Everything but values that users of torch.linalg expect: __torch_function__, contexts, autocast, messages."""
+"""Behaviour beyond values that users of torch.linalg expect: __torch_function__, contexts, autocast, messages."""
 
 from __future__ import annotations
 
@@ -914,7 +914,7 @@ def test_a_signal_handler_sees_autograd_as_it_was(f: Callable[[Tensor], Any]) ->
 
 
 def signal_states(f: Callable[[], Any]) -> list[tuple[bool, bool, bool]]:
-    """The states that a signal handler sees while `f` runs. It can differentiate, too, with gradients switched on."""
+    """The state in a signal handler while `f` runs. If gradients are on, the handler itself can differentiate."""
     seen: list[tuple[bool, bool, bool]] = []
     running = True
 
@@ -960,9 +960,34 @@ def test_a_signal_handler_in_a_backward_sees_what_torchs_backward_shows(how: str
         loss = L.sum() + V.abs().pow(3).sum()
     seen = signal_states(lambda: torch.autograd.grad(loss, X))
     assert seen
-    # The code after the backward runs with gradients on.
+    # Code after the backward runs with gradients on.
     assert all(right and not autocast for _, autocast, right in seen)
     assert not seen[0][0]
+
+
+def test_errors_in_a_signal_handler_name_its_own_functions() -> None:
+    """`eigvalsh`, which is differentiated by `eigh`, has set its own name for messages when it is interrupted."""
+    bad = torch.full((2, 2), torch.nan)
+    seen: list[str] = []
+    running = True
+
+    def handler(*_: Any) -> None:
+        if running:
+            with pytest.raises(torch.linalg.LinAlgError) as error:
+                sg.eigh(bad)
+            seen.append(str(error.value))
+            signal.setitimer(signal.ITIMER_REAL, 1e-2)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-2)
+        sg.eigvalsh(many().requires_grad_())
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+    assert all(message.startswith("spectralgrad.eigh: ") for message in seen)
 
 
 @pytest.mark.parametrize("f", [sg.eigh, sg.eigvalsh, sg.expm], ids=["eigh", "eigvalsh", "expm"])

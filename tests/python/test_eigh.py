@@ -209,7 +209,7 @@ def test_layout_does_not_matter(layout: Callable[[Tensor], Tensor], dtype: torch
 
 
 @pytest.mark.parametrize("used", [["low"], ["low", "high"]])
-@pytest.mark.parametrize("n", [130, 257])
+@pytest.mark.parametrize("n", [130, pytest.param(257, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ALL)
 def test_few_eigenvectors_of_a_large_matrix(dtype: torch.dtype, n: int, used: list[str], device: str) -> None:
     """Against contour integrals, which choose no basis. One eigenvalue that is used has multiplicity 8."""

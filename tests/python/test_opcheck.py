@@ -59,6 +59,12 @@ def _positive(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) ->
     return layout(_matrices(dtype, n) + (n + 1) * torch.eye(n, dtype=dtype))
 
 
+def _with_exponents(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    A = _positive(dtype, n, layout)
+    L, V = torch.linalg.eigh(A)
+    return A, L, V, torch.full(L.shape[:-1], 1.5, dtype=L.dtype)
+
+
 def _pairs(dtype: torch.dtype, n: int, layout: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return layout(_matrices(dtype, n)), *_decomposition(dtype, n, layout)
 
@@ -119,6 +125,7 @@ OPERATORS: dict[str, Arguments] = {
     "density_matrix": _density,
     "density_matrix_full": _density,
     "drop_small_eigenvalues": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0], None, "pinvm"),
+    "eigenvalues_of_power": lambda dtype, n, layout: (*_with_exponents(dtype, n, layout)[1::2], "powm"),
     "eigenpairs": lambda dtype, n, layout: (layout(_matrices(dtype, n)), "expm", "all"),
     "expm": lambda dtype, n, layout: (layout(_matrices(dtype, n)),),
     "fill_levels": lambda dtype, n, layout: (
@@ -141,6 +148,7 @@ OPERATORS: dict[str, Arguments] = {
         "once",
     ),
     "pinvm": lambda dtype, n, layout: (layout(_matrices(dtype, n)), None),
+    "power_of_eigenpairs": lambda dtype, n, layout: _with_exponents(dtype, n, layout),
     "powm": lambda dtype, n, layout: (_positive(dtype, n, layout), 1.5),
     "pseudo_logdet": lambda dtype, n, layout: (layout(_matrices(dtype, n)), 0.1),
     "quantity": lambda dtype, n, layout: (_decomposition(dtype, n, layout)[0].abs() + 1, "density_matrix", "kT", True),
@@ -183,7 +191,9 @@ def test_every_operator_has_cases() -> None:
         pytest.param(_expanded, 0, True, id="expanded-differentiated", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(DOUBLE[0], id="real", marks=pytest.mark.slow), pytest.param(DOUBLE[1], id="complex")]
+)
 @each_operator
 def test_opcheck(
     name: str, dtype: torch.dtype, layout: Callable[[Tensor], Tensor], n: int, requires_grad: bool

@@ -57,6 +57,7 @@ def test_cmakedir_names_folders_with_the_configurations() -> None:
     assert (Path(torchs) / "Torch/TorchConfig.cmake").is_file()
 
 
+@pytest.mark.slow
 def test_cpp_block_compiles_and_prints_the_identity(tmp_path: Path) -> None:
     """The program and its CMake file, as pasted, with the command that the README gives for them."""
     beside_python = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

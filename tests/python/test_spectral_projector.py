@@ -232,17 +232,21 @@ def test_gradcheck(spectrum: list[float], dtype: torch.dtype, device: str) -> No
     )
 
 
-def test_third_derivatives_are_refused() -> None:
+def test_third_derivatives() -> None:
+    """Against a difference of second ones; a fourth is refused."""
     A, _, _ = _two_levels(torch.float64)
     M, X = directions(4, torch.float64)
     along = lambda t: loss(M, 0, 2)(A + t * X)  # noqa: E731
     zero = torch.zeros((), dtype=torch.float64)
+    second, h = jacfwd(jacfwd(along)), 1e-3
+    expected = (8 * (second(zero + h) - second(zero - h)) - (second(zero + 2 * h) - second(zero - 2 * h))) / (12 * h)
     for transforms in itertools.product((grad, jacfwd), repeat=3):
         f = along
         for transform in transforms:
             f = transform(f)
-        with pytest.raises(RuntimeError, match=r"spectralgrad.*third"):
-            f(zero)
+        torch.testing.assert_close(f(zero), expected, rtol=1e-7, atol=1e-7)
+        with pytest.raises(RuntimeError, match=r"spectralgrad.*fourth"):
+            grad(f)(zero)
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ namespace spectralgrad {
 /// formulas.
 enum class Smearing { fermi, gaussian, methfessel_paxton, cold };
 
-/// The options that determine the occupations. Quantities are real, in consistent units of energy, and broadcast to the batch (*).
+/// Arguments of `density_matrix`. Quantities are real, in consistent units of energy, and broadcast to the batch (*).
 struct DensityMatrixOptions {
   /// Exactly one of the two: the number of electrons, 0 <= electrons <= spin*n, or their chemical potential.
   std::optional<at::Tensor> electrons = std::nullopt;
@@ -37,8 +37,8 @@ struct DensityMatrix {
 };
 
 /// Returns the one-particle density matrix D = spin f((H - mu)/kT) of a symmetric or Hermitian `H` (*, n, n). Only the
-/// lower triangle of H is read. First and second derivatives with respect to H, the overlap, electrons or mu, and kT
-/// are exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
+/// lower triangle of H is read. The first three derivatives with respect to H, the overlap, electrons or mu, and kT are
+/// exact at degenerate levels. At a fixed number of electrons, mu is solved to the last digits and differentiated
 /// implicitly.
 ///
 /// The smearing chooses the occupations f(x), x = (epsilon - mu)/kT. The entropies s have s' = x f', so that D is the

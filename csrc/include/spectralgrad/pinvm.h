@@ -15,7 +15,8 @@
 // under `Checks::raise`.
 //
 // `A` is (*, n, n), float32, float64, complex64 or complex128; only its lower triangle is read. Errors are those of
-// `eigh`, and `c10::ValueError` if rtol is negative or not finite. A third derivative raises `c10::Error`.
+// `eigh`, and `c10::ValueError` if rtol is negative or not finite. A fourth derivative in A
+// raises `c10::Error`, for `pseudo_logdet` a fifth.
 namespace spectralgrad {
 
 /// The pseudo-inverse (*, n, n), exactly Hermitian: 1/lambda on the range, 0 on the null space.

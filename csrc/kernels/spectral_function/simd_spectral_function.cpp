@@ -71,14 +71,14 @@ class SpectralFunction {
     product_ = memory.matrix(n_, entry);
     differences_ = memory.matrix(n_, W);
     eigenvalues_ = memory.row(n_);
-    of_one_ = memory.row(n_);
+    singles_ = memory.row(n_);
   }
 
   void run(const Members& members) {
     load_matrices<T, is_complex, known_n>(batch_.eigenvectors, n_, members, V_);
     load_rows<T, known_n>(batch_.eigenvalues, n_, members, eigenvalues_);
     if (batch_.direction.data == nullptr) {
-      T* values = of_one_;
+      T* values = singles_;
       find_values(members, values);
       for (int r = 0; r < n_; ++r) {
         for (int k = 0; k < n_; ++k) {
@@ -157,13 +157,13 @@ class SpectralFunction {
     remove_noise_at_zero();
     math::with_form<FunctionArithmetic<T>>(batch_.form, batch_.exponent, [&](const auto& formula) {
       for (int i = 0; i < n_; ++i) {
-        store(of_one_ + i * W, formula.of_one(load(eigenvalues_ + i * W)));
+        store(singles_ + i * W, formula.single(load(eigenvalues_ + i * W)));
       }
       for (int i = 0; i < n_; ++i) {
         const auto b = load(eigenvalues_ + i * W);
-        const auto of_b = load(of_one_ + i * W);
+        const auto single_b = load(singles_ + i * W);
         for (int j = 0; j <= i; ++j) {
-          store(differences_.at(i, j), formula.first(load(eigenvalues_ + j * W), b, load(of_one_ + j * W), of_b));
+          store(differences_.at(i, j), formula.first(load(eigenvalues_ + j * W), b, load(singles_ + j * W), single_b));
         }
       }
     });
@@ -236,7 +236,7 @@ class SpectralFunction {
   View<T> product_;
   View<T> differences_;
   T* eigenvalues_;
-  T* of_one_;
+  T* singles_;
   Mask<T> singular_;
 };
 

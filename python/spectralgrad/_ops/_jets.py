@@ -1,4 +1,4 @@
-"""A function that is given in Python, and its derivatives, at the eigenvalues: what operators get of it."""
+"""The values and derivatives of a Python function at the eigenvalues, which operators take instead of the function."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _checked(function: str, name: str, f: Any) -> Elementwise:
 
 
 def _nested(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
-    """f(x), f'(x), ... of a real function, each entry by itself, at a level of torch.func's own for each."""
+    """f(x), f'(x), ... of a real elementwise function, each by one more level of torch.func."""
     if order == 0:
         return (f(x),)
 
@@ -52,18 +52,30 @@ def _nested(f: Elementwise, x: Tensor, order: int) -> tuple[Tensor, ...]:
     return (*rows, last)
 
 
+def _is_locally_constant(f: Elementwise, x: Tensor) -> bool:
+    """Distinguishes a constant from a function that autograd cannot see, such as NumPy's. Neither has a graph."""
+    with torch.no_grad():
+        step = torch.finfo(x.dtype).eps ** 0.25
+        return torch.equal(f(x), f(x + step))
+
+
 def _repeated(f: Elementwise, x: Tensor, y: Tensor, order: int) -> tuple[Tensor, ...]:
-    """The same by plain autograd: torch.func does without saved-tensor hooks. `y` is f(x)."""
+    """Like `_nested`, by plain autograd, because torch.func does not support saved-tensor hooks. `y` is f(x).
+
+    Returns only f(x) if autograd cannot see how f depends on x.
+    """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         rows = [f(x)]
-        for _ in range(order):
+        while len(rows) <= order:
             last = rows[-1]
             grad = None
             if last.requires_grad:
                 (grad,) = torch.autograd.grad(last.sum(), x, create_graph=True, allow_unused=True)
+            if grad is None and len(rows) == 1 and not _is_locally_constant(f, x):
+                break
             rows.append(torch.zeros_like(x) if grad is None else grad)
-    # A graph is of use only to what f is made of.
+    # Only tensors that f uses need a graph.
     made_of_more = y.requires_grad or forward_ad.unpack_dual(y).tangent is not None
     return tuple(rows) if made_of_more else tuple(row.detach() for row in rows)
 
@@ -74,15 +86,15 @@ def _derivatives(f: Elementwise, x: Tensor, y: Tensor, order: int) -> tuple[Tens
 
 
 def _real_jets(given: list[Elementwise], x: Tensor, order: int) -> Tensor:
-    """Row k the k-th derivative: (*, order + 1, n)."""
+    """The values and derivatives, (*, order + 1, n); row k has the k-th derivative."""
     rows = [f(x) for f in given[: order + 1]]
-    # The last one given is the one to differentiate.
+    # Differentiates the last given function.
     for missing in range(order - len(rows) + 1, 0, -1):
         try:
             rows += _derivatives(given[-1], x, rows[-1], missing)[1:]
             break
         except RuntimeError:
-            # What some operations have no derivative for may be left out, if it is beyond the second derivative.
+            # Derivatives that autograd does not have may be missing, if their order is above 2.
             if len(rows) + missing - 1 <= 2:
                 raise
     return torch.stack(rows, -2)
@@ -93,15 +105,17 @@ def _part(index: int, f: Elementwise) -> Elementwise:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """The power of two below max|λ|, (*, 1): in units of it no derivative over- or underflows that need not."""
+    """The power of two below max|λ|, (*, 1). In this unit derivatives do not overflow unnecessarily."""
     largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
     unit = largest.log2().floor().exp2()
     return unit.where((unit > 0) & unit.isfinite(), 1.0)
 
 
 def _leaves_float32(functions: list[Elementwise], x: Tensor, unit: Tensor) -> Tensor | None:
-    """Which matrices have eigenvalues so large or small that autograd's intermediate results for derivatives of f leave
-    the range of float32: 1/λ² for log, at λ = 1e20. None if there are none, or f takes no float64."""
+    """The matrices for which autograd's derivatives of f may leave the range of float32, such as 1/λ² at λ = 1e20.
+
+    None if there are no such matrices, or if f does not accept float64.
+    """
     if x.dtype != torch.float32 or torch.compiler.is_compiling() or torch._C._is_tracing():
         return None
     far = 2.0**16
@@ -112,20 +126,21 @@ def _leaves_float32(functions: list[Elementwise], x: Tensor, unit: Tensor) -> Te
         for f in functions:
             f(x.double() * unit.double())
     except (RuntimeError, TypeError, ValueError):
-        # vmap has no values to ask for, and f may be a float32 module.
+        # Under vmap values cannot be read, and f may be a float32 module.
         return None
     return wide
 
 
 def _in_units(f: Elementwise, unit: Tensor, order: int, wide: Tensor | None) -> Elementwise:
-    """The `order`-th derivative of x -> f(unit x); computed in float64 for the matrices in `wide`."""
+    """The `order`-th derivative of x -> f(unit x), computed in float64 for the matrices in `wide`."""
     if wide is None:
         return lambda x: f(unit * x) * unit**order
     narrow_unit = torch.where(wide, 1.0, unit)
     wide_unit = torch.where(wide, unit, 1.0).double()
 
     def scaled(x: Tensor) -> Tensor:
-        # 1 stands for the eigenvalues of the others: no derivative there is infinite, and then multiplied by 0.
+        # The eigenvalues of the other matrices are replaced by 1, at which no derivative is infinite. So 0 is never
+        # multiplied by an infinite derivative.
         narrow = f(narrow_unit * torch.where(wide, 1.0, x)) * narrow_unit**order
         y = f(wide_unit * torch.where(wide, x, 1.0).double()) * wide_unit**order
         return torch.where(wide, y.to(narrow.dtype), narrow)
@@ -148,22 +163,26 @@ def _values_are_at_hand(x: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """core/tolerances.h, `zero_eigenvalue`."""
-    return float(x.shape[-1] * torch.finfo(x.dtype).eps)
+    """`zero_eigenvalue` of csrc/core/tolerances.h. Without float(...), which would fix n in an exported program."""
+    return x.shape[-1] * torch.finfo(x.dtype).eps
 
 
 class _Zero(NamedTuple):
-    """Which eigenvalues count as 0, and where f has no finite slope among them."""
+    """The masks of the eigenvalues that count as 0, and of those among them at which f has no finite slope."""
 
     counts: Tensor
     infinite_slope: Tensor
 
 
 def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
-    """For a function that has a value at 0 and none below it, or an infinite slope: `near`, eigenvalues that cannot be
-    told from 0. Asked for each entry, because tensors that f is made of may make it another function for each."""
+    """For a function that has a value at 0 and none below it, or an infinite slope at 0.
+
+    `near` is the mask of the eigenvalues that are 0 up to round-off. f is evaluated for each entry, because tensors
+    that it uses may make it a different function for each.
+    """
     f, *derivatives = given
-    zero = torch.zeros_like(x)
+    # Not zeros_like, which torch.export takes for a constant inside jvp. NaN where x is not finite: nothing is near 0.
+    zero = (x - x).detach()
     value = f(zero).detach()
     ends = ~f(zero - _tolerance(x)).detach().isfinite()
     slope = zero
@@ -171,24 +190,30 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
         slope = derivatives[0](zero).detach()
     elif not torch.compiler.is_exporting():
         with contextlib.suppress(RuntimeError):  # f may have no derivative
-            slope = _derivatives(f, zero, value, 1)[1].detach()
-    # Above 0 only, a NaN is the slope of x log x, ∞ - ∞ to autograd. Elsewhere it may be the fault of f's code.
+            _, *known = _derivatives(f, zero, value, 1)
+            slope = known[0].detach() if known else zero
+    # If f is defined above 0 only, NaN is the slope of x log x, which autograd computes as ∞ - ∞. Otherwise it may be
+    # an error in f.
     infinite = slope.isinf() | (ends & slope.isnan())
     near = near & value.isfinite()
     return _Zero(near & (ends | infinite), near & infinite)
 
 
 def _jets_at_zero(given: list[Elementwise], x: Tensor, order: int, zero: _Zero, slope_at_zero: float) -> Tensor:
-    """Jets of a function that counts as constant about 0 where its slope is infinite there; without a slope that is
-    finite, `slope_at_zero`."""
+    """The jets of a function that counts as constant around 0 if its slope is infinite there.
+
+    `slope_at_zero` replaces an infinite slope.
+    """
     if order == 0:
         return given[0](x).unsqueeze(-2)
-    # Away from 0, since 0 times an infinite derivative would be NaN in the gradients of what f is made of.
+    # Evaluated away from 0. Otherwise, gradients of tensors that f uses would contain 0 times an infinite derivative,
+    # NaN.
     away = torch.where(zero.infinite_slope, 1, x)
     rows = list(_real_jets(given, away, order).unbind(-2))
     rows[0] = given[0](x)
-    rows[1] = torch.where(zero.infinite_slope, slope_at_zero, rows[1])
-    for k in range(2, order + 1):
+    if len(rows) > 1:
+        rows[1] = torch.where(zero.infinite_slope, slope_at_zero, rows[1])
+    for k in range(2, len(rows)):
         rows[k] = torch.where(zero.infinite_slope | (zero.counts & ~rows[k].detach().isfinite()), 0, rows[k])
     return torch.stack(rows, -2)
 
@@ -202,24 +227,28 @@ def _check_values(function: str, x: Tensor, y: Tensor, unit: Tensor) -> None:
     where = f"(Batch element {matrix}): " if x.ndim > 1 else ""
     raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
         f"spectralgrad.{function}: {where}Expected f to be defined at every eigenvalue of A, but f is NaN at the "
-        f"eigenvalue {eigenvalue:g}. Of a singular A, spectralgrad.pinvm and spectralgrad.pseudo_logdet take the "
+        f"eigenvalue {eigenvalue:g}. For a singular A, spectralgrad.pinvm and spectralgrad.pseudo_logdet take the "
         "inverse and log det on the range; for x log x call torch.special.xlogy(x, x) in f, which is 0 at 0"
     )
 
 
 def jets(
-    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, *, slope_at_zero: float
+    function: str, A: Tensor, eigenvalues: Tensor, f: Any, df: Any, d2f: Any, d3f: Any, *, slope_at_zero: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """`A` and its eigenvalues in units of about max|λ|, and for f of these the jets of its real part and, if it has
-    one, of its imaginary part.
+    """Returns `A` and its eigenvalues in units of about max|λ|, and the jets of f's real and imaginary part there.
 
-    Where f is a function of semidefinite matrices, such as torch.sqrt, eigenvalues that cannot be told from 0 are 0.
-    If its slope is infinite there, the jets have `slope_at_zero` for it, and 0 for higher derivatives."""
-    if df is None and d2f is not None:
-        raise TypeError(f"spectralgrad.{function}: Expected df where d2f is given, but got None")
-    names = ("f", "df", "d2f")
+    The last one is None if f is real. If f is a function of semidefinite matrices, such as torch.sqrt, eigenvalues are
+    set to 0 that are 0 up to round-off. If its slope is infinite at 0, the jets have `slope_at_zero` there, and 0 for
+    higher derivatives.
+    """
+    names, everything = ("f", "df", "d2f", "d3f"), (f, df, d2f, d3f)
+    for order in (1, 2):
+        if everything[order] is None and everything[order + 1] is not None:
+            raise TypeError(
+                f"spectralgrad.{function}: Expected {names[order]} where {names[order + 1]} is given, but got None"
+            )
     functions = [
-        _checked(function, name, g) for name, g in zip(names, (f, df, d2f), strict=True) if g is not None or name == "f"
+        _checked(function, name, g) for name, g in zip(names, everything, strict=True) if g is not None or name == "f"
     ]
     unit = _unit(eigenvalues)
     x = eigenvalues / unit

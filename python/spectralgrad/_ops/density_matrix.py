@@ -18,16 +18,16 @@ Smearing = Literal["fermi", "gaussian", "methfessel-paxton", "cold"]
 
 @from_iterable
 class DensityMatrixResult(NamedTuple):
-    """The result of `density_matrix` with ``full_output=True``; quantities are ``(*)``."""
+    """The result of `density_matrix` with ``full_output=True``. Quantities are ``(*)``."""
 
     density_matrix: Tensor
     """D = spin·C f Cᴴ ``(*, n, n)``."""
     mu: Tensor
-    """The chemical potential; at zero temperature the middle of the gap, and then not differentiable."""
+    """The chemical potential. At zero temperature it is the middle of the gap, and not differentiable."""
     energy: Tensor
     """tr(D H) = spin Σ ε f."""
     entropy: Tensor
-    """spin Σ s, in units of Boltzmann's constant; s belongs to the smearing."""
+    """spin Σ s, in units of Boltzmann's constant, with the entropy s of the smearing."""
     free_energy: Tensor
     """energy - kT·entropy."""
     energy_weighted_density_matrix: Tensor
@@ -43,7 +43,7 @@ def _quantity(name: str, value: Any, H: Tensor) -> Tensor | None:
         return value.to(device=H.device, dtype=H.real.dtype)
     if isinstance(value, bool) or not isinstance(value, Real | torch.SymInt | torch.SymFloat):
         raise TypeError(f"{_FUNCTION}: Expected {name} to be a real number or a Tensor, but got {type(value).__name__}")
-    # Made from H, because torch.export loses a new tensor inside torch.func.
+    # Created from H, because torch.export loses new tensors inside torch.func.
     return H.real.new_full((), cast("float", value))
 
 
@@ -83,24 +83,24 @@ def density_matrix(
     smearing: Smearing = "fermi",
     full_output: bool = False,
 ) -> Tensor | DensityMatrixResult:
-    """The one-particle density matrix D = spin·f((H - μ)/kT), f the occupations of a smearing, exact where levels meet.
+    """The one-particle density matrix D = spin·f((H - μ)/kT), where f are the occupations of a smearing.
 
-    Derivatives in `H`, `overlap`, `electrons` or `mu`, and `kT`, to second order, with every transform of torch.func,
-    forward-mode AD and torch.compile. At a fixed number of electrons μ is solved to the last digits and differentiated
-    implicitly.
+    Derivatives with respect to `H`, `overlap`, `electrons` or `mu`, and `kT`, to third order, are exact at degenerate
+    levels. They work with every transform of torch.func, forward-mode AD and torch.compile. At a fixed number of
+    electrons, μ is solved to the last digits and differentiated implicitly.
 
     Args:
         H: ``(*, n, n)`` symmetric or Hermitian, float32, float64, complex64 or complex128. Only the lower triangle is
             read.
-        electrons: how many there are, between 0 and spin·n; or
-        mu: their chemical potential: one of the two.
-        kT: the temperature times Boltzmann's constant, or the width of another smearing, in the units of `H`. At 0, the
-            number, D is spin times the projector onto the filled levels, and all smearings are the same.
+        electrons: the number of electrons, between 0 and spin·n. Give either `electrons` or `mu`.
+        mu: the chemical potential.
+        kT: the temperature times Boltzmann's constant, or the width of another smearing, in the units of `H`. If it is
+            the number 0, D is spin times the projector onto the filled levels, and all smearings are the same.
         overlap: S ``(*, n, n)``, positive definite, of a basis that is not orthonormal: H C = S C ε, CᴴSC = 1, D =
             spin·C f Cᴴ.
-        spin: how many electrons an orbital holds.
-        smearing: how the occupations fall from 1 to 0 about μ. Each has an entropy s, and the free energy
-            tr(D H) - kT·spin·Σ s has the gradient D in `H` at a fixed number of electrons. With x = (ε - μ)/kT:
+        spin: the number of electrons that an orbital holds.
+        smearing: the shape of the occupations, which fall from 1 to 0 around μ. Each has an entropy s, and D is the
+            gradient of the free energy tr(D H) - kT·spin·Σ s at a fixed number of electrons. With x = (ε - μ)/kT:
 
             - ``"fermi"``: f = 1/(1 + eˣ), s = -(f ln f + (1 - f) ln(1 - f))
             - ``"gaussian"``: f = erfc(x)/2, s = exp(-x²)/(2√π)
@@ -112,24 +112,24 @@ def density_matrix(
 
     Raises:
         RuntimeError, NotImplementedError, torch.linalg.LinAlgError: as `eigh`, for `H` and `overlap`.
-        torch.linalg.LinAlgError: where `overlap` is not positive definite.
-        TypeError, ValueError: where not just one of `electrons` and `mu` is given, or a number is out of its range. At
+        torch.linalg.LinAlgError: `overlap` is not positive definite.
+        TypeError, ValueError: none or both of `electrons` and `mu` are given, or a number is out of its range. At
             kT > 0, 0 < electrons < spin·n.
-        GaugeError: under ``checks("raise")``, where a warning is said to come below.
+        GaugeError: under ``checks("raise")``, instead of the warning that is described below.
 
-    **Open shells at kT = 0.** A level that the electrons fill in part is filled in equal fractions, whatever its
+    **Open shells at kT = 0.** All copies of a level that is partly filled get the same fraction, whatever its
     multiplicity: two electrons of spin 1 give 2/3 to each of three equal levels. A level at a given `mu` is half
-    filled. Derivatives are those along perturbations that do not split that level. If a loss or a perturbation
-    looks inside it (its block there is more than a multiple of the identity), there is no derivative: a `GaugeWarning`
-    says so, and that part is left out.
+    filled. Derivatives are those along perturbations that do not split that level. No derivative exists if the block of
+    a loss or a perturbation inside the level is not a multiple of the identity. A `GaugeWarning` reports this, and that
+    part is left out.
 
-    **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be less than 0 or more than 1, so several
-    μ may hold the same number of electrons. Then μ is the one nearest to that of the Gaussian smearing; steps of kT/16
-    tell them apart. A cold smearing has no such μ inside a gap. If the Gaussian μ holds the electrons to rounding,
-    as in every gap of more than about 13 kT (float64), that is taken, and it moves with `H` and `kT` as that does.
+    **Several μ.** Occupations of ``"methfessel-paxton"`` and ``"cold"`` may be below 0 or above 1, so several μ may
+    give the same number of electrons. The function takes the μ nearest to that of the Gaussian smearing, searched in
+    steps of kT/16. A cold smearing has no such μ inside a gap. If the Gaussian μ gives the number of electrons to
+    rounding, as in every gap of more than about 13 kT (float64), the function takes this μ and its derivatives.
 
-    The derivatives are those of `funm`, and of μ by the implicit function theorem. A tensor of temperatures may not
-    hold a zero. If whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons`
+    The derivatives are those of `funm`, and for μ those of an implicit function. A tensor of temperatures must not
+    contain a zero. If whole levels are filled below a gap so wide that f'(x) underflows, the derivative in `electrons`
     is NaN.
 
     Mermin (1965), Phys. Rev. 137, A1441; Methfessel and Paxton (1989), Phys. Rev. B 40, 3616; Marzari, Vanderbilt, De
@@ -181,7 +181,7 @@ def density_matrix(
 
 
 def _broadcast(H: Tensor, quantities: list[Tensor | None], overlap: Tensor | None) -> tuple[Tensor | None, ...]:
-    """All with the same batch: under vmap operators cannot tell the mapped dimension from one that is to broadcast."""
+    """Expands all to one batch. Under vmap, operators cannot distinguish a mapped dimension from a broadcast one."""
     batches = [x.shape[:-2] for x in (H, overlap) if x is not None] + [x.shape for x in quantities if x is not None]
     try:
         batch = torch.broadcast_shapes(*batches)

@@ -13,13 +13,14 @@ from ._jets import Elementwise, jets
 
 register_batching("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace")
 register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
+register_batching("eigenvalues_of_power", "power_of_eigenpairs")
 
 
 @overridable
 def expm(A: Tensor) -> Tensor:
-    """exp(A) of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
+    """exp(A) of Hermitian matrices, with derivatives that are exact at degenerate eigenvalues.
 
-    For ``torch.linalg.matrix_exp`` of Hermitian arguments; see `funm` for arguments, derivatives and errors.
+    Replaces ``torch.linalg.matrix_exp`` for Hermitian arguments. See `funm` for arguments, derivatives and errors.
 
     Example::
 
@@ -35,9 +36,9 @@ def expm(A: Tensor) -> Tensor:
 
 @overridable
 def logm(A: Tensor) -> Tensor:
-    """The logarithm of positive definite matrices, with derivatives that are exact where eigenvalues meet.
+    """The logarithm of positive definite matrices, with derivatives that are exact at degenerate eigenvalues.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive
+    See `funm` for arguments, derivatives and errors. Raises ``torch.linalg.LinAlgError`` also if `A` is not positive
     definite.
 
     Example::
@@ -54,17 +55,17 @@ def logm(A: Tensor) -> Tensor:
 
 @overridable
 def sqrtm(A: Tensor) -> Tensor:
-    """The square root of positive semidefinite matrices, with derivatives that are exact where eigenvalues meet.
+    """The square root of positive semidefinite matrices, with derivatives that are exact at degenerate eigenvalues.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` has a negative
-    eigenvalue, by more than rounding, n·eps·max|λ|.
+    See `funm` for arguments, derivatives and errors. Raises ``torch.linalg.LinAlgError`` also if `A` has a negative
+    eigenvalue beyond round-off, n·eps·max|λ|.
 
     .. note:: Eigenvalues up to n·eps·max|λ| count as 0. At a singular `A` the derivatives are those among matrices of
-        the same rank, which is all that ``F.mT @ F`` takes with its shape. Along directions inside the kernel, the
-        eigenspace of 0, they are infinite. That part is left out, and `GaugeWarning` says so where it is more than
-        rounding. A cotangent that is a multiple of the identity inside the kernel, as that of a trace (and any in a
-        kernel of dimension 1), is silent: nuclear norms, fidelities and Bures distances of rank-deficient matrices are
-        well-posed.
+        the same rank. For ``F.mT @ F`` these are all matrices that the shape of F allows. The derivative is infinite
+        along directions inside the null space. That part is left out, and a `GaugeWarning` reports it if it exceeds
+        round-off. There is no warning for a cotangent that is a multiple of the identity inside the null space, such as
+        that of a trace (and any cotangent in a null space of dimension 1). So nuclear norms, fidelities and Bures
+        distances of rank-deficient matrices are well-posed.
 
     Example::
 
@@ -80,9 +81,9 @@ def sqrtm(A: Tensor) -> Tensor:
 
 @overridable
 def trace_sqrtm(A: Tensor) -> Tensor:
-    """tr √A of positive semidefinite matrices; of ``F.mH @ F`` the nuclear norm of F.
+    """tr √A of positive semidefinite matrices. For ``F.mH @ F`` it is the nuclear norm of F.
 
-    The gradient is A^(-1/2)/2 on the range of `A`, and 0 on the kernel; see `sqrtm` for singular matrices.
+    The gradient is A^(-1/2)/2 on the range of `A`, and 0 on the null space. See `sqrtm` for singular matrices.
 
     Returns:
         ``(*)``, real.
@@ -104,9 +105,9 @@ def trace_sqrtm(A: Tensor) -> Tensor:
 
 @overridable
 def invsqrtm(A: Tensor) -> Tensor:
-    """A^(-1/2) of positive definite matrices, with derivatives that are exact where eigenvalues meet.
+    """A^(-1/2) of positive definite matrices, with derivatives that are exact at degenerate eigenvalues.
 
-    See `funm` for arguments, derivatives and errors; ``torch.linalg.LinAlgError`` too where `A` is not positive
+    See `funm` for arguments, derivatives and errors. Raises ``torch.linalg.LinAlgError`` also if `A` is not positive
     definite.
 
     Example::
@@ -122,15 +123,21 @@ def invsqrtm(A: Tensor) -> Tensor:
 
 
 @overridable
-def powm(A: Tensor, p: float) -> Tensor:
-    """A^p of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
+def powm(A: Tensor, p: float | Tensor) -> Tensor:
+    """A^p of Hermitian matrices, with derivatives that are exact at degenerate eigenvalues.
 
     See `funm` for `A`, derivatives and errors.
 
     Args:
-        A: ``(*, n, n)``; positive semidefinite if `p` is not an integer (at a singular one as `sqrtm`), invertible if
-            `p` is negative, both if both; ``torch.linalg.LinAlgError`` else.
-        p: a real number. For a `p` that is learned: ``funm(A, lambda x: x**p)``.
+        A: ``(*, n, n)``. It must be positive semidefinite if `p` is not an integer (a singular `A` is treated as in
+            `sqrtm`), and invertible if `p` is negative. Otherwise ``torch.linalg.LinAlgError`` is raised.
+        p: a real number, or a real tensor ``(*)`` or ``(*, 1)`` with an exponent for each matrix, which broadcasts with
+            the batch of `A`. A tensor counts as ``(*, 1)`` if it has one dimension more than the batch of `A` and its
+            last dimension has size 1. The result is differentiable in a tensor `p`, too.
+
+    The derivative in `p` is log(A) A^p. Zero eigenvalues add nothing to it, because x^p log(x) tends to 0 for p > 0. At
+    a negative eigenvalue, which is only allowed for an integer `p`, no real derivative exists. Then the gradient of `p`
+    is NaN, like that of ``torch.pow``; the gradient of `A` is still right.
 
     Example::
 
@@ -139,10 +146,16 @@ def powm(A: Tensor, p: float) -> Tensor:
         >>> A.grad
         tensor([[0.0000, 1.5000],
                 [1.5000, 0.0000]], dtype=torch.float64)
+        >>> p = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+        >>> sg.powm(2 * torch.eye(2, dtype=torch.float64), p)[0, 0].backward()
+        >>> p.grad  # 8 log(2)
+        tensor(5.5452, dtype=torch.float64)
     """
     check_tensor("powm", A)
+    if isinstance(p, Tensor):
+        return _power(autocast(A), p)
     if not isinstance(p, Real):
-        raise TypeError(f"spectralgrad.powm: Expected p to be a real number, but got {type(p).__name__}")
+        raise TypeError(f"spectralgrad.powm: Expected p to be a real number or a Tensor, but got {type(p).__name__}")
     try:
         exponent = float(p)
     except OverflowError:
@@ -152,34 +165,65 @@ def powm(A: Tensor, p: float) -> Tensor:
     return cast("Tensor", torch.ops.spectralgrad.powm.default(A, exponent))
 
 
+def _power(A: Tensor, p: Tensor) -> Tensor:
+    if p.is_complex() or p.dtype == torch.bool:
+        raise TypeError(f"spectralgrad.powm: Expected p to be real, but got {p.dtype}")
+    eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "powm", "all")
+    if p.dim() == A.dim() - 1 and p.shape[-1] == 1:
+        p = p.squeeze(-1)
+    try:
+        batch = torch.broadcast_shapes(A.shape[:-2], p.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"spectralgrad.powm: Expected p to broadcast with the batch of A, {list(A.shape[:-2])}, but its shape is "
+            f"{list(p.shape)}"
+        ) from None
+    n = A.shape[-1]
+    # The device of a single number does not matter, as in torch.pow.
+    p = p.to(dtype=A.real.dtype, device=A.device) if p.dim() == 0 else p.to(A.real.dtype)
+    result = torch.ops.spectralgrad.power_of_eigenpairs.default(
+        A.expand(*batch, n, n), eigenvalues.expand(*batch, n), eigenvectors.expand(*batch, n, n), p.expand(batch)
+    )
+    return cast("Tensor", result)
+
+
 def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
     return torch.ops.spectralgrad.spectral_function.default(A, eigenvalues, eigenvectors, rows, None, None, "jets", [])
 
 
 @overridable_but_by_modes
-def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
-    """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with derivatives that are exact where eigenvalues meet.
+def funm(
+    A: Tensor,
+    f: Elementwise,
+    df: Elementwise | None = None,
+    d2f: Elementwise | None = None,
+    d3f: Elementwise | None = None,
+) -> Tensor:
+    """f(A) = V f(λ) Vᴴ of Hermitian matrices A = V diag(λ) Vᴴ, with exact derivatives at degenerate eigenvalues.
 
-    Written with the eigenvectors of an `eigh`, part of the derivative is a limit 0/0 there, which no backward of `eigh`
-    can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is twice differentiable in
-    `A`; a third derivative raises.
+    If it is written with the eigenvectors of `eigh`, part of the derivative is a limit 0/0, which no backward of `eigh`
+    can see. Works with every transform of torch.func, forward-mode AD and torch.compile, and is three times
+    differentiable in `A`; a fourth derivative raises.
 
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
-        f: an elementwise function of a real tensor, such as ``torch.tanh``; it may return complex numbers. Tensors that
-            it is made of get their gradients, too.
+        f: an elementwise function of a real tensor, such as ``torch.tanh``. It may return complex numbers. Tensors that
+            it uses get their gradients, too.
         df: its derivative, by default by automatic differentiation of `f`.
         d2f: its second derivative, by default by automatic differentiation of `df` or `f`.
+        d3f: its third derivative, by default by automatic differentiation of the last one given. The k-th derivative in
+            `A` takes k derivatives of `f`. Give them if autograd cannot differentiate `f`.
 
     Returns:
         f(A) ``(*, n, n)``, of the dtype of `A`, or complex if `f` is; Hermitian if `f` is real.
 
     Raises:
-        RuntimeError: `A` is not a batch of square matrices, or a third derivative in `A` is asked for.
+        RuntimeError: `A` is not a batch of square matrices, or a fourth derivative in `A` is asked for, or a derivative
+            that needs an unknown derivative of `f`.
         NotImplementedError: `A` is of another dtype.
         torch.linalg.LinAlgError: `A` holds a NaN or an Inf, no convergence was reached, or `f` is NaN at an eigenvalue
             (under a compiler or vmap, and with ``checks("ignore")``, the result is NaN).
-        TypeError, ValueError: `f`, `df` or `d2f` is not an elementwise function.
+        TypeError, ValueError: `f`, `df`, `d2f` or `d3f` is not an elementwise function.
 
     The derivative is V (f[λi, λj] ∘ VᴴȦV) Vᴴ with divided differences f[a,b] = (f(a) - f(b))/(a - b), f[a,a] = f'(a):
     Daleckii and Krein (1965); Higham (2008), "Functions of Matrices", chapter 3. For near eigenvalues they are expanded
@@ -200,7 +244,7 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
     check_tensor("funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
-    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, slope_at_zero=math.inf)
+    A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, d3f, slope_at_zero=math.inf)
     result = _of_jets(A, eigenvalues, eigenvectors, real)
     if imaginary is not None:
         result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
@@ -208,12 +252,18 @@ def funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementw
 
 
 @overridable_but_by_modes
-def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: Elementwise | None = None) -> Tensor:
-    """tr f(A) = Σ f(λi) of Hermitian matrices, without forming f(A), twice differentiable where eigenvalues meet.
+def trace_funm(
+    A: Tensor,
+    f: Elementwise,
+    df: Elementwise | None = None,
+    d2f: Elementwise | None = None,
+    d3f: Elementwise | None = None,
+) -> Tensor:
+    """tr f(A) = Σ f(λi) of Hermitian matrices, without f(A); four exact derivatives at degenerate eigenvalues.
 
-    The gradient is f'(A), and the Hessian that of a function of a matrix; that of a sum over `eigvalsh` is lost in part
-    where eigenvalues are equal. See `funm` for arguments, errors and singular matrices: if `f` has an infinite slope at
-    0, the gradient is f'(A) on the range of `A` and 0 on its kernel, without a warning.
+    The gradient is f'(A), and the Hessian is that of a function of a matrix. A sum over `eigvalsh` would lose part of
+    the Hessian at equal eigenvalues. See `funm` for arguments, errors and singular matrices: if `f` has an infinite
+    slope at 0, the gradient is f'(A) on the range of `A` and 0 on its null space, without a warning.
 
     Returns:
         ``(*)``, real, or complex if `f` is.
@@ -229,7 +279,7 @@ def trace_funm(A: Tensor, f: Elementwise, df: Elementwise | None = None, d2f: El
     check_tensor("trace_funm", A)
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "trace_funm", "all")
-    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f, slope_at_zero=0.0)
+    A, eigenvalues, *parts = jets("trace_funm", A, eigenvalues, f, df, d2f, d3f, slope_at_zero=0.0)
     trace = torch.ops.spectralgrad.spectral_trace.default
     real, *imaginary = (trace(A, eigenvalues, eigenvectors, rows) for rows in parts if rows is not None)
     return cast("Tensor", torch.complex(real, *imaginary) if imaginary else real)

@@ -16,8 +16,8 @@ register_batching("spectral_projector")
 def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     """The orthogonal projector Σ vᵢvᵢᴴ onto the eigenvectors `start` ≤ i < `stop`, in ascending order of eigenvalues.
 
-    Exact, to second derivatives, whatever eigenvalues meet on either side of the cut. Works with every transform of
-    torch.func, forward-mode AD and torch.compile; a third derivative raises.
+    Exact, to third derivatives, whatever eigenvalues meet on either side of the cut. Works with every transform of
+    torch.func, forward-mode AD and torch.compile; a fourth derivative raises.
 
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.

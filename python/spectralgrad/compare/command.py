@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import peers
 from .stopping import Stopped, WriteError, prepare_folder, replace, signals_as_exceptions, writing
@@ -21,6 +22,8 @@ _NUMBERS = "results.json"
 _REPORT = "report.md"
 _OUR_PEER = "spectralgrad"
 _WIDTH_OF_FILES = 170
+# Without these the command cannot run. The frameworks are not among them: one that is absent has no numbers.
+_NEEDED = ("matplotlib", "mpmath", "networkx", "numpy", "rich", "threadpoolctl")
 # Of the turns in which contenders are timed.
 _TIMING = {"repeats": 21, "seconds": 0.02}
 _QUICK_TIMING = {"repeats": 7, "seconds": 0.005}
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=Path("comparison"),
-        help="folder for report.md, the plots and results.json",
+        help="folder for report.md, the plots and results.json (default: comparison)",
     )
     parser.add_argument(
         "--peers",
@@ -57,10 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the comparison and returns the exit status.
 
-    0, or 1 where a framework that is installed did not finish, 2 where a file cannot be written, and 128 plus the
-    signal's number after Ctrl-C (130) or SIGTERM (143).
+    0, or 1 where a framework that is installed did not finish, 2 where a file cannot be written or a needed package is
+    not installed, and 128 plus the signal's number after Ctrl-C (130) or SIGTERM (143).
     """
     out: Path = arguments.out
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        print(
+            f"python -m spectralgrad compare: not installed: {', '.join(absent)}; `make compare` installs everything "
+            f"that the comparison needs, `pip install {' '.join(absent)}` only these",
+            file=sys.stderr,
+        )
+        return 2
     try:
         with signals_as_exceptions():
             prepare_folder(out, (_NUMBERS, _REPORT))
@@ -113,13 +124,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison, bool]:
     """Runs everything and writes the numbers as they come; and whether every installed framework finished."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
     from . import functions, machine, progress, results, workers
     from .problems import save
 
     names = [name for name in peers.MODULES if name in (*arguments.peers, _OUR_PEER)]
     problems = results.all_problems(quick=arguments.quick)
     function_problems = list(functions.problems(quick=arguments.quick))
-    function_options = {
+    function_options: dict[str, Any] = {
         "peers": [_OUR_PEER, *(name for name in arguments.peers if name != _OUR_PEER)],
         "timed": functions.timed(quick=arguments.quick),
         **(_QUICK_TIMING if arguments.quick else _TIMING),
@@ -142,26 +155,33 @@ def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison,
         return comparison
 
     def write_first_parts() -> None:
-        """Once, when the frameworks have ended: the references of matrix functions take minutes more."""
+        """Once, when the frameworks have ended: the references of matrix functions take longer."""
         if not answers:
             answers.update({name: workers.read(name, folder) for name in names})
             records.extend(results.measure(problems, exact, answers))
             write(None)
 
-    with ExitStack() as stack:
+    # The references' products are small: they gain nothing from threads, which would take the cores from the workers.
+    with threadpool_limits(limits=1), ExitStack() as stack:
         with writing("the folder for temporary files"):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spectralgrad-compare-")))
             save(problems, folder)
             functions_folder = folder / functions.PROCESS
             functions_folder.mkdir()
             save(function_problems, functions_folder)
+            (functions_folder / functions.OPTIONS).write_text(json.dumps(function_options))
         with progress.show() as shown:
-            with workers.running(names, folder, len(problems), shown) as ended:
+            totals = len(problems), len(function_problems) + len(function_options["timed"])
+            with workers.running(names, folder, totals, shown) as running:
                 exact = results.references(problems, shown)
                 exact_functions = results.function_references(
-                    function_problems, shown, after_each=lambda: write_first_parts() if ended() else None
+                    function_problems,
+                    shown,
+                    after_each=lambda: write_first_parts() if running.frameworks_ended() else None,
                 )
-            write_first_parts()
-            beside = workers.run_functions(functions_folder, function_options, len(function_problems), shown)
+                running.wait_for_frameworks()
+                write_first_parts()
+                running.start_timing()
+            beside = workers.read(functions.PROCESS, functions_folder)
         records += results.measure_functions(function_problems, exact_functions, beside)
     return write(beside), all(answer.finished for answer in (*answers.values(), beside))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -82,8 +83,11 @@ def _timings(
     ]
 
 
-def work(folder: Path) -> None:
-    """Runs the problems in ``folder``; writes ``functions.json`` and ``functions.npz`` there."""
+def work(folder: Path, wait: Callable[[], object] = lambda: None) -> None:
+    """Runs the problems in ``folder``; writes ``functions.json`` and ``functions.npz`` there.
+
+    Calls ``wait`` before it measures times: it returns when the machine does nothing else.
+    """
     options = json.loads((folder / functions.OPTIONS).read_text())
     started = time.perf_counter()
     contenders, found = _contenders(options["peers"])
@@ -100,6 +104,7 @@ def work(folder: Path) -> None:
                 else:
                     derivatives[key] = result
         print(problem.key, flush=True)
+    wait()
     timings = []
     for precision, name, n, count in options["timed"]:
         timings += _timings(contenders, name, n, count, precision, options)

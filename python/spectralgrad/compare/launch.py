@@ -20,7 +20,8 @@ def start(peer: str, folder: str) -> None:
     if peer == "functions":
         from spectralgrad.compare import functions_worker
 
-        functions_worker.work(Path(folder))
+        # The parent sends a line when no other process runs.
+        functions_worker.work(Path(folder), wait=sys.stdin.readline)
     else:
         from spectralgrad.compare import worker
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from . import dimension, graphs, sweep
 from .losses import LOSSES
@@ -25,37 +29,81 @@ from .stopping import replace
 # The name of the text in why.png that has its figures.
 FIGURES = "Figures"
 
+_OURS, _DEFAULT = "spectralgrad", "Gated"
+_FAMILIES = {dimension.NEAR: dimension.NEAR, dimension.RANDOM: "random matrices"}
+
 # Errors above 100 share the line below the band; an error of 0, or below 1e-17, is drawn on the lowest one.
 _TOP, _NAN, _BOTTOM = 1e2, (1e3, 1e6), 1e-18
 
-# Blue and green for ours, dark and reddish for the other frameworks; the rules on trial are dashed. Where curves are
-# equal, the upper one is thinner, so that both are seen.
+# In the order in which they are drawn: the last ones lie on top.
 _STYLES: dict[tuple[str, str], dict[str, Any]] = {
-    ("numpy", TITLES["numpy"]): {"color": "#7f7f7f", "marker": "P", "linewidth": 4.5, "alpha": 0.6},
-    ("torch", TITLES["torch"]): {"color": "#d62728", "marker": "s", "linewidth": 3.4, "alpha": 0.8},
-    ("jax", TITLES["jax"]): {"color": "#ff7f0e", "marker": "^", "linewidth": 2.2},
-    ("tensorflow", TITLES["tensorflow"]): {"color": "#8c564b", "marker": "v", "linestyle": "-."},
-    ("spectralgrad", "Lorentzian ε=1e-12"): {"color": "#9467bd", "marker": "<", "linestyle": "--"},
-    ("spectralgrad", "Lorentzian ε=1e-9"): {"color": "#b59ad6", "marker": "<", "linestyle": "--"},
-    ("spectralgrad", "Lorentzian ε=1e-6"): {"color": "#d9c8ee", "marker": "<", "linestyle": "--"},
-    ("spectralgrad", "Cutoff 1e-6"): {"color": "#17becf", "marker": ">", "linestyle": ":"},
-    ("spectralgrad", "Cutoff √eps"): {"color": "#0b7a86", "marker": ">", "linestyle": ":"},
-    ("spectralgrad", "Bare"): {"color": "#e377c2", "marker": "x", "linestyle": ":"},
-    ("spectralgrad", "Split"): {"color": "#2ca02c", "marker": "D", "linewidth": 1.8, "zorder": 5},
-    ("spectralgrad", "Gated"): {"color": "#1f77b4", "marker": "o", "linewidth": 1.8, "zorder": 6},
+    ("numpy", TITLES["numpy"]): {"color": "#a0a0a0", "marker": "P"},
+    ("torch", TITLES["torch"]): {"color": "#d62728", "marker": "s"},
+    ("jax", TITLES["jax"]): {"color": "#ff9f2e", "marker": "^"},
+    ("tensorflow", TITLES["tensorflow"]): {"color": "#5b3a30", "marker": "v"},
+    ("spectralgrad", "Bare"): {"color": "#e377c2", "marker": "X"},
+    ("spectralgrad", "Lorentzian ε=1e-6"): {"color": "#d9c8ee", "marker": "<"},
+    ("spectralgrad", "Lorentzian ε=1e-9"): {"color": "#b08fdc", "marker": "<"},
+    ("spectralgrad", "Lorentzian ε=1e-12"): {"color": "#7b3fb5", "marker": "<"},
+    ("spectralgrad", "Cutoff √eps"): {"color": "#0b7a86", "marker": ">"},
+    ("spectralgrad", "Cutoff 1e-6"): {"color": "#4fd6e4", "marker": ">"},
+    ("spectralgrad", "Split"): {"color": "#2ca02c", "marker": "D"},
+    ("spectralgrad", "Gated"): {"color": "#1f77b4", "marker": "o"},
 }
 _VARIANTS = list(_STYLES)
 
-
-def _style(peer: str, label: str) -> dict[str, Any]:
-    return {"linewidth": 1.2, "markersize": 4.5, **_STYLES.get((peer, label), {"color": "black", "marker": "."})}
+Variant = tuple[str, str]  # (peer, label)
 
 
-def _place(peer: str, label: str) -> float:
-    """Where a variant stands among all, from -1 to 1: markers are moved apart by it."""
-    if (peer, label) not in _STYLES:
-        return 0.0
-    return 2 * _VARIANTS.index((peer, label)) / (len(_VARIANTS) - 1) - 1
+def _style(variant: Variant) -> dict[str, Any]:
+    return _STYLES.get(variant, {"color": "black", "marker": "."})
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """How a variant is drawn in a panel: ``place`` is -1 for the lowest layer and 1 for the highest.
+
+    A layer has wider lines and larger markers than those ``above`` it. Where curves are equal, each is seen as a rim of
+    the next.
+    """
+
+    variant: Variant
+    above: int
+    place: float
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"linewidth": 1.8 + 1.25 * self.above, "color": _style(self.variant)["color"]}
+
+    @property
+    def markers(self) -> dict[str, Any]:
+        size = 5.5 + 1.5 * self.above
+        return {"linestyle": "none", "markersize": size, "markeredgewidth": 0, **_style(self.variant)}
+
+
+def _layers(variants: Iterable[Variant]) -> list[_Layer]:
+    """The variants of one panel, the lowest layer first."""
+    ordered = sorted(variants, key=lambda variant: _VARIANTS.index(variant) if variant in _STYLES else -1)
+    highest = len(ordered) - 1
+    return [_Layer(variant, highest - i, 2 * i / max(highest, 1) - 1) for i, variant in enumerate(ordered)]
+
+
+def _shown(comparison: Comparison) -> list[Variant]:
+    return [(peer, label) for peer, label, _ in comparison.variants()]
+
+
+def _panels(comparison: Comparison) -> dict[str, list[Variant]]:
+    """By title, what one panel shows. All variants in one panel would hide each other."""
+    every = _shown(comparison)
+
+    def ours(*beginnings: str) -> list[Variant]:
+        return [(peer, label) for peer, label in every if peer == _OURS and label.startswith((_DEFAULT, *beginnings))]
+
+    return {
+        "the frameworks": [variant for variant in every if variant[0] != _OURS] + ours(),
+        "Lorentzian broadening and Split": ours("Lorentzian", "Split"),
+        "masks and the bare 1/Δ": ours("Cutoff", "Bare"),
+    }
 
 
 def _height(records: list[Record], place: float) -> float | None:
@@ -82,92 +130,103 @@ def _error_axis(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _curve(axes: Axes, xs: list[float], groups: list[list[Record]], peer: str, label: str, spread: float) -> None:
-    """One variant: a line through its finite errors, markers alone where it is not finite or stands apart (x < 0).
+def _curve(axes: Axes, points: list[tuple[float, float | None, float]], layer: _Layer) -> None:
+    """One variant through its points (x, y, room), y as from ``_height``.
 
-    Its markers are moved by up to the factor ``spread`` from where they belong.
+    A point with room stands alone: no line goes through it, and its marker is moved sideways by a factor of at most
+    ``room``. So does a point that is not finite.
     """
-    place = _place(peer, label)
-    points = [
-        (abs(x) * spread**place, y, x < 0 or y >= _NAN[0])
-        for x, group in zip(xs, groups, strict=True)
-        if (y := _height(group, place)) is not None
+    line_y = [np.nan if y is None or y >= _NAN[0] or room != 1 else y for _, y, room in points]
+    axes.plot([x for x, _, _ in points], line_y, **layer.line)
+    moved = [
+        (x * (room if room != 1 else 1.8 if y >= _NAN[0] else 1) ** layer.place, y)
+        for x, y, room in points
+        if y is not None
     ]
-    style = _style(peer, label)
-    axes.plot([x for x, _, _ in points], [np.nan if alone else y for _, y, alone in points], **style)
-    axes.plot(
-        [x for x, _, alone in points if alone],
-        [y for _, y, alone in points if alone],
-        **{key: value for key, value in style.items() if not key.startswith("line")},
-        linestyle="none",
-    )
-    axes.plot([], [], label=title(peer, label), **style)
+    axes.plot([x for x, _ in moved], [y for _, y in moved], **layer.markers)
 
 
-_ZERO = "Error 0: to the last bit, or below 1e-17."
+_ZERO = "Error 0: right to the last bit, or below 1e-17."
+_GAP = "gap between the eigenvalues"
 _GAPS = (
-    "Gap 0: the eigenvalues were equal before rounding; a gap of about eps is left.\n"
-    "Gap exact: they are equal in floating point, too: diag(1, …, 1) beside a block.\n"
+    "Gap 0: equal eigenvalues, but rounding the matrix leaves a gap of about eps, the precision of the numbers "
+    "(dotted).\n"
+    "Gap exact: the computed eigenvalues are equal, too. The matrix is diag(1, …, 1) beside another block.\n"
 )
-_BAND = "Not finite: NaN or infinity. Markers are moved apart sideways so that none hides another."
+_BAND = "Not finite: NaN or infinity."
+_EQUAL = "Where curves are equal, the thinner one lies on the wider one."
+_HIDDEN = f"{_EQUAL} Markers at gap 0 and exact stand side by side."
 
 
-def _legend(figure: Figure, axes: Axes, note: str, rows: int = 2) -> None:
+def _legend(figure: Figure, variants: Iterable[Variant], note: str, rows: int, names: dict[Variant, str]) -> None:
     """The legend below the panels, with what is to be known about them."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, -(-len(labels) // rows))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, title=note)
+    handles = [
+        Line2D([], [], linewidth=2, markersize=7, markeredgewidth=0, label=names.get(v, title(*v)), **_style(v))
+        for v in variants
+    ]
+    columns = max(1, -(-len(handles) // rows))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, title=note)
 
 
-def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, only: tuple[str, ...] | None) -> None:
+# On a logarithmic axis a gap of 0 has no place. Its two kinds stand right of the line, with room for every marker.
+_APART = {"0": 10**-2.6, sweep.EXACT: 10**-5.6}
+_ROOM = 10**1.2
+
+
+def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, variants: list[Variant]) -> None:
     chosen = comparison.select(part=sweep.PART, loss=loss, precision=precision)
     present = {record.label for record in chosen}
     gaps = [gap for gap in sweep.GAPS if gap in present]
-    # On a logarithmic axis 0 and the exact degeneracy have no place: they stand apart, right of the line.
-    place = {gap: float(gap) for gap in gaps if gap not in ("0", sweep.EXACT)}
+    place = {gap: float(gap) for gap in gaps if gap not in _APART}
     last = min(place.values())
-    apart = {"0": last / 10**2.2, sweep.EXACT: last / 10**4}
-    place |= apart
-    for peer, label, _ in comparison.variants():
-        if only is None or label in only:
-            groups = [[r for r in chosen if r.peer == peer and r.variant == label and r.label == gap] for gap in gaps]
-            xs = [-place[gap] if gap in apart else place[gap] for gap in gaps]
-            _curve(axes, xs, groups, peer, label, spread=2.0)
+    place |= {gap: last * factor for gap, factor in _APART.items()}
+    for layer in _layers(variants):
+        groups = {gap: [r for r in chosen if (r.peer, r.variant) == layer.variant and r.label == gap] for gap in gaps}
+        _curve(
+            axes,
+            [(place[gap], _height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps],
+            layer,
+        )
     axes.set_xscale("log")
-    axes.invert_xaxis()
-    ticks = [gap for gap in gaps if gap in ("1", "0", sweep.EXACT) or (gap[2:] and int(gap[3:]) % 4 == 0)]
+    axes.set_xlim(10, place[sweep.EXACT] / _ROOM / 4)
+    ticks = [gap for gap in gaps if gap in ("1", *_APART) or (gap[2:] and int(gap[3:]) % 4 == 0)]
     names = {gap: f"$10^{{{gap[2:]}}}$" for gap in ticks} | {"1": "1", "0": "0", sweep.EXACT: "exact"}
     axes.set_xticks([place[gap] for gap in ticks], [names[gap] for gap in ticks])
     _error_axis(axes)
-    axes.axvline(last / 10**1.1, color="#b0b0b0", linewidth=0.8)
+    for factor in (10**-1.1, 10**-4.1):
+        axes.axvline(last * factor, color="#b0b0b0", linewidth=0.8)
     axes.axhline({"double": 2.2e-16, "single": 1.2e-7}[precision], color="#b0b0b0", linewidth=0.8, linestyle=":")
-    axes.set_title(f"{LOSSES[loss].title}\n{LOSSES[loss].formula}", fontsize=10)
-    axes.set_xlabel("gap")
-    axes.set_ylabel("relative error")
 
 
-_IN_THE_ANSWER = (*(TITLES[name] for name in ("numpy", "torch", "jax", "tensorflow")), "Gated")
+def _name_axes(grid: NDArray[np.object_], x: str) -> None:
+    """Names the axes of a grid of panels (rows, columns), below and left of all."""
+    for axes in grid[-1]:
+        axes.set_xlabel(x)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("relative error of the gradient")
 
 
 def _question(comparison: Comparison) -> Figure:
     """The picture of the first page: one loss, the frameworks and our default."""
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
-    _gap_panel(axes, comparison, "projector", "double", _IN_THE_ANSWER)
+    figure, grid = plt.subplots(figsize=(9, 6), layout="constrained", squeeze=False)
+    axes = grid[0, 0]
+    variants = next(iter(_panels(comparison).values()))
+    _gap_panel(axes, comparison, "projector", "double", variants)
     axes.set_title("How wrong the gradient of tr(M P) gets as eigenvalues come together, double precision")
-    axes.set_xlabel("gap between the eigenvalues")
-    axes.set_ylabel("relative error of the gradient")
-    axes.text(0.02, 0.12, "far apart:\nall agree", transform=axes.transAxes, va="bottom")
-    axes.text(0.42, 0.52, "near: round-off divided by the gap", transform=axes.transAxes, rotation=32)
-    _legend(figure, axes, f"{_GAPS}{_ZERO} {_BAND}", rows=1)
+    axes.text(0.02, 0.22, "far apart:\nall agree", transform=axes.transAxes, va="bottom")
+    axes.text(0.35, 0.54, "near: round-off divided by the gap", transform=axes.transAxes, rotation=34)
+    _name_axes(grid, _GAP)
+    _legend(figure, variants, f"{_GAPS}{_ZERO} {_BAND}\n{_HIDDEN}", rows=1, names={(_OURS, _DEFAULT): TITLES[_OURS]})
     return figure
 
 
 def question_figures(comparison: Comparison) -> dict[str, dict[str, float | str | None]]:
     """What ``why.png`` shows: by curve and gap the worst error, or NOT_FINITE. The picture carries them as JSON."""
     chosen = comparison.select(part=sweep.PART, loss="projector", precision="double")
+    answering = next(iter(_panels(comparison).values()))
     curves: dict[str, dict[str, float | str | None]] = {}
     for peer, label, _ in comparison.variants():
-        if label in _IN_THE_ANSWER:
+        if (peer, label) in answering:
             curve = curves.setdefault(title(peer, label), {})
             for record in (r for r in chosen if (r.peer, r.variant) == (peer, label)):
                 worst = curve.get(record.label, 0.0)
@@ -179,17 +238,22 @@ def question_figures(comparison: Comparison) -> dict[str, dict[str, float | str 
 
 
 def _sweep(comparison: Comparison, precision: str) -> Figure:
-    figure, grid = plt.subplots(2, 4, figsize=(19, 9.5), layout="constrained")
-    panels = list(grid.flat)
-    for axes, loss in zip(panels, sweep.LOSS_NAMES, strict=False):
-        _gap_panel(axes, comparison, loss, precision, None)
-    for axes in panels[len(sweep.LOSS_NAMES) :]:
-        axes.set_axis_off()
-    figure.suptitle(
-        f"How wrong gradients get as eigenvalues meet, {precision} precision: the worst over all sizes, "
-        "real and complex (dotted: eps)"
+    losses = sweep.LOSS_NAMES
+    panels = _panels(comparison)
+    figure, grid = plt.subplots(
+        len(losses), len(panels), figsize=(19, 3.6 * len(losses)), sharey=True, layout="constrained"
     )
-    _legend(figure, panels[0], f"{_GAPS}{_ZERO} {_BAND}")
+    for row, loss in zip(grid, losses, strict=True):
+        for axes, (who, variants) in zip(row, panels.items(), strict=True):
+            _gap_panel(axes, comparison, loss, precision, variants)
+            axes.set_title(f"{LOSSES[loss].title}: {LOSSES[loss].formula}\n{who}", fontsize=10)
+    figure.suptitle(
+        f"How wrong gradients get as eigenvalues come together, {precision} precision: the worst over all sizes, "
+        "real and complex"
+    )
+    _name_axes(grid, _GAP)
+    note = f"{_GAPS}{_ZERO} {_BAND} No marker: no derivative exists.\n{_HIDDEN}"
+    _legend(figure, _shown(comparison), note, rows=3, names={})
     return figure
 
 
@@ -197,60 +261,63 @@ _ON_TRIAL = ("Lorentzian ε=1e-12", "Cutoff 1e-6", "Gated", "Split")
 
 
 def _lorentzian_or_mask(comparison: Comparison) -> Figure:
-    figure, grid = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
-    for axes, loss in zip(grid, ("projector", "matrix_function"), strict=True):
-        _gap_panel(axes, comparison, loss, "double", _ON_TRIAL)
+    figure, grid = plt.subplots(1, 2, figsize=(13, 5.2), sharey=True, layout="constrained", squeeze=False)
+    variants = [(_OURS, label) for label in _ON_TRIAL]
+    for axes, loss in zip(grid[0], ("projector", "matrix_function"), strict=True):
+        _gap_panel(axes, comparison, loss, "double", variants)
+        axes.set_title(f"{LOSSES[loss].title}: {LOSSES[loss].formula}", fontsize=10)
     figure.suptitle("Lorentzian broadening against a mask of the same width, 1e-6, double precision")
-    _legend(figure, grid[0], f"{_GAPS}{_ZERO} {_BAND}", rows=1)
+    _name_axes(grid, _GAP)
+    _legend(figure, variants, f"{_GAPS}{_ZERO} {_BAND}\n{_HIDDEN}", rows=1, names={})
     return figure
 
 
 def _graphs(comparison: Comparison) -> Figure:
     chosen = comparison.select(part=graphs.PART, precision="double")
-    cases = list(dict.fromkeys((record.family, record.loss) for record in chosen))
-    figure, axes = plt.subplots(figsize=(13, 6.5), layout="constrained")
-    variants = comparison.variants()
-    for i, (peer, label, _) in enumerate(variants):
-        xs, ys = [], []
-        for x, (family, loss) in enumerate(cases):
-            height = _height(
-                [r for r in chosen if (r.peer, r.variant, r.family, r.loss) == (peer, label, family, loss)], 0.0
-            )
-            if height is not None:
-                # Side by side, or equal errors would hide each other.
-                xs.append(x + (i - (len(variants) - 1) / 2) * 0.065)
-                ys.append(height)
-        style = {key: value for key, value in _style(peer, label).items() if not key.startswith("line")}
-        axes.plot(xs, ys, label=title(peer, label), linestyle="none", **style)
-    for x in range(1, len(cases)):
-        strong = cases[x][0] != cases[x - 1][0]
-        axes.axvline(x - 0.5, color="#909090" if strong else "#dddddd", linewidth=0.8)
-    names = [f"{family.split(',')[0]}\n{graphs.TITLES[loss]}" for family, loss in cases]
-    axes.set_xticks(range(len(cases)), names, fontsize=8)
-    _error_axis(axes)
-    axes.grid(False, axis="x")
-    axes.set_ylabel("relative error")
+    families = list(dict.fromkeys(record.family for record in chosen))
+    rows = -(-len(families) // 2)
+    figure, grid = plt.subplots(rows, 2, figsize=(13, 1 + 4 * rows), sharey=True, layout="constrained", squeeze=False)
+    layers = _layers(_shown(comparison))
+    for axes, family in zip(grid.flat, families, strict=False):
+        for i, layer in enumerate(layers):
+            of_variant = [r for r in chosen if (r.peer, r.variant) == layer.variant and r.family == family]
+            heights = [_height([r for r in of_variant if r.loss == loss], 0.0) for loss in graphs.LOSS_NAMES]
+            # Side by side, or equal errors would hide each other.
+            shift = (i - (len(layers) - 1) / 2) * 0.075
+            points = [(x + shift, y) for x, y in enumerate(heights) if y is not None]
+            axes.plot([x for x, _ in points], [y for _, y in points], **{**layer.markers, "markersize": 6})
+        for x in range(1, len(graphs.LOSS_NAMES)):
+            axes.axvline(x - 0.5, color="#dddddd", linewidth=0.8)
+        axes.set_xticks(range(len(graphs.LOSS_NAMES)), [graphs.TITLES[loss] for loss in graphs.LOSS_NAMES])
+        _error_axis(axes)
+        axes.grid(False, axis="x")
+        axes.set_title(family, fontsize=10)
+    for axes in list(grid.flat)[len(families) :]:
+        axes.set_axis_off()
+    _name_axes(grid, "")
     figure.suptitle("Molecules and graphs with symmetry: gradients against their closed forms, double precision")
-    _legend(figure, axes, f"{_ZERO} Not finite: NaN or infinity.")
+    _legend(figure, _shown(comparison), f"{_ZERO} {_BAND}", rows=3, names={})
     return figure
 
 
 def _dimension(comparison: Comparison) -> Figure:
-    figure, grid = plt.subplots(1, 2, figsize=(13, 5.8), layout="constrained")
-    for axes, family in zip(grid, (dimension.NEAR, dimension.RANDOM), strict=True):
+    panels = _panels(comparison)
+    figure, grid = plt.subplots(2, len(panels), figsize=(19, 8.5), sharey=True, layout="constrained")
+    for row, family in zip(grid, (dimension.NEAR, dimension.RANDOM), strict=True):
         chosen = comparison.select(part=dimension.PART, family=family)
         sizes = sorted({record.n for record in chosen})
-        for peer, label, _ in comparison.variants():
-            groups = [[r for r in chosen if (r.peer, r.variant, r.n) == (peer, label, n)] for n in sizes]
-            _curve(axes, [float(n) for n in sizes], groups, peer, label, spread=1.15)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sizes, [str(n) for n in sizes])
-        _error_axis(axes)
-        axes.set_title({dimension.NEAR: dimension.NEAR, dimension.RANDOM: "random matrices"}[family], fontsize=10)
-        axes.set_xlabel("n")
-        axes.set_ylabel("relative error")
+        for axes, (who, variants) in zip(row, panels.items(), strict=True):
+            for layer in _layers(variants):
+                of_variant = [r for r in chosen if (r.peer, r.variant) == layer.variant]
+                heights = [_height([r for r in of_variant if r.n == n], layer.place) for n in sizes]
+                _curve(axes, [(float(n), y, 1) for n, y in zip(sizes, heights, strict=True)], layer)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sizes, [str(n) for n in sizes])
+            _error_axis(axes)
+            axes.set_title(f"{_FAMILIES[family]}\n{who}", fontsize=10)
+    _name_axes(grid, "n")
     figure.suptitle("The effect of the dimension on the gradient of tr(M P), double precision")
-    _legend(figure, grid[0], f"{_ZERO} {_BAND}")
+    _legend(figure, _shown(comparison), f"{_ZERO} {_BAND} {_EQUAL}", rows=3, names={})
     return figure
 
 

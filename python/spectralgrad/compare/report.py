@@ -58,7 +58,7 @@ def _framework_findings(comparison: Comparison) -> list[str]:
         ("The same in single precision", {**every, "precision": "single", "loss": "projector"}, ()),
         ("Energy tr(A P(A)), whose gradient is P", {"precision": "double", "loss": "energy_by_projector"}, ()),
         ("Bond orders of symmetric molecules", {**every, "part": graphs.PART, "loss": "projector"}, ()),
-        ("V exp(λ) Vᵀ written by hand", {**every, "loss": "matrix_function"}, ("Split",)),
+        ("V exp(λ) Vᵀ written by hand, where expm belongs", {**every, "loss": "matrix_function"}, ("Split",)),
     ]
     return [
         f"{name}: {text}."
@@ -112,7 +112,7 @@ def _dimension_finding(comparison: Comparison) -> list[str]:
     chosen = comparison.select(part=dimension.PART, family=dimension.RANDOM)
     largest = max((r.n for r in chosen), default=0)
     text = _frameworks(comparison, [r for r in chosen if r.n == largest], ("Lorentzian ε=1e-6",))
-    return [f"A random matrix, n = {largest}: {text}: it needs no remedy."] if text else []
+    return [f"A random matrix, n = {largest}, needs no remedy: {text}."] if text else []
 
 
 def _second_order_text(records: list[Record]) -> str:
@@ -244,7 +244,8 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         picture("why"),
         f"{question.CAPTION}\n",
         "## Findings\n",
-        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit.\n",
+        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit. "
+        "“spectralgrad” is its default rule, Gated; part 2 lists the other rules.\n",
         "\n".join(f"- {line}" for line in findings(comparison)) + "\n",
         "## How it was measured\n",
         _header(comparison) + "\n",
@@ -257,9 +258,10 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         table("programs"),
         "\n".join(_explanations(comparison)) + "\n",
         "What really differs: the order of the eigenvalues (`eig` has none, `eigh` sorts ascending), the sign or phase "
-        "of the vectors, which triangle carries the gradient, what stands for 1/Δ (TensorFlow computes Δ/(Δ² + 1e-20), "
-        "the others 1/Δ), and, for a matrix that is not symmetric, v vᵀ where left rightᵀ belongs. Near a repeated "
-        "eigenvalue there is one thing more: rounding noise divided by the gap. The next part measures it.\n",
+        "of the vectors, which triangle carries the gradient, what stands for 1/Δ, where Δ is a gap (TensorFlow "
+        "computes Δ/(Δ² + 1e-20), the others 1/Δ), and, for a matrix that is not symmetric, v vᵀ where left rightᵀ "
+        "belongs. Near a repeated eigenvalue there is one thing more: round-off divided by the gap. The next part "
+        "measures it.\n",
         "## 2. The gap sweep\n",
         "A cluster of 2 (n = 2, 3) or 4 eigenvalues at 1, 1 + gap, … and the rest between -3 and -0.5, in a random "
         "basis. A gap of 0 in such a matrix becomes one of rounding size; “exact” is diag(1, …, 1) beside a dense "
@@ -284,6 +286,10 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         *(table(f"graphs {precision}") for precision in sweep.PRECISIONS),
         picture("graphs"),
         "## 4. The effect of the dimension\n",
+        "The loss is tr(M P). In the first family, P is the projector onto a pair at the gap 1e-10. In the second, it "
+        "is the projector onto the lower half of the eigenvectors of a random matrix. For a pair, 1/Δ multiplies the "
+        "difference of two products that are equal in exact arithmetic: a framework that happens to round both alike "
+        "has a small error.\n",
         *(table(subject) for subject in tables if subject.startswith("dimension")),
         picture("dimension"),
         "## 5. Functions of a matrix\n",

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +66,7 @@ class _Processes:
         self._running: set[subprocess.Popen[str]] = set()
         self._killed = False
 
-    def start(self, name: str, folder: Path, log: IO[str]) -> subprocess.Popen[str] | None:
+    def start(self, name: str, folder: Path, log: IO[str], stdin: int) -> subprocess.Popen[str] | None:
         """Starts the worker; None after kill."""
         with self._lock:
             if self._killed:
@@ -74,6 +74,7 @@ class _Processes:
             process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("launch.py")), name, str(folder)],
                 env={**os.environ, **_ENVIRONMENT},
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -93,11 +94,21 @@ class _Processes:
                 process.kill()
 
 
-def _run(processes: _Processes, name: str, title: str, folder: Path, total: int, progress: Progress) -> None:
+def _run(
+    processes: _Processes,
+    progress: Progress,
+    name: str,
+    title: str,
+    folder: Path,
+    total: int,
+    stdin: int = subprocess.DEVNULL,
+) -> None:
     task = progress.add_task(title, total=total)
     log_file = folder / f"{name}.log"
-    with log_file.open("w") as log:
-        process = processes.start(name, folder, log)
+    with writing(f"the temporary file {str(log_file)!r}"):
+        log = log_file.open("w")
+    with log:
+        process = processes.start(name, folder, log, stdin)
         if process is None:
             return
         with process:
@@ -115,49 +126,58 @@ def _run(processes: _Processes, name: str, title: str, folder: Path, total: int,
             answer_file.write_text(json.dumps({"status": status}))
 
 
+class Running:
+    """The workers while they run."""
+
+    def __init__(self, frameworks: list[Future[None]], timing: int) -> None:
+        self._frameworks = frameworks
+        self._timing = timing
+
+    def frameworks_ended(self) -> bool:
+        """Tells whether every framework has ended."""
+        return all(future.done() for future in self._frameworks)
+
+    def wait_for_frameworks(self) -> None:
+        """Returns when every framework has ended."""
+        for future in self._frameworks:
+            future.result()
+
+    def start_timing(self) -> None:
+        """Tells the process of part 5 that nothing else runs: it may measure times now."""
+        os.write(self._timing, b"\n")
+
+
 @contextmanager
-def _in_threads(calls: Iterable[Callable[[_Processes], None]]) -> Iterator[Callable[[], bool]]:
-    """Makes the calls beside the block, and waits for them at its end. An exception kills their processes at once.
+def running(names: list[str], folder: Path, totals: tuple[int, int], progress: Progress) -> Iterator[Running]:
+    """Runs the workers beside the block, as many at a time as there are cores, and waits for them at its end.
+
+    The last one is the process of part 5, with its problems in ``folder / functions.PROCESS``. ``totals`` are the
+    numbers of lines that a framework and part 5 print. An exception in the block kills the workers.
 
     The threads start the processes: a signal, which the main thread handles, cannot fall between the start of
     a process and its registration.
     """
+    functions_folder = folder / functions.PROCESS
     processes = _Processes()
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        try:
-            futures = [pool.submit(call, processes) for call in calls]
-            yield lambda: all(future.done() for future in futures)
-            for future in futures:
-                future.result()
-        except BaseException:
-            processes.kill()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def running(names: list[str], folder: Path, total: int, progress: Progress) -> Iterator[Callable[[], bool]]:
-    """Runs the workers beside the block, as many at a time as there are cores, and waits for them at its end.
-
-    Yields a function that tells whether all have ended. An exception in the block kills the workers.
-    """
-    calls = [
-        partial(_run, name=name, title=peers.TITLES[name], folder=folder, total=total, progress=progress)
-        for name in sorted(names, key=_ORDER.index)
-    ]
-    with _in_threads(calls) as ended:
-        yield ended
-
-
-def run_functions(folder: Path, options: dict[str, Any], total: int, progress: Progress) -> Answer:
-    """Runs the process of part 5 on the problems in ``folder``, by itself: it takes times."""
-    (folder / functions.OPTIONS).write_text(json.dumps(options))
-    total += len(options["timed"])
-    title = "matrix functions"
-    call = partial(_run, name=functions.PROCESS, title=title, folder=folder, total=total, progress=progress)
-    with _in_threads([call]):
-        pass
-    return read(functions.PROCESS, folder)
+    waits, tells = os.pipe()
+    try:
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            run = partial(_run, processes, progress)
+            try:
+                frameworks = [
+                    pool.submit(run, name, peers.TITLES[name], folder, totals[0])
+                    for name in sorted(names, key=_ORDER.index)
+                ]
+                last = pool.submit(run, functions.PROCESS, "matrix functions", functions_folder, totals[1], waits)
+                yield Running(frameworks, tells)
+                last.result()
+            except BaseException:
+                processes.kill()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    finally:
+        os.close(waits)
+        os.close(tells)
 
 
 def read(name: str, folder: Path) -> Answer:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..losses import Array, Loss, Parameters
+if TYPE_CHECKING:
+    from ..losses import Array, Loss, Parameters
 
 
 class Peer(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -19,7 +18,8 @@ class JaxOperations:
         return jnp.conj(x.T)
 
     def conj(self, x: Any) -> Any:
-        return jnp.conj(x)
+        # M and y are NumPy's: JAX compiles each operation on an array of its own.
+        return np.conj(x) if isinstance(x, np.ndarray) else jnp.conj(x)
 
     def exp(self, x: Any) -> Any:
         return jnp.exp(x)
@@ -42,15 +42,13 @@ class JaxPeer(Peer):
         return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
-        p = replace(p, arrays={name: jnp.asarray(array) for name, array in p.arrays.items()})
-
         def value(a: Any) -> Any:
             values, vectors = jnp.linalg.eigh(a)
             return loss.value(JaxOperations(), a, values, vectors, p)
 
         try:
             # JAX returns the conjugate of PyTorch's complex gradient.
-            return list(np.asarray(jax.jit(jax.vmap(jax.grad(value)))(jnp.asarray(matrices))).conj())
+            return list(np.asarray(jax.jit(jax.vmap(jax.grad(value)))(matrices)).conj())
         except Exception as error:
             return [error] * len(matrices)
 

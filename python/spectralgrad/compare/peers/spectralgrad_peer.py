@@ -15,7 +15,7 @@ from .torch_peer import tensor_gradients
 
 # Label -> (the rule in words, the rule given eps of the dtype).
 _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
-    "Gated": ("the default: only what exceeds its rounding noise", lambda eps: sg.Gated()),
+    "Gated": ("Δ/(Δ²+η²), η = 2·eps·max|λ|, for entries above their round-off: the default", lambda eps: sg.Gated()),
     "Split": ("eigenvalues moved √eps·max|λ| apart", lambda eps: sg.Split()),
     "Lorentzian ε=1e-12": ("Δ/(Δ²+1e-12)", lambda eps: sg.Lorentzian.from_epsilon(1e-12)),
     "Lorentzian ε=1e-9": ("Δ/(Δ²+1e-9)", lambda eps: sg.Lorentzian.from_epsilon(1e-9)),
