@@ -207,8 +207,8 @@ const ClosedForm* closed_form(const ScalarFunction& f) {
   }
   TORCH_CHECK_VALUE(
       f.name == "jets" || f.name == "powers" || f.name == "steps",
-      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, gaussian, methfessel-paxton, cold, "
-      "pinv, jets, powers, steps), but got ",
+      "spectralgrad: Expected the name of a function (exp, log, sqrt, invsqrt, power, fermi, gaussian, "
+      "methfessel-paxton, cold, pinv, jets, powers, steps), but got ",
       f.name);
   TORCH_CHECK(f.jets.defined(), "spectralgrad: Expected jets for the function ", f.name);
   return nullptr;

@@ -22,8 +22,8 @@
 //
 // Higham (2008), "Functions of Matrices", sections 3.2 and B.16.
 //
-// Plain tensor code for any device. It is not differentiated, because its derivative is a divided difference of the next
-// order.
+// Plain tensor code for any device. It is not differentiated, because its derivative is a divided difference of the
+// next order.
 namespace spectralgrad::math {
 
 /// A function of a real argument, given by its name:

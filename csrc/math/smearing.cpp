@@ -130,8 +130,8 @@ OccupationSlope occupation_slope(Smearing smearing, const Tensor& x) {
   const auto z = x + f.shift;
   const auto size = recorded_constant(z).abs();
   const auto smallest = size.sym_size(-1) == 0 ? size.sum({-1}, /*keepdim=*/true) : size.amin({-1}, /*keepdim=*/true);
-  // Weights are relative to the smallest z^2 of each matrix. If a weight underflows, z is set to 0, so that no polynomial of z
-  // is infinite.
+  // Weights are relative to the smallest z^2 of each matrix. If a weight underflows, z is set to 0, so that no
+  // polynomial of z is infinite.
   const auto is_negligible = (size - smallest) * (size + smallest) > 800;
   const auto near = at::where(is_negligible, 0, z);
   const auto weight = at::where(is_negligible, 0, at::exp((smallest - near) * (smallest + near)));

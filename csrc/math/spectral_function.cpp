@@ -134,8 +134,9 @@ void judge_look_inside_level(const ScalarFunction& f, const Tensor& eigenvalues,
           multiplicity.expand(size.sizes()).reshape({-1})[matrix].item<double>(),
           " of matrix ",
           matrix,
-          " of the batch. At kT = 0 that level is filled in part, so there is no derivative where it splits. That part is left "
-          "out: what is given is the derivative at equal fractions. At kT > 0 there is a derivative."));
+          " of the batch. At kT = 0 that level is filled in part, so there is no derivative where it splits. "
+          "That part is left out: what is given is the derivative at equal fractions. At kT > 0 there is a "
+          "derivative."));
 }
 
 Tensor second_order(const ScalarFunction& f, const Tensor& eigenvalues, const Tensor& X, const Tensor& Y) {
@@ -247,12 +248,12 @@ void require_derivatives(const ScalarFunction& f, int64_t order) {
   const auto known = f.jets.size(-2) - 1;
   TORCH_CHECK(
       known > 0,
-      "spectralgrad.funm: Expected df and d2f to be given where autograd cannot differentiate f, or where a function is exported "
-      "and differentiated, but only f is known");
+      "spectralgrad.funm: Expected df and d2f to be given where autograd cannot differentiate f, or where a function "
+      "is exported and differentiated, but only f is known");
   TORCH_CHECK(
       known >= order,
-      "spectralgrad.funm: Expected one more derivative of f where that many derivatives in the matrix are asked for, but it is "
-      "not known: give it (df, d2f, d3f), or functions that autograd can differentiate");
+      "spectralgrad.funm: Expected one more derivative of f where that many derivatives in the matrix are asked for, "
+      "but it is not known: give it (df, d2f, d3f), or functions that autograd can differentiate");
 }
 
 void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
@@ -263,8 +264,8 @@ void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix) {
           name,
           ": A is singular (matrix ",
           matrix,
-          " of the batch), and its derivative is infinite along directions inside the kernel. That part is left out: what is "
-          "given is the derivative among matrices of the same rank."));
+          " of the batch), and its derivative is infinite along directions inside the kernel. That part is "
+          "left out: what is given is the derivative among matrices of the same rank."));
 }
 
 bool has_partly_filled_level(const ScalarFunction& f) {

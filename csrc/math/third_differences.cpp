@@ -212,7 +212,7 @@ Estimated first_level(const ScalarFunction& f, const DifferenceArguments& argume
     const auto slope = (arguments.x * arguments.jets.select(-2, 2)).abs();
     error = error + at::maximum(slope.unsqueeze(-1), slope.unsqueeze(-2)).flatten(-2);
   }
-  return {value, 2 * tolerances::eps(value.scalar_type()) * error};
+  return {value, tolerances::first_difference(value.scalar_type()) * error};
 }
 
 Choice second_level(const Tensor& x, const Estimated& first, const Expansion* expansion, const Positions& triples) {
@@ -336,7 +336,7 @@ Expansion::Expansion(int64_t m, const Tensor& x, const Tensor& jets) : m_(m), x_
   }
   const auto exponent = r > 1 ? static_cast<double>(r) / static_cast<double>(r - 1) : 2.0;
   const auto error = at::where(size > 0, size * (step / size).pow(exponent), step);
-  const auto rounding = 4 * tolerances::eps(x.scalar_type()) * size;
+  const auto rounding = tolerances::interpolant(x.scalar_type()) * size;
   error_ = ((error + rounding) / factorial(m)).flatten(-2);
 }
 

@@ -195,8 +195,8 @@ struct Given {
         ops::batch_element(y.dim() > 1, place / n),
         "Expected f to be defined at every eigenvalue of A, but f is NaN at the eigenvalue ",
         (pairs.eigenvalues * unit_).reshape({-1})[place].item<double>(),
-        ". For a singular A, spectralgrad::pinvm and spectralgrad::pseudo_logdet take the inverse and log det on the range; for x "
-        "log x call at::special_entr or at::special_xlogy in f, which are 0 at 0");
+        ". For a singular A, spectralgrad::pinvm and spectralgrad::pseudo_logdet take the inverse and log det on the "
+        "range; for x log x call at::special_entr or at::special_xlogy in f, which are 0 at 0");
   }
 
   static void check(const char* function, int64_t k, const Tensor& x, const Tensor& y) {

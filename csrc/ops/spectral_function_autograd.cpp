@@ -24,8 +24,8 @@ constexpr size_t third_direction = 6;
 [[noreturn]] void refuse_fourth_order() {
   TORCH_CHECK(
       false,
-      "spectralgrad: Expected a function of a matrix to be differentiated at most three times in the matrix, but a fourth "
-      "derivative was asked for");
+      "spectralgrad: Expected a function of a matrix to be differentiated at most three times in the matrix, but a "
+      "fourth derivative was asked for");
 }
 
 variable_list with(variable_list inputs, size_t place, const Tensor& x) {

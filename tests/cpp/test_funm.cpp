@@ -276,7 +276,8 @@ TEST_P(Funm, AThirdDerivativeIsTheSlopeOfTheSecondAndAFourthIsRefused) {
   EXPECT_RAISES(
       gradient(pairing(M, third).sum(), A),
       c10::Error,
-      "Expected a function of a matrix to be differentiated at most three times in the matrix, but a fourth derivative");
+      "Expected a function of a matrix to be differentiated at most three times in the matrix, but a "
+      "fourth derivative");
 }
 
 TEST(FunmExamples, OfTheHeader) {

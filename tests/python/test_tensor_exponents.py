@@ -275,7 +275,10 @@ def test_forward_mode(dtype: torch.dtype) -> None:
     slope = lambda p: jvp(lambda X: expectation(M, sg.powm(X, p)), (A,), (E,))[1]  # noqa: E731
     for transform in (jacrev, jacfwd):
         assert relative_error(transform(slope)(p), expectation(E, by_p[1].first(M))) <= 1e-12
-    twice = lambda p: torch.tensordot(hessian(lambda X: expectation(M, sg.powm(hermitian_part(X), p)))(A), E)  # noqa: E731
+
+    def twice(p: Tensor) -> Tensor:
+        return torch.tensordot(hessian(lambda X: expectation(M, sg.powm(hermitian_part(X), p)))(A), E)
+
     if not dtype.is_complex:
         assert relative_error(jacrev(twice)(p), by_p[1].second(M, E)) <= 1e-9
         assert relative_error(jacfwd(twice)(p), by_p[1].second(M, E)) <= 1e-9

@@ -25,13 +25,13 @@ std::string describe(const Verdict& verdict) {
   const auto caller = "spectralgrad." + caller_name() + ": ";
   switch (verdict.finding) {
     case Finding::phases:
-      return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
-             "The specified loss function depends on this quantity, so it is ill-defined.";
+      return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by "
+             "e^{i phi}. The specified loss function depends on this quantity, so it is ill-defined.";
     case Finding::basis:
       return caller +
           "The loss depends on the choice of eigenvectors inside an eigenspace, so it has no gradient there" + where +
-          ". Only functions of the whole eigenspace, such as its projector, are well defined. With the default rule these "
-          "eigenvectors contribute zero to each other's part of the gradient.";
+          ". Only functions of the whole eigenspace, such as its projector, are well defined. With the default rule "
+          "these eigenvectors contribute zero to each other's part of the gradient.";
     case Finding::lost_limit:
       return caller + "The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
           ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing. "

@@ -125,7 +125,8 @@ Tensor judge_cotangents(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "judge_cotangents(Tensor? eigenvalues_cotangent, Tensor? W, Tensor? magnitude, Tensor eigenvalues, str caller=\"eigh\") -> Tensor");
+      "judge_cotangents(Tensor? eigenvalues_cotangent, Tensor? W, Tensor? magnitude, Tensor eigenvalues, "
+      "str caller=\"eigh\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
