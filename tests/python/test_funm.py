@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -290,7 +291,7 @@ def test_powers_that_are_polynomials(dtype: torch.dtype) -> None:
             (0, torch.eye(n, dtype=dtype), torch.zeros_like(A), torch.zeros_like(A)),
             (1, A, M, torch.zeros_like(A)),
             (2, A @ A, A @ M + M @ A, E @ M + M @ E),
-            (3, A @ A @ A, A @ A @ M + A @ M @ A + M @ A @ A, sum(map(_product, itertools.permutations((A, M, E))))),
+            (3, A @ A @ A, A @ A @ M + A @ M @ A + M @ A @ A, total(map(_product, itertools.permutations((A, M, E))))),
         ]:
             for exponent in (p, float(p)):
                 f = loss(lambda X, p=exponent: sg.powm(X, p), M)
@@ -544,7 +545,7 @@ def test_parameters_where_the_function_is_special(gap: float) -> None:
     for f, theta, slope in [(lambda t, x: t * x.exp(), 0.0, EXP), (lambda t, x: (t * x.log()).exp(), 3.0, cubes)]:
         t = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
         X = A.clone().requires_grad_()
-        (G,) = torch.autograd.grad(expectation(M, sg.funm(X, lambda x, f=f, t=t: f(t, x))), X, create_graph=True)
+        (G,) = torch.autograd.grad(expectation(M, sg.funm(X, functools.partial(f, t))), X, create_graph=True)
         product, mixed = torch.autograd.grad(expectation(E, G), (X, t), create_graph=True)
         assert relative_error(mixed, expectation(E, reference.of(A, slope).first(M))) <= 1e-12
         (mixed,) = torch.autograd.grad(expectation(E, product), t)

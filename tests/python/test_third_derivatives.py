@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import mpmath
@@ -99,7 +99,7 @@ def _occupation(smearing: str, kT: float) -> Derivatives:
     return functools.cache(lambda k, x: mpmath.diff(f, x, k))
 
 
-def _density(smearing: str, kT: float = 0.5, **kwargs: Any) -> Case:
+def _density(smearing: Any, kT: float = 0.5, **kwargs: Any) -> Case:
     def f(A: Tensor) -> Tensor:
         return sg.density_matrix(A, mu=MU, kT=kT, spin=1, smearing=smearing)
 
@@ -170,13 +170,13 @@ def _paths(data: tuple[bytes, ...], dtype: str, n: int) -> _Paths:
     X = [adjoint @ E.astype(object) @ V for E in directions]
     products: dict[tuple[int, ...], np.ndarray] = {}
     for k, l in itertools.product(range(n), repeat=2):  # noqa: E741
-        paths = sum(np.outer(P[:, k] * Q[k, l], R[l, :]) for P, Q, R in itertools.permutations(X))
+        paths = np.sum([np.outer(P[:, k] * Q[k, l], R[l, :]) for P, Q, R in itertools.permutations(X)], axis=0)
         for i, j in itertools.product(range(n), repeat=2):
             products.setdefault(tuple(sorted((i, k, l, j))), np.zeros((n, n), dtype=object))[i, j] += paths[i, j]
     return _Paths(list(values), V, adjoint, products)
 
 
-def third(A: Tensor, directions: tuple[Tensor, Tensor, Tensor], derivative: Derivatives) -> Tensor:
+def third(A: Tensor, directions: Sequence[Tensor], derivative: Derivatives) -> Tensor:
     """D³f(A)[E_1, E_2, E_3], Daleckii and Krein (1965), from a decomposition in many digits."""
     wide = torch.complex128 if A.is_complex() else torch.float64
     data = tuple(X.to(wide).resolve_conj().contiguous().numpy().tobytes() for X in (A, *directions))
@@ -384,7 +384,10 @@ def test_parameters(gap: float, dtype: torch.dtype) -> None:
     with mpmath.workdps(DIGITS):
         slope = lambda k, x: (t**k * x + k * t ** (k - 1)) * mpmath.exp(t * x)  # noqa: E731
     theta = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    value = lambda X, t: expectation(M, sg.funm(X, lambda x: (t * x).exp()))  # noqa: E731
+
+    def value(X: Tensor, t: Tensor) -> Tensor:
+        return expectation(M, sg.funm(X, lambda x: (t * x).exp()))
+
     expected = second(A, M, E, slope)
     X = A.clone().requires_grad_()
     (G,) = torch.autograd.grad(value(X, theta), X, create_graph=True)
@@ -394,7 +397,10 @@ def test_parameters(gap: float, dtype: torch.dtype) -> None:
     (g,) = torch.autograd.grad(value(X, theta), theta, create_graph=True)
     (G,) = torch.autograd.grad(g, X, create_graph=True)
     assert relative_error(torch.autograd.grad(expectation(E, G), X)[0], expected) <= 1e-9
-    product = lambda t: jvp(grad(lambda X: value(X, t)), (A,), (E,))[1]  # noqa: E731
+
+    def product(t: Tensor) -> Tensor:
+        return jvp(grad(lambda X: value(X, t)), (A,), (E,))[1]
+
     assert relative_error(along(torch.ones_like(theta.detach()), product)(theta.detach()), expected) <= 1e-9
     (slope_of_product,) = vjp(product, theta.detach())[1](E)
     assert relative_error(slope_of_product, expectation(E, expected)) <= 1e-9
@@ -566,9 +572,12 @@ def test_third_differences_with_zeros(case: Singular, dtype: torch.dtype) -> Non
     assert errors.median() <= by_precision(dtype, 1e-14, 1e-5)
 
 
-def _along_factors(F: Tensor, E: Tensor, M: Tensor, ratio: Callable[[Any], Any]) -> Any:
-    """The third derivative at t = 0 of Re tr(M f(XᴴX)), X = F + t E of full row rank, `ratio` f(x)/x."""
-    F, E, M = (mpmath.matrix(X.tolist()) for X in (F, E, M))
+def _along_factors(factor: Tensor, direction: Tensor, weights: Tensor, ratio: Callable[[Any], Any]) -> Any:
+    """The third derivative at t = 0 of Re tr(M f(XᴴX)), `ratio` f(x)/x.
+
+    X = F + t E of full row rank, with the factor F, the direction E and the weights M.
+    """
+    F, E, M = (mpmath.matrix(X.tolist()) for X in (factor, direction, weights))
 
     def value(t: Any) -> Any:
         X = F + t * E
@@ -634,8 +643,8 @@ def test_losses_that_are_well_posed_are_silent(dtype: torch.dtype) -> None:
         for loss, ratio in losses:
             expected = _along_factors(F, E, eye, ratio)
             found = (
-                _three_times_forward(lambda t, loss=loss: loss((F + t * E).mH @ (F + t * E))),
-                _three_times_reverse(lambda X, loss=loss: loss(X.mH @ X), F, E),
+                _three_times_forward(functools.partial(lambda loss, t: loss((F + t * E).mH @ (F + t * E)), loss)),
+                _three_times_reverse(functools.partial(lambda loss, X: loss(X.mH @ X), loss), F, E),
             )
             assert [float(x) for x in found] == pytest.approx([expected, expected], rel=1e-9)
 
