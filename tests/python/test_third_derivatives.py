@@ -399,7 +399,7 @@ def test_parameters(gap: float, dtype: torch.dtype) -> None:
     assert relative_error(torch.autograd.grad(expectation(E, G), X)[0], expected) <= 1e-9
 
     def product(t: Tensor) -> Tensor:
-        return jvp(grad(lambda X: value(X, t)), (A,), (E,))[1]
+        return jvp(lambda X: grad(value)(X, t), (A,), (E,))[1]
 
     assert relative_error(along(torch.ones_like(theta.detach()), product)(theta.detach()), expected) <= 1e-9
     (slope_of_product,) = vjp(product, theta.detach())[1](E)
