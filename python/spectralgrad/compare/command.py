@@ -104,15 +104,14 @@ def _compare(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     comparison, finished = _measure(arguments, started)
     shown = tables.all_tables(comparison)
+    pictures = plots.draw(comparison, out)
+    text = report.write(comparison, shown, pictures)
+    replace(out / _REPORT, lambda path: path.write_text(text, encoding="utf-8"))
+    # Last, so that a reader who closes the pipe does not prevent the files.
     with writing("standard output"):
         for table in shown.values():
             console.print(tables.to_rich(table))
             console.print()
-        sys.stdout.flush()
-    pictures = plots.draw(comparison, out)
-    text = report.write(comparison, shown, pictures)
-    replace(out / _REPORT, lambda path: path.write_text(text, encoding="utf-8"))
-    with writing("standard output"):
         for line in report.findings(comparison):
             console.print(f"• {line}", markup=False, highlight=False)
         seconds = round(time.perf_counter() - started)

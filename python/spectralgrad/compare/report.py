@@ -54,7 +54,7 @@ def _framework_findings(comparison: Comparison) -> list[str]:
     """The worst errors of the frameworks, a line for each loss."""
     every = {"part": sweep.PART, "precision": "double"}
     cases: list[tuple[str, dict[str, object], tuple[str, ...]]] = [
-        ("Projector onto near eigenvalues", {**every, "loss": "projector"}, ()),
+        ("The loss of the picture, tr(M P)", {**every, "loss": "projector"}, ()),
         ("The same in single precision", {**every, "precision": "single", "loss": "projector"}, ()),
         ("Energy tr(A P(A)), whose gradient is P", {"precision": "double", "loss": "energy_by_projector"}, ()),
         ("Bond orders of symmetric molecules", {**every, "part": graphs.PART, "loss": "projector"}, ()),
@@ -164,8 +164,8 @@ def _difference_findings(comparison: Comparison) -> list[str]:
     if largest is None:
         return []
     return [
-        f"The corrected programs give v vᵀ {f'to {number(largest)}' if largest else 'to the last bit'}, in every "
-        "framework.",
+        f"The corrected programs of part 1 give v vᵀ {f'to {number(largest)}' if largest else 'to the last bit'}, in "
+        "every framework.",
         f"No framework uses finite differences: those get no closer than {number(error)} (step {step:.0e}).",
     ]
 
@@ -244,7 +244,8 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         picture("why"),
         f"{question.CAPTION}\n",
         "## Findings\n",
-        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit. "
+        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit, "
+        "NaN is not a number. "
         "“spectralgrad” is its default rule, Gated; part 2 lists the other rules.\n",
         "\n".join(f"- {line}" for line in findings(comparison)) + "\n",
         "## How it was measured\n",
@@ -277,7 +278,7 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         " ".join(lorentzian_against_mask(comparison)) + "\n",
         "The Lorentzian multiplies 1/Δ by Δ²/(Δ² + η²) for every pair, those far apart included; a mask leaves them "
         "alone. Neither gives back what a loss sees inside the cluster, and both have a width to choose. Gated "
-        "compares each entry with its own rounding noise instead.\n",
+        "compares each entry with its own round-off instead.\n",
         picture("lorentzian or mask"),
         "## 3. Molecules and graphs with symmetry\n",
         "Hückel Hamiltonians (α = 0, β = -1) with the bonding levels occupied, and Laplacians with the lowest whole "
