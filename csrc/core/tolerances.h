@@ -112,14 +112,14 @@ inline constexpr double agreement = 16.0;
 /// derivatives it errs by 1e-12.
 inline constexpr double reach_of_any_expansion = 0.1;
 
-/// A first divided difference errs by this, relative to its value and the change of its arguments' round-off: two
+/// A first divided difference errs by this, relative to its value and to the effect of its arguments' round-off: two
 /// roundings of a closed form.
 inline double first_difference(c10::ScalarType dtype) {
   return 2 * eps(dtype);
 }
 
-/// A derivative interpolated between two arguments errs by this, relative to the larger one of the two: the round-off of
-/// its few terms.
+/// A derivative interpolated between two arguments errs by this, relative to the larger of its two values: the
+/// round-off of a few terms.
 inline double interpolant(c10::ScalarType dtype) {
   return 4 * eps(dtype);
 }
