@@ -67,7 +67,7 @@ def test_cpp_block_compiles_and_prints_the_identity(tmp_path: Path) -> None:
     (project,) = blocks("cmake")
     (tmp_path / "main.cpp").write_text(program)
     (tmp_path / "CMakeLists.txt").write_text(project)
-    (commands,) = (block for block in blocks("sh") if "cmake" in block)
+    (commands,) = (block for block in blocks("sh") if "cmake -S" in block)
     build = subprocess.run(
         ["bash", "-ec", commands],
         cwd=tmp_path,
