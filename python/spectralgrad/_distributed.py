@@ -24,6 +24,7 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "constant": (0,),
     "drop_small_eigenvalues": (1,),
     "eigenpairs": (2,),
+    "eigenvalues_of_power": (1, 0),
     "eigh": (2,),
     "eigh_jvp": (2, 1, 2),
     "eigh_vjp": (1, 2, 1, 2),
@@ -35,14 +36,20 @@ _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "once": (None, 2),
     "quantity": (0,),
     "rotated_eigenpairs": (2, 1, 2),
-    "spectral_function": (2, 1, 2, 2, 2, 2),
-    "spectral_function_transposed": (2, 1, 2, 2, 2, 2),
+    "spectral_function": (2, 1, 2, 2, 2, 2, 2),
+    "spectral_function_transposed": (2, 1, 2, 2, 2, 2, 2),
     "spectral_trace": (2, 1, 2, 2),
     "warn_of_second_order": (None, 1),
     "watch_second_order": (1, 2),
 }
 
 _DTENSOR_MODULE = "torch.distributed.tensor"
+
+
+def tensor_positions(schema: Any) -> list[int]:
+    """The positions of the arguments of an operator that are tensors. They need not be the first ones."""
+    types = [str(argument.type) for argument in schema.arguments]
+    return [i for i, kind in enumerate(types) if kind in ("Tensor", "Optional[Tensor]")]
 
 
 def _batch_dimensions(tensors: Sequence[Any], trailing: tuple[int | None, ...]) -> int:
@@ -55,16 +62,19 @@ def _register(name: str, trailing: tuple[int | None, ...]) -> None:
     from torch.distributed.tensor.experimental import register_sharding
 
     operator = getattr(torch.ops.spectralgrad, name).default
-    results = len(operator._schema.returns)
+    results, positions = len(operator._schema.returns), tensor_positions(operator._schema)
 
     # DTensor calls this with a description of each tensor. It returns, for one dimension of the mesh, the possible
     # placements of the results and of the arguments. DTensor takes the one that is cheapest to reach.
     @register_sharding(operator)
     def placements(*args: Any) -> list[tuple[list[Any], list[Any]]]:
-        tensors = args[: len(trailing)]
-        choices = [Replicate(), *(Shard(dim) for dim in range(_batch_dimensions(tensors, trailing)))]
-        others = [None] * (len(args) - len(trailing))
-        return [([choice] * results, [None if x is None else choice for x in tensors] + others) for choice in choices]
+        # An optional tensor at the end is absent if it was not given.
+        tensors = {i: args[i] for i in positions if i < len(args)}
+        choices = [Replicate(), *(Shard(dim) for dim in range(_batch_dimensions(list(tensors.values()), trailing)))]
+        return [
+            ([choice] * results, [None if tensors.get(i) is None else choice for i in range(len(args))])
+            for choice in choices
+        ]
 
 
 def register() -> None:

@@ -285,8 +285,8 @@ def bad_arguments_raise(mesh: Any) -> None:
         sg.eigh(sharded(poisoned, mesh))
 
 
-def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]:
-    """The arguments of an operator of the table, for 3 matrices: its tensors, and the arguments after them."""
+def operator_arguments(name: str) -> list[Any]:
+    """The arguments of an operator of the table, for 3 matrices."""
     A = random_hermitian(3, 4, 4, dtype=torch.complex128, seed=8)
     L, V = sg.eigh(A)
     gL, gV = normal(3, 4, dtype=torch.float64, seed=9), V @ random_hermitian(3, 4, 4, dtype=V.dtype, seed=10)
@@ -295,45 +295,46 @@ def operator_arguments(name: str) -> tuple[list[Tensor | None], tuple[Any, ...]]
     filling, kT = torch.tensor([1.0, 2.5, 3.0], dtype=L.dtype), torch.tensor([0.1, 0.2, 0.3], dtype=L.dtype)
     *_, values, vectors = torch.ops.spectralgrad.rotated_eigenpairs(A, L, V, 1)
     return {
-        "chemical_potential": ([A, L, V, filling, kT], (2.0, "fermi")),
-        "constant": ([A], ()),
-        "drop_small_eigenvalues": ([L], (None, "pinvm")),
-        "eigenpairs": ([A], ("expm", "all")),
-        "eigh": ([A], ("U", "split", [1.0])),
-        "eigh_jvp": ([E, L, V], ("gated", [4.0, 2.0])),
-        "eigh_vjp": ([gL, gV, L, V], ("gated", [4.0, 2.0])),
-        "eigvalsh": ([A], ("U", "split", [1.0])),
-        "fill_levels": ([L, filling, kT], ("density_matrix", "electrons", 2.0, False)),
-        "hermitian": ([A], ("density_matrix", "H")),
-        "judge_cotangents": ([gL, V.mH @ gV, N + N.mT, L], ()),
-        "judge_rotations": ([gL, V, values, vectors, L, V], (1,)),
-        "once": ([gL, A], ("once",)),
-        "quantity": ([kT], ("density_matrix", "kT", True)),
-        "rotated_eigenpairs": ([A, L, V], (1,)),
-        "spectral_function": ([A, L, V, jets, A, E], ("jets", [])),
-        "spectral_function_transposed": ([A, L, V, jets, A, E], ()),
-        "spectral_trace": ([A, L, V, jets], ()),
-        "warn_of_second_order": ([V, L], ()),
-        "watch_second_order": ([L, V], ()),
+        "chemical_potential": [A, L, V, filling, kT, 2.0, "fermi"],
+        "constant": [A],
+        "drop_small_eigenvalues": [L, None, "pinvm"],
+        "eigenpairs": [A, "expm", "all"],
+        "eigenvalues_of_power": [L.abs(), kT, "powm"],
+        "eigh": [A, "U", "split", [1.0]],
+        "eigh_jvp": [E, L, V, "gated", [4.0, 2.0]],
+        "eigh_vjp": [gL, gV, L, V, "gated", [4.0, 2.0]],
+        "eigvalsh": [A, "U", "split", [1.0]],
+        "fill_levels": [L, filling, kT, "density_matrix", "electrons", 2.0, False],
+        "hermitian": [A, "density_matrix", "H"],
+        "judge_cotangents": [gL, V.mH @ gV, N + N.mT, L],
+        "judge_rotations": [gL, V, values, vectors, L, V, 1],
+        "once": [gL, A, "once"],
+        "quantity": [kT, "density_matrix", "kT", True],
+        "rotated_eigenpairs": [A, L, V, 1],
+        "spectral_function": [A, L, V, jets, A, E, "jets", [], gV],
+        "spectral_function_transposed": [A, L, V, jets, A, E, gV],
+        "spectral_trace": [A, L, V, jets],
+        "warn_of_second_order": [V, L],
+        "watch_second_order": [L, V],
     }[name]
 
 
-def operator_calls(name: str, tensors: list[Tensor | None]) -> list[list[Tensor | None]]:
-    """`tensors`, and the same with None for some of the tensors that are optional."""
-    if name == "eigh_vjp":
-        return [tensors, [None, *tensors[1:]], [tensors[0], None, *tensors[2:]]]
-    if name == "spectral_function":
-        return [tensors, [*tensors[:5], None], [*tensors[:4], None, None]]
-    if name == "judge_cotangents":
-        return [tensors, [None, *tensors[1:]], [tensors[0], None, None, tensors[3]]]
-    return [tensors]
+# Positions of optional tensors; the calls are made again with None there.
+OPTIONAL: dict[str, list[tuple[int, ...]]] = {
+    "eigh_vjp": [(0,), (1,)],
+    "fill_levels": [(2,)],
+    "judge_cotangents": [(0,), (1, 2)],
+    "judge_rotations": [(0,), (1,), (2, 3)],
+    "spectral_function": [(8,), (5, 8), (4, 5, 8)],
+    "spectral_function_transposed": [(6,), (5, 6)],
+}
 
 
-def check_operator(mesh: Any, name: str, tensors: list[Tensor | None], others: tuple[Any, ...]) -> None:
+def check_operator(mesh: Any, name: str, arguments: list[Any]) -> None:
     operator = getattr(torch.ops.spectralgrad, name)
-    expected = operator(*tensors, *others)
-    given = [None if x is None else sharded(x, mesh) for x in tensors]
-    got, sent = communications(mesh, lambda: operator(*given, *others))
+    expected = operator(*arguments)
+    given = [sharded(x, mesh) if isinstance(x, Tensor) else x for x in arguments]
+    got, sent = communications(mesh, lambda: operator(*given))
     assert sent == 0, name
     for ours, theirs in zip(got, expected) if isinstance(expected, tuple) else [(got, expected)]:
         assert list(ours.placements) == shard(0), name
@@ -343,9 +344,9 @@ def check_operator(mesh: Any, name: str, tensors: list[Tensor | None], others: t
 @case()
 def every_operator(mesh: Any) -> None:
     for name in (name for name in _distributed._TRAILING_DIMENSIONS if name != "cluster_rounds"):
-        tensors, others = operator_arguments(name)
-        for call in operator_calls(name, tensors):
-            check_operator(mesh, name, call, others)
+        arguments = operator_arguments(name)
+        for absent in [(), *OPTIONAL.get(name, [])]:
+            check_operator(mesh, name, [None if i in absent else x for i, x in enumerate(arguments)])
     # The result is for the whole batch, because all shards must call the user's function equally often.
     L = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 3.0], [1.0, 2.0, 3.0]])
     assert int(torch.ops.spectralgrad.cluster_rounds(sharded(L, mesh)).full_tensor()) == 1
@@ -583,9 +584,7 @@ def test_every_operator_has_a_line() -> None:
     }
     assert set(functional) == set(_distributed._TRAILING_DIMENSIONS)
     for name, schema in functional.items():
-        tensors = [x for x in schema.arguments if str(x.type) in ("Tensor", "Optional[Tensor]")]
-        assert len(tensors) == len(_distributed._TRAILING_DIMENSIONS[name])
-        assert schema.arguments[: len(tensors)] == tensors, "tensors come first"
+        assert len(_distributed.tensor_positions(schema)) == len(_distributed._TRAILING_DIMENSIONS[name]), name
 
 
 IMPORTS = {
