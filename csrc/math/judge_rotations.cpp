@@ -7,7 +7,7 @@
 #include "core/tolerances.h"
 #include "math/hermitian_part.h"
 #include "math/pairs/cluster_pairs.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/pairs.h"
 #include "math/pairs/gauge_report.h"
 #include "math/pairs/judge.h"
 
@@ -49,7 +49,7 @@ const auto& judge_rotations_op() {
   return op;
 }
 
-/// W = V^H gV and the magnitude N of its entries (math/pairs/gaps.h).
+/// W = V^H gV and the magnitude N of its entries (math/pairs/pairs.h).
 struct Products {
   Tensor W;
   Tensor magnitude;
