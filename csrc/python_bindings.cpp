@@ -2,6 +2,7 @@
 // exception classes, and build information. Tensors go through the dispatcher only, where every transform sees them.
 #include <spectralgrad/spectralgrad.h>
 
+#include "core/caller_name.h"
 #include "core/context_defaults.h"
 
 #include <pybind11/operators.h>
@@ -12,6 +13,7 @@
 #include <torch/version.h>
 
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 
@@ -79,6 +81,22 @@ std::optional<T> innermost(PyObject* variable) {
   return py::isinstance<T>(value) ? value.cast<T>() : value().cast<std::optional<T>>();
 }
 
+/// `CallerNameGuard` as a context manager. An object may be entered once at a time.
+class CallerName {
+ public:
+  explicit CallerName(std::string function) : function_(std::move(function)) {}
+  void enter() {
+    guard_ = std::make_unique<spectralgrad::CallerNameGuard>(function_);
+  }
+  void exit(const py::args& /*exception*/) {
+    guard_.reset();
+  }
+
+ private:
+  std::string function_;
+  std::unique_ptr<spectralgrad::CallerNameGuard> guard_;
+};
+
 const spectralgrad::ContextDefaults python_context{
     [] { return innermost<Rule>(rules_variable); },
     [] { return innermost<Checks>(levels_variable); }};
@@ -129,6 +147,11 @@ PYBIND11_MODULE(_C, module) {
     // Never deleted, because backward may run in threads that outlast the interpreter's modules.
     spectralgrad::set_gauge_reporter(new PythonGaugeReporter(std::move(error), std::move(warn)));
   });
+
+  py::class_<CallerName>(module, "CallerName")
+      .def(py::init<std::string>(), py::arg("function"))
+      .def("__enter__", &CallerName::enter)
+      .def("__exit__", &CallerName::exit);
 
   module.def("install", &spectralgrad::install);
   module.def("uninstall", &spectralgrad::uninstall);

@@ -1,8 +1,8 @@
 #include "autograd/constant.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 namespace spectralgrad {
@@ -10,20 +10,16 @@ namespace {
 
 using at::Tensor;
 
-const auto& constant_op() {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("spectralgrad::constant", "").typed<Tensor(const Tensor&)>();
-  return op;
-}
-
 // Copies, because an operator may not return its argument.
 Tensor constant_kernel(const Tensor& x) {
   return x.clone();
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::constant", constant_kernel> constant_op;
+
 // Creates no node and no tangent. The dispatcher calls this kernel at every level of nested transforms.
 Tensor constant_autograd(const Tensor& x) {
-  return autograd::below_autograd([&] { return constant_op().call(x); });
+  return autograd::below_autograd([&] { return constant_op.call(x); });
 }
 
 } // namespace
@@ -35,11 +31,11 @@ bool is_differentiated(const Tensor& x) {
 }
 
 Tensor constant(const Tensor& x) {
-  return is_differentiated(x) ? constant_op().call(x) : x;
+  return is_differentiated(x) ? constant_op.call(x) : x;
 }
 
 Tensor recorded_constant(const Tensor& x) {
-  return constant_op().call(x);
+  return constant_op.call(x);
 }
 
 } // namespace autograd

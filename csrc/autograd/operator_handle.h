@@ -2,40 +2,43 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <type_traits>
-#include <utility>
 
 namespace spectralgrad::autograd {
 
-/// A registered operator, called through the dispatcher. `kernel` is any of its kernels that takes the arguments of its
-/// schema: the C++ signature is deduced from it, so it is written once.
+/// A string literal as a template argument.
+template <size_t size>
+struct Literal {
+  char text[size];
+
+  // NOLINTNEXTLINE(google-explicit-constructor): so that a literal can be written where a template wants this
+  constexpr Literal(const char (&literal)[size]) {
+    std::copy_n(literal, size, text);
+  }
+};
+
+/// A registered operator, called through the dispatcher. Its C++ signature is deduced from `function`, any function
+/// with the arguments and results of its schema, such as one of its kernels.
 ///
 ///     Tensor twice_kernel(const Tensor& x);
-///     constexpr OperatorHandle<twice_kernel> twice_op("spectralgrad::twice");
+///     constexpr OperatorHandle<"spectralgrad::twice", twice_kernel> twice_op;
 ///     ... twice_op.call(x) ...
-template <auto kernel>
-class OperatorHandle {
+///
+/// The operator is looked up at the first call, because the parts of the library register their operators in no
+/// particular order while it is loaded.
+template <Literal name, auto function, Literal overload = "", typename Function = decltype(function)>
+class OperatorHandle;
+
+template <Literal name, auto function, Literal overload, typename Result, typename... Arguments>
+class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
  public:
-  constexpr explicit OperatorHandle(const char* name, const char* overload = "") : name_(name), overload_(overload) {}
-
-  template <typename... Arguments>
-  auto call(Arguments&&... arguments) const -> decltype(kernel(std::forward<Arguments>(arguments)...)) {
-    return find().call(std::forward<Arguments>(arguments)...);
-  }
-
- private:
-  using Signature = std::remove_pointer_t<decltype(kernel)>;
-
-  /// Each operator has a kernel of its own, so each has a handle of its own here. It is looked up at the first call,
-  /// because operators are registered while the library is loaded, in no particular order.
-  const c10::TypedOperatorHandle<Signature>& find() const {
+  Result call(Arguments... arguments) const {
     static const auto handle =
-        c10::Dispatcher::singleton().findSchemaOrThrow(name_, overload_).template typed<Signature>();
-    return handle;
+        c10::Dispatcher::singleton().findSchemaOrThrow(name.text, overload.text).template typed<Result(Arguments...)>();
+    return handle.call(arguments...);
   }
-
-  const char* name_;
-  const char* overload_;
 };
 
 } // namespace spectralgrad::autograd

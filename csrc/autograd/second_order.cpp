@@ -2,6 +2,7 @@
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/report.h"
 #include "core/tolerances.h"
@@ -9,7 +10,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/util/StringUtil.h>
 #include <torch/csrc/autograd/graph_task.h>
@@ -28,20 +28,6 @@ using autograd::variable_list;
 /// The last backward pass of this thread that reported a second derivative; PyTorch numbers the passes from 0.
 thread_local int reported_pass = -1;
 
-const auto& watch_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::watch_second_order", "")
-                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, std::string_view)>();
-  return op;
-}
-
-const auto& warn_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::warn_of_second_order", "")
-                             .typed<Tensor(const Tensor&, const Tensor&, std::string_view)>();
-  return op;
-}
-
 /// The name of the function that the user called, kept from the forward call for the messages of its derivatives.
 struct CallerOptions {
   std::string caller;
@@ -50,56 +36,6 @@ struct CallerOptions {
   }
   static CallerOptions load(const autograd::Dictionary& dictionary) {
     return {dictionary.at("caller").toStringRef()};
-  }
-};
-
-/// Returns (eigenvalues, eigenvectors) unchanged. Its derivatives warn.
-struct WatchSecondOrder {
-  static constexpr const char* name = "WatchSecondOrder";
-  static constexpr bool saves_inputs = true;
-  static constexpr bool saves_outputs = false;
-  using Options = CallerOptions;
-
-  static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [eigenvalues, eigenvectors] = watch_op().call(inputs[0], inputs[1], options.caller);
-    return {std::move(eigenvalues), std::move(eigenvectors)};
-  }
-
-  /// Adds the warning to one of the two derivatives only, so that it is given once.
-  static variable_list through(variable_list parts, const Saved& saved, const Options& options) {
-    auto& part = parts[1].defined() ? parts[1] : parts[0];
-    if (part.defined()) {
-      part = warn_op().call(part, saved.inputs[0], options.caller);
-    }
-    return parts;
-  }
-
-  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
-    return through(cotangents, saved, options);
-  }
-
-  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
-    return through(tangents, saved, options);
-  }
-};
-
-/// Returns its first argument, and warns when it runs.
-struct WarnOfSecondOrder {
-  static constexpr const char* name = "WarnOfSecondOrder";
-  static constexpr bool saves_inputs = false;
-  static constexpr bool saves_outputs = false;
-  using Options = CallerOptions;
-
-  static variable_list forward(const variable_list& inputs, const Options& options) {
-    return {warn_op().call(inputs[0], inputs[1], options.caller)};
-  }
-
-  static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&) {
-    return {cotangents[0], Tensor()};
-  }
-
-  static variable_list jvp(const variable_list& tangents, const Saved&, const Options&) {
-    return {tangents[0]};
   }
 };
 
@@ -121,7 +57,8 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
         caller,
         ": A second derivative is taken through a repeated eigenvalue (of matrix ",
         close[0].item<int64_t>(),
-        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm and its relatives have it; "
+        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm, trace_funm, "
+        "spectral_projector and density_matrix have it; "
         "rule=spectralgrad.Split(order=2) recovers most of it.");
     warn_or_raise(message);
     reported_pass = torch::autograd::get_current_graph_task_id();
@@ -133,9 +70,63 @@ std::tuple<Tensor, Tensor> watch_meta(const Tensor& eigenvalues, const Tensor& e
   return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::watch_second_order", watch_meta> watch_op;
+
 Tensor warn_meta(const Tensor& x, const Tensor&, std::string_view) {
   return at::empty_like(x);
 }
+
+constexpr autograd::OperatorHandle<"spectralgrad::warn_of_second_order", warn_meta> warn_op;
+
+/// Returns (eigenvalues, eigenvectors) unchanged. Its derivatives warn.
+struct WatchSecondOrder {
+  static constexpr const char* name = "WatchSecondOrder";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  using Options = CallerOptions;
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    auto [eigenvalues, eigenvectors] = watch_op.call(inputs[0], inputs[1], options.caller);
+    return {std::move(eigenvalues), std::move(eigenvectors)};
+  }
+
+  /// Adds the warning to one of the two derivatives only, so that it is given once.
+  static variable_list through(variable_list parts, const Saved& saved, const Options& options) {
+    auto& part = parts[1].defined() ? parts[1] : parts[0];
+    if (part.defined()) {
+      part = warn_op.call(part, saved.inputs[0], options.caller);
+    }
+    return parts;
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+    return through(cotangents, saved, options);
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+    return through(tangents, saved, options);
+  }
+};
+
+/// Returns its first argument, and warns when it runs.
+struct WarnOfSecondOrder {
+  static constexpr const char* name = "WarnOfSecondOrder";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = false;
+  using Options = CallerOptions;
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    return {warn_op.call(inputs[0], inputs[1], options.caller)};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&) {
+    return {cotangents[0], Tensor()};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved&, const Options&) {
+    return {tangents[0]};
+  }
+};
 
 std::tuple<Tensor, Tensor> watch_autograd(
     const Tensor& eigenvalues,
@@ -158,11 +149,11 @@ bool second_order_was_reported() {
   return pass != -1 && pass == reported_pass;
 }
 
-std::pair<Tensor, Tensor> watch_second_order(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+std::pair<Tensor, Tensor> with_second_order_warning(const Tensor& eigenvalues, const Tensor& eigenvectors) {
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
     return {eigenvalues, eigenvectors};
   }
-  auto [watched_eigenvalues, watched_eigenvectors] = watch_op().call(eigenvalues, eigenvectors, caller_name());
+  auto [watched_eigenvalues, watched_eigenvectors] = watch_op.call(eigenvalues, eigenvectors, caller_name());
   return {std::move(watched_eigenvalues), std::move(watched_eigenvectors)};
 }
 

@@ -12,7 +12,9 @@ namespace spectralgrad::autograd {
 /// A second derivative through a repeated eigenvalue is incomplete, even for projectors: inside a cluster, the term
 /// X_ab (F_aj - F_bj)/(lambda_b - lambda_a) is 0/0. The warning is given, when the derivative is computed, if a gap is
 /// no larger than round-off.
-std::pair<at::Tensor, at::Tensor> watch_second_order(const at::Tensor& eigenvalues, const at::Tensor& eigenvectors);
+std::pair<at::Tensor, at::Tensor> with_second_order_warning(
+    const at::Tensor& eigenvalues,
+    const at::Tensor& eigenvectors);
 
 /// Whether the current backward pass of this thread has warned about a second derivative.
 bool second_order_was_reported();

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <spectralgrad/export.h>
+
 #include <string>
 #include <string_view>
 
@@ -11,7 +13,7 @@ namespace spectralgrad {
 std::string caller_name();
 
 /// Sets `caller_name()` of this thread to `function` for as long as it lives. "" stands for "eigh".
-class CallerNameGuard {
+class SPECTRALGRAD_API CallerNameGuard {
  public:
   explicit CallerNameGuard(std::string_view function);
   ~CallerNameGuard();

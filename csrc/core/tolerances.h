@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-// Every default tolerance of the library, with its reason. The measurements behind them are in docs/design.md.
+// Every default tolerance of the library, with its reason. The measurements behind them are in docs/measurements.md.
 //
 // Most are multiples of powers of eps, the distance from 1 to the next larger number of the real dtype, so that they
 // follow the dtype. All are relative, so that they follow the scale of the data.

@@ -4,16 +4,18 @@
 
 #include <limits>
 
-// Functions with a closed form, their values and first divided differences f[a,b] of 0 <= b - a. Templates for tensors
-// and for one matrix in each SIMD lane. `A` is an arithmetic (core/arithmetic.h) that also has the functions
-// number(double), negate, sqrt, exp, expm1, log, log1p, power(x, double) and smaller.
+// Functions with a closed form: their values and first divided differences f[a,b], a <= b. They are written once, for
+// tensors and for SIMD lanes, and are free of LibTorch, so that they can be compiled for every instruction set. `A` is an
+// arithmetic (core/arithmetic.h) that also has the functions number(double), negate, sqrt, exp, expm1, log, log1p,
+// power(x, double) and smaller(x, y).
 //
-// Relative errors are a few eps at every gap: nothing is subtracted that is nearly equal, nor does anything overflow
-// that need not. Higham (2008), "Functions of Matrices", section 3.2; McCurdy, Ng, Parlett (1984) for the exponential.
+// Relative errors are a few eps at every gap, because nearly equal numbers are never subtracted. Intermediate results
+// overflow only if the result does. Higham (2008), "Functions of Matrices", section 3.2; McCurdy, Ng and Parlett (1984)
+// for the exponential.
 namespace spectralgrad::math {
 
 enum class Form {
-  given, // none: by numbers that are given
+  given, // no closed form: the values and differences are given
   exp,
   log,
   sqrt,
@@ -23,7 +25,7 @@ enum class Form {
   pinv, // 1/x, and 0 at 0
 };
 
-/// Of a power.
+/// The exponent of a power.
 struct Exponent {
   double value = 0;
   bool is_integer = true;

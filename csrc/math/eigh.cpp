@@ -13,7 +13,7 @@
 namespace spectralgrad::math {
 
 using at::Tensor;
-using autograd::watch_second_order;
+using autograd::with_second_order_warning;
 
 Tensor eigh_vjp(
     const Tensor& eigenvalues_cotangent,
@@ -21,7 +21,7 @@ Tensor eigh_vjp(
     const Tensor& saved_eigenvalues,
     const Tensor& saved_eigenvectors,
     const Rule& rule) {
-  const auto [eigenvalues, eigenvectors] = watch_second_order(saved_eigenvalues, saved_eigenvectors);
+  const auto [eigenvalues, eigenvectors] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
   if (!eigenvectors_cotangent.defined()) {
     if (!eigenvalues_cotangent.defined()) {
       return {};
@@ -43,7 +43,7 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& saved_eigenvalues,
     const Tensor& saved_eigenvectors,
     const Rule& rule) {
-  const auto [eigenvalues, eigenvectors] = watch_second_order(saved_eigenvalues, saved_eigenvectors);
+  const auto [eigenvalues, eigenvectors] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
   const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
   const auto divided = divide_tangent(X, eigenvalues, Denominator::difference, rule);
   return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divided)};

@@ -1,6 +1,7 @@
 #include "math/judge_rotations.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
 #include "core/report.h"
@@ -14,7 +15,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/diag_embed.h>
@@ -34,20 +34,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-
-const auto& judge_rotations_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::judge_rotations", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 int64_t)>();
-  return op;
-}
 
 /// W = V^H gV and the magnitude N of its entries (math/pairs/pairs.h).
 struct Products {
@@ -71,8 +57,8 @@ struct Sizes {
     };
     auto M = math::cotangent_scale(eigenvalues, or_undefined(0), or_undefined(1));
     if (cotangents[2] || cotangents[3]) {
-      const auto of_sets = math::cotangent_scale(eigenvalues.unsqueeze(-2), or_undefined(2), or_undefined(3));
-      M = at::maximum(M, of_sets.amax({-3}));
+      const auto scale_of_sets = math::cotangent_scale(eigenvalues.unsqueeze(-2), or_undefined(2), or_undefined(3));
+      M = at::maximum(M, scale_of_sets.amax({-3}));
     }
     floor = (tolerances::finding_floor * tolerances::eps(eigenvalues.scalar_type())) * M;
     largest = eigenvalues.abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
@@ -130,7 +116,7 @@ BasisDependence depends_on_basis(
   const auto noise = tolerances::gauge(eigenvalues.scalar_type()) * products.magnitude +
       tolerances::pair_mismatch * expected.abs() + sizes.floor.unsqueeze(-3);
   const auto difference = (skew - expected).abs();
-  const auto of_pairs = [&](const Tensor& differs) {
+  const auto any_set = [&](const Tensor& differs) {
     auto either = at::zeros_like(partners, partners.options().dtype(at::kBool));
     const auto sets = differs.size(-3) - 1;
     for (int64_t first = 0; first < sets; first += rounds) {
@@ -141,11 +127,11 @@ BasisDependence depends_on_basis(
   };
   // A kink inside the cluster changes S by up to the gap times the largest slope.
   const auto kink = gaps.abs() * sizes.slope.unsqueeze(-3);
-  return {of_pairs(difference > noise), of_pairs(difference > noise + kink)};
+  return {any_set(difference > noise), any_set(difference > noise + kink)};
 }
 
 /// Warns or raises about the first pair in `rejected` (*, rounds, n), unless checks are off.
-void tell(const Tensor& rejected, const Tensor& partners, const std::string& what) {
+void report_first_pair(const Tensor& rejected, const Tensor& partners, const std::string& what) {
   const auto n = partners.size(-1);
   const auto rounds = partners.size(-2);
   const auto found = rejected.reshape({-1}).nonzero();
@@ -187,7 +173,7 @@ Tensor judge_kernel(
   const auto places = at::arange(partners.size(-1), partners.options());
   // Rejected pairs keep the gradient of plain eigh.
   const auto reject = [&](const Tensor& which, const Tensor& reported, const std::string& what) {
-    tell(reported.logical_and(partners != places), partners, what);
+    report_first_pair(reported.logical_and(partners != places), partners, what);
     partners = at::where(which, places, partners);
   };
   if (eigenvectors_cotangent) {
@@ -197,7 +183,7 @@ Tensor judge_kernel(
     }
     // For pairs that are equal to round-off, S at A itself must be zero.
     const auto skew = math::skew_hermitian_part(products.W).abs();
-    const auto of_pair = [&](const Tensor& x) {
+    const auto at_partner = [&](const Tensor& x) {
       auto shape = partners.sizes().vec();
       shape.push_back(x.size(-1));
       return x.unsqueeze(-3).expand(shape).gather(-1, partners.unsqueeze(-1)).squeeze(-1);
@@ -205,9 +191,9 @@ Tensor judge_kernel(
     const auto gaps = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)).abs();
     const auto same = tolerances::same_eigenvalue * tolerances::eps(eigenvalues.scalar_type()) *
         eigenvalues.abs().amax({-1}, /*keepdim=*/true).unsqueeze(-2);
-    const auto found = (of_pair(skew) > tolerance * of_pair(products.magnitude))
-                           .logical_and(of_pair(skew) > sizes.floor.squeeze(-1).unsqueeze(-2))
-                           .logical_and(of_pair(gaps) <= same);
+    const auto found = (at_partner(skew) > tolerance * at_partner(products.magnitude))
+                           .logical_and(at_partner(skew) > sizes.floor.squeeze(-1).unsqueeze(-2))
+                           .logical_and(at_partner(gaps) <= same);
     reject(found, found, "depends on the choice of eigenvectors inside an eigenspace");
   }
   if (rotated_vectors_cotangent) {
@@ -230,8 +216,8 @@ Tensor judge_kernel(
     const auto unit = at::where(sizes.largest == 0, at::ones_like(sizes.largest), sizes.largest);
     const auto allowed = (tolerance * sizes.slope + sizes.floor / unit).squeeze(-1);
     const auto differs = (change > allowed).unsqueeze(-2);
-    const auto of_partner = differs.expand(partners.sizes()).gather(-1, partners);
-    const auto found = differs.logical_or(of_partner);
+    const auto partner_differs = differs.expand(partners.sizes()).gather(-1, partners);
+    const auto found = differs.logical_or(partner_differs);
     reject(found, found, "treats equal eigenvalues differently");
   }
   return partners;
@@ -250,6 +236,8 @@ Tensor judge_meta(
   return at::empty(shape, eigenvalues.options().dtype(at::kLong));
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::judge_rotations", judge_meta> judge_rotations_op;
+
 Tensor judge_autograd(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& eigenvectors_cotangent,
@@ -259,7 +247,7 @@ Tensor judge_autograd(
     const Tensor& eigenvectors,
     int64_t rounds) {
   return autograd::below_autograd([&] {
-    return judge_rotations_op().call(
+    return judge_rotations_op.call(
         eigenvalues_cotangent,
         eigenvectors_cotangent,
         rotated_cotangent,
@@ -279,7 +267,7 @@ Tensor judge_rotations(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  return judge_rotations_op().call(
+  return judge_rotations_op.call(
       optional(cotangents[0]),
       optional(cotangents[1]),
       optional(cotangents[2]),

@@ -120,12 +120,12 @@ Tensor rotated_eigenvalue_tangents(const Tensor& X, const Tensor& partners) {
   const auto real_part = at::real(X);
   const auto met = meetings(partners).to(real_part.dtype());
   const auto sign = sign_of(partners, real_part);
-  const auto of_partner = [&](const Tensor& x) {
+  const auto sum_over_partner = [&](const Tensor& x) {
     return (met * x.unsqueeze(-3)).sum(-1);
   };
   std::vector<Tensor> values;
   for (const auto& turn : turns(X.is_complex())) {
-    const auto entry = turn.imaginary ? -of_partner(at::imag(X)) : of_partner(real_part) * sign;
+    const auto entry = turn.imaginary ? -sum_over_partner(at::imag(X)) : sum_over_partner(real_part) * sign;
     values.push_back(entry * (turn.sign * std::sqrt(0.5)));
   }
   values.push_back(at::zeros_like(real_part.select(-1, 0)).unsqueeze(-2));

@@ -143,8 +143,8 @@ std::string batch_element(bool is_batch, int64_t matrix) {
 Tensor is_not_finite(const Tensor& A, std::string_view UPLO) {
   if (A.device().is_cpu()) {
     auto result = at::empty(batch_shape(A), A.options().dtype(at::kBool));
-    auto* spoiled = result.mutable_data_ptr<bool>();
-    scan(A, UPLO, [&](int64_t matrix, int64_t position) { spoiled[matrix] = position >= 0; });
+    auto* not_finite = result.mutable_data_ptr<bool>();
+    scan(A, UPLO, [&](int64_t matrix, int64_t position) { not_finite[matrix] = position >= 0; });
     return result;
   }
   const auto triangle = is_upper(UPLO) ? A.triu() : A.tril();

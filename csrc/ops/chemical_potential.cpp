@@ -1,12 +1,12 @@
 #include "ops/chemical_potential.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "math/fermi_level.h"
 #include "math/smearing.h"
 #include "ops/chemical_potential_derivatives.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
@@ -17,68 +17,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-const auto& chemical_potential_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::chemical_potential", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 double,
-                                 std::string_view)>();
-  return op;
-}
-
-/// Inputs: A, eigenvalues, eigenvectors, filling, kT.
-struct ChemicalPotential {
-  static constexpr const char* name = "ChemicalPotential";
-  static constexpr bool saves_inputs = true;
-  static constexpr bool saves_outputs = true;
-  struct Options {
-    double spin;
-    std::string smearing;
-    void save(autograd::Dictionary& dictionary) const {
-      dictionary["spin"] = spin;
-      dictionary["smearing"] = smearing;
-    }
-    static Options load(const autograd::Dictionary& dictionary) {
-      return {dictionary.at("spin").toDouble(), dictionary.at("smearing").toStringRef()};
-    }
-  };
-
-  static autograd::variable_list forward(const autograd::variable_list& x, const Options& options) {
-    return {chemical_potential_op().call(x[0], x[1], x[2], x[3], x[4], options.spin, options.smearing)};
-  }
-
-  static math::ChemicalPotential point(const autograd::Saved& saved, const Options& options) {
-    const auto& x = saved.inputs;
-    return {{x[0], x[1], x[2]}, x[4], saved.outputs[0], checked_smearing(options.smearing)};
-  }
-
-  static autograd::variable_list vjp(
-      const autograd::variable_list& cotangents,
-      const autograd::Saved& saved,
-      const Options& options) {
-    if (!cotangents[0].defined()) {
-      return autograd::variable_list(5);
-    }
-    auto [A, filling, kT] = math::chemical_potential_vjp(
-        cotangents[0],
-        point(saved, options),
-        {saved.needed[0], saved.needed[3], saved.needed[4]});
-    return {std::move(A), Tensor(), Tensor(), std::move(filling), std::move(kT)};
-  }
-
-  static autograd::variable_list jvp(
-      const autograd::variable_list& tangents,
-      const autograd::Saved& saved,
-      const Options& options) {
-    return {math::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved, options))};
-  }
-};
 
 Tensor chemical_potential_kernel(
     const Tensor&,
@@ -115,6 +53,56 @@ Tensor chemical_potential_meta(
   return at::empty_symint(shape.slice(0, shape.size() - 1), eigenvalues.options());
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::chemical_potential", chemical_potential_meta> chemical_potential_op;
+
+/// Inputs: A, eigenvalues, eigenvectors, filling, kT.
+struct ChemicalPotential {
+  static constexpr const char* name = "ChemicalPotential";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = true;
+  struct Options {
+    double spin;
+    std::string smearing;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["spin"] = spin;
+      dictionary["smearing"] = smearing;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("spin").toDouble(), dictionary.at("smearing").toStringRef()};
+    }
+  };
+
+  static autograd::variable_list forward(const autograd::variable_list& x, const Options& options) {
+    return {chemical_potential_op.call(x[0], x[1], x[2], x[3], x[4], options.spin, options.smearing)};
+  }
+
+  static math::ChemicalPotential point(const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    return {{x[0], x[1], x[2]}, x[4], saved.outputs[0], checked_smearing(options.smearing)};
+  }
+
+  static autograd::variable_list vjp(
+      const autograd::variable_list& cotangents,
+      const autograd::Saved& saved,
+      const Options& options) {
+    if (!cotangents[0].defined()) {
+      return autograd::variable_list(5);
+    }
+    auto [A, filling, kT] = math::chemical_potential_vjp(
+        cotangents[0],
+        point(saved, options),
+        {saved.needed[0], saved.needed[3], saved.needed[4]});
+    return {std::move(A), Tensor(), Tensor(), std::move(filling), std::move(kT)};
+  }
+
+  static autograd::variable_list jvp(
+      const autograd::variable_list& tangents,
+      const autograd::Saved& saved,
+      const Options& options) {
+    return {math::chemical_potential_jvp({tangents[0], tangents[3], tangents[4]}, point(saved, options))};
+  }
+};
+
 Tensor chemical_potential_autograd(
     const Tensor& A,
     const Tensor& eigenvalues,
@@ -145,7 +133,7 @@ Tensor chemical_potential(
     const Tensor& kT,
     double spin,
     Smearing smearing) {
-  return chemical_potential_op()
+  return chemical_potential_op
       .call(pairs.A, pairs.eigenvalues, pairs.eigenvectors, filling, kT, spin, math::name_of(smearing));
 }
 

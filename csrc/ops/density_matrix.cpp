@@ -64,7 +64,7 @@ Tensor cholesky_factor(const Tensor& S) {
   }
 }
 
-/// An orthonormal basis: with S = C C^H, C^-1 H C^-H has the eigenvalues of H x = epsilon S x.
+/// Changes to an orthonormal basis and back. With S = C C^H, C^-1 H C^-H has the eigenvalues of H x = epsilon S x.
 class Basis {
  public:
   explicit Basis(const std::optional<Tensor>& overlap) {
@@ -73,7 +73,7 @@ class Basis {
     }
   }
 
-  /// C^-1 H C^-H.
+  /// Returns C^-1 H C^-H.
   Tensor reduce(const Tensor& H) const {
     if (!factor_.defined()) {
       return H;
@@ -82,7 +82,7 @@ class Basis {
     return math::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
   }
 
-  /// C^-H D C^-1.
+  /// Returns C^-H D C^-1.
   Tensor restore(const Tensor& D) const {
     if (!factor_.defined()) {
       return D;
@@ -91,8 +91,7 @@ class Basis {
     return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
   }
 
-  /// How much larger than eps*max|epsilon| the rounding of a level may be, (*): about the condition of S; undefined for
-  /// 1.
+  /// The round-off of the levels in units of eps*max|epsilon|, (*): about the condition number of S. Undefined means 1.
   Tensor amplification() const {
     if (!factor_.defined() || factor_.sym_size(-1) == 0) {
       return {};
@@ -108,9 +107,9 @@ class Basis {
 struct GroundState {
   Tensor filled; // the occupations, constants
   Tensor mu; // the middle of the gap
-  Tensor
-      added; // electrons beyond those, (*): zero, but with the derivative of the number of electrons; may be undefined, and
-  Tensor share; // the part of them that each level gets
+  /// Additional electrons (*): zero, with the derivative of the number of electrons. May be undefined.
+  Tensor added;
+  Tensor share; // the fraction of them that each level gets
 };
 
 /// The occupations at zero temperature.
@@ -213,7 +212,7 @@ DensityMatrix compute(
   return result;
 }
 
-/// Shapes that agree: matrices (*, n, n), quantities (*), all in the precision of H.
+/// Broadcasts all arguments: matrices to (*, n, n), quantities to (*), all in the precision of H.
 struct Broadcast {
   Tensor H;
   DensityMatrixOptions options;

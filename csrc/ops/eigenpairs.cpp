@@ -1,4 +1,5 @@
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "core/caller_state.h"
 #include "core/tolerances.h"
 #include "ops/arguments.h"
@@ -8,7 +9,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/maximum.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
@@ -24,14 +24,7 @@ using at::Tensor;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-const auto& eigenpairs_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigenpairs", "")
-                             .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, std::string_view)>();
-  return op;
-}
-
-/// For each matrix whether it has an eigenvalue outside the domain, (*, 1). They ascend: most often the smallest tells.
+/// Whether each matrix has an eigenvalue outside the domain: (*, 1). Eigenvalues ascend, so the smallest decides.
 Tensor is_outside(const Tensor& eigenvalues, std::string_view domain) {
   if (domain == Domain::nonzero) {
     return (eigenvalues == 0).any(-1, /*keepdim=*/true);
@@ -93,16 +86,18 @@ std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view fun
   return hermitian_decomposition_meta(A);
 }
 
-// No node and no tangent, at any level of transforms.
+constexpr autograd::OperatorHandle<"spectralgrad::eigenpairs", eigenpairs_meta> eigenpairs_op;
+
+// Creates no node and no tangent, at any level of transforms.
 std::tuple<Tensor, Tensor> eigenpairs_autograd(const Tensor& A, std::string_view function, std::string_view domain) {
   const autograd::CallerState caller;
-  return autograd::below_autograd([&] { return eigenpairs_op().call(A, function, domain); });
+  return autograd::below_autograd([&] { return eigenpairs_op.call(A, function, domain); });
 }
 
 } // namespace
 
 Eigenpairs eigenpairs(const char* function, const Tensor& A, std::string_view domain) {
-  auto [eigenvalues, eigenvectors] = eigenpairs_op().call(A, function, domain);
+  auto [eigenvalues, eigenvectors] = eigenpairs_op.call(A, function, domain);
   return {A, std::move(eigenvalues), std::move(eigenvectors)};
 }
 

@@ -2,12 +2,12 @@
 
 #include "ops/eigh.h"
 
+#include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 namespace spectralgrad {
@@ -57,6 +57,9 @@ std::tuple<Tensor&, Tensor&> eigh_out_kernel(
   return {eigenvalues, eigenvectors};
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::eigh", eigh_kernel> eigh_op;
+constexpr autograd::OperatorHandle<"spectralgrad::eigh", eigh_out_kernel, "out"> eigh_out_op;
+
 } // namespace
 
 std::tuple<Tensor, Tensor> ops::call_eigh(
@@ -65,11 +68,7 @@ std::tuple<Tensor, Tensor> ops::call_eigh(
     RuleName rule,
     RuleParameters parameters,
     MethodName method) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh", "")
-          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, RuleName, RuleParameters, MethodName)>();
-  return op.call(A, UPLO, rule, parameters, method);
+  return eigh_op.call(A, UPLO, rule, parameters, method);
 }
 
 std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
@@ -83,14 +82,8 @@ std::tuple<Tensor&, Tensor&> eigh_out(
     const Tensor& A,
     std::string_view UPLO,
     const std::optional<Rule>& rule) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh", "out")
-          .typed<std::tuple<
-              Tensor&,
-              Tensor&>(const Tensor&, std::string_view, RuleName, RuleParameters, Tensor&, Tensor&)>();
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
+  return eigh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

@@ -1,6 +1,7 @@
 #include "ops/eigh_jvp.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
@@ -10,7 +11,6 @@
 #include "math/eigh.h"
 #include "ops/arguments.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
@@ -20,19 +20,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-const auto& eigh_jvp_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-                             .typed<std::tuple<Tensor, Tensor>(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 RuleParameters,
-                                 std::string_view)>();
-  return op;
-}
 
 /// Returns the tangent `x` with the strides of its primal. Forward AD would copy it to these strides anyway, and
 /// `eigh_jvp_meta` can predict them.
@@ -92,6 +79,8 @@ std::tuple<Tensor, Tensor> eigh_jvp_meta(
   return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", eigh_jvp_meta> eigh_jvp_op;
+
 std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     const Tensor& tangent,
     const Tensor& eigenvalues,
@@ -110,7 +99,7 @@ std::tuple<Tensor, Tensor> eigh_jvp_autograd(
     return {std::move(dL), std::move(dV)};
   }
   return autograd::below_autograd(
-      [&] { return eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule, parameters, caller); });
+      [&] { return eigh_jvp_op.call(tangent, eigenvalues, eigenvectors, rule, parameters, caller); });
 }
 
 } // namespace
@@ -120,7 +109,7 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  auto [dL, dV] = eigh_jvp_op().call(tangent, eigenvalues, eigenvectors, rule.name(), rule.parameters(), caller_name());
+  auto [dL, dV] = eigh_jvp_op.call(tangent, eigenvalues, eigenvectors, rule.name(), rule.parameters(), caller_name());
   return {std::move(dL), std::move(dV)};
 }
 

@@ -2,6 +2,7 @@
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
@@ -9,7 +10,6 @@
 #include "math/eigh.h"
 #include "ops/arguments.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
@@ -17,20 +17,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-const auto& eigh_vjp_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 RuleParameters,
-                                 std::string_view)>();
-  return op;
-}
 
 template <auto function>
 Tensor eigh_vjp_with(
@@ -62,6 +48,8 @@ Tensor eigh_vjp_meta(
   return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::eigh_vjp", eigh_vjp_meta> eigh_vjp_op;
+
 Tensor eigh_vjp_autograd(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& eigenvectors_cotangent,
@@ -86,7 +74,7 @@ Tensor eigh_vjp_autograd(
         caller);
   }
   return autograd::below_autograd([&] {
-    return eigh_vjp_op()
+    return eigh_vjp_op
         .call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters, caller);
   });
 }
@@ -102,7 +90,7 @@ Tensor eigh_vjp(
   if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
     return {};
   }
-  return eigh_vjp_op().call(
+  return eigh_vjp_op.call(
       optional(eigenvalues_cotangent),
       optional(eigenvectors_cotangent),
       eigenvalues,

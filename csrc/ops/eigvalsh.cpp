@@ -1,10 +1,10 @@
 #include <spectralgrad/eigvalsh.h>
 
+#include "autograd/operator_handle.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
 namespace spectralgrad {
@@ -38,22 +38,19 @@ Tensor& eigvalsh_out_kernel(
   return eigenvalues;
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::eigvalsh", eigvalsh_kernel> eigvalsh_op;
+constexpr autograd::OperatorHandle<"spectralgrad::eigvalsh", eigvalsh_out_kernel, "out"> eigvalsh_out_op;
+
 } // namespace
 
 Tensor eigvalsh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigvalsh", "")
-                             .typed<Tensor(const Tensor&, std::string_view, RuleName, RuleParameters)>();
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return op.call(A, UPLO, encoded.name, encoded.parameters);
+  return eigvalsh_op.call(A, UPLO, encoded.name, encoded.parameters);
 }
 
 Tensor& eigvalsh_out(Tensor& eigenvalues, const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigvalsh", "out")
-                             .typed<Tensor&(const Tensor&, std::string_view, RuleName, RuleParameters, Tensor&)>();
   const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues);
+  return eigvalsh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

@@ -11,7 +11,7 @@
 namespace spectralgrad::autograd {
 namespace {
 
-// The derivative needs the eigenvectors: where one is asked for, this is the first half of `eigh`.
+// The derivative needs the eigenvectors. So if A is differentiated, this is the first result of `eigh`.
 Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, ops::RuleName rule, ops::RuleParameters parameters) {
   const CallerState caller;
   const auto resolved = ops::resolve_rule(rule, parameters);

@@ -1,13 +1,13 @@
 #include "ops/fill_levels.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "core/tolerances.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/ones_like.h>
@@ -22,20 +22,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-const auto& fill_levels_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::fill_levels", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const OptionalTensor&,
-                                 std::string_view,
-                                 std::string_view,
-                                 double,
-                                 bool)>();
-  return op;
-}
 
 /// The range [first, last) of eigenvalues equal to the one at which the filling ends; empty if they are filled
 /// completely.
@@ -161,6 +147,8 @@ Tensor fill_levels_meta(
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::fill_levels", fill_levels_meta> fill_levels_op;
+
 Tensor fill_levels_autograd(
     const Tensor& eigenvalues,
     const Tensor& filling,
@@ -170,7 +158,7 @@ Tensor fill_levels_autograd(
     double capacity,
     bool share) {
   return autograd::below_autograd(
-      [&] { return fill_levels_op().call(eigenvalues, filling, amplification, function, argument, capacity, share); });
+      [&] { return fill_levels_op.call(eigenvalues, filling, amplification, function, argument, capacity, share); });
 }
 
 } // namespace
@@ -183,7 +171,7 @@ Tensor fill_levels(
     std::string_view argument,
     double capacity,
     bool share) {
-  return fill_levels_op().call(eigenvalues, filling, optional(amplification), function, argument, capacity, share);
+  return fill_levels_op.call(eigenvalues, filling, optional(amplification), function, argument, capacity, share);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

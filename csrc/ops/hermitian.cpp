@@ -1,6 +1,7 @@
 #include "ops/hermitian.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "math/hermitian_part.h"
 #include "ops/arguments.h"
@@ -8,7 +9,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/real.h>
 #include <torch/library.h>
@@ -19,47 +19,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-const auto& hermitian_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::hermitian", "")
-                             .typed<Tensor(const Tensor&, std::string_view, std::string_view)>();
-  return op;
-}
-
-struct Hermitian {
-  static constexpr const char* name = "Hermitian";
-  static constexpr bool saves_inputs = false;
-  static constexpr bool saves_outputs = false;
-  struct Options {
-    std::string function;
-    std::string name;
-    void save(autograd::Dictionary&) const {}
-    static Options load(const autograd::Dictionary&) {
-      return {};
-    }
-  };
-
-  static autograd::variable_list forward(const autograd::variable_list& inputs, const Options& options) {
-    return {hermitian_op().call(inputs[0], options.function, options.name)};
-  }
-
-  // The variable is a Hermitian matrix. Reading one triangle only is a matter of storage.
-  static Tensor hermitian_part(const Tensor& M) {
-    return M.defined() ? math::hermitian_part(M) : M;
-  }
-
-  static autograd::variable_list vjp(
-      const autograd::variable_list& cotangents,
-      const autograd::Saved&,
-      const Options&) {
-    return {hermitian_part(cotangents[0])};
-  }
-
-  static autograd::variable_list jvp(const autograd::variable_list& tangents, const autograd::Saved&, const Options&) {
-    return {hermitian_part(tangents[0])};
-  }
-};
 
 Tensor hermitian_kernel(const Tensor& A, std::string_view function, std::string_view name) {
   const autograd::TensorCode tensor_code;
@@ -81,6 +40,42 @@ Tensor hermitian_meta(const Tensor& A, std::string_view function, std::string_vi
   return at::empty_like(A, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::hermitian", hermitian_meta> hermitian_op;
+
+struct Hermitian {
+  static constexpr const char* name = "Hermitian";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    std::string function;
+    std::string name;
+    void save(autograd::Dictionary&) const {}
+    static Options load(const autograd::Dictionary&) {
+      return {};
+    }
+  };
+
+  static autograd::variable_list forward(const autograd::variable_list& inputs, const Options& options) {
+    return {hermitian_op.call(inputs[0], options.function, options.name)};
+  }
+
+  // The variable is a Hermitian matrix. Reading one triangle only is a matter of storage.
+  static Tensor hermitian_part(const Tensor& M) {
+    return M.defined() ? math::hermitian_part(M) : M;
+  }
+
+  static autograd::variable_list vjp(
+      const autograd::variable_list& cotangents,
+      const autograd::Saved&,
+      const Options&) {
+    return {hermitian_part(cotangents[0])};
+  }
+
+  static autograd::variable_list jvp(const autograd::variable_list& tangents, const autograd::Saved&, const Options&) {
+    return {hermitian_part(tangents[0])};
+  }
+};
+
 Tensor hermitian_autograd(const Tensor& A, std::string_view function, std::string_view name) {
   return autograd::differentiable<Hermitian>({A}, {std::string(function), std::string(name)})[0];
 }
@@ -88,7 +83,7 @@ Tensor hermitian_autograd(const Tensor& A, std::string_view function, std::strin
 } // namespace
 
 Tensor hermitian(const Tensor& A, std::string_view function, std::string_view name) {
-  return hermitian_op().call(A, function, name);
+  return hermitian_op.call(A, function, name);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

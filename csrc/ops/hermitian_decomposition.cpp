@@ -119,7 +119,7 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
   if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
     return can_choose ? EighMethod::lanes : EighMethod::torch;
   }
-  if (name == "lapack" && kernels::lapack_is_there()) {
+  if (name == "lapack" && kernels::has_lapack()) {
     return can_choose ? EighMethod::lapack : EighMethod::torch;
   }
   TORCH_CHECK_VALUE(

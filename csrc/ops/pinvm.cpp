@@ -1,6 +1,7 @@
 #include <spectralgrad/pinvm.h>
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "core/report.h"
 #include "core/tolerances.h"
 #include "ops/spectral_function.h"
@@ -8,7 +9,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
@@ -27,13 +27,6 @@ namespace {
 
 using at::Tensor;
 using Tolerance = std::optional<double>;
-
-const auto& drop_small_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::drop_small_eigenvalues", "")
-                             .typed<Tensor(const Tensor&, Tolerance, std::string_view)>();
-  return op;
-}
 
 /// Reports the first matrix whose cutoff separates eigenvalues that are equal up to round-off. `size` is |lambda| (*,
 /// n).
@@ -81,9 +74,11 @@ Tensor drop_small_meta(const Tensor& eigenvalues, Tolerance, std::string_view) {
   return at::empty_like(eigenvalues, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::drop_small_eigenvalues", drop_small_meta> drop_small_op;
+
 // The result has no node and no tangent, because eigenvalues are constants here.
 Tensor drop_small_autograd(const Tensor& eigenvalues, Tolerance rtol, std::string_view function) {
-  return autograd::below_autograd([&] { return drop_small_op().call(eigenvalues, rtol, function); });
+  return autograd::below_autograd([&] { return drop_small_op.call(eigenvalues, rtol, function); });
 }
 
 /// Decomposes A, and sets eigenvalues that count as 0 to exactly 0.
@@ -95,7 +90,7 @@ ops::Eigenpairs on_the_range(const char* function, const Tensor& A, Tolerance rt
       ": Expected rtol to be a number >= 0, but got ",
       rtol.value_or(0));
   auto pairs = ops::eigenpairs(function, A);
-  pairs.eigenvalues = drop_small_op().call(pairs.eigenvalues, rtol, function);
+  pairs.eigenvalues = drop_small_op.call(pairs.eigenvalues, rtol, function);
   return pairs;
 }
 

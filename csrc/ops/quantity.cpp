@@ -1,9 +1,9 @@
 #include "ops/quantity.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
@@ -15,12 +15,31 @@ namespace {
 
 using at::Tensor;
 
-const auto& quantity_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::quantity", "")
-                             .typed<Tensor(const Tensor&, std::string_view, std::string_view, bool)>();
-  return op;
+Tensor quantity_kernel(const Tensor& x, std::string_view function, std::string_view name, bool positive) {
+  const auto check = [&](const Tensor& is_valid, const char* expected) {
+    TORCH_CHECK_VALUE(
+        is_valid.all().item<bool>(),
+        "spectralgrad.",
+        function,
+        ": Expected ",
+        name,
+        " to be ",
+        expected,
+        ", but got ",
+        x.masked_select(is_valid.logical_not())[0].item<double>());
+  };
+  if (positive) {
+    check(x > 0, "positive");
+  }
+  check(x.isfinite(), "finite");
+  return x.clone();
 }
+
+Tensor quantity_meta(const Tensor& x, std::string_view, std::string_view, bool) {
+  return at::empty_like(x);
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::quantity", quantity_meta> quantity_op;
 
 /// Returns its input, whose derivative is the identity.
 struct Quantity {
@@ -38,7 +57,7 @@ struct Quantity {
   };
 
   static autograd::variable_list forward(const autograd::variable_list& inputs, const Options& options) {
-    return {quantity_op().call(inputs[0], options.function, options.argument, options.positive)};
+    return {quantity_op.call(inputs[0], options.function, options.argument, options.positive)};
   }
 
   static autograd::variable_list vjp(
@@ -53,30 +72,6 @@ struct Quantity {
   }
 };
 
-Tensor quantity_kernel(const Tensor& x, std::string_view function, std::string_view name, bool positive) {
-  const auto check = [&](const Tensor& is_right, const char* expected) {
-    TORCH_CHECK_VALUE(
-        is_right.all().item<bool>(),
-        "spectralgrad.",
-        function,
-        ": Expected ",
-        name,
-        " to be ",
-        expected,
-        ", but got ",
-        x.masked_select(is_right.logical_not())[0].item<double>());
-  };
-  if (positive) {
-    check(x > 0, "positive");
-  }
-  check(x.isfinite(), "finite");
-  return x.clone();
-}
-
-Tensor quantity_meta(const Tensor& x, std::string_view, std::string_view, bool) {
-  return at::empty_like(x);
-}
-
 Tensor quantity_autograd(const Tensor& x, std::string_view function, std::string_view name, bool positive) {
   return autograd::differentiable<Quantity>({x}, {std::string(function), std::string(name), positive})[0];
 }
@@ -84,7 +79,7 @@ Tensor quantity_autograd(const Tensor& x, std::string_view function, std::string
 } // namespace
 
 Tensor quantity(const Tensor& x, std::string_view function, std::string_view name, bool positive) {
-  return quantity_op().call(x, function, name, positive);
+  return quantity_op.call(x, function, name, positive);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

@@ -1,5 +1,6 @@
 #include "ops/spectral_function.h"
 
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_state.h"
 #include "math/spectral_function.h"
@@ -9,7 +10,6 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -28,41 +28,6 @@ namespace {
 
 using at::Tensor;
 using math::ScalarFunction;
-
-const auto& spectral_function_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::spectral_function", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>)>();
-  return op;
-}
-
-const auto& transposed_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const OptionalTensor&)>();
-  return op;
-}
-
-const auto& trace_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::spectral_trace", "")
-                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>();
-  return op;
-}
 
 std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
   std::vector<Tensor> result;
@@ -174,6 +139,8 @@ Tensor spectral_function_meta(
   return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::spectral_function", spectral_function_meta> spectral_function_op;
+
 Tensor spectral_function_autograd(
     const Tensor& A,
     const Tensor& eigenvalues,
@@ -219,6 +186,8 @@ Tensor transposed_meta(
   return at::empty_like(jets, at::MemoryFormat::Contiguous);
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::spectral_function_transposed", transposed_meta> transposed_op;
+
 Tensor transposed_autograd(
     const Tensor& A,
     const Tensor& eigenvalues,
@@ -245,6 +214,8 @@ Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const
   return at::empty_symint(shape.slice(0, shape.size() - 1), jets.options());
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::spectral_trace", trace_meta> trace_op;
+
 Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& jets) {
   const autograd::CallerState caller;
   return autograd::differentiable<autograd::SpectralTrace>(
@@ -258,7 +229,7 @@ Tensor call_spectral_function(
     const autograd::variable_list& inputs,
     std::string_view function,
     c10::ArrayRef<double> parameters) {
-  return spectral_function_op().call(
+  return spectral_function_op.call(
       inputs[0],
       inputs[1],
       inputs[2],
@@ -270,11 +241,11 @@ Tensor call_spectral_function(
 }
 
 Tensor call_spectral_function_transposed(const autograd::variable_list& inputs) {
-  return transposed_op().call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]));
+  return transposed_op.call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]));
 }
 
 Tensor call_spectral_trace(const autograd::variable_list& inputs) {
-  return trace_op().call(inputs[0], inputs[1], inputs[2], inputs[3]);
+  return trace_op.call(inputs[0], inputs[1], inputs[2], inputs[3]);
 }
 
 Tensor spectral_function(const ScalarFunction& f, const Eigenpairs& pairs) {

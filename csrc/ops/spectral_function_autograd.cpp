@@ -62,24 +62,23 @@ thread_local int second_order_pass = -1;
 /// The kind of the cotangent of a function of a matrix, or of a derivative of it. In a pass for second derivatives, the
 /// cotangents of functions are changes of those that the first pass has judged. That pass reaches derivatives first,
 /// because their nodes are newer.
-DirectionKind kind_of_cotangent(bool of_derivative) {
+DirectionKind kind_of_cotangent(bool is_derivative) {
   const auto pass = torch::autograd::get_current_graph_task_id();
-  if (of_derivative) {
+  if (is_derivative) {
     second_order_pass = pass;
     return DirectionKind::cotangent;
   }
   return pass != -1 && pass == second_order_pass ? DirectionKind::change : DirectionKind::cotangent;
 }
 
-/// Those of f'.
+/// The jets of f', from those of f.
 Tensor derivative_of(const Tensor& jets_of_f) {
   return jets_of_f.slice(-2, 1);
 }
 
 } // namespace
 
-// --- D_m
-// --------------------------------------------------------------------------------------------------------------------
+// --- D_m -------------------------------------------------------------------------------------------------------------
 
 void SpectralFunction::Options::save(Dictionary& dictionary) const {
   dictionary["function"] = function;
@@ -131,7 +130,7 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
     add(sum, call(with_direction(x, tangents[A]), DirectionKind::tangent));
   }
   if (tangents[jets].defined()) {
-    // Of the change of f that they are, nothing else is known.
+    // The change of f is known by its jets only.
     const auto name = options.function == "steps" ? "steps" : "jets";
     add(sum, ops::call_spectral_function(with(x, jets, tangents[jets]), name, {}));
   }
@@ -143,8 +142,7 @@ variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& 
   return {sum};
 }
 
-// --- its transpose in the jets
-// ------------------------------------------------------------------------------------------------
+// --- its transpose in the jets ---------------------------------------------------------------------------------------
 
 variable_list SpectralFunctionTransposed::forward(const variable_list& inputs, const Options&) {
   return {ops::call_spectral_function_transposed(inputs)};
@@ -156,7 +154,7 @@ variable_list SpectralFunctionTransposed::vjp(const variable_list& cotangents, c
   if (!cotangents[0].defined()) {
     return result;
   }
-  // The pairing of jets c with the result is that of E_0 with D_m for c.
+  // The pairing of the result with jets c equals the pairing of E_0 with D_m of the function with jets c.
   const auto with_jets = with(x, jets, cotangents[0]);
   const auto call = [&](const variable_list& inputs) {
     return ops::call_spectral_function(inputs, "jets", {});
@@ -188,8 +186,7 @@ variable_list SpectralFunctionTransposed::jvp(const variable_list& tangents, con
   return {sum};
 }
 
-// --- the trace
-// --------------------------------------------------------------------------------------------------------------
+// --- the trace -------------------------------------------------------------------------------------------------------
 
 variable_list SpectralTrace::forward(const variable_list& inputs, const Options&) {
   return {ops::call_spectral_trace(inputs)};
@@ -211,7 +208,7 @@ variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& s
     result[A] = scalar * slope;
   }
   if (saved.needed[jets]) {
-    // With the identity for E_0.
+    // The transpose with the identity as E_0.
     const auto multiple = at::diag_embed(at::ones_like(x[1])) * scalar;
     result[jets] = ops::call_spectral_function_transposed(
         {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor()});

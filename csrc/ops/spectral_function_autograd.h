@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-// What is a derivative of what among the operators of ops/spectral_function.h; the reasons are in
-// math/spectral_function.h.
+// The derivatives of the operators of ops/spectral_function.h, in terms of each other. math/spectral_function.h has the
+// formulas.
 namespace spectralgrad::autograd {
 
 /// Inputs: A, eigenvalues, eigenvectors, jets, first and second direction; the last three may be undefined.
@@ -25,7 +25,7 @@ struct SpectralFunction {
   static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options);
 };
 
-/// Inputs as above, the first direction always defined. The jets say only which formula a pair takes.
+/// Inputs as above; the first direction is always defined. The jets are only used to choose the formula of each pair.
 struct SpectralFunctionTransposed {
   static constexpr const char* name = "SpectralFunctionTransposed";
   static constexpr bool saves_inputs = true;

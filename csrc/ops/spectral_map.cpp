@@ -1,8 +1,9 @@
 #include <spectralgrad/spectral_map.h>
 
 #include "autograd/constant.h"
+#include "autograd/differentiable_once.h"
 #include "autograd/differentiable_op.h"
-#include "autograd/once.h"
+#include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "math/pairs/cluster_pairs.h"
@@ -13,7 +14,6 @@
 #include <spectralgrad/eigh.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
@@ -25,58 +25,9 @@ namespace {
 using at::Tensor;
 using autograd::variable_list;
 
-const auto& rotated_eigenpairs_op() {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::rotated_eigenpairs", "")
-          .typed<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>();
-  return op;
-}
-
 constexpr auto once_only =
     "spectralgrad.spectral_map: Expected at most one derivative where eigenvalues are a cluster, but a second one was asked "
     "for; funm, trace_funm, spectral_projector and density_matrix have it.";
-
-/// Inputs: A, eigenvalues, eigenvectors; the latter are constants.
-struct RotatedEigenpairs {
-  static constexpr const char* name = "RotatedEigenpairs";
-  static constexpr bool saves_inputs = true;
-  static constexpr bool saves_outputs = false;
-  struct Options {
-    int64_t rounds;
-    void save(autograd::Dictionary& dictionary) const {
-      dictionary["rounds"] = rounds;
-    }
-    static Options load(const autograd::Dictionary& dictionary) {
-      return {dictionary.at("rounds").toInt()};
-    }
-  };
-
-  static variable_list forward(const variable_list& x, const Options& options) {
-    auto [values, vectors, rotated_values, rotated_vectors] =
-        rotated_eigenpairs_op().call(x[0], x[1], x[2], options.rounds);
-    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
-  }
-
-  static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
-    const auto& x = saved.inputs;
-    const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
-    return {autograd::once(gA, x[0], once_only), Tensor(), Tensor()};
-  }
-
-  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
-    const auto& x = saved.inputs;
-    if (!tangents[0].defined()) {
-      return variable_list(4);
-    }
-    const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
-    variable_list list;
-    for (const auto& tangent : result) {
-      list.push_back(tangent.defined() ? autograd::once(tangent, x[0], once_only) : tangent);
-    }
-    return list;
-  }
-};
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_kernel(
     const Tensor&,
@@ -105,6 +56,49 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_meta(
       std::move(vectors)};
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::rotated_eigenpairs", rotated_meta> rotated_eigenpairs_op;
+
+/// Inputs: A, eigenvalues, eigenvectors. The last two are constants.
+struct RotatedEigenpairs {
+  static constexpr const char* name = "RotatedEigenpairs";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    int64_t rounds;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["rounds"] = rounds;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("rounds").toInt()};
+    }
+  };
+
+  static variable_list forward(const variable_list& x, const Options& options) {
+    auto [values, vectors, rotated_values, rotated_vectors] =
+        rotated_eigenpairs_op.call(x[0], x[1], x[2], options.rounds);
+    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
+  }
+
+  static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    const auto gA = math::rotated_eigenpairs_vjp({g[0], g[1], g[2], g[3]}, x[1], x[2], options.rounds);
+    return {autograd::differentiable_once(gA, x[0], once_only), Tensor(), Tensor()};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    if (!tangents[0].defined()) {
+      return variable_list(4);
+    }
+    const auto result = math::rotated_eigenpairs_jvp(tangents[0], x[1], x[2], options.rounds);
+    variable_list list;
+    for (const auto& tangent : result) {
+      list.push_back(tangent.defined() ? autograd::differentiable_once(tangent, x[0], once_only) : tangent);
+    }
+    return list;
+  }
+};
+
 std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
     const Tensor& A,
     const Tensor& eigenvalues,
@@ -114,7 +108,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
   return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2]), std::move(outputs[3])};
 }
 
-/// How often at most a pair of a cluster has to be rotated, of the whole batch: 0-dimensional. For callers in Python.
+/// Returns `rounds_of_largest_cluster` as a tensor without dimensions, for callers in Python.
 Tensor cluster_rounds_kernel(const Tensor& eigenvalues) {
   return at::full({}, math::rounds_of_largest_cluster(eigenvalues), eigenvalues.options().dtype(at::kLong));
 }
@@ -139,12 +133,13 @@ std::vector<Tensor> spectral_map(const SpectralFunction& fn, const Tensor& A) {
     return fn(eigenvalues, eigenvectors);
   }
   const auto [values, vectors, rotated_values, rotated_vectors] =
-      rotated_eigenpairs_op().call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
+      rotated_eigenpairs_op.call(A, autograd::constant(eigenvalues), autograd::constant(eigenvectors), rounds);
   auto results = fn(values, vectors);
   for (int64_t set = 0; set < rotated_values.size(-2); ++set) {
     const auto L = rotated_values.select(-2, set);
     const auto V = rotated_vectors.select(-3, set);
-    // Nothing in value, nor for what fn is made of; the derivative in A that was lost.
+    // The difference is zero, and so is its derivative in tensors that fn uses. Its derivative in A is the part that
+    // was lost.
     const auto here = fn(L, V);
     const auto same = fn(autograd::constant(L), autograd::constant(V));
     for (size_t i = 0; i < results.size(); ++i) {

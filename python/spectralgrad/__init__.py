@@ -1,4 +1,4 @@
-"""Differentiable spectral decompositions for PyTorch that stay right where eigenvalues meet."""
+"""Differentiable spectral decompositions for PyTorch that stay right at degenerate (repeated) eigenvalues."""
 
 import torch as _torch
 

@@ -1,4 +1,4 @@
-"""What depends on a module of torch's that takes as long to import as the rest of this package many times over."""
+"""Calls a function once a module is imported. Used for modules whose import takes much longer than this package's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 class _AfterImport(MetaPathFinder):
-    """Finds one module as the others do, and calls a function once it has been executed."""
+    """Finds one module with the other finders, and calls a function after the module has been executed."""
 
     def __init__(self, name: str, function: Callable[[], None]) -> None:
         self._name = name
@@ -38,7 +38,7 @@ class _AfterImport(MetaPathFinder):
 
 
 def after_import(name: str, function: Callable[[], None]) -> None:
-    """Calls `function` now, if the module is imported, or as soon as somebody imports it."""
+    """Calls `function` now if the module is already imported, otherwise as soon as somebody imports it."""
     if name in sys.modules:
         function()
     else:

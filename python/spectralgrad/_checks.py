@@ -1,4 +1,4 @@
-"""What is done about losses that have no gradient and matrices that have no decomposition."""
+"""Checks for losses without a gradient and for matrices without a decomposition."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ Level = Literal["ignore", "warn", "raise"]
 
 
 class GaugeError(RuntimeError):
-    """The loss depends on a choice that the decomposition leaves open: a phase, a basis inside an eigenspace."""
+    """The loss depends on a phase of an eigenvector or on the basis inside an eigenspace, which are arbitrary."""
 
 
 class GaugeWarning(UserWarning):
-    """Part of a gradient is not defined, or is lost, where eigenvalues are equal."""
+    """Part of a gradient is undefined or lost, because eigenvalues are equal (degenerate)."""
 
 
 _LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (torch, _C))
 
 
 def _warn(message: str) -> None:
-    # At the line of the user's that asked for the derivative: filters that show a warning once go by that.
+    # The warning points at the user's line that asked for the derivative, because filters that show a warning once
+    # compare lines.
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
         level, frame = level + 1, frame.f_back
@@ -51,23 +52,23 @@ def _level(function: str, level: str) -> _C.Checks:
 
 
 def set_checks(level: Level) -> None:
-    """Sets what is checked, for the whole process; see `checks` for the levels."""
+    """Sets the level of checks of the whole process; see `checks` for the levels."""
     _C.set_checks(_level("set_checks", level))
 
 
 class checks:
-    """Within the block `level` decides what is checked; blocks nest, and belong to the context as those of `use_rule`.
+    """Sets the level of checks inside a block. Blocks nest, and belong to the context like those of `use_rule`.
 
-    - ``"ignore"``: nothing is looked at. A matrix with a NaN or an Inf gives NaN for itself; the rest of its batch is
-      what it would be without it.
-    - ``"warn"``, the default: such a matrix raises ``torch.linalg.LinAlgError``, and a complex loss that depends on the
-      phases of the eigenvectors raises `GaugeError`, as with torch.linalg. A loss that depends on the basis inside an
-      eigenspace, or whose gradient is lost there, warns with `GaugeWarning`.
-    - ``"raise"``: what warns raises `GaugeError` too.
+    - ``"ignore"``: no checks. A matrix with a NaN or an Inf gives NaN; the other matrices of its batch are unaffected.
+    - ``"warn"``, the default: such a matrix raises ``torch.linalg.LinAlgError``. A complex loss that depends on the
+      phases of the eigenvectors raises `GaugeError`, as with torch.linalg. A `GaugeWarning` reports a loss that depends
+      on the basis inside an eigenspace, or whose gradient is lost there.
+    - ``"raise"``: the same findings raise `GaugeError` instead of a warning.
 
-    The level counts where the work is done: for a gradient, around ``backward()``. Autograd runs the backward of CUDA
-    tensors in threads of its own, where only `set_checks` is seen. A block inside code that torch.compile compiles has
-    its level compiled in. `torch.export` keeps no level, so a block inside what it exports raises.
+    The level in force when the work is done counts: for a gradient, put the block around ``backward()``. Autograd runs
+    the backward of CUDA tensors in threads of its own, which see only `set_checks`. Inside code that torch.compile
+    compiles, the level of a block is compiled in. `torch.export` keeps no level, so a block inside exported code
+    raises.
 
     Example::
 

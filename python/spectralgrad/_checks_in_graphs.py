@@ -22,7 +22,7 @@ from . import _C
 from ._after_import import after_import
 from ._current import enter, leave, levels
 
-# Operators that report nothing, whatever the level; all others get an overload.
+# Operators that never report anything. All others get an overload.
 _WITHOUT_CHECKS = {"cluster_rounds", "constant", "once"}
 
 # Open blocks of each recording, outermost first. They end with the recording, even if it fails inside a block.
@@ -38,7 +38,7 @@ def _recording() -> ProxyTorchDispatchMode | None:
 
 
 def open_recorded(level: str) -> None:
-    """Tells a compiler that records operators which level they get from here on. Does nothing if none records."""
+    """Gives `level` to the operators that a compiler records from here on. Does nothing if no compiler records."""
     mode = _recording()
     if mode is not None:
         _define_all()
@@ -68,7 +68,7 @@ class _GraphLevel:
         return frame is not None
 
     def __call__(self) -> _C.Checks | None:
-        """The level in force in this context. C++ calls it where the innermost block is one of these."""
+        """The current level of this context. C++ calls it if the innermost block is one of these."""
         while entries := levels.get():
             innermost = entries[-1][2]
             if not isinstance(innermost, _GraphLevel):

@@ -1,4 +1,4 @@
-"""What is in force in the caller's context: the rule, the level of checks, whether we stand in for torch.linalg.
+"""The current settings of the caller's context: rule, level of checks, whether we stand in for torch.linalg.
 
 The state is in context variables, so that threads, asyncio tasks and copied contexts each have their own. torch.compile
 cannot trace a context variable. It reads an attribute of a module as it is, and guards on it, so `current` is a module
@@ -13,7 +13,7 @@ from typing import Any
 
 from . import _C
 
-# Each block that is open in a context, outermost first: its owner, its value and the value as C++ has it.
+# The open blocks of a context, outermost first. Each has its owner, its value and the value as C++ has it.
 Entry = tuple[object, Any, Any]
 Entries = tuple[Entry, ...]
 
@@ -24,7 +24,7 @@ def enter(variable: ContextVar[Entries], owner: object, value: Any, encoded: Any
 
 
 def leave(variable: ContextVar[Entries], owner: object) -> None:
-    """Closes the innermost block of `owner`; generators may close blocks in another order than they opened them.
+    """Closes the innermost block of `owner`. Generators may close blocks in another order than they opened them.
 
     Does nothing in a context where `owner` opened no block, such as that of a generator which another task finalizes.
     """
@@ -46,7 +46,7 @@ def _innermost(variable: ContextVar[Entries]) -> Any:
 
 
 class _Current(types.ModuleType):
-    """The innermost values; None where no block is open."""
+    """The innermost values. None if no block is open."""
 
     @property
     def rule(self) -> Any:
@@ -65,7 +65,7 @@ class _Current(types.ModuleType):
         self._assign(stand_ins, value)
 
     def _assign(self, variable: ContextVar[Entries], value: Any, encoded: Any = None) -> None:
-        # Only compiled code assigns: a block inside it, whose end restores the value that it found.
+        # Only compiled code assigns: a block inside it sets the value, and its end restores the previous one.
         if value is not _innermost(variable):
             _C.use_context()
             variable.set(() if value is None else (*variable.get()[:-1], (self, value, encoded)))

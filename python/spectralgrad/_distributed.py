@@ -1,9 +1,9 @@
 """Batches sharded over a mesh with `torch.distributed.tensor.DTensor`.
 
-Every operator takes batches of matrices, so a shard of the batch is the operator's own business and needs no
-communication. A dimension of the matrices that is sharded is gathered, or its shards are exchanged for those of a batch
-dimension; a `Partial` is reduced. What is wrong with a matrix is found, and told, by the rank that holds it: batch
-positions in messages count within its shard.
+Every operator takes batches of matrices, so each rank computes its shard of the batch without communication. A sharded
+dimension of the matrices is gathered, or its shards are exchanged for those of a batch dimension. A `Partial` is
+reduced. The rank that holds a bad matrix reports it, so batch positions in messages count within the shard of that
+rank.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 from ._after_import import after_import
 
-# Per operator and tensor argument: how many dimensions, at the end, are not the batch's. All that come before are
-# dimensions of the batch, the same in all tensors that are given and returned. None where the other arguments tell;
-# where none does, the whole batch is looked at.
+# For each operator and each of its tensors: the number of dimensions at the end that do not belong to the batch. All
+# other dimensions are the batch, which is the same for all arguments and results. None if the other arguments determine
+# the batch. If no argument does, the operator needs the whole batch.
 _TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
     "chemical_potential": (2, 1, 2, 0, 0),
     "cluster_rounds": (None,),
@@ -56,8 +56,8 @@ def _register(name: str, trailing: tuple[int | None, ...]) -> None:
     operator = getattr(torch.ops.spectralgrad, name).default
     results = len(operator._schema.returns)
 
-    # Called with what DTensor knows of each tensor in its place; says, for one dimension of the mesh, which placements
-    # of the results follow from which of the arguments. DTensor takes the cheapest to get to.
+    # DTensor calls this with a description of each tensor. It returns, for one dimension of the mesh, the possible
+    # placements of the results and of the arguments. DTensor takes the one that is cheapest to reach.
     @register_sharding(operator)
     def placements(*args: Any) -> list[tuple[list[Any], list[Any]]]:
         tensors = args[: len(trailing)]
@@ -73,6 +73,6 @@ def register() -> None:
 
 
 def register_when_needed() -> None:
-    """`register`, now or as soon as somebody imports DTensor, which builds of torch without it cannot."""
+    """Calls `register` now or as soon as somebody imports DTensor. Does nothing if torch is built without it."""
     if torch.distributed.is_available():
         after_import(_DTENSOR_MODULE, register)

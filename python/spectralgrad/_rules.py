@@ -1,4 +1,4 @@
-"""Rules: how 1/(λj - λi) is formed in the derivatives of an eigenvalue decomposition, and which rule is in force."""
+"""Rules for 1/(λj - λi) in the derivatives of an eigenvalue decomposition, and the current rule."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative
 
 
 class Rule(ABC):
-    """An immutable, comparable, printable value; see the subclasses. Widths are half-widths."""
+    """How 1/(λj - λi) is formed in derivatives: an immutable value. See the subclasses. Widths are half-widths."""
 
     _name: ClassVar[str]
 
     @abstractmethod
     def _parameters(self) -> list[float]:
-        """The numbers that travel with the rule's name through the dispatcher (`Rule::parameters` in C++)."""
+        """The numbers that operators take beside the rule's name (`Rule::parameters` in C++)."""
 
     def __post_init__(self) -> None:
-        # Ranges are C++'s to check. Inside a compiled region, where it cannot be asked, the operator asks when it runs.
+        # C++ checks the ranges. Compiled code cannot call it here, so the operator checks them when it runs.
         if torch.compiler.is_compiling():
             return
         for field in fields(self):  # type: ignore[arg-type]
@@ -46,14 +46,14 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class Gated(Rule):
-    """The default: a Lorentzian of half-width `width`·eps·max|λ|, for the entries that exceed their rounding noise.
+    """The default rule: a Lorentzian of half-width `width`·eps·max|λ|, for entries that exceed their round-off.
 
-    An entry of the cotangent is kept where it is larger than `noise` times its typical round-off: about 0.2·eps of the
-    magnitude that it was summed from, and inside a cluster 0.5·eps of the largest column of the cotangent. Inside a
-    cluster, entries that are larger than a well-posed loss can have contribute zero, too. What is dropped costs no more
-    than the noise that it would have carried, so losses that do not see inside a cluster (projectors onto whole
-    eigenspaces, separated eigenvectors, energies) are right to a few eps at every gap, zero included. ``noise=0`` keeps
-    everything. Scale-free; nothing to tune.
+    An entry of the cotangent is kept if it is larger than `noise` times its typical round-off. This is about 0.2·eps of
+    the magnitude that the entry was summed from, and inside a cluster 0.5·eps of the largest column of the cotangent.
+    Inside a cluster, an entry is also dropped if it is larger than a well-posed loss can have. A dropped entry costs no
+    more than the noise that it would have carried. So losses that do not distinguish the eigenvalues of a cluster
+    (projectors onto whole eigenspaces, separated eigenvectors, energies) are right to a few eps at every gap, zero
+    included. ``noise=0`` keeps all entries. The rule does not depend on the scale of A, and has nothing to tune.
     """
 
     noise: float = 4.0
@@ -67,7 +67,7 @@ class Gated(Rule):
 
 @dataclass(frozen=True)
 class Lorentzian(Rule):
-    """d/(d² + width²): 1/d broadened to a half-width, in the units of the eigenvalues or `relative` to max|λ|.
+    """d/(d² + width²), a broadened 1/d. The half-width is in the units of the eigenvalues, or `relative` to max|λ|.
 
     Its relative bias is exactly width²/(d² + width²).
     """
@@ -79,7 +79,7 @@ class Lorentzian(Rule):
 
     @classmethod
     def from_epsilon(cls, epsilon: float) -> Lorentzian:
-        """The d/(d² + epsilon) of the literature; `epsilon` in squared units of the eigenvalues."""
+        """The d/(d² + epsilon) of the literature, with `epsilon` in squared units of the eigenvalues."""
         if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
             raise TypeError(
                 f"spectralgrad.Lorentzian.from_epsilon: Expected epsilon to be a number, but got {epsilon!r}"
@@ -96,15 +96,15 @@ class Lorentzian(Rule):
 
 @dataclass(frozen=True)
 class Split(Rule):
-    """Eigenvalues closer than `width`·max|λ| are moved apart in the returned values too, then the gated rule applies.
+    """Moves eigenvalues closer than `width`·max|λ| apart, also in the returned values, and applies the gated rule.
 
-    The rule for code that builds f(A) out of eigh and cannot be changed: the part of its gradient that is a limit 0/0
-    becomes visible. First derivatives err by about width + eps/width, second ones by width + eps/width²; the default
-    width is eps^(1/2), or eps^(1/3) with ``order=2``, for second derivatives. Eigenvalues inside a cluster of m move by
-    at most (m - 1)/2 widths and keep their sum, the others do not move.
+    For code that computes f(A) from the results of eigh and cannot be changed. The part of its gradient that is a limit
+    0/0 becomes visible. First derivatives err by about width + eps/width, second ones by width + eps/width². The
+    default width is eps^(1/2), or eps^(1/3) with ``order=2``, for second derivatives. Eigenvalues inside a cluster of m
+    move by at most (m - 1)/2 widths and keep their sum. Other eigenvalues do not move.
 
     A repeated zero is moved, too, so a rank or a clipped eigenvalue computed from the result is wrong. A `GaugeWarning`
-    (`GaugeError` under ``checks("raise")``) says where an eigenvalue crosses n·eps·max|λ|, or minus that.
+    (`GaugeError` under ``checks("raise")``) reports eigenvalues that cross n·eps·max|λ|, or minus that.
     """
 
     width: float | None = None
@@ -118,7 +118,7 @@ class Split(Rule):
 
 @dataclass(frozen=True)
 class Cutoff(Rule):
-    """Pairs closer than `width` are dropped, the others get 1/d."""
+    """0 for pairs closer than `width`, and 1/d for the others."""
 
     width: float
     relative: bool = False
@@ -131,7 +131,7 @@ class Cutoff(Rule):
 
 @dataclass(frozen=True)
 class Bare(Rule):
-    """1/d as torch.linalg has it: NaN where two eigenvalues are equal."""
+    """1/d as in torch.linalg: NaN if two eigenvalues are equal."""
 
     _name: ClassVar[str] = "bare"
 
@@ -141,7 +141,7 @@ class Bare(Rule):
 
 _RULES: dict[str, type[Rule]] = {rule._name: rule for rule in (Gated, Lorentzian, Split, Cutoff, Bare)}
 
-# Immutable numbers: a checkpoint may hold them.
+# Rules are immutable numbers, so they are safe to load from a checkpoint.
 torch.serialization.add_safe_globals(list(_RULES.values()))
 
 
@@ -165,7 +165,7 @@ def _check_rule(function: str, rule: object) -> None:
 
 
 def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[float]] | tuple[()]:
-    """`rule` as the two arguments that operators take; none at all mean the default that C++ has in force."""
+    """`rule` as the two arguments that operators take. No arguments mean C++'s current default."""
     if rule is None:
         if not torch.compiler.is_compiling():
             return ()
@@ -175,12 +175,12 @@ def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[flo
 
 
 def default_rule() -> Rule:
-    """The rule that operations use when given none: of the innermost `use_rule`, else the process's default."""
+    """The rule of operations that are given none: that of the innermost `use_rule`, else the default of the process."""
     return _decode(_C.default_rule())
 
 
 def set_default_rule(rule: Rule) -> None:
-    """Sets the rule of the whole process for operations that are given none.
+    """Sets the default rule of the whole process, for operations that are given no rule.
 
     Example::
 
@@ -196,11 +196,11 @@ def set_default_rule(rule: Rule) -> None:
 
 
 class use_rule:
-    """Within the block `rule` is the default; blocks nest.
+    """Makes `rule` the default inside a block. Blocks nest.
 
-    The rule belongs to the context, as a `contextvars.ContextVar` does: each thread and each asyncio task has its own,
-    and a task starts with the rule that was in force where it was created. One object may be entered many times, in any
-    number of threads and tasks.
+    The rule belongs to the context, like a `contextvars.ContextVar`: each thread and each asyncio task has its own, and
+    a task starts with the rule of the code that created it. One object may be entered many times, in any number of
+    threads and tasks.
 
     Example::
 

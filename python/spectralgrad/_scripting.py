@@ -1,6 +1,6 @@
-"""TorchScript: functions that are one operator are that operator there, as torch's own functions are.
+"""TorchScript: a function that is one operator becomes that operator, like torch's own functions.
 
-The others raise a sentence where a script is to call them.
+The other functions raise a message if a script calls them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.jit._state import _jit_caching_layer, _python_cu
 
 _MATRIX = "A: Tensor", "A", "Tensor"
 _PAIR = "Tuple[Tensor, Tensor]"
-# Parameters, arguments and result, as TorchScript writes them.
+# Parameters, arguments and result in the syntax of TorchScript.
 _SIGNATURES: dict[str, tuple[str, str, str]] = {
     "eigh": ('A: Tensor, UPLO: str = "L"', "A, UPLO", _PAIR),
     "eigvalsh": ('A: Tensor, UPLO: str = "L"', "A, UPLO", "Tensor"),
@@ -32,7 +32,7 @@ _SIGNATURES: dict[str, tuple[str, str, str]] = {
 
 
 class _Refusal:
-    """Stands where torch looks for the name of a function that it has scripted; raises as soon as it is looked at."""
+    """Takes the place of the name of a scripted function. Raises as soon as torch reads it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -45,7 +45,7 @@ class _Refusal:
 
 
 def register_scripting(namespace: dict[str, Any]) -> None:
-    """Lets scripts call the functions that are one operator, and refuses the others with a sentence."""
+    """Lets scripts call the functions that are one operator. Others raise a message."""
     functions: dict[str, Callable[..., Any]] = {
         name: value for name, value in namespace.items() if isinstance(value, FunctionType) and not name.startswith("_")
     }
@@ -55,7 +55,7 @@ def register_scripting(namespace: dict[str, Any]) -> None:
             continue
         parameters, arguments, result = _SIGNATURES[name]
         _register_builtin(function, f"spectralgrad::{name}")
-        # torch.jit.script(function) looks here first: it cannot compile the Python around the operator.
+        # torch.jit.script(function) looks here first. It could not compile the Python code around the operator.
         scripted = f"spectralgrad_{name}"
         _python_cu.define(
             f"def {scripted}({parameters}) -> {result}:\n    return torch.ops.spectralgrad.{name}({arguments})\n",

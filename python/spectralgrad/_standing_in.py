@@ -1,4 +1,4 @@
-"""Standing in for torch.linalg: in a block of one thread, or process-wide in the dispatcher."""
+"""Replaces functions of torch.linalg: in a block of one thread, or in the dispatcher for the whole process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
 
 
 class _Mode(TorchFunctionMode):
-    """On a thread's stack once for each open block. Whether a call is ours is its context's to say."""
+    """On a thread's stack once for each open block. The context decides whether a call is ours."""
 
     def __torch_function__(
         self,
@@ -51,8 +51,8 @@ class _Mode(TorchFunctionMode):
         block = None if ours is None else current.stand_in
         if ours is None or block is None:
             return func(*args, **kwargs)
-        # torch asks the arguments' own handlers before it computes. This is also where a handler's super() ends up: it
-        # calls `func` again with handlers switched off.
+        # torch calls the arguments' own handlers before it computes. A handler's super() comes here, too: it calls
+        # `func` again with handlers switched off.
         handlers = _overloaded(args, kwargs)
         if handlers:
             with self:
@@ -95,14 +95,14 @@ def _remove_mode() -> None:
 
 
 class stand_in:
-    """Within the block, and in its thread, ``torch.linalg.eigh`` and ``eigvalsh`` called from Python are ours.
+    """Replaces ``torch.linalg.eigh`` and ``eigvalsh`` inside a block, for calls from Python in its thread.
 
-    Also a decorator. Blocks nest; the innermost rule counts. An asyncio task sees its own blocks only. Arguments with a
-    ``__torch_function__`` of their own are asked first, as torch does. For calls from C++ and from other torch
-    functions, see `install`.
+    Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Arguments
+    with a ``__torch_function__`` of their own handle the call first, as in torch. `install` also replaces calls from
+    C++ and from other torch functions.
 
     Args:
-        rule: for the calls in the block; by default the rule in force when they are made.
+        rule: the rule of the calls in the block; by default the current rule when they are made.
 
     Example::
 
@@ -155,20 +155,20 @@ class stand_in:
 
 
 def _forget_kernels() -> None:
-    # The Python operator that compilers call remembers which kernel a dispatch key led to.
+    # The Python operator that compilers call caches the kernel of each dispatch key.
     torch.ops.aten._linalg_eigh.default._dispatch_cache.clear()
 
 
 def install(rule: Rule | None = None) -> None:
-    """Puts our derivatives under torch.linalg's ``eigh`` and ``eigvalsh`` for the whole process.
+    """Gives ``torch.linalg.eigh`` and ``eigvalsh`` our derivatives, for the whole process.
 
-    Done in the dispatcher, so that calls from C++, TorchScript and other torch functions take them too, and code
-    compiled from now on; what has been compiled before keeps the derivatives it was compiled with. Values without
-    derivatives stay torch's own, to the bit. Installing again replaces the rule.
+    This happens in the dispatcher, so that it includes calls from C++, TorchScript and other torch functions, and code
+    compiled from now on. Code compiled before keeps its derivatives. Values without derivatives stay torch's own, to
+    the bit. Installing again replaces the rule.
 
     Args:
-        rule: by default the rule in force when an operation is called. `Split` moves eigenvalues only where a
-            derivative is asked for.
+        rule: by default the current rule when an operation is called. `Split` moves eigenvalues only if a derivative is
+            asked for.
     """
     if rule is not None:
         _check_rule("install", rule)
@@ -177,10 +177,10 @@ def install(rule: Rule | None = None) -> None:
 
 
 def uninstall() -> None:
-    """Gives torch its own derivatives back. Harmless where nothing is installed."""
+    """Gives torch its own derivatives back. Does nothing if they are not replaced."""
     _C.uninstall()
 
 
 def installed() -> bool:
-    """Whether `install` is in force."""
+    """Whether `install` is active."""
     return _C.installed()

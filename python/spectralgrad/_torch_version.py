@@ -1,4 +1,4 @@
-"""PyTorch's C++ interface for autograd holds within a minor version: a build serves that one only."""
+"""PyTorch's C++ interface for autograd may change with each minor version, so a build works with one only."""
 
 import re
 
@@ -9,9 +9,9 @@ def _minor_version(version: str) -> str:
 
 
 def check(built_against: str, running: str) -> None:
-    """Raise ImportError, in a sentence, where the extension was built against another minor version of PyTorch.
+    """Raises ImportError if the extension was built against another minor version of PyTorch.
 
-    Called before the extension is loaded: the dynamic loader would only name a missing C++ symbol.
+    Called before the extension is loaded, because the dynamic loader would only name a missing C++ symbol.
     """
     built_minor = _minor_version(built_against)
     if built_minor == _minor_version(running):

@@ -11,7 +11,7 @@ namespace {
 using kernels::simd::Capability;
 using kernels::simd::choose_capability;
 
-TEST(Capability, IsTheOneThatLibTorchNamesIfTheProcessorHasIt) {
+TEST(Capability, IsLibTorchsIfTheProcessorHasIt) {
   for (const auto processor : {Capability::portable, Capability::avx2, Capability::avx512}) {
     EXPECT_EQ(choose_capability("DEFAULT", processor), Capability::portable);
     EXPECT_EQ(choose_capability("NEON", processor), Capability::portable);
@@ -22,7 +22,7 @@ TEST(Capability, IsTheOneThatLibTorchNamesIfTheProcessorHasIt) {
   EXPECT_EQ(choose_capability("AVX512", Capability::avx512), Capability::avx512);
 }
 
-TEST(Capability, IsNoneThatTheProcessorLacksWhateverLibTorchNames) {
+TEST(Capability, IsNeverOneThatTheProcessorLacks) {
   EXPECT_EQ(choose_capability("AVX512", Capability::avx2), Capability::avx2);
   EXPECT_EQ(choose_capability("AVX512", Capability::portable), Capability::portable);
   EXPECT_EQ(choose_capability("AVX2", Capability::portable), Capability::portable);
@@ -30,7 +30,7 @@ TEST(Capability, IsNoneThatTheProcessorLacksWhateverLibTorchNames) {
 
 #if defined(__x86_64__) && defined(__linux__)
 /// Linux lists the flags of instruction sets that the processor has and the operating system enables.
-TEST(Capability, OfTheProcessorIsWhatLinuxLists) {
+TEST(Capability, OfTheProcessorAgreesWithProcCpuinfo) {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
   while (std::getline(file, line) && line.rfind("flags", 0) != 0) {

@@ -36,7 +36,7 @@ TEST_F(ChecksTest, ALossThatDoesNotSeePhasesPassesAtEveryScale) {
   }
 }
 
-TEST_F(ChecksTest, TellsWhatIsWrongAtARepeatedEigenvalue) {
+TEST_F(ChecksTest, ReportsWhatIsWrongAtARepeatedEigenvalue) {
   const auto M = at::randn({4, 4}, at::kDouble);
   const auto decompose = [](Tensor& A) {
     A = at::diag(at::tensor({1., 1., 2., 3.}, at::kDouble)).requires_grad_();

@@ -104,7 +104,7 @@ TEST(ClusterPairs, ClustersMeetAtTheSameTime) {
   }
 }
 
-TEST(ClusterPairs, OfABatchTheLargestSaysHowManyRounds) {
+TEST(ClusterPairs, TheLargestClusterOfABatchDecidesTheNumberOfRounds) {
   const std::vector<std::vector<int64_t>> sizes{{1, 1, 1, 1, 1, 1}, {2, 4}, {5, 1}, {1, 2, 3}, {6}, {3, 3}};
   std::vector<Tensor> spectra;
   for (const auto& each : sizes) {
@@ -131,14 +131,14 @@ TEST(ClusterPairs, AreUpToEightRootsOfEpsApart) {
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({3}, at::kDouble)), 3);
 }
 
-TEST(ClusterPairs, NothingAndNanAreNoClusters) {
+TEST(ClusterPairs, EmptyMatricesAndNanHaveNoClusters) {
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0}, at::kDouble)), 0);
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0, 3}, at::kDouble)), 0);
   EXPECT_EQ(rounds_of_largest_cluster(at::full({3}, std::numeric_limits<double>::quiet_NaN(), at::kDouble)), 0);
   EXPECT_EQ(partners(at::zeros({2, 0}, at::kDouble), 3).sizes(), at::IntArrayRef({2, 3, 0}));
 }
 
-TEST(ClusterPairs, TurnByAnEighthOfPiAtAGapLessByTheRootOfTwo) {
+TEST(ClusterPairs, RotateByPiOverEightWithTheGapDividedByTheRootOfTwo) {
   for (const auto dtype : {at::kDouble, at::kComplexDouble}) {
     const auto eigenvalues = with_clusters({1, 3, 2}, 1e-10);
     const auto V = at::eye(6, dtype);

@@ -293,7 +293,7 @@ TEST(DensityMatrixAtZeroTemperature, TheFermiLevelIsTheMiddleOfTheGapAndAConstan
   EXPECT_FALSE(all.mu.requires_grad());
 }
 
-TEST(DensityMatrixAtZeroTemperature, SpinIsHowManyAnOrbitalHolds) {
+TEST(DensityMatrixAtZeroTemperature, SpinIsTheNumberOfElectronsInAnOrbital) {
   const auto H = at::diag(at::tensor({-1., 0., 1.}, at::kDouble));
   const auto D = density_matrix(H, {.electrons = number(2), .spin = 1});
   EXPECT_LE(largest(D - at::diag(at::tensor({1., 1., 0.}, at::kDouble))), 1e-15);

@@ -293,7 +293,7 @@ TEST_P(DividedDifferences, OfAFunctionKnownByItsDerivatives) {
   }
 }
 
-TEST(DividedDifferencesOfJets, DerivativesThatAreNotThereLeaveTheQuotient) {
+TEST(DividedDifferencesOfJets, WithoutDerivativesTheQuotientIsUsed) {
   const auto x = at::tensor({0.25, 0.25, 0.75, 2.}, at::kDouble);
   const auto gap = x.unsqueeze(0) - x.unsqueeze(1);
   const auto quotient = at::where(gap == 0, 0., (x.sin().unsqueeze(0) - x.sin().unsqueeze(1)) / gap);
@@ -420,7 +420,7 @@ TEST(DividedDifferencesOfWideSpectra, NeitherOverflowNorLoseDigits) {
   EXPECT_NEAR(root[0][2].item<double>() / ((1e15 - 1e-6) / (1e-10 - 1e4)), 1, 1e-14);
 }
 
-TEST(DividedDifferencesByName, OfAFunctionThatIsNotThereRaise) {
+TEST(DividedDifferencesByName, AnUnknownNameRaises) {
   const auto x = at::ones({2}, at::kDouble);
   EXPECT_RAISES(
       first_differences({"tan", {}, {}}, x),

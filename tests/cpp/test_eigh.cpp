@@ -136,7 +136,7 @@ TEST(Eigh, ScalingTheMatrixDividesTheGradient) {
   }
 }
 
-TEST(Eigh, SplitKeepsTheSumAndWhatIsApart) {
+TEST(Eigh, SplitKeepsTheSumAndSeparatedEigenvalues) {
   const auto A = at::diag(at::tensor({1., 1., 1., 2.}, at::kDouble));
   const auto eigenvalues = std::get<0>(eigh(A, "L", Rule::split(1e-3)));
   const auto expected = at::tensor({1 - 2e-3, 1., 1 + 2e-3, 2.}, at::kDouble);
@@ -237,7 +237,7 @@ TEST(Eigh, BadInputGetsASentence) {
   EXPECT_RAISES(eigh(A, "X"), c10::Error, "spectralgrad.eigh: Expected UPLO argument to be 'L' or 'U', but got X");
 }
 
-TEST(Eigh, AMatrixThatIsNotFiniteRaisesAndNamesTheEntry) {
+TEST(Eigh, ANonfiniteMatrixRaisesAndNamesTheEntry) {
   auto A = at::eye(3, at::kDouble).repeat({2, 1, 1});
   A[1][2][0] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_RAISES(
@@ -250,7 +250,7 @@ TEST(Eigh, AMatrixThatIsNotFiniteRaisesAndNamesTheEntry) {
   EXPECT_RAISES(eigh(A), c10::LinAlgError, "the entry \\(2, 0\\) is inf");
 }
 
-TEST(Eigh, AMatrixThatIsNotFiniteSpoilsOnlyItselfWhereChecksAreOff) {
+TEST(Eigh, ANonfiniteMatrixDoesNotChangeTheOthersIfChecksAreOff) {
   at::manual_seed(7);
   const auto A = random_hermitian({3, 4, 4});
   auto spoiled = A.clone();

@@ -106,7 +106,7 @@ TEST_P(EighVjp, KernelEqualsTensorCodeAtAnySize) {
   }
 }
 
-TEST_P(EighVjp, OfNothingIsNothing) {
+TEST_P(EighVjp, EmptyInputGivesEmptyOutput) {
   const auto dtype = GetParam();
   for (const int64_t n : {1, 2, 5, 33, 70, 127, 128, 200}) {
     for (const int64_t count : {1, 3}) {
@@ -124,7 +124,7 @@ TEST_P(EighVjp, OfNothingIsNothing) {
 }
 
 // gV = V (D + T). T is sparse, and its entries are slightly above round-off, so that no bound of N decides on them.
-TEST_P(EighVjp, TellsSignalFromRoundingWhereBoundsDoNot) {
+TEST_P(EighVjp, SeparatesSignalFromRoundOffWhereBoundsDoNot) {
   at::manual_seed(2);
   const ChecksGuard guard(Checks::ignore);
   const auto dtype = GetParam();

@@ -401,7 +401,7 @@ TEST(FunmParameters, GetTheirGradientsWhereTheMatrixIsAConstant) {
   EXPECT_LE(relative_error(gradient(funm(A, f).diagonal(0, -2, -1).sum(), theta), expected), 1e-14);
 }
 
-TEST(FunmParameters, HandOnTheirTangents) {
+TEST(FunmParameters, PropagateTangents) {
   const DualLevel level;
   at::manual_seed(8);
   const auto A = matrices(at::kDouble);
@@ -438,7 +438,7 @@ TEST(FunmParameters, OfGivenDerivativesCountToo) {
 
 // --- how f is called -------------------------------------------------------------------------------------------------
 
-TEST(FunmCalls, OnlyFWhereNothingIsDifferentiated) {
+TEST(FunmCalls, WithoutDifferentiationOnlyFIsCalled) {
   int of_derivatives = 0;
   const auto f = [&](const Tensor& x) {
     EXPECT_FALSE(x.requires_grad());
@@ -460,7 +460,7 @@ TEST(FunmCalls, OnlyFWhereNothingIsDifferentiated) {
   EXPECT_EQ(of_derivatives, 0);
 }
 
-TEST(FunmCalls, WhatIsGivenIsUsed) {
+TEST(FunmCalls, GivenDerivativesAreUsed) {
   // Passes a wrong derivative of f, to see where it is used.
   auto A = (at::eye(3, at::kDouble) * 2).requires_grad_();
   const auto M = at::ones({3, 3}, at::kDouble);
@@ -476,7 +476,7 @@ TEST(FunmCalls, WhatIsGivenIsUsed) {
   EXPECT_LE(largest(gradient(pairing(M, G), A) - 5 * matmul(M, M)), 1e-13);
 }
 
-TEST(FunmCalls, FunctionsOfWhichAutogradSeesNothing) {
+TEST(FunmCalls, FunctionsThatReturnConstants) {
   auto A = at::diag(at::tensor({1., 1., 3.}, at::kDouble)).requires_grad_();
   const auto one = [](const Tensor& x) {
     return at::ones_like(x);
@@ -525,7 +525,7 @@ TEST(FunmCalls, AFunctionThatDoesNotFitGetsASentence) {
       "trace_funm: Expected f to return .* it is undefined");
 }
 
-TEST(FunmCalls, AFunctionThatIsNotThereRaises) {
+TEST(FunmCalls, AnEmptyFunctionRaises) {
   auto A = at::eye(3, at::kDouble).requires_grad_();
   EXPECT_RAISES(funm(A, nullptr), c10::ValueError, "spectralgrad.funm: Expected f");
   EXPECT_RAISES(trace_funm(A.detach(), nullptr), c10::ValueError, "spectralgrad.trace_funm: Expected f");
@@ -625,7 +625,7 @@ TEST(FunmDomain, AnUndefinedTensorRaises) {
 
 // --- roots of singular matrices --------------------------------------------------------------------------------------
 
-TEST(FunmDomain, NegativePowersTakeSmallEigenvaluesForWhatTheyAre) {
+TEST(FunmDomain, NegativePowersDoNotRoundSmallEigenvaluesToZero) {
   auto A = at::diag(at::tensor({1e-17, 1.}, at::kDouble)).requires_grad_();
   const auto M = at::ones({2, 2}, at::kDouble);
   const auto expected = gradient(pairing(M, invsqrtm(A)), A);
@@ -634,7 +634,7 @@ TEST(FunmDomain, NegativePowersTakeSmallEigenvaluesForWhatTheyAre) {
 
 class RootsOfSingularMatrices : public WarningsTest {};
 
-TEST_F(RootsOfSingularMatrices, LeaveOutWhatIsInfinite) {
+TEST_F(RootsOfSingularMatrices, LeaveOutInfiniteDerivatives) {
   auto A = at::diag(at::tensor({0., 0., 1., 4.}, at::kDouble)).requires_grad_();
   const auto ones = at::ones({4, 4}, at::kDouble);
   const auto expected = at::tensor(
@@ -660,7 +660,7 @@ TEST_F(RootsOfSingularMatrices, LeaveOutWhatIsInfinite) {
   EXPECT_RAISES(gradient(sqrtm(A).sum(), A), GaugeError, "spectralgrad.sqrtm: A is singular");
 }
 
-TEST_F(RootsOfSingularMatrices, SayNothingWhereNothingIsLost) {
+TEST_F(RootsOfSingularMatrices, AreSilentIfNoPartIsLost) {
   auto A = at::diag(at::tensor({0., 0., 1., 4.}, at::kDouble)).requires_grad_();
   auto M = at::ones({4, 4}, at::kDouble);
   M.narrow(0, 0, 2).narrow(1, 0, 2).zero_();

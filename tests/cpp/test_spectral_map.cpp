@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
     [](const auto& info) { return c10::toString(info.param); });
 
-TEST_P(SpectralMapDtypes, GradientIsThatOfTheFunctionsItIsMadeOf) {
+TEST_P(SpectralMapDtypes, GradientEqualsThatOfTheFunctionsItConsistsOf) {
   const ChecksGuard guard(Checks::raise);
   auto A = matrices().requires_grad_();
   const auto M = random_hermitian({4, 6, 6}, dtype());
@@ -167,7 +167,7 @@ TEST(SpectralMap, OutputsOfAnyNumberAndShape) {
   EXPECT_TRUE(spectral_map([](const Tensor&, const Tensor&) { return Tensors{}; }, A).empty());
 }
 
-TEST(SpectralMap, WhatItsFunctionIsMadeOfGetsItsGradient) {
+TEST(SpectralMap, TensorsThatItsFunctionUsesGetGradients) {
   at::manual_seed(2);
   for (const auto dtype : {at::kDouble, at::kComplexDouble}) {
     auto A = with_spectrum(at::tensor({0.5, 0.5, 0.5, 1., 1.}, at::kDouble), dtype).requires_grad_();
@@ -296,7 +296,7 @@ TEST(SpectralMapErrors, OfItsFunctionAreItsOwn) {
       std::out_of_range);
 }
 
-TEST(SpectralMapErrors, AFunctionThatIsNotThereRaises) {
+TEST(SpectralMapErrors, AnEmptyFunctionRaises) {
   EXPECT_RAISES(spectral_map(nullptr, at::eye(2)), c10::ValueError, "spectralgrad.spectral_map: Expected fn");
 }
 
@@ -327,7 +327,7 @@ TEST(SpectralMapErrors, BadInputGetsASentence) {
   EXPECT_TRUE(gradient(y.sum(), leaf)[0].equal(at::eye(3, at::kDouble)));
 }
 
-TEST(SpectralMap, WithoutDataHasShapesAlone) {
+TEST(SpectralMap, OnTheMetaDeviceResultsHaveShapes) {
   const auto A = at::empty({2, 3, 3}, at::TensorOptions(at::kMeta).dtype(at::kDouble)).requires_grad_();
   const auto y = spectral_map(exponential_and_projector, A)[0];
   EXPECT_TRUE(y.is_meta());

@@ -168,7 +168,7 @@ TEST(SpectralProjectorExamples, AtABorderOfAnyWidth) {
   }
 }
 
-TEST(SpectralProjectorExamples, EachMatrixOfABatchIsForItself) {
+TEST(SpectralProjectorExamples, MatricesOfABatchAreIndependent) {
   at::manual_seed(1);
   auto A = at::stack({with_spectrum(at::tensor({1., 1., 3., 3.}, at::kDouble)),
                       with_spectrum(at::tensor({1., 2., 3., 4.}, at::kDouble)),

@@ -341,7 +341,7 @@ def _spoiled(A: Tensor) -> tuple[Tensor, list[int]]:
 @pytest.mark.parametrize("UPLO", ["L", "U"])
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [5, 8, 16, 17, 40, 64, 65, 100])
-def test_diagonal_matrices_are_exact_in_any_company(n: int, dtype: torch.dtype, UPLO: str) -> None:
+def test_diagonal_matrices_are_exact_in_any_batch(n: int, dtype: torch.dtype, UPLO: str) -> None:
     count = 33
     diagonals = torch.randn(count, n, generator=torch.Generator().manual_seed(n), dtype=dtype.to_real())
     diagonals[1::3] = diagonals[1::3].round() + 0.0  # repeated eigenvalues
@@ -364,7 +364,7 @@ def test_diagonal_matrices_are_exact_in_any_company(n: int, dtype: torch.dtype, 
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 17, 33, 65])
-def test_a_matrix_that_is_not_finite_spoils_itself_only(n: int, dtype: torch.dtype, threads: int) -> None:
+def test_a_nonfinite_matrix_does_not_change_the_others(n: int, dtype: torch.dtype, threads: int) -> None:
     clean = some_of(n, dtype, 35)
     A, spoiled = _spoiled(clean)
     others = [k for k in range(len(A)) if k not in spoiled]
@@ -383,7 +383,7 @@ def test_a_matrix_that_is_not_finite_spoils_itself_only(n: int, dtype: torch.dty
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [2, 4, 9, 33])
-def test_a_batch_without_a_finite_matrix(n: int, dtype: torch.dtype) -> None:
+def test_a_batch_of_nonfinite_matrices(n: int, dtype: torch.dtype) -> None:
     A = torch.full((5, n, n), torch.nan, dtype=dtype)
     with sg.checks("ignore"):
         for result in decompose(A):

@@ -224,7 +224,7 @@ def test_checks_nest() -> None:
         gradient(loss, A)
 
 
-def test_checks_are_of_one_thread_and_set_checks_of_all() -> None:
+def test_checks_holds_in_one_thread_and_set_checks_in_all() -> None:
     seen: list[sg._C.Checks] = []
 
     def look() -> None:
@@ -257,7 +257,7 @@ def test_bad_level(level: Any) -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("dtype", ALL)
-def test_ignoring_gives_nan_to_the_bad_matrix_alone(dtype: torch.dtype, bad: float, device: str) -> None:
+def test_without_checks_only_the_nonfinite_matrix_gives_nan(dtype: torch.dtype, bad: float, device: str) -> None:
     A = torch.stack([distinct(4, dtype, seed) for seed in range(3)]).to(device)
     dirty = A.clone()
     dirty[1, 3, 1] = bad
@@ -277,7 +277,7 @@ def test_ignoring_gives_nan_to_the_bad_matrix_alone(dtype: torch.dtype, bad: flo
         assert torch.equal(x[[0, 2]], y[[0, 2]])
 
 
-def test_a_nan_in_the_other_triangle_is_no_ones_business() -> None:
+def test_nan_in_the_other_triangle_is_not_read() -> None:
     A = distinct(3, torch.float64, 0)
     A[0, 2] = torch.nan
     assert bool(sg.eigvalsh(A).isfinite().all())

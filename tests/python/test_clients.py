@@ -346,7 +346,7 @@ def test_geoopt_is_torchscript_which_stand_in_does_not_reach() -> None:
         assert math.isnan(geoopt_function("log", "sym_logm", "2 I"))
 
 
-def test_geoopt_without_split_is_told() -> None:
+def test_geoopt_without_split_warns() -> None:
     client("geoopt")
     with installed(None), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

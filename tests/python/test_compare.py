@@ -146,7 +146,7 @@ def test_relative_error_unfolds_and_does_not_hide_nan() -> None:
     assert reference.relative_error(np.zeros((2, 2)), exact) == 1
 
 
-def test_what_has_no_derivative_is_said() -> None:
+def test_an_exactly_repeated_eigenvalue_has_no_reference_derivative() -> None:
     matrix = np.diag([1.0, 1.0, 3.0])
     (exact,) = References().of(Problem("p", "eigenvalue", matrix[None], Parameters(0, 1), ["exact"]))
     assert exact.gradient is None
@@ -232,7 +232,7 @@ def test_folded() -> None:
     assert not programs.is_folded(np.array([[1.0, 1.0], [1.0, 1.0]]))
 
 
-def test_a_framework_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_framework_that_is_not_installed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def create(name: str) -> None:
         raise ModuleNotFoundError("No module named 'jax'", name="jax")
 
@@ -364,7 +364,7 @@ def test_matrix_functions_of_a_library_that_is_not_installed(tmp_path: Path, mon
     assert {t["contender"]: t["batch"] for t in answer.summary["timings"]} == {"spectralgrad": 2, "eigh by hand": 2}
 
 
-def test_matrix_functions_by_everyone(tmp_path: Path) -> None:
+def test_matrix_functions_of_all_packages(tmp_path: Path) -> None:
     pytest.importorskip("torchspd", reason="torchspd is not installed: requirements/clients.txt")
     answer = _by_functions(tmp_path, ["torch", "torchspd", "spectralgrad"])
     problems = [p for p in functions.problems(quick=True) if p.meta["precision"] == "double"]
@@ -395,7 +395,7 @@ def test_matrix_functions_by_everyone(tmp_path: Path) -> None:
     assert {record.status for record in once} == {results.RAISED}
 
 
-def test_a_process_of_matrix_functions_that_stops_is_said() -> None:
+def test_the_table_shows_that_a_worker_process_stopped() -> None:
     stopped = results.Comparison([], {}, {"status": "stopped with exit code 1"}, {}, True, 0.0)
     assert tables.functions_table(stopped, functions.FIRST, "double").rows[0][:2] == [
         "Matrix functions",
@@ -554,7 +554,7 @@ def test_a_disk_that_is_full_while_the_numbers_are_written(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing_behind(number: signal.Signals, status: int, tmp_path: Path) -> None:
+def test_a_signal_leaves_no_processes_and_no_files(number: signal.Signals, status: int, tmp_path: Path) -> None:
     pytest.importorskip("rich")
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -498,7 +498,7 @@ def test_fermi_level_of_random_levels(seed: int) -> None:
 
 
 @pytest.mark.parametrize("electrons", [0, 8])
-def test_none_or_all(electrons: int) -> None:
+def test_no_electrons_and_full_levels(electrons: int) -> None:
     H = graph_hamiltonian("cube", torch.float64)[:4, :4]
     X = H.clone().requires_grad_()
     result = sg.density_matrix(X, electrons=electrons, full_output=True)
@@ -835,7 +835,7 @@ def test_gradient_at_a_chemical_potential(overlap: str, dtype: torch.dtype) -> N
 @pytest.mark.parametrize("filling", ["half", "projector"])
 @each_graph
 @each_dtype
-def test_all_of_a_gradient(graph: str, filling: str, dtype: torch.dtype) -> None:
+def test_every_entry_of_the_gradients(graph: str, filling: str, dtype: torch.dtype) -> None:
     """Every entry. D = ∂F/∂H and W = -∂F/∂S, so by Schwarz the gradients of tr(M D) are derivatives along M."""
     inputs = case(graph, filling, "overlap", dtype)
     M = random_hermitian(*inputs["H"].shape, dtype=dtype, seed=3)
@@ -1395,7 +1395,7 @@ def test_a_single_level_may_be_partly_filled() -> None:
     assert error(sg.density_matrix(levels.diag(), mu=0.5), torch.diag(torch.tensor([2.0, 1.0, 0.0])).double()) <= 1e-15
 
 
-def test_one_bad_matrix_leaves_its_batch_alone() -> None:
+def test_one_bad_matrix_does_not_change_the_others() -> None:
     """Under checks("ignore"), only the bad matrix gives NaN: not finite, or its overlap not positive definite."""
     good = torch.diag(torch.tensor([-1.0, 0.5, 2.0, 3.0], dtype=torch.float64)) + 0.1
     eye = torch.eye(4, dtype=good.dtype)

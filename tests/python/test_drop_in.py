@@ -706,7 +706,7 @@ def test_sparse_input(f: Callable[[Tensor], Any]) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_power_that_no_float_holds(sign: int) -> None:
+def test_a_power_beyond_the_range_of_float(sign: int) -> None:
     with pytest.raises(ValueError, match="powm: Expected p to fit into a float64, but it is too large"):
         sg.powm(torch.eye(2), sign * 10**400)
 
@@ -717,7 +717,7 @@ def test_epsilon_that_is_no_number(wrong: Any) -> None:
         sg.Lorentzian.from_epsilon(wrong)
 
 
-def test_a_bool_is_no_number() -> None:
+def test_a_bool_is_not_accepted_as_a_number() -> None:
     with pytest.raises(TypeError, match="Split: Expected order to be 1 or 2, but got True"):
         sg.Split(order=True)
     with pytest.raises(TypeError, match="Lorentzian: Expected width to be a number, but got False"):

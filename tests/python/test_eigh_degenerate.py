@@ -45,7 +45,7 @@ def test_projector_of_a_cluster(dtype: torch.dtype, gap: float, device: str) -> 
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_separated_eigenvector_beside_a_fourfold_level(dtype: torch.dtype, device: str) -> None:
+def test_gradient_of_a_separated_eigenvector_beside_a_fourfold_level(dtype: torch.dtype, device: str) -> None:
     for seed in SEEDS:
         A = clustered(0, dtype, seed)
         y = random_hermitian(8, 8, dtype=dtype, seed=seed + 100)[:, 0]

@@ -230,7 +230,7 @@ def test_bits_under_deterministic_algorithms(dtype: torch.dtype, n: int, threads
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 17, 33])
 @pytest.mark.parametrize("dtype", ALL)
-def test_a_matrix_of_nan_spoils_itself_only(dtype: torch.dtype, n: int, device: str) -> None:
+def test_a_nan_matrix_does_not_change_the_other_tangents(dtype: torch.dtype, n: int, device: str) -> None:
     A, E = (x.to(device) for x in problem(21, n, dtype))
     expected = _func(A, E)
     others = [k for k in range(21) if k != 4]
@@ -247,7 +247,7 @@ def test_a_matrix_of_nan_spoils_itself_only(dtype: torch.dtype, n: int, device: 
 @pytest.mark.parametrize("shape", [(0, 3, 3), (2, 0, 0), (0, 0), (2, 0, 3, 3)], ids=str)
 @pytest.mark.parametrize("dtype", ALL)
 @each_way
-def test_nothing(jvp: Jvp, dtype: torch.dtype, shape: tuple[int, ...], device: str) -> None:
+def test_empty_batches_and_matrices(jvp: Jvp, dtype: torch.dtype, shape: tuple[int, ...], device: str) -> None:
     A = torch.empty(shape, dtype=dtype, device=device)
     dL, dV = jvp(A, A)
     assert dL.shape == shape[:-1]

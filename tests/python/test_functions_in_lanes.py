@@ -274,7 +274,7 @@ def test_layouts(dtype: torch.dtype, n: int) -> None:
 
 @each_dtype
 @each_function
-def test_what_is_not_finite_stays_where_it_is(function: Function, dtype: torch.dtype) -> None:
+def test_nonfinite_matrices_do_not_change_the_others(function: Function, dtype: torch.dtype) -> None:
     for n in (2, 3, 7):
         L, V, E = decompositions(n, dtype, positive=function.positive)
         value, derivative = apply(function, L, V), apply(function, L, V, E)

@@ -699,7 +699,7 @@ def test_roots_of_singular_matrices(
 
 
 @each_root
-def test_what_is_left_out_of_roots_may_be_an_error(f: MatrixFunction, p: float) -> None:
+def test_infinite_derivatives_of_roots_raise_on_request(f: MatrixFunction, p: float) -> None:
     A = torch.diag(torch.tensor([0.0, 0, 1], dtype=torch.float64))
     with sg.checks("raise"):
         with pytest.raises(sg.GaugeError, match=r"A is singular \(matrix 0 of the batch\)"):
@@ -1031,7 +1031,7 @@ def test_only_the_lower_triangle_is_read(name: str, dtype: torch.dtype, device: 
 
 @each_name_and_projector
 @pytest.mark.parametrize("dtype", ALL)
-def test_a_matrix_of_nan_stays_alone(name: str, dtype: torch.dtype, device: str) -> None:
+def test_a_nan_matrix_does_not_change_the_others(name: str, dtype: torch.dtype, device: str) -> None:
     f = WITH_PROJECTOR[name]
     A = torch.stack([with_cluster(4, 3, gap, dtype, seed=0) for gap in (0.1, 0, 0)]).to(device)
     E = directions(4, dtype)[1].to(device).expand_as(A)

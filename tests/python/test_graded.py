@@ -98,7 +98,7 @@ def test_small_eigenvalues_in_lanes(n: int, dtype: torch.dtype, order: str) -> N
         assert_accurate(in_order(A, order), reference(A), len(A))
 
 
-def test_the_issue() -> None:
+def test_error_of_random_graded_matrices_in_float32() -> None:
     A = graded(200, 20, torch.float32)
     assert errors(sg.eigh(A).eigenvalues, reference(A))[0] < 2e-5  # was 7e-4
 

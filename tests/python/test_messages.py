@@ -206,7 +206,7 @@ def test_warnings_of_compiled_code(f: Callable[[Tensor], Tensor], name: str) -> 
     torch._dynamo.reset()
 
 
-def test_a_name_does_not_stay() -> None:
+def test_each_message_names_its_own_function() -> None:
     """One after the other, and one inside the derivative of the other."""
     (first,) = findings(lambda: backward(lowest(sg.eigvalsh), EYE))
     (second,) = findings(lambda: backward(lowest(CALLED["eigh"][0]), EYE))

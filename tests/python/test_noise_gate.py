@@ -86,7 +86,7 @@ def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float
 @pytest.mark.parametrize(
     "name", ["core level, h = 0", "core level, h = 0.01", "core level, h = 0.3", "a cluster of 20"]
 )
-def test_energy_of_a_matrix_near_by(name: str, dtype: torch.dtype, mix: float) -> None:
+def test_energy_of_a_perturbed_matrix(name: str, dtype: torch.dtype, mix: float) -> None:
     # tr((A + C) P(A)): first-order perturbation theory of the projector, in the exact eigenbasis.
     spectrum, occupied = ENERGIES[name]
     levels = torch.tensor(spectrum, dtype=torch.float64)
@@ -233,7 +233,7 @@ def test_functions_of_separated_float32_spectra(n: int) -> None:
 
 @pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("n", [8, 12, 60])
-def test_an_ill_posed_loss_gives_nothing_large(dtype: torch.dtype, n: int) -> None:
+def test_the_gradient_of_an_ill_posed_loss_is_not_large(dtype: torch.dtype, n: int) -> None:
     # A cycle's eigenvalues come in pairs. The absolute value of an entry depends on the basis of the pair's eigenspace.
     ring = torch.roll(torch.eye(n, dtype=dtype), 1, 0)
     A = 2 * torch.eye(n, dtype=dtype) - ring - ring.T

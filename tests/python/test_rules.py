@@ -211,7 +211,7 @@ def in_another_thread(f: Callable[[], Any]) -> Any:
     return result[0]
 
 
-def test_use_rule_is_of_one_thread_and_the_default_of_all() -> None:
+def test_use_rule_holds_in_one_thread_and_the_default_in_all() -> None:
     with sg.use_rule(sg.Bare()):
         assert in_another_thread(sg.default_rule) == sg.Gated()
         assert in_another_thread(lambda: F_of(None, 1e-20)) == pytest.approx(1e20)
@@ -407,7 +407,7 @@ def _largest_of_the_pseudo_inverse(A: Tensor) -> Tensor:
     ],
     ids=["clipped log", "rank", "pseudo-inverse"],
 )
-def test_programs_that_clip_or_count_are_told(
+def test_split_warns_if_a_program_clips_or_counts_eigenvalues(
     program: Callable[[Tensor], Tensor], right: float, under_split: float
 ) -> None:
     """Split moves eigenvalues at zero apart, so they are no longer zero to round-off, and it warns."""

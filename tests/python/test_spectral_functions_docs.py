@@ -314,7 +314,7 @@ def test_singular_logarithms(f: Callable[[Tensor], Tensor]) -> None:
     assert result[1].isfinite().all()
 
 
-def test_kinks_are_torchs() -> None:
+def test_derivatives_at_kinks_equal_torchs() -> None:
     A = torch.zeros(2, 2, dtype=DTYPE, requires_grad=True)
     (G,) = torch.autograd.grad(sg.trace_funm(A, torch.abs), A)
     assert (G == 0).all()
@@ -363,7 +363,7 @@ def test_spectral_map_is_right_to_a_few_roots_of_eps(gap: float) -> None:
 
 
 @pytest.mark.parametrize("sees_eigenvalues", [False, True])
-def test_spectral_map_tells_what_depends_on_the_vectors(sees_eigenvalues: bool) -> None:
+def test_spectral_map_warns_if_fn_depends_on_the_basis(sees_eigenvalues: bool) -> None:
     def fn(L: Tensor, V: Tensor) -> Tensor:
         overlap = V[:, 0] @ CONSTANTS["B"] @ V[:, 0]
         return L[0] * overlap if sees_eigenvalues else overlap

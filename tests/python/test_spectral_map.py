@@ -327,7 +327,7 @@ def test_empty_and_small(n: int, batch: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("gap", [0.0, 1e-9, 0.3])
 @each_dtype
-def test_what_fn_closes_over_gets_its_gradient(dtype: torch.dtype, gap: float) -> None:
+def test_tensors_that_fn_closes_over_get_gradients(dtype: torch.dtype, gap: float) -> None:
     """∂ tr(M exp(t A)) / ∂t = tr(M A exp(t A)), with and without a gradient in A, at once and alone."""
     A = with_cluster(6, 3, gap, dtype, seed=4)
     M = M_of(6, dtype)
@@ -620,7 +620,7 @@ def test_gradcheck(dtype: torch.dtype) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("gap", [0.0, 0.3])
-def test_compiles_or_says_so(gap: float) -> None:
+def test_compiles_or_raises_about_clusters(gap: float) -> None:
     A, M = with_cluster(4, 2, gap, torch.float64, seed=2), M_of(4, torch.float64)
     problem = PROBLEMS["exp"](M)
 
@@ -685,7 +685,7 @@ def test_bad_input(name: str, differentiated: bool) -> None:
 
 
 @each_dtype
-def test_a_matrix_that_is_not_finite_is_ignored(dtype: torch.dtype) -> None:
+def test_a_nonfinite_matrix_is_ignored(dtype: torch.dtype) -> None:
     """Under checks("ignore"), only the bad matrix gives NaN, also if the others have clusters."""
     M = M_of(4, dtype)
     problem = PROBLEMS["exp"](M)

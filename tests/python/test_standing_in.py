@@ -123,7 +123,7 @@ def test_stand_in_as_a_decorator(degenerate: Tensor) -> None:
     assert (plain.__name__, plain.__doc__) == ("plain", "Its docstring.")
 
 
-def test_stand_in_is_of_one_thread(degenerate: Tensor) -> None:
+def test_stand_in_holds_in_one_thread(degenerate: Tensor) -> None:
     seen: list[bool] = []
     with sg.stand_in():
         thread = threading.Thread(target=lambda: seen.append(is_ours(degenerate)))
@@ -267,7 +267,7 @@ def test_install_with_a_rule(degenerate: Tensor) -> None:
 
 
 @pytest.mark.usefixtures("uninstalled")
-def test_install_is_of_every_thread(degenerate: Tensor) -> None:
+def test_install_holds_in_every_thread(degenerate: Tensor) -> None:
     seen: list[bool] = []
     sg.install()
     thread = threading.Thread(target=lambda: seen.append(is_ours(degenerate)))

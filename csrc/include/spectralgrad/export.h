@@ -1,6 +1,6 @@
 #pragma once
 
-// The library is built with hidden visibility; only what carries this mark is its interface.
+// The library is built with hidden visibility. Its interface are the functions and classes with this mark.
 #if defined(_WIN32)
 #if defined(SPECTRALGRAD_BUILDING)
 #define SPECTRALGRAD_API __declspec(dllexport)

@@ -9,20 +9,22 @@
 
 namespace spectralgrad {
 
-/// Of eigenvalues (*, n), ascending, and eigenvectors (*, n, n); any number of tensors of any shape.
+/// A function of ascending eigenvalues (*, n) and eigenvectors (*, n, n). Returns any number of tensors of any shape.
 using SpectralFunction = std::function<std::vector<at::Tensor>(const at::Tensor&, const at::Tensor&)>;
 
-/// `fn(eigenvalues, eigenvectors)` of symmetric or Hermitian matrices `A` (*, n, n), with its exact first derivative in
-/// A at every gap, 0 included, for any fn that does not depend on the choice of eigenvectors: sums of several functions
-/// of A, projectors, or both. Tensors that fn is made of get their gradients, too.
+/// Returns `fn(eigenvalues, eigenvectors)` for symmetric or Hermitian matrices `A` (*, n, n). Its first derivative in A
+/// is exact at every gap, 0 included, if fn does not depend on the choice of eigenvectors. Sums of several functions of
+/// A and projectors are examples. Tensors that fn uses get their gradients, too.
 ///
-/// What a backward of `eigh` cannot see is found by calling fn again, at neighbours of A whose eigenvectors are turned
-/// into each other, pair by pair of a cluster (`csrc/math/rotated_eigenpairs.h`): for a largest cluster of m about 4m
-/// calls more, 8m for complex matrices, and none without clusters (gaps up to 8*sqrt(eps)*max|lambda|) or without a
-/// derivative to come.
+/// At degenerate eigenvalues, part of the derivative is invisible to any backward of `eigh`. It is found by calling fn
+/// again, at neighbours of A in which pairs of eigenvectors of a cluster are rotated into each other
+/// (`csrc/math/rotated_eigenpairs.h`). This takes about 4m more calls if the largest cluster has m eigenvalues (8m for
+/// complex matrices). It takes none without clusters (gaps up to 8*sqrt(eps)*max|lambda|), or if A is not
+/// differentiated.
 ///
-/// Raises as `eigh`. Where fn does depend on the choice, `GaugeReporter::warn` says so when it is differentiated, and
-/// those pairs keep what `eigh` gives. At a cluster a second derivative raises `c10::Error`.
+/// Raises the errors of `eigh`. If fn does depend on the choice of eigenvectors, differentiating it warns
+/// (`GaugeReporter::warn`), and such pairs get the gradient of plain `eigh`. At a cluster, a second derivative raises
+/// `c10::Error`.
 ///
 /// ```
 /// auto A = torch::eye(2, torch::kFloat64).requires_grad_();

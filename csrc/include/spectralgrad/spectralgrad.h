@@ -1,6 +1,6 @@
 #pragma once
 
-// Differentiable spectral decompositions that stay right where eigenvalues meet.
+// Differentiable spectral decompositions that stay right at degenerate (repeated) eigenvalues.
 #include <spectralgrad/checks.h>
 #include <spectralgrad/density_matrix.h>
 #include <spectralgrad/eigh.h>

@@ -24,7 +24,7 @@ using Gemm = void(
 
 } // namespace
 
-// BLAS as LibTorch carries it. Weak, since another build of LibTorch may do without.
+// The BLAS that LibTorch contains. The symbols are weak, because a build of LibTorch may lack BLAS.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] Gemm<float> sgemm_;
@@ -39,7 +39,7 @@ namespace {
 
 using simd::Matrices;
 
-// Null if there is none.
+// Null if LibTorch contains no BLAS.
 Gemm<float>* gemm_of(float /*unused*/) {
   return sgemm_;
 }
@@ -55,7 +55,7 @@ Gemm<c10::complex<double>>* gemm_of(c10::complex<double> /*unused*/) {
 
 template <typename scalar_t>
 at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x) {
-  // Nothing writes to a factor.
+  // The const_cast is safe, because the factors are only read.
   return at::from_blob(
       const_cast<scalar_t*>(x.data),
       {rows, columns},
@@ -88,8 +88,8 @@ void multiply(
     return static_cast<int>(x.right == 1 ? x.down : x.right);
   };
   // C^T = B^T A^T.
-  const char of_A = operation(A);
-  const char of_B = operation(B);
+  const char operation_A = operation(A);
+  const char operation_B = operation(B);
   const int rows = static_cast<int>(n);
   const int columns = static_cast<int>(m);
   const int inner = static_cast<int>(k);
@@ -98,7 +98,7 @@ void multiply(
   const int ldc = static_cast<int>(row_of_C);
   const scalar_t one(1);
   const scalar_t zero(0);
-  gemm(&of_B, &of_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
+  gemm(&operation_B, &operation_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
 }
 
 #define INSTANTIATE(scalar_t) \

@@ -10,15 +10,15 @@ template <typename scalar_t>
 simd::Matrices<scalar_t> transposed(const simd::Matrices<scalar_t>& x) {
   return {x.data, x.right, x.down};
 }
-/// From entry [i, j] on.
+/// The part of `x` that begins at entry [i, j].
 template <typename scalar_t>
 simd::Matrices<scalar_t> part_of(const simd::Matrices<scalar_t>& x, int64_t i, int64_t j) {
   return {x.data + i * x.down + j * x.right, x.down, x.right};
 }
 
-/// C = A B of an m x k matrix and a k x n one, not empty, of which either the rows or the columns lie entry after
-/// entry; C row by row. On the calling thread where there is a `SequentialBlas`. Small products take little more than
-/// they must: at::mm and the views that it is given take some microseconds.
+/// Computes C = A B for an m x k matrix A and a k x n matrix B, not empty. Either the rows or the columns of A and B
+/// must be contiguous; C is row-major. Uses the calling thread only, if it has a `SequentialBlas`. Faster than at::mm
+/// for small products, because at::mm and its views take some microseconds.
 template <typename scalar_t>
 void multiply(
     int64_t m,

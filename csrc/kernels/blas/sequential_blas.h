@@ -11,7 +11,7 @@ extern "C" {
 namespace spectralgrad::kernels {
 
 /// While it lives, MKL computes on this thread only. In a parallel region MKL does that anyway, but takes longer
-/// (docs/design.md).
+/// (docs/measurements.md).
 class SequentialBlas {
  public:
   SequentialBlas() : before_(MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(1) : 0) {}

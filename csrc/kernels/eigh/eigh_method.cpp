@@ -19,8 +19,8 @@ namespace {
 /// Up to this n, `lanes` is no slower than LAPACK even with one matrix in a register.
 constexpr int64_t always_in_lanes = 8;
 
-/// The time that `lanes` takes for a full register of matrices, in units of LAPACK's time for one matrix on one
-/// thread. A fit to measurements (docs/design.md). A register of AVX2 holds half as many matrices as one of AVX-512.
+/// The time that `lanes` takes for a full register of matrices, in units of LAPACK's time for one matrix on one thread.
+/// A fit to measurements (docs/measurements.md). A register of AVX2 holds half as many matrices as one of AVX-512.
 double time_in_lanes(int64_t n, bool is_complex, bool vectors) {
   const auto size = static_cast<double>(n);
   const double width = simd::capability() == simd::Capability::avx2 ? 0.75 : 1;
@@ -28,7 +28,7 @@ double time_in_lanes(int64_t n, bool is_complex, bool vectors) {
 }
 
 /// The time that LAPACK takes for one matrix with its own threads, in the same units: Amdahl's law, fitted to
-/// measurements (docs/design.md).
+/// measurements (docs/measurements.md).
 double time_with_threads(int64_t n, int64_t threads) {
   const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
   return 1 - parallel + parallel / static_cast<double>(threads);
@@ -40,7 +40,7 @@ constexpr int64_t vjp_always_in_lanes = 8;
 constexpr int64_t vjp_never_in_lanes = 49;
 
 /// The time of the vjp in microseconds: for a full register of matrices in lanes, and for one matrix by products, which
-/// take `vjp_products_overhead` in addition for each call. Fits to measurements (docs/design.md).
+/// take `vjp_products_overhead` in addition for each call. Fits to measurements (docs/measurements.md).
 double vjp_time_in_lanes(int64_t n, bool is_complex) {
   const auto size = static_cast<double>(n);
   return 5 + size * size * size * (is_complex ? 2.8e-3 : 0.9e-3);
@@ -51,7 +51,8 @@ double vjp_time_by_products(int64_t n, bool is_complex, bool is_double) {
 }
 constexpr double vjp_products_overhead = 12;
 
-/// Up to this n, a pass in lanes is faster than tensor code even for one matrix. Measurements are in docs/design.md.
+/// Up to this n, a pass in lanes is faster than tensor code even for one matrix. Measurements are in
+/// docs/measurements.md.
 constexpr int64_t pass_always_in_lanes = 24;
 /// Up to this n, a pass in lanes is faster if at least half of a register is used.
 constexpr int64_t pass_largest_in_lanes = 64;
@@ -97,7 +98,7 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (n <= always_in_lanes || (fits_lanes && at::globalContext().deterministicAlgorithms())) {
     return EighMethod::lanes;
   }
-  if (lapack_is_there() && at::globalContext().deterministicAlgorithms()) {
+  if (has_lapack() && at::globalContext().deterministicAlgorithms()) {
     return EighMethod::lapack;
   }
   // If `lanes` is possible, the choice assumes two threads, so that the method does not depend on their actual number.
@@ -111,10 +112,10 @@ EighMethod eigh_method(const at::Tensor& A, bool compute_eigenvectors) {
   if (fits_lanes && in_lanes < std::min(by_lapack, by_torch)) {
     return EighMethod::lanes;
   }
-  // Where the two are about equal, torch has an overhead of a tenth. A single diagonal matrix only needs sorting, which
+  // If the two are about equal, torch has an overhead of a tenth. A single diagonal matrix only needs sorting, which
   // gains nothing from threads; torch's check for NaN would be half of the time.
   const bool lapack = by_lapack <= 1.1 * by_torch || (count == 1 && needs_only_sorting(A));
-  return lapack_is_there() && lapack ? EighMethod::lapack : EighMethod::torch;
+  return has_lapack() && lapack ? EighMethod::lapack : EighMethod::torch;
 }
 
 bool vjp_in_lanes(const at::Tensor& eigenvectors) {

@@ -31,7 +31,7 @@ struct Rotations {
     store(cosines(sweep) + i * lane_count<T>, cosine);
     store(sines(sweep) + i * lane_count<T>, sine);
   }
-  static constexpr int64_t numbers(int n) {
+  static constexpr int64_t workspace_size(int n) {
     return static_cast<int64_t>(2 * sweeps_at_once) * n * lane_count<T>;
   }
 };

@@ -127,10 +127,10 @@ class Solver {
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
     // One allocation, in which every buffer has a fixed alignment, because LAPACK's round-off depends on the alignment.
     int64_t bytes = 0;
-    const auto place = [&](int64_t count, size_t of_each) {
+    const auto place = [&](int64_t count, size_t item_size) {
       constexpr int64_t alignment = 64;
       const auto at = bytes;
-      bytes += (std::max<int64_t>(count, 1) * static_cast<int64_t>(of_each) + alignment - 1) / alignment * alignment;
+      bytes += (std::max<int64_t>(count, 1) * static_cast<int64_t>(item_size) + alignment - 1) / alignment * alignment;
       return at;
     };
     const auto matrix = place(n * n, sizeof(scalar_t));
@@ -255,11 +255,11 @@ class Solver {
 } // namespace
 
 bool rows_as_columns(int64_t n, at::ScalarType dtype) {
-  // From these n on, passing rows as columns is faster with MKL. Measurements are in docs/design.md.
+  // From these n on, passing rows as columns is faster with MKL. Measurements are in docs/measurements.md.
   return n >= (dtype == at::kFloat ? 256 : 64);
 }
 
-bool lapack_is_there() {
+bool has_lapack() {
   return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
 }
 

@@ -9,7 +9,7 @@
 namespace spectralgrad::kernels {
 
 /// Whether LibTorch contains LAPACK.
-bool lapack_is_there();
+bool has_lapack();
 
 /// Whether a row-major matrix should be passed to LAPACK as if it were column-major, with the other triangle. This
 /// saves the transposition, and MKL reduces the upper triangle of a large matrix faster than the lower one.

@@ -83,12 +83,12 @@ class RowOrder {
         if constexpr (parts == 2) {
           size = std::max(size, std::abs(row[j * parts + 1]));
         }
-        auto& of_column = norms_[static_cast<size_t>(j)];
-        of_column = std::max(of_column, size);
+        auto& column_norm = norms_[static_cast<size_t>(j)];
+        column_norm = std::max(column_norm, size);
         largest = std::max(largest, size);
       }
-      auto& of_row = norms_[static_cast<size_t>(i)];
-      of_row = std::max(of_row, largest);
+      auto& row_norm = norms_[static_cast<size_t>(i)];
+      row_norm = std::max(row_norm, largest);
     }
   }
 

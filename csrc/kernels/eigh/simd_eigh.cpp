@@ -113,20 +113,20 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
     if (!converged) {
       lower(findings.not_converged, first);
     }
-    const auto spoiled = negation<T>(finite);
-    if (any<T>(spoiled)) {
-      note<T>(spoiled, members, findings.not_finite);
+    const auto not_finite = negation<T>(finite);
+    if (any<T>(not_finite)) {
+      note<T>(not_finite, members, findings.not_finite);
     }
     // NaN in lanes with non-finite matrices, zero in the others. Adding it also turns -0 into 0.
-    const auto spoil = extent.zeros * zero;
+    const auto nan_or_zero = extent.zeros * zero;
     for (int i = 0; i < n; ++i) {
-      store(values[i], fma(small.diagonal[i], units.from, spoil));
+      store(values[i], fma(small.diagonal[i], units.from, nan_or_zero));
       for (int j = 0; compute_vectors && j < n; ++j) {
         if constexpr (is_complex) {
-          store(entries[j][i][0], small.vectors[i][j].re + spoil);
-          store(entries[j][i][1], small.vectors[i][j].im + spoil);
+          store(entries[j][i][0], small.vectors[i][j].re + nan_or_zero);
+          store(entries[j][i][1], small.vectors[i][j].im + nan_or_zero);
         } else {
-          store(entries[j][i][0], small.vectors[i][j] + spoil);
+          store(entries[j][i][0], small.vectors[i][j] + nan_or_zero);
         }
       }
     }
@@ -151,7 +151,7 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
 // --- n > 4: by reduction to tridiagonal form -------------------------------------------------------------------------
 
 /// From this n on, the eigenvalues of QL are corrected by Sturm counts, because their errors grow with n.
-/// Measurements are in docs/design.md.
+/// Measurements are in docs/measurements.md.
 constexpr int corrected_from = 12;
 
 /// The workspace for `groups` groups of matrices, taken from one piece of memory.
@@ -165,12 +165,12 @@ class Workspace {
     return (n | 1) * G::entry;
   }
 
-  static int64_t numbers(int n, bool vectors) {
+  static int64_t workspace_size(int n, bool vectors) {
     constexpr int64_t W = lane_count<T>;
     const int64_t matrix = static_cast<int64_t>(n) * row(n);
     const int64_t each = matrix * (vectors ? 2 : 1) + 2 * n * W + n * G::entry + 2 * n * G::entry +
-        (vectors ? Rotations<T>::numbers(n) : 0);
-    return groups * (each + 2 * n * W + SturmSequence<T>::numbers(n));
+        (vectors ? Rotations<T>::workspace_size(n) : 0);
+    return groups * (each + 2 * n * W + SturmSequence<T>::workspace_size(n));
   }
 
   Workspace(Memory<T> memory, int n, bool vectors) {
@@ -185,9 +185,9 @@ class Workspace {
           memory.take(2 * n * W),
           memory.take(n * G::entry),
           memory.take(2 * n * G::entry)};
-      rotations[g] = {vectors ? memory.take(Rotations<T>::numbers(n)) : nullptr, n};
+      rotations[g] = {vectors ? memory.take(Rotations<T>::workspace_size(n)) : nullptr, n};
       columns[g] = {group[g].Q, group[g].row, n * G::parts};
-      sequence[g] = {n, memory.take(SturmSequence<T>::numbers(n))};
+      sequence[g] = {n, memory.take(SturmSequence<T>::workspace_size(n))};
     }
     d = memory.take(groups * n * W);
     e = memory.take(groups * n * W);
@@ -272,8 +272,7 @@ void sort(int n, T* values, int* order) {
   }
 }
 
-// --- graded matrices: rows in ascending order
-// -----------------------------------------------------------------------------------
+// --- graded matrices: rows in ascending order ------------------------------------------------------------------------
 
 /// Finds out whether a row is much smaller than one before it.
 template <typename T>
@@ -300,7 +299,7 @@ __attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, 
   for (int i = 0; i < group.n; ++i) {
     Vec<T> norm(T(0));
     for (int j = 0; j <= i; ++j) {
-      const auto size = low_size(load_entry<T, is_complex>(group.at(group.A, i, j)));
+      const auto size = abs_lower_bound(load_entry<T, is_complex>(group.at(group.A, i, j)));
       norm = larger(norm, size);
       if (j < i) {
         store(norms + j * W, larger(load(norms + j * W), size));
@@ -325,11 +324,11 @@ class RowOrder {
  public:
   /// Sorts the rows of one lane by their norms. `norms` has those of all lanes.
   void sort_lane(int n, const T* norms, int lane) {
-    T of_lane[largest_n];
+    T lane_norms[largest_n];
     for (int i = 0; i < n; ++i) {
-      of_lane[i] = norms[i * lane_count<T> + lane];
+      lane_norms[i] = norms[i * lane_count<T> + lane];
     }
-    sort(n, of_lane, rows_[lane]);
+    sort(n, lane_norms, rows_[lane]);
     is_sorted_[lane] = true;
   }
   bool is_sorted(int lane) const {
@@ -382,7 +381,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
   Vec<T> size[groups];
   Vec<T> from[groups];
   Vec<T> center[groups];
-  Vec<T> spoil[groups];
+  Vec<T> nan_or_zero[groups];
   RowOrder<T> row_order[groups];
   for (int g = 0; g < groups; ++g) {
     const auto& group = workspace.group[g];
@@ -393,15 +392,15 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       return group.at(group.A, i, j);
     });
     Extent<T> extent;
-    Descent<T> descent; // of what is left of the diagonal
+    Descent<T> descent; // uses the entries left of the diagonal and on it
     for (int i = 0; i < n; ++i) {
-      Extent<T> of_row;
+      Extent<T> row_extent;
       for (int j = 0; j <= i; ++j) {
-        of_row.add(load_entry<T, is_complex>(group.at(group.A, i, j)));
+        row_extent.add(load_entry<T, is_complex>(group.at(group.A, i, j)));
       }
-      descent.add(of_row.largest);
-      extent.largest = larger(extent.largest, of_row.largest);
-      extent.zeros = extent.zeros + of_row.zeros;
+      descent.add(row_extent.largest);
+      extent.largest = larger(extent.largest, row_extent.largest);
+      extent.zeros = extent.zeros + row_extent.zeros;
     }
     const auto finite = extent.finite();
     auto graded = descent.found() & finite;
@@ -412,7 +411,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       for (int lane = 0; lane < W; ++lane) {
         if ((unset >> lane & 1) == 0) {
           row_order[g].sort_lane(n, norms, lane);
-          load_in_order<T, is_complex>(batch, members[g].of_lane(lane), group, lane, row_order[g]);
+          load_in_order<T, is_complex>(batch, members[g].matrix_in_lane(lane), group, lane, row_order[g]);
         }
       }
     }
@@ -426,11 +425,11 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
     size[g] = units.size;
     from[g] = units.from;
     center[g] = center_of_diagonal(group);
-    // NaN in spoiled lanes, nothing in the others.
-    spoil[g] = extent.zeros * zero;
-    const auto spoiled = negation<T>(finite);
-    if (any<T>(spoiled)) {
-      note<T>(spoiled, members[g], findings.not_finite);
+    // NaN in lanes with non-finite matrices, zero in the others.
+    nan_or_zero[g] = extent.zeros * zero;
+    const auto not_finite = negation<T>(finite);
+    if (any<T>(not_finite)) {
+      note<T>(not_finite, members[g], findings.not_finite);
     }
   }
   bool converged = false;
@@ -446,7 +445,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
     const auto finish = [&] {
       for (int i = 0; i < n; ++i) {
         T* d = workspace.d + (i * groups + g) * W;
-        store(d, fma(load(d) + center[g], from[g], spoil[g]));
+        store(d, fma(load(d) + center[g], from[g], nan_or_zero[g]));
       }
     };
     const bool corrects = n >= corrected_from;
@@ -460,7 +459,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
         to[i] = workspace.d[(i * groups + g) * W + lane];
       }
       sort(n, to, order[lane]);
-      // To the lanes that repeat the last matrix, too.
+      // Also writes to the lanes that repeat the last matrix.
       const int lanes_end = lane + 1 < members[g].count ? lane + 1 : W;
       for (int i = 0; corrects && i < n; ++i) {
         for (int same = lane; same < lanes_end; ++same) {
@@ -481,8 +480,8 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
         }
       }
     }
-    alignas(64) T spoils[W];
-    store(spoils, spoil[g]);
+    alignas(64) T lane_nan_or_zero[W];
+    store(lane_nan_or_zero, nan_or_zero[g]);
     if (!vectors) {
       continue;
     }
@@ -492,14 +491,14 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       const int rows = n - row < rows_at_once ? n - row : rows_at_once;
       for (int lane = 0; lane < members[g].count; ++lane) {
         T* to = batch.eigenvectors + (members[g].first + lane) * n * n * G::parts;
-        const T nan_or_zero = spoils[lane];
+        const T added = lane_nan_or_zero[lane];
         const auto copy = [&](const auto& row_of_matrix) {
           for (int i = 0; i < n; ++i) {
             const T* column = group.at(group.Q, row, order[lane][i]) + lane;
             for (int r = 0; r < rows; ++r) {
               for (int part = 0; part < G::parts; ++part) {
                 // The addition also turns -0 into 0.
-                to[(i * n + row_of_matrix(row + r)) * G::parts + part] = column[r * group.row + part * W] + nan_or_zero;
+                to[(i * n + row_of_matrix(row + r)) * G::parts + part] = column[r * group.row + part * W] + added;
               }
             }
           }
@@ -576,9 +575,11 @@ int64_t workspace(int n, bool is_complex, bool vectors) {
     return 0;
   }
   if (groups_at_once<T>(n, vectors) == 4) {
-    return is_complex ? Workspace<T, true, 4>::numbers(n, vectors) : Workspace<T, false, 4>::numbers(n, vectors);
+    return is_complex ? Workspace<T, true, 4>::workspace_size(n, vectors)
+                      : Workspace<T, false, 4>::workspace_size(n, vectors);
   }
-  return is_complex ? Workspace<T, true, 2>::numbers(n, vectors) : Workspace<T, false, 2>::numbers(n, vectors);
+  return is_complex ? Workspace<T, true, 2>::workspace_size(n, vectors)
+                    : Workspace<T, false, 2>::workspace_size(n, vectors);
 }
 
 template <typename T>

@@ -42,7 +42,7 @@ struct EighKernel {
   /// Decomposes matrices begin <= i < end.
   void (*decompose)(const EighBatch<T>&, int64_t begin, int64_t end, T* workspace, EighFindings&);
 
-  SPECTRALGRAD_OF_EACH_CAPABILITY(EighKernel)
+  SPECTRALGRAD_FOR_EACH_CAPABILITY(EighKernel)
 };
 
 } // namespace spectralgrad::kernels::simd

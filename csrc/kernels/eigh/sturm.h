@@ -24,7 +24,7 @@ inline constexpr int rows_in_range = sizeof(T) == 4 ? 4 : 8;
 template <typename T>
 class SturmSequence {
  public:
-  static constexpr int64_t numbers(int n) {
+  static constexpr int64_t workspace_size(int n) {
     return static_cast<int64_t>(2) * padded(n) * lane_count<T>;
   }
 

@@ -17,7 +17,7 @@ class Jvp {
   static constexpr int entry = (is_complex ? 2 : 1) * W;
   using E = Entry<T, is_complex>;
 
-  static int64_t numbers(int n) {
+  static int64_t workspace_size(int n) {
     // V_, X_, product_, and two rows.
     return static_cast<int64_t>(n) * (n | 1) * 3 * entry + static_cast<int64_t>(n) * 2 * W;
   }
@@ -59,7 +59,7 @@ class Jvp {
     Vec<T> largest(T(0));
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
-        largest = larger(largest, low_size(at(X_, r, c)));
+        largest = larger(largest, abs_lower_bound(at(X_, r, c)));
       }
     }
     const auto to = Scale<T>(largest).to;

@@ -31,7 +31,7 @@ struct EighJvpKernel {
   /// Computes the tangents of the results for matrices begin <= i < end.
   void (*jvp)(const EighJvpBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
-  SPECTRALGRAD_OF_EACH_CAPABILITY(EighJvpKernel)
+  SPECTRALGRAD_FOR_EACH_CAPABILITY(EighJvpKernel)
 };
 
 } // namespace spectralgrad::kernels::simd

@@ -23,7 +23,7 @@ class ColumnSizes {
   ColumnSizes(const at::Tensor& X, int64_t matrix, int64_t first_rows)
       : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), first_rows_(first_rows), columns_(static_cast<size_t>(n_)) {}
 
-  const real_t* of_all_rows(int64_t column) {
+  const real_t* whole_column(int64_t column) {
     if (columns_[static_cast<size_t>(column)].rows < n_) {
       fill({column}, n_);
     }
@@ -93,7 +93,7 @@ class CotangentMagnitude {
         gV_(gV, matrix, first_rows_) {}
 
   real_t operator()(int64_t i, int64_t j) {
-    return sum(V_.of_all_rows(i), gV_.of_all_rows(j), V_.of_all_rows(j), gV_.of_all_rows(i), n_);
+    return sum(V_.whole_column(i), gV_.whole_column(j), V_.whole_column(j), gV_.whole_column(i), n_);
   }
 
   /// Precomputes what `lower_bound` needs for these columns.

@@ -53,7 +53,7 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
   auto result = at::empty_like(inputs.V, at::MemoryFormat::Contiguous);
   const bool judged = checks() != Checks::ignore;
   const auto suspicious = judged ? at::empty({count}, inputs.L.options().dtype(at::kBool)) : Tensor();
-  Gravest gravest;
+  MostSevere most_severe;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(inputs.V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
     constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
@@ -82,12 +82,12 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
             const auto matrix = inputs.piece(i, i + 1);
             return cotangent_scale<real_t>(matrix, matrix.gV.defined() ? norm_bounds<real_t>(matrix.gV) : Tensor(), 0);
           };
-          gravest.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i), scale), i);
+          most_severe.note(judge_matrix<scalar_t>(inputs, i, InnerProducts<scalar_t>(inputs, i), scale), i);
         }
       }
     });
   });
-  math::report(gravest.verdict());
+  math::report(most_severe.verdict());
   return result;
 }
 

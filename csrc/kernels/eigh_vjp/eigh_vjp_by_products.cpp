@@ -90,7 +90,7 @@ Tensor product(const Tensor& a, const Tensor& b) {
 }
 
 template <typename scalar_t>
-simd::Matrices<scalar_t> as_it_lies(const Tensor& x, int64_t matrix) {
+simd::Matrices<scalar_t> strided_matrix(const Tensor& x, int64_t matrix) {
   return {x.const_data_ptr<scalar_t>() + matrix * x.stride(0), x.stride(1), x.stride(2)};
 }
 
@@ -137,7 +137,7 @@ void make_hermitian(const Tensor& X, bool from_upper) {
 /// Writes X V^H, which must be Hermitian, to `result`. For large n, computes little more than half of it.
 void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   const auto n = V.size(-1);
-  // Measured: two thirds of the time at n = 512 ... 2048, none gained at 128.
+  // Computing half of the result only pays for large n (docs/measurements.md).
   constexpr int64_t large = 256;
   if (n < large) {
     product_into(result, X, V.mH());
@@ -168,8 +168,8 @@ void products_with_columns(const Tensor& V, const Tensor& X, const Tensor& W) {
   auto* to = W.template mutable_data_ptr<scalar_t>();
   for_each_row_block(W.size(0), n, [&](int64_t i, int64_t begin, int64_t end) {
     auto* rows = to + (i * n + begin) * k;
-    const auto V_T = transposed(as_it_lies<scalar_t>(V, i));
-    multiply(end - begin, k, n, part_of(V_T, begin, 0), as_it_lies<scalar_t>(conj_X, i), rows, k);
+    const auto V_T = transposed(strided_matrix<scalar_t>(V, i));
+    multiply(end - begin, k, n, part_of(V_T, begin, 0), strided_matrix<scalar_t>(conj_X, i), rows, k);
     if constexpr (parts_of<scalar_t> == 2) {
       std::transform(rows, rows + (end - begin) * k, rows, [](scalar_t z) { return std::conj(z); });
     }
@@ -187,20 +187,20 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
   const auto VB = at::empty(B.sizes(), B.options());
   auto* to_VB = VB.template mutable_data_ptr<scalar_t>();
   for_each_row_block(count, n, [&](int64_t i, int64_t begin, int64_t end) {
-    const auto V_i = as_it_lies<scalar_t>(V, i);
-    multiply(end - begin, k, n, part_of(V_i, begin, 0), as_it_lies<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
+    const auto V_i = strided_matrix<scalar_t>(V, i);
+    multiply(end - begin, k, n, part_of(V_i, begin, 0), strided_matrix<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
   });
   const auto conj_U = conjugate(U);
   auto result = at::empty({count, n, n}, B.options());
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
-  // Each thread makes Hermitian what it has just written: between their caches, entries take as long as to compute
-  // them.
+  // Each thread makes the blocks Hermitian that it has just written, because moving them to another thread's cache
+  // takes as long as computing them.
   const int64_t blocks = n < 512 ? 4 : n < 2048 ? 8 : 16;
   const BlockPairs pairs(n, (n + 16 * blocks - 1) / (16 * blocks) * 16);
   for_each_product(count, pairs.rows(), [&](int64_t i, int64_t part) {
-    const auto P = as_it_lies<scalar_t>(VB, i);
-    const auto U_H = transposed(as_it_lies<scalar_t>(conj_U, i));
+    const auto P = strided_matrix<scalar_t>(VB, i);
+    const auto U_H = transposed(strided_matrix<scalar_t>(conj_U, i));
     auto* X = to + i * n * n;
     const auto product = [&, k](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
       const auto rows = part_of(P, row, 0);
@@ -208,7 +208,7 @@ Tensor product_of_columns(const Tensor& V, const Tensor& U, const Tensor& B) {
     };
     pairs.for_row(part, [&](const BlockPair& pair) {
       product(pair.row, pair.row_end, pair.column, pair.column_end);
-      // Across, without what is on the diagonal.
+      // The transposed blocks, without the part that the first product has computed.
       const auto below = std::max(pair.column, pair.row_end);
       if (below < pair.column_end) {
         product(below, pair.column_end, pair.row, pair.row_end);
@@ -224,7 +224,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
   const auto n = inputs.n;
   const auto& V = inputs.V;
   const auto& gV = inputs.gV;
-  Gravest gravest;
+  MostSevere most_severe;
   Tensor result;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
@@ -235,7 +235,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
         const auto scale = [&] {
           return cotangent_scale<real_t>(inputs, norms, i);
         };
-        gravest.note(judge_matrix<scalar_t>(inputs, i, entries(i), scale), i);
+        most_severe.note(judge_matrix<scalar_t>(inputs, i, entries(i), scale), i);
       });
     };
     if (!gV.defined()) {
@@ -248,7 +248,7 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
       hermitian_product(V * inputs.gL.unsqueeze(-2), V, result);
       return;
     }
-    // Below, products of all columns take less than looking for those that are used.
+    // For smaller n, products of all columns take less time than the search for used columns.
     constexpr int64_t large = 128;
     // The used columns depend on the whole batch, so they are not searched if results must not depend on it.
     const bool worth_looking = n >= large && !is_deterministic();
@@ -284,21 +284,21 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
     });
     GapDivision<scalar_t>(inputs, rule, norms, columns).run(W);
     if (k == n) {
-      // In the place of W, which costs no new memory.
+      // Overwrites W, which saves memory.
       result = W;
       hermitian_product(product(V, W), V, result);
       return;
     }
     result = product_of_columns<scalar_t>(V, columns.of(V), W);
   });
-  math::report(gravest.verdict());
+  math::report(most_severe.verdict());
   return result;
 }
 
 } // namespace
 
 Tensor eigh_vjp_by_products(const Inputs& inputs, const Rule& rule) {
-  // A tenth of a second, or one matrix.
+  // Pieces of about a tenth of a second, at least one matrix each.
   constexpr int64_t operations_per_piece = int64_t(1) << 33;
   const auto n = inputs.n;
   const auto piece = std::max<int64_t>(1, operations_per_piece / (6 * n * n * n));

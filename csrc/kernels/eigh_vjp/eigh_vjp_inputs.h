@@ -14,7 +14,7 @@
 namespace spectralgrad::kernels {
 
 /// Keeps the most severe verdict on the matrices of a batch. Thread-safe.
-class Gravest {
+class MostSevere {
  public:
   void note(math::Verdict verdict, int64_t matrix) {
     verdict.matrix = matrix;

@@ -24,7 +24,8 @@
 // Division by eigenvalue gaps, the step between the matrix products of the vjp of eigh. For large matrices.
 namespace spectralgrad::kernels {
 
-/// Collects the entries of one matrix that bounds of N cannot tell from round-off. They are compared with N itself.
+/// Collects the entries of one matrix that bounds of N cannot distinguish from round-off. They are compared with N
+/// itself.
 template <typename scalar_t>
 class Undecided {
  public:
@@ -102,16 +103,16 @@ class GapDivision {
         columns_(columns),
         k_(columns.size()),
         all_(k_ == inputs.n),
-        eigenvalues_(of_columns(inputs.L)),
-        cotangent_(inputs.gL.defined() ? of_columns(inputs.gL) : at::Tensor()),
-        norms_(rule.gates() ? of_columns(norms) : at::Tensor()),
+        eigenvalues_(gather_columns(inputs.L)),
+        cotangent_(inputs.gL.defined() ? gather_columns(inputs.gL) : at::Tensor()),
+        norms_(rule.gates() ? gather_columns(norms) : at::Tensor()),
         floors_(static_cast<size_t>(inputs.count)) {
     if (rule.gates()) {
       for (int64_t i = 0; i < inputs.count; ++i) {
         floors_[static_cast<size_t>(i)] = gate_.cluster_noise * cotangent_scale<real_t>(inputs, norms, i);
       }
       clusters_ = find_clusters();
-      clusters_of_columns_ = clusters_.defined() ? of_columns(clusters_) : clusters_;
+      column_clusters_ = clusters_.defined() ? gather_columns(clusters_) : clusters_;
     }
   }
 
@@ -131,7 +132,7 @@ class GapDivision {
       has_column[static_cast<size_t>(i)] = columns_.place(i) >= 0;
     }
     // The rows that have a column form a square matrix with a diagonal.
-    const auto squares = columns_.of_rows(W);
+    const auto squares = columns_.gather_rows(W);
     for_each_part(inputs_.count, n, k_, [&](int64_t matrix, int64_t begin, int64_t end) {
       auto* square = squares.template mutable_data_ptr<scalar_t>() + matrix * squares.stride(0);
       const auto to_block_row = [&](int64_t i) {
@@ -165,7 +166,7 @@ class GapDivision {
     return any ? result : at::Tensor();
   }
 
-  at::Tensor of_columns(const at::Tensor& x) const {
+  at::Tensor gather_columns(const at::Tensor& x) const {
     return all_ ? x : columns_.of(x).contiguous();
   }
 
@@ -185,7 +186,7 @@ class GapDivision {
         std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
         gate_,
         row<real_t>(norms_, matrix, k_),
-        row<real_t>(clusters_of_columns_, matrix, k_),
+        row<real_t>(column_clusters_, matrix, k_),
         floors_[static_cast<size_t>(matrix)],
         Undecided<scalar_t>::note,
         &undecided};
@@ -234,7 +235,7 @@ class GapDivision {
   at::Tensor norms_;
   std::vector<real_t> floors_;
   at::Tensor clusters_;
-  at::Tensor clusters_of_columns_;
+  at::Tensor column_clusters_;
 };
 
 } // namespace spectralgrad::kernels

@@ -197,7 +197,7 @@ SPECTRALGRAD_INLINE void column_sums_of_panel(
   for (auto row = begin; row < end; ++row) {
     const T* entries = X.data + (row * X.down + column) * parts;
     for (int i = 0; i < panel; ++i) {
-      const auto size = low_size(load_along<T, is_complex>(entries + i * L * parts, count));
+      const auto size = abs_lower_bound(load_along<T, is_complex>(entries + i * L * parts, count));
       sum[i] = sum[i] + size;
       most[i] = larger(most[i], size);
     }
@@ -230,7 +230,7 @@ void column_sums_of(const Matrices<T>& X, int64_t n, int64_t begin, int64_t end,
     Vec<T> sum(T(0));
     Vec<T> most(T(0));
     for (auto row = begin; row < end; row += L) {
-      const auto size = low_size(
+      const auto size = abs_lower_bound(
           load_along<T, is_complex>(X.data + (column * X.right + row) * parts, count_from(row, end)));
       sum = sum + size;
       most = larger(most, size);
@@ -257,8 +257,8 @@ void column_sums(const Matrices<T>& X, int64_t n, bool is_complex, int64_t begin
 template <typename T>
 void norm_bounds(const T* sums, const T* largest, int64_t parts, int64_t n, bool is_complex, T* norms) {
   constexpr int L = lane_count<T>;
-  // `low_size` may be too small by this factor.
-  const Vec<T> root(is_complex ? low_size_factor<T, true> : low_size_factor<T, false>);
+  // `abs_lower_bound` may be too small by this factor.
+  const Vec<T> root(is_complex ? abs_lower_bound_factor<T, true> : abs_lower_bound_factor<T, false>);
   for (int64_t column = 0; column < n; column += L) {
     const int count = static_cast<int>(n - column < L ? n - column : L);
     Vec<T> sum(T(0));

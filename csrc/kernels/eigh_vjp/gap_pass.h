@@ -67,7 +67,7 @@ struct GapPassKernel {
   /// upper triangle to the lower one instead, except in tiles on the diagonal.
   void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_upper, const BlockPair&);
 
-  SPECTRALGRAD_OF_EACH_CAPABILITY(GapPassKernel)
+  SPECTRALGRAD_FOR_EACH_CAPABILITY(GapPassKernel)
 };
 
 } // namespace spectralgrad::kernels::simd

@@ -29,7 +29,7 @@ class Vjp {
   using E = Entry<T, is_complex>;
   using A = VectorArithmetic<T>;
 
-  static int64_t numbers(int n) {
+  static int64_t workspace_size(int n) {
     // V, the cotangent, W, a product, the moduli of V and the cotangent, and four rows.
     return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 4 * W;
   }
@@ -100,7 +100,7 @@ class Vjp {
     Vec<T> largest(T(0));
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
-        largest = larger(largest, low_size(at(gV_, r, c)));
+        largest = larger(largest, abs_lower_bound(at(gV_, r, c)));
       }
     }
     const auto to = Scale<T>(largest).to;
@@ -151,9 +151,9 @@ class Vjp {
   }
 
   __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
-    // Slightly less than 2, because sums are rounded. `low_size` may be too small by the factor `root`.
+    // Slightly less than 2, because sums are rounded. `abs_lower_bound` may be too small by the factor `root`.
     const Vec<T> nearly(T(1.98));
-    const Vec<T> root(low_size_factor<T, is_complex>);
+    const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
     const Vec<T> zero(T(0));
     Mask<T> result(T(0));
     auto largest = zero;
@@ -177,9 +177,9 @@ class Vjp {
         }
         const auto upper = at(W_, i, j);
         const auto lower = conj(at(W_, j, i));
-        const auto size = root * low_size(subtract_scaled(lower, Vec<T>(T(1)), upper));
+        const auto size = root * abs_lower_bound(subtract_scaled(lower, Vec<T>(T(1)), upper));
         // |upper| + |lower| is a lower bound of N and usually decides.
-        const auto maybe = equal & (nearly * gauge * (low_size(upper) + low_size(lower)) < size);
+        const auto maybe = equal & (nearly * gauge * (abs_lower_bound(upper) + abs_lower_bound(lower)) < size);
         if (any<T>(maybe)) {
           result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
         }

@@ -42,7 +42,7 @@ struct EighVjpKernel {
   /// Computes `result` for the matrices begin <= i < end.
   void (*vjp)(const EighVjpBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
-  SPECTRALGRAD_OF_EACH_CAPABILITY(EighVjpKernel)
+  SPECTRALGRAD_FOR_EACH_CAPABILITY(EighVjpKernel)
 };
 
 } // namespace spectralgrad::kernels::simd

@@ -14,10 +14,10 @@ template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Entry<T, is_complex> load_along(const T* from, int count) {
   constexpr int W = lane_count<T>;
   if constexpr (is_complex) {
-    const int in_second = 2 * count > W ? 2 * count - W : 0;
+    const int second_count = 2 * count > W ? 2 * count - W : 0;
     const auto first = count == W ? load(from) : Vec<T>::loadu(from, 2 * count < W ? 2 * count : W);
     const auto second = count == W ? load(from + W)
-                                   : (in_second > 0 ? Vec<T>::loadu(from + W, in_second) : Vec<T>(T(0)));
+                                   : (second_count > 0 ? Vec<T>::loadu(from + W, second_count) : Vec<T>(T(0)));
     const auto parts = at::vec::deinterleave2(first, second);
     return {parts.first, parts.second};
   } else {

@@ -43,10 +43,10 @@ class Columns {
     return part(x, -1);
   }
   /// Selects the same rows of `x`; a view if they are adjacent.
-  at::Tensor of_rows(const at::Tensor& x) const {
+  at::Tensor gather_rows(const at::Tensor& x) const {
     return part(x, -2);
   }
-  /// Writes `rows`, from `of_rows(x)`, back to `x`. A view needs no copy.
+  /// Writes `rows`, from `gather_rows(x)`, back to `x`. A view needs no copy.
   void put_rows(const at::Tensor& x, const at::Tensor& rows) const {
     if (!adjacent_) {
       x.index_copy_(-2, index(x), rows);
@@ -107,10 +107,10 @@ std::vector<int64_t> used_columns(const at::Tensor& norms, const at::Tensor& gL)
   const auto count = norms.size(0);
   std::vector<bool> is_used(static_cast<size_t>(n));
   for (int64_t i = 0; i < count; ++i) {
-    const auto* of_gV = row<real_t>(norms, i, n);
-    const auto* of_gL = row<real_t>(gL, i, n);
+    const auto* norms_of_gV = row<real_t>(norms, i, n);
+    const auto* gL_row = row<real_t>(gL, i, n);
     for (int64_t j = 0; j < n; ++j) {
-      if (of_gV[j] != 0 || (of_gL != nullptr && of_gL[j] != 0)) {
+      if (norms_of_gV[j] != 0 || (gL_row != nullptr && gL_row[j] != 0)) {
         is_used[static_cast<size_t>(j)] = true;
       }
     }

@@ -78,17 +78,17 @@ class OverScale {
 
 /// A lower bound of |z|, no less than |z|/sqrt(2). It takes no squares, which may underflow.
 template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Vec<T>& x) {
+SPECTRALGRAD_INLINE Vec<T> abs_lower_bound(const Vec<T>& x) {
   return x.abs();
 }
 template <typename T>
-SPECTRALGRAD_INLINE Vec<T> low_size(const Complex<T>& z) {
+SPECTRALGRAD_INLINE Vec<T> abs_lower_bound(const Complex<T>& z) {
   return larger(z.re.abs(), z.im.abs());
 }
 
-/// |z| is at most this many times `low_size(z)`.
+/// |z| is at most this many times `abs_lower_bound(z)`.
 template <typename T, bool is_complex>
-inline constexpr T low_size_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
+inline constexpr T abs_lower_bound_factor = is_complex ? T(1.0001 * std::numbers::sqrt2) : T(1);
 
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
@@ -99,11 +99,11 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
   return squared(z).sqrt();
 }
 
-/// Bounds of |S|, from `low_size`.
+/// Bounds of |S|, from `abs_lower_bound`.
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE math::Bounds<Vec<T>> size_bounds(const Entry<T, is_complex>& S) {
-  const Vec<T> root(low_size_factor<T, is_complex>);
-  const auto size = low_size(S);
+  const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
+  const auto size = abs_lower_bound(S);
   return {size, root * size};
 }
 
@@ -114,7 +114,7 @@ SPECTRALGRAD_INLINE math::Bounds<Vec<T>> magnitude_bounds(
     const Entry<T, is_complex>& upper,
     const Entry<T, is_complex>& lower,
     const Vec<T>& sum_of_norms) {
-  return {low_size(upper) + low_size(lower), sum_of_norms};
+  return {abs_lower_bound(upper) + abs_lower_bound(lower), sum_of_norms};
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

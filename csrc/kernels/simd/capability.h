@@ -14,9 +14,9 @@ Capability capability();
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types cannot be in parentheses.
 /// Declares these member functions. For the definition of the kernel's struct.
-#define SPECTRALGRAD_OF_EACH_CAPABILITY(Kernel) \
-  static const Kernel& of_DEFAULT();            \
-  static const Kernel& of_AVX2();               \
+#define SPECTRALGRAD_FOR_EACH_CAPABILITY(Kernel) \
+  static const Kernel& of_DEFAULT();             \
+  static const Kernel& of_AVX2();                \
   static const Kernel& of_AVX512();
 
 /// Defines the member function of the instruction set that is being compiled. For the end of the kernel's source,

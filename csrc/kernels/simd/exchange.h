@@ -11,7 +11,7 @@ struct Members {
   int64_t first;
   int count;
 
-  SPECTRALGRAD_INLINE int64_t of_lane(int lane) const {
+  SPECTRALGRAD_INLINE int64_t matrix_in_lane(int lane) const {
     return first + (lane < count ? lane : count - 1);
   }
 };
@@ -92,7 +92,7 @@ SPECTRALGRAD_INLINE void load_numbers(
     const int wanted = count - f < W ? count - f : W;
 #pragma GCC unroll 16
     for (int lane = 0; lane < W; ++lane) {
-      const T* from = matrices + members.of_lane(lane) * matrix + f;
+      const T* from = matrices + members.matrix_in_lane(lane) * matrix + f;
       x[lane] = wanted == W ? load(from) : Vec<T>::loadu(from, wanted);
     }
     interleave<T>(x); // of a square: its transpose
@@ -144,8 +144,8 @@ SPECTRALGRAD_INLINE void store_numbers(
   }
 }
 
-/// Writes entry (i, j) of each matrix, j <= i, to the lanes at `to(i, j)`: of the triangle that is read, the imaginary
-/// diagonal taken to be zero.
+/// Writes entry (i, j) of each Hermitian matrix, j <= i, to the lanes at `to(i, j)`. Reads only the triangle that
+/// `upper` selects. The imaginary part of the diagonal counts as zero.
 template <typename T, bool is_complex, typename To>
 SPECTRALGRAD_INLINE void load_triangle(const T* matrices, int n, bool upper, const Members& members, const To& to) {
   constexpr int W = lane_count<T>;
@@ -156,7 +156,7 @@ SPECTRALGRAD_INLINE void load_triangle(const T* matrices, int n, bool upper, con
   const T sign = upper ? T(-1) : T(1);
   for (int i = 0; i < n; ++i) {
     for (int lane = 0; lane < W; ++lane) {
-      const T* from = matrices + members.of_lane(lane) * matrix + i * down;
+      const T* from = matrices + members.matrix_in_lane(lane) * matrix + i * down;
       for (int j = 0; j <= i; ++j) {
         T* entry = to(i, j) + lane;
         entry[0] = from[j * right];

@@ -8,8 +8,8 @@
 // Runs a pass over a batch.
 //
 // A pass is a class template `Pass<T, is_complex, known_n>`. Its constructor takes the batch and the workspace.
-// `run(members)` processes one register of matrices. `numbers(n)` is the size of the workspace in numbers. `known_n`
-// is n if that is known at compile time, else 0.
+// `run(members)` processes one register of matrices. `workspace_size(n)` is the size of the workspace in numbers.
+// `known_n` is n if that is known at compile time, else 0.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <template <typename, bool, int> class Pass, typename T, bool is_complex, int known_n, typename Batch>
@@ -46,7 +46,7 @@ void run_pass(const Batch& batch, int64_t begin, int64_t end, T* memory) {
 
 template <template <typename, bool, int> class Pass, typename T>
 int64_t workspace_of_pass(int n, bool is_complex) {
-  return is_complex ? Pass<T, true, 0>::numbers(n) : Pass<T, false, 0>::numbers(n);
+  return is_complex ? Pass<T, true, 0>::workspace_size(n) : Pass<T, false, 0>::workspace_size(n);
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

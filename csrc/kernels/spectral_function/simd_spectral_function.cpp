@@ -9,7 +9,7 @@ namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-/// For math/closed_forms.h.
+/// The arithmetic of SIMD lanes for math/closed_forms.h.
 template <typename T>
 struct FunctionArithmetic : VectorArithmetic<T> {
   using Number = Vec<T>;
@@ -51,7 +51,7 @@ class SpectralFunction {
   static constexpr int entry = (is_complex ? 2 : 1) * W;
   using E = Entry<T, is_complex>;
 
-  static int64_t numbers(int n) {
+  static int64_t workspace_size(int n) {
     // V, the direction, two products, the differences, and two rows.
     return static_cast<int64_t>(n) * (n | 1) * (4 * entry + W) + static_cast<int64_t>(n) * 2 * W;
   }
@@ -142,7 +142,7 @@ class SpectralFunction {
     }
   }
 
-  /// On and below the diagonal.
+  /// Computes the differences on and below the diagonal.
   void find_differences(const Members& members) {
     if (batch_.form == math::Form::given) {
       return load_matrices<T, false, known_n>({batch_.differences, n_, 1}, n_, members, differences_);
@@ -191,7 +191,7 @@ class SpectralFunction {
     Vec<T> largest(T(0));
     for (int i = 0; i < n_; ++i) {
       for (int j = 0; j <= i; ++j) {
-        largest = larger(largest, low_size(at(X_, i, j)));
+        largest = larger(largest, abs_lower_bound(at(X_, i, j)));
       }
     }
     const Scale<T> units(largest);

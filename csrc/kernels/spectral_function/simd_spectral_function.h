@@ -41,7 +41,7 @@ struct SpectralFunctionKernel {
   /// Computes the results of matrices begin <= i < end.
   void (*apply)(const SpectralFunctionBatch<T>&, int64_t begin, int64_t end, T* workspace);
 
-  SPECTRALGRAD_OF_EACH_CAPABILITY(SpectralFunctionKernel)
+  SPECTRALGRAD_FOR_EACH_CAPABILITY(SpectralFunctionKernel)
 };
 
 } // namespace spectralgrad::kernels::simd

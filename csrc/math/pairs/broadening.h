@@ -55,7 +55,7 @@ class BroadenedInverse {
         half_width_(
             rule.absolute_width > 0 ? A::number_like(rule.absolute_width, unit.size) * unit.headroom / unit.size
                                     : A::number_like(rule.relative_width, unit.size)),
-        has_safe_squares_(rule.absolute_width == 0 && rule.relative_width > least_width) {}
+        is_safe_to_square_(rule.absolute_width == 0 && rule.relative_width > least_width) {}
 
   SPECTRALGRAD_INLINE Number operator()(const Number& x) const {
     if (form_ == Broadening::bare) {
@@ -66,7 +66,7 @@ class BroadenedInverse {
       // No 1/0 is formed, because its derivative would be NaN.
       return A::select(none, A::number_like(0, x), A::reciprocal(A::select(none, A::number_like(1, x), x)));
     }
-    if (has_safe_squares_) {
+    if (is_safe_to_square_) {
       return x / (x * x + half_width_ * half_width_);
     }
     // Dividing by the larger of |x| and the half-width first, no square over- or underflows.
@@ -81,7 +81,7 @@ class BroadenedInverse {
  private:
   Broadening form_;
   Number half_width_;
-  bool has_safe_squares_;
+  bool is_safe_to_square_;
 };
 
 } // namespace spectralgrad::math

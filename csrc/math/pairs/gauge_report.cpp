@@ -35,7 +35,8 @@ std::string describe(const Verdict& verdict) {
     case Finding::lost_limit:
       return caller + "The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
           ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing. "
-          "spectralgrad.funm and its relatives, or spectral_map, have it; rule=spectralgrad.Split() recovers most of it.";
+          "spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it; "
+          "rule=spectralgrad.Split() recovers most of it.";
     case Finding::not_differentiable:
       return caller + "The loss treats equal eigenvalues differently" + where +
           ", where they are not differentiable: only directional derivatives exist.";

@@ -1,6 +1,7 @@
 #include "math/pairs/judge_cotangents.h"
 
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/optional_tensor.h"
 #include "core/scalar_traits.h"
@@ -11,7 +12,6 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -22,18 +22,6 @@ namespace spectralgrad {
 namespace {
 
 using at::Tensor;
-
-const auto& judge_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::judge_cotangents", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 std::string_view)>();
-  return op;
-}
 
 template <typename T>
 const T* data_or_null(const Tensor& x, int64_t offset) {
@@ -46,7 +34,7 @@ math::Verdict judge_batch(
     const Tensor& W,
     const Tensor& magnitude,
     const Tensor& eigenvalues) {
-  math::Verdict gravest;
+  math::Verdict most_severe;
   const auto n = eigenvalues.size(-1);
   const auto dtype = W.defined() ? W.scalar_type() : eigenvalues.scalar_type();
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_cotangents", [&] {
@@ -70,12 +58,12 @@ math::Verdict judge_batch(
                 largest_size(L, n) * largest_size(data_or_null<real_t>(eigenvalues_cotangent, matrix * n), n));
           });
       verdict.matrix = matrix;
-      if (verdict.is_more_severe_than(gravest)) {
-        gravest = verdict;
+      if (verdict.is_more_severe_than(most_severe)) {
+        most_severe = verdict;
       }
     }
   });
-  return gravest;
+  return most_severe;
 }
 
 Tensor judge_kernel(
@@ -106,6 +94,8 @@ Tensor judge_meta(
   return at::empty_symint(eigenvalues.sym_sizes(), eigenvalues.options());
 }
 
+constexpr autograd::OperatorHandle<"spectralgrad::judge_cotangents", judge_meta> judge_op;
+
 Tensor judge_autograd(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& W,
@@ -113,7 +103,7 @@ Tensor judge_autograd(
     const Tensor& eigenvalues,
     std::string_view caller) {
   return autograd::below_autograd(
-      [&] { return judge_op().call(eigenvalues_cotangent, W, magnitude, eigenvalues, caller); });
+      [&] { return judge_op.call(eigenvalues_cotangent, W, magnitude, eigenvalues, caller); });
 }
 
 } // namespace
@@ -127,7 +117,7 @@ Tensor judge_cotangents(
     const Tensor& eigenvalues) {
   // The operator returns zeros. They are added to the gradient so that no compiler removes the call as dead code.
   const auto zeros =
-      judge_op().call(optional(eigenvalues_cotangent), optional(W), optional(magnitude), eigenvalues, caller_name());
+      judge_op.call(optional(eigenvalues_cotangent), optional(W), optional(magnitude), eigenvalues, caller_name());
   return eigenvalues_cotangent.defined() ? eigenvalues_cotangent + zeros : zeros;
 }
 

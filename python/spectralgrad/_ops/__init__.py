@@ -1,1 +1,1 @@
-"""One module per operation: its Python face and how it is batched."""
+"""One module per operation: the public function, its checks of types, and its registration for vmap."""

@@ -1,4 +1,4 @@
-"""What the Python faces of operations check before the dispatcher, whose words are about schemas."""
+"""Checks of arguments before the call of an operator, because the dispatcher's own messages are about schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _R = TypeVar("_R")
 
 
 def overridable(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Lets arguments with a ``__torch_function__`` of their own, and modes, answer for `function`, as torch does."""
+    """Lets arguments with a ``__torch_function__`` of their own, and modes, handle the call, as in torch."""
 
     @functools.wraps(function)
     def public(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -31,7 +31,7 @@ def overridable(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def overridable_but_by_modes(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """The same for functions that call their caller's: a mode is switched off in what it answers for."""
+    """Like `overridable`, without modes: these would be switched off in the user's function that `function` calls."""
 
     @functools.wraps(function)
     def public(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -48,7 +48,7 @@ def _has_handler(x: Any) -> bool:
 
 
 def from_iterable(cls: type[_R]) -> type[_R]:
-    """Lets a NamedTuple be made of one iterable, as torch makes a result of tensors of a subclass."""
+    """Lets a NamedTuple be constructed from one iterable, as torch does for results of tensor subclasses."""
     make: Callable[..., _R] = cls.__new__
 
     def new(cls: type[_R], *values: Any, **named: Any) -> _R:
@@ -61,7 +61,7 @@ def from_iterable(cls: type[_R]) -> type[_R]:
 
 
 def one_name(function: str, A: Tensor | None, input: Tensor | None) -> Tensor:  # noqa: A002
-    """The argument that torch.linalg documents as A and takes as ``input=``."""
+    """Returns the matrix, which torch.linalg documents as A and also takes as ``input=``."""
     if input is None:
         check_tensor(function, A)
         return cast("Tensor", A)
@@ -76,7 +76,7 @@ def check_tensor(function: str, x: Any, name: str = "A") -> None:
 
 
 def check_dense(function: str, x: Any, name: str = "A") -> None:
-    """For functions that compute with `x` before an operator of theirs looks at it."""
+    """For functions that compute with `x` before one of their operators checks it."""
     check_tensor(function, x, name)
     if x.layout != torch.strided:
         raise NotImplementedError(
@@ -95,7 +95,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def autocast(A: Tensor) -> Tensor:
-    """`A`, in float32 where it has half precision and autocast is on. For functions of more than one operator."""
+    """Returns `A`, in float32 if it has half precision and autocast is on. For functions of several operators."""
     if A.dtype not in HALF or not torch.amp.is_autocast_available(A.device.type):
         return A
     return A.float() if torch.is_autocast_enabled(A.device.type) else A
@@ -119,7 +119,7 @@ def check_out(function: str, out: Any, *names: str) -> None:
 
 
 def warn_of_resizing(function: str, out: Tensor, shape: tuple[int, ...]) -> None:
-    # C++ resizes as torch does, but what it warns of from inside an operator does not reach Python's filters.
+    # C++ resizes as torch does, but its warnings from inside an operator do not reach Python's filters.
     if out.numel() != 0 and tuple(out.shape) != shape:
         warnings.warn(
             f"spectralgrad.{function}: An output with one or more elements was resized since it had shape "
@@ -130,7 +130,7 @@ def warn_of_resizing(function: str, out: Tensor, shape: tuple[int, ...]) -> None
 
 
 def may_be_differentiated(A: Tensor) -> bool:
-    """Whether somebody may ask for a derivative in `A`: it requires grad, carries a tangent, or a transform runs."""
+    """Whether a derivative in `A` is possible: it requires grad, carries a tangent, or a transform runs."""
     return (
         torch.compiler.is_compiling()
         or (torch.is_grad_enabled() and A.requires_grad)

@@ -26,10 +26,10 @@ def _register(name: str) -> None:
 
 
 def register_batching(*names: str) -> None:
-    """For operators `spectralgrad::name`, whose tensors, given and returned, all carry the batch."""
+    """Registers operators `spectralgrad::name` for vmap. All their arguments and results must carry the batch."""
     for name in names:
         _register(name)
 
 
-# What derivatives call between tensor operations; see csrc/derivatives.
+# Operators that derivatives call between tensor operations; see csrc/math.
 register_batching("constant", "judge_cotangents", "eigh_jvp", "eigh_vjp", "watch_second_order", "warn_of_second_order")

@@ -12,13 +12,13 @@ from ._batching import register_batching
 
 
 class EighResult(NamedTuple):
-    """What type checkers see of torch.return_types.linalg_eigh, which torch makes as it runs."""
+    """The type of results for type checkers. torch creates torch.return_types.linalg_eigh at run time."""
 
     eigenvalues: Tensor
     eigenvectors: Tensor
 
 
-# Looked up once: a call on a small matrix takes microseconds.
+# Looked up once, because a call on a small matrix takes microseconds.
 _operator = torch.ops.spectralgrad.eigh.default
 _return_types: Any = torch.return_types
 _result = _return_types.linalg_eigh
@@ -35,16 +35,16 @@ def eigh(
     out: tuple[Tensor, Tensor] | list[Tensor] | None = None,
     input: Tensor | None = None,  # noqa: A002
 ) -> EighResult:
-    """Eigenvalue decomposition A = V diag(λ) Vᴴ of Hermitian matrices, differentiable where eigenvalues meet.
+    """Eigenvalue decomposition A = V diag(λ) Vᴴ of Hermitian matrices, differentiable at degenerate eigenvalues.
 
-    Stands in for `torch.linalg.eigh`, argument by argument; works with every transform of torch.func, with forward-mode
-    AD and torch.compile.
+    Replaces `torch.linalg.eigh`, with the same arguments. Works with every transform of torch.func, with forward-mode
+    AD and with torch.compile.
 
     Args:
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the triangle named by `UPLO` is read.
         UPLO: ``"L"`` or ``"U"``.
-        rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. With `Split` the eigenvalues are
-            moved apart where they are closer than its width.
+        rule: how 1/(λj - λi) is formed in derivatives; by default `default_rule()`. `Split` moves eigenvalues apart
+            that are closer than its width.
         out: a tuple or list of two tensors to write to; not differentiable.
         input: the other name of `A`, which torch.linalg takes as a keyword.
 
@@ -59,9 +59,10 @@ def eigh(
         spectralgrad.GaugeError: in the backward of a complex loss that depends on the phases of the eigenvectors.
 
     .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss
-        that depends on that choice has no gradient. A loss of the kind tr(M f(A)) has one, but where eigenvalues are
-        equal no backward of eigh can see all of it: `funm` and its relatives have it, to second derivatives, and
-        `spectral_map`; ``rule=Split()`` and ``rule=Split(order=2)`` recover most of it.
+        that depends on that choice has no gradient. A loss of the kind tr(M f(A)) has one, but at degenerate
+        eigenvalues no backward of eigh can see all of it. `funm`, `trace_funm`, `spectral_projector` and
+        `density_matrix` have it, with second derivatives, and `spectral_map` too. ``rule=Split()`` and
+        ``rule=Split(order=2)`` recover most of it.
 
     The gradient is V [diag(gλ) + F∘S] Vᴴ with S the skew-Hermitian part of VᴴgV and F the rule's 1/(λj - λi): Giles
     (2008), "An extended collection of matrix derivative results"; Seeger et al. (2017), arXiv:1710.08717.

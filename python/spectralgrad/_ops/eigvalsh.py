@@ -21,15 +21,15 @@ def eigvalsh(
     out: Tensor | None = None,
     input: Tensor | None = None,  # noqa: A002
 ) -> Tensor:
-    """Eigenvalues of symmetric or Hermitian matrices: the first half of `eigh`, whose arguments and errors it shares.
+    """Eigenvalues of symmetric or Hermitian matrices. Arguments and errors are those of `eigh`.
 
-    Stands in for `torch.linalg.eigvalsh`. Eigenvectors are computed only where a derivative is asked for; the gradient
-    is V diag(gλ) Vᴴ.
+    Replaces `torch.linalg.eigvalsh`. Eigenvectors are computed only if a derivative is asked for. The gradient is
+    V diag(gλ) Vᴴ.
 
     Args:
         A: ``(*, n, n)``; see `eigh`.
         UPLO: ``"L"`` or ``"U"``, the triangle that is read.
-        rule: matters to second derivatives, and to the values with `Split`.
+        rule: affects second derivatives, and with `Split` also the values.
         out: a tensor to write to; not differentiable.
         input: the other name of `A`, which torch.linalg takes as a keyword.
 

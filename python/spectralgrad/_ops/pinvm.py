@@ -15,9 +15,9 @@ register_batching("drop_small_eigenvalues", "pinvm", "pseudo_logdet")
 
 @overridable
 def pinvm(A: Tensor, rtol: float | None = None) -> Tensor:
-    """The pseudo-inverse of Hermitian matrices, with derivatives that are exact where eigenvalues meet.
+    """The pseudo-inverse of Hermitian matrices, with derivatives that are exact at degenerate eigenvalues.
 
-    1/λ where |λ| > rtol·max|λ|, and 0 elsewhere, as ``torch.linalg.pinv(A, rtol=rtol, hermitian=True)``. Derivatives
+    1/λ if |λ| > rtol·max|λ|, else 0, as ``torch.linalg.pinv(A, rtol=rtol, hermitian=True)``. Derivatives
     are those among matrices of the same rank: Golub and Pereyra (1973). See `funm` for transforms and other errors.
 
     Args:
@@ -30,8 +30,8 @@ def pinvm(A: Tensor, rtol: float | None = None) -> Tensor:
     Raises:
         ValueError: `rtol` is negative or not finite.
 
-    .. note:: Where the cutoff separates eigenvalues that are equal up to round-off, the rank is a matter of chance:
-        `GaugeWarning`, or `GaugeError` under ``checks("raise")``.
+    .. note:: If the cutoff separates eigenvalues that are equal up to round-off, round-off decides the rank. A
+        `GaugeWarning` (`GaugeError` under ``checks("raise")``) reports this.
 
     Example::
 

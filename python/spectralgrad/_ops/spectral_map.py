@@ -8,6 +8,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
+from .. import _C
 from .._rules import Gated
 from ._arguments import autocast, check_tensor, may_be_differentiated, overridable_but_by_modes
 from ._batching import register_batching
@@ -26,7 +27,7 @@ _TRACED = (
 
 
 def _rounds(eigenvalues: Tensor) -> int:
-    """How often at most a pair of a cluster has to be rotated; 0 where nobody can ask for a derivative."""
+    """The number of rounds in which all pairs of the largest cluster meet; 0 if no derivative is possible."""
     functorch = torch._C._functorch
     if torch.compiler.is_exporting():
         if torch.is_grad_enabled() or functorch.peek_interpreter_stack() is not None:
@@ -45,32 +46,36 @@ def _rounds(eigenvalues: Tensor) -> int:
 
 @overridable_but_by_modes
 def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
-    """fn(λ, V) of the eigenvalues and eigenvectors of `A`, with its exact first derivative at every gap, 0 included.
+    """fn(λ, V) of the eigenvalues and eigenvectors of `A`, with an exact first derivative at every gap, 0 included.
 
     For any `fn` that does not depend on the choice of eigenvectors: sums and products of several functions of A,
-    projectors, networks on invariant features. What no backward of `eigh` can see, where eigenvalues meet, is found by
-    calling `fn` again, at neighbours of the matrix whose eigenvectors are turned into each other, pair by pair of a
-    cluster: about 4m calls more for a largest cluster of m (8m for complex matrices), and none without a cluster, or
-    without a derivative to come. Eigenvalues are a cluster where they are 8√eps·max|λ| apart, or less. Inside, the
-    derivative errs by the square of the gap, or by a fraction of it if `fn` is not linear in functions of A and several
-    pairs are near; outside by eps over the gap. That is a few 1e-9 at worst in float64, and rounding at a gap of 0.
+    projectors, networks on invariant features. At degenerate eigenvalues, part of the derivative is invisible to any
+    backward of `eigh`. It is found by calling `fn` again, at neighbours of the matrix in which pairs of eigenvectors of
+    a cluster are rotated into each other. This takes about 4m more calls if the largest cluster has m eigenvalues (8m
+    for complex matrices), and none without a cluster or if no derivative is possible.
+
+    Eigenvalues form a cluster if they are at most 8√eps·max|λ| apart. Inside a cluster, the derivative errs by the
+    square of the gap. If `fn` is not linear in functions of A and several pairs are near, it errs by a fraction of the
+    gap. Outside clusters the error is eps over the gap. That is a few 1e-9 at worst in float64, and round-off at a gap
+    of 0.
 
     Args:
         fn: takes eigenvalues ``(*, n)``, ascending, and eigenvectors ``(*, n, n)``, and returns a tensor or a tuple
-            (list, dict) of tensors, of any shape. Tensors that it is made of get their gradients, too. Called more than
-            once, it must give the same.
+            (list, dict) of tensors, of any shape. Tensors that it uses get their gradients, too. Repeated calls must
+            give the same results.
         A: ``(*, n, n)``, float32, float64, complex64 or complex128. Only the lower triangle is read.
 
     Returns:
-        What `fn` returns.
+        The results of `fn`.
 
     Raises:
         RuntimeError, NotImplementedError, torch.linalg.LinAlgError: as `eigh`.
         TypeError: `fn` is not a function, or returns anything but tensors.
-        RuntimeError: a second derivative is asked for at a cluster; `funm` and its relatives have one.
+        RuntimeError: a second derivative is asked for at a cluster. `funm`, `trace_funm`, `spectral_projector` and
+            `density_matrix` have one.
 
-    Where `fn` does depend on the choice, `GaugeWarning` says so when it is differentiated in reverse mode, and such
-    pairs keep what `eigh` gives. Under torch.compile the number of calls breaks the graph; with ``fullgraph=True`` that
+    If `fn` does depend on the choice of eigenvectors, reverse mode reports it with a `GaugeWarning`, and such pairs get
+    the gradient of plain `eigh`. Under torch.compile the number of calls breaks the graph. With ``fullgraph=True`` this
     raises, as it does under make_fx and torch.export. On the meta device and for fake tensors `fn` is called once.
 
     Example::
@@ -87,11 +92,8 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     if not callable(fn):
         raise TypeError(f"spectralgrad.spectral_map: Expected fn to be a function, but got {type(fn).__name__}")
     A = autocast(A)
-    try:
+    with _C.CallerName("spectral_map"):
         eigenvalues, eigenvectors = eigh(A, rule=Gated())
-    except (RuntimeError, NotImplementedError) as error:
-        message = str(error).replace("spectralgrad.eigh", "spectralgrad.spectral_map", 1)
-        raise type(error)(message) from None
     rounds = _rounds(eigenvalues) if may_be_differentiated(A) else 0
     if rounds == 0:
         return _map(lambda y: y, fn(eigenvalues, eigenvectors))
@@ -101,7 +103,8 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
     )
     result = _map(lambda y: y, fn(values, vectors))
     for L, V in zip(rotated_values.unbind(-2), rotated_vectors.unbind(-3), strict=True):
-        # Nothing in value, nor for what fn is made of; the derivative in A that was lost.
+        # The difference is zero, and so is its derivative in tensors that fn uses. Its derivative in A is the lost
+        # part.
         result = _map(_corrected, result, fn(L, V), fn(constant(L), constant(V)))
     return result
 
@@ -111,9 +114,9 @@ def _corrected(y: Tensor, here: Tensor, same: Tensor) -> Tensor:
 
 
 def _map(function: Callable[..., Tensor], tree: _T, *others: _T) -> _T:
-    """`function` of the tensors in a result of fn, and of those at the same place of others.
+    """Applies `function` to the tensors in a result of fn, together with those at the same place in `others`.
 
-    torch.utils._pytree.tree_map leaves a reference cycle behind at each call, which the garbage collector has to find.
+    torch.utils._pytree.tree_map would leave a reference cycle at each call, which the garbage collector has to find.
     """
     if isinstance(tree, Tensor):
         return cast("_T", function(tree, *others))

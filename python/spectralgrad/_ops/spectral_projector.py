@@ -29,8 +29,8 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     Raises:
         RuntimeError, NotImplementedError, torch.linalg.LinAlgError: as `eigh`.
         ValueError: unless 0 ≤ start ≤ stop ≤ n.
-        torch.linalg.LinAlgError: where `start` or `stop` cuts a repeated eigenvalue: there is no such projector. Under
-            ``checks("ignore")`` that matrix of a batch gives NaN.
+        torch.linalg.LinAlgError: `start` or `stop` separates copies of a repeated eigenvalue, so that no projector is
+            defined. Under ``checks("ignore")`` that matrix of a batch gives NaN.
 
     The derivative is V (K ∘ VᴴȦV) Vᴴ with Kᵢⱼ = 1/(λi - λj), signed, between inside and outside, and 0 else: Kato
     (1966), "Perturbation Theory for Linear Operators", II.2.
@@ -52,7 +52,7 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
 def _index(name: str, value: Any) -> Any:
     if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
         return value
-    # NumPy's integers, and others that are exact; a Tensor would have to be read.
+    # NumPy's integers, and other exact integers. A Tensor is refused, because its value would have to be read.
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     raise TypeError(f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}")

@@ -1,9 +1,9 @@
-#include "autograd/once.h"
+#include "autograd/differentiable_once.h"
 
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
@@ -14,12 +14,15 @@ namespace {
 using at::Tensor;
 using autograd::variable_list;
 
-const auto& once_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::once", "")
-                             .typed<Tensor(const Tensor&, const Tensor&, std::string_view)>();
-  return op;
+Tensor once_kernel(const Tensor& x, const Tensor&, std::string_view) {
+  return x.clone();
 }
+
+Tensor once_meta(const Tensor& x, const Tensor&, std::string_view) {
+  return at::empty_like(x);
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::once", once_meta> once_op;
 
 /// Returns its first input. The derivative with respect to the second one raises.
 struct Once {
@@ -37,7 +40,7 @@ struct Once {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    return {once_op().call(inputs[0], inputs[1], options.message)};
+    return {once_op.call(inputs[0], inputs[1], options.message)};
   }
 
   static variable_list vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options& options) {
@@ -51,14 +54,6 @@ struct Once {
   }
 };
 
-Tensor once_kernel(const Tensor& x, const Tensor&, std::string_view) {
-  return x.clone();
-}
-
-Tensor once_meta(const Tensor& x, const Tensor&, std::string_view) {
-  return at::empty_like(x);
-}
-
 Tensor once_autograd(const Tensor& x, const Tensor& A, std::string_view message) {
   return autograd::differentiable<Once>({x, A}, {std::string(message)})[0];
 }
@@ -67,8 +62,8 @@ Tensor once_autograd(const Tensor& x, const Tensor& A, std::string_view message)
 
 namespace autograd {
 
-Tensor once(const Tensor& x, const Tensor& A, const std::string& message) {
-  return is_differentiated(x) || is_differentiated(A) ? once_op().call(x, A, message) : x;
+Tensor differentiable_once(const Tensor& x, const Tensor& A, const std::string& message) {
+  return is_differentiated(x) || is_differentiated(A) ? once_op.call(x, A, message) : x;
 }
 
 } // namespace autograd
