@@ -2,7 +2,21 @@
 
 #include "core/tolerances.h"
 
+#include <spectralgrad/rule.h>
+
+#include <algorithm>
+#include <limits>
+
 namespace spectralgrad::math {
+namespace {
+
+double largest_number(c10::ScalarType dtype) {
+  return c10::toRealValueType(dtype) == c10::ScalarType::Double
+      ? std::numeric_limits<double>::max()
+      : static_cast<double>(std::numeric_limits<float>::max());
+}
+
+} // namespace
 
 BroadeningRule<double> broadening_rule(const Rule& rule, c10::ScalarType dtype) {
   const auto eps = tolerances::eps(dtype);
@@ -19,7 +33,9 @@ BroadeningRule<double> broadening_rule(const Rule& rule, c10::ScalarType dtype) 
       break;
   }
   const auto form = rule.kind() == Rule::Kind::cutoff ? Broadening::cutoff : Broadening::lorentzian;
-  return rule.relative() ? BroadeningRule<double>{form, width, 0} : BroadeningRule<double>{form, 0, width};
+  // A width that is out of the range of `dtype` would become infinite.
+  const auto finite = std::min(width, largest_number(dtype));
+  return rule.relative() ? BroadeningRule<double>{form, finite, 0} : BroadeningRule<double>{form, 0, finite};
 }
 
 } // namespace spectralgrad::math

@@ -3,9 +3,11 @@
 #include "core/arithmetic.h"
 #include "math/pairs/denominators.h"
 
-#include <spectralgrad/rule.h>
-
 #include <c10/core/ScalarType.h>
+
+namespace spectralgrad {
+class Rule;
+} // namespace spectralgrad
 
 // The inverse of a denominator by rule. Templates for tensors, for one pair in each SIMD lane, and for single numbers.
 //

@@ -2,6 +2,8 @@
 
 #include "core/tolerances.h"
 
+#include <spectralgrad/rule.h>
+
 #include <limits>
 
 namespace spectralgrad::math {

@@ -2,9 +2,11 @@
 
 #include "core/arithmetic.h"
 
-#include <spectralgrad/rule.h>
-
 #include <c10/core/ScalarType.h>
+
+namespace spectralgrad {
+class Rule;
+} // namespace spectralgrad
 
 // The noise gate decides which entries of a cotangent are round-off that a division by a small denominator would
 // amplify. Templates for tensors, for one entry in each SIMD lane, and for single numbers.
@@ -16,9 +18,9 @@
 //     M, the size of the whole cotangent.
 // - Outside clusters, entries up to the round-off of the product V^H gV, a fraction of N_ij, are dropped. That costs no
 //   more accuracy than their noise would have.
-// - Inside a cluster, entries up to the round-off of the whole matrix, a fraction of M, are dropped. There gV itself may
-//   be round-off left by an earlier cancellation: the energy tr(A P(A)) has gV = 2 A v = 2 lambda v, and N_ij does not
-//   contain the size of A.
+// - Inside a cluster, entries up to the round-off of the whole matrix, a fraction of M, are dropped. There gV itself
+//   may be round-off left by an earlier cancellation: the energy tr(A P(A)) has gV = 2 A v = 2 lambda v, and N_ij does
+//   not contain the size of A.
 // - Inside a cluster, entries above sqrt(eps)*N_ij are dropped, too. A loss that does not depend on the basis has no
 //   such entries, so they are round-off or meaningless.
 // NaN and Inf are never dropped.

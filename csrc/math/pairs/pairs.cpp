@@ -36,7 +36,7 @@ Tensor largest_of(const Tensor& values) {
 /// Like `largest_of`, but of the real and imaginary parts, whose absolute values do not overflow.
 Tensor largest_part_of(const Tensor& values) {
   return values.is_complex()
-      ? at::view_as_real(constant(values).resolve_conj()).abs().amax({-2, -1}, true).unsqueeze(-1).unsqueeze(-1)
+      ? at::view_as_real(constant(values).resolve_conj()).abs().amax({-2, -1}, /*keepdim=*/true)
       : largest_of(values);
 }
 
@@ -66,8 +66,8 @@ class Denominators {
     diagonal_ = at::diag_embed(at::ones_like(values, values.options().dtype(at::kBool)));
   }
 
-  /// Mask (*, n, n) of the denominators that are zero by definition; undefined for sums, which have none.
-  Tensor undefined_pairs() const {
+  /// Mask (*, n, n) of the denominators that are zero by definition; an undefined tensor for sums, which have none.
+  Tensor zeros() const {
     return kind_ == Denominator::difference ? diagonal_ : Tensor();
   }
 
@@ -76,8 +76,7 @@ class Denominators {
   }
 
   /// Mask (*, n, n) of the pairs in one cluster.
-  template <typename T>
-  Tensor in_one_cluster(const NoiseGate<T>& gate) const {
+  Tensor in_one_cluster(const NoiseGate<double>& gate) const {
     const auto gaps = constant(relative_);
     if (gaps.is_complex()) {
       return linked_by_steps(gaps.abs() <= gate.step).logical_and(gaps.abs() <= gate.reach);
@@ -101,8 +100,8 @@ class Denominators {
     return inside.logical_and(has_both.unsqueeze(-1));
   }
 
-  /// F (*, n, n) in units of 1/`unit`, before any noise gate. It is 1 for pairs in `excluded` and a constant of
-  /// differentiation for pairs in `frozen`. Either mask may be undefined.
+  /// F (*, n, n) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a
+  /// meaning, for pairs in `frozen` a constant of differentiation. Either mask may be undefined.
   Tensor inverse(const Tensor& excluded, const Tensor& frozen) const {
     auto x = relative_;
     if (frozen.defined() && is_differentiated(x)) {
@@ -115,13 +114,14 @@ class Denominators {
     return BroadenedInverse<TensorArithmetic>(rule_, values_.unit, infinity)(x);
   }
 
-  /// Divides by the unit, which `headroom` is a factor of.
+  /// Divides by the unit.
   Tensor over_unit(const Tensor& quotients) const {
     return quotients / (values_.unit.size / values_.unit.headroom);
   }
 
  private:
-  /// The pairs linked by a chain of linked pairs: on a line, a chain of 16 links spans `NoiseGate::reach`.
+  /// The pairs linked by a chain of up to 16 linked pairs. That is enough for the shortest chain across
+  /// `NoiseGate::reach` on a line, because any two consecutive links of it span more than one step.
   static Tensor linked_by_steps(const Tensor& linked) {
     static_assert(tolerances::cluster_reach <= 8 * tolerances::same_eigenvalue);
     auto chains = linked;
@@ -183,7 +183,7 @@ Tensor divide_cotangent(
     return at::zeros_like(S);
   }
   const Denominators denominators(values, kind, rule);
-  const auto excluded = denominators.undefined_pairs();
+  const auto excluded = denominators.zeros();
   const auto numerator = zero_in(excluded, S);
   if (!rule.gates()) {
     return denominators.over_unit(denominators.inverse(excluded, {}).conj() * numerator);
@@ -212,7 +212,7 @@ Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, c
     return at::zeros_like(X);
   }
   const Denominators denominators(values, kind, rule);
-  const auto dropped = rule.gates() ? denominators.closer_than(tolerances::close_gap) : denominators.undefined_pairs();
+  const auto dropped = rule.gates() ? denominators.closer_than(tolerances::close_gap) : denominators.zeros();
   return denominators.over_unit(denominators.inverse(dropped, {}) * zero_in(dropped, X));
 }
 

@@ -55,8 +55,8 @@ at::Tensor divide_cotangent(
     Denominator kind,
     const Rule& rule);
 
-/// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so rules
-/// with a noise gate drop the pairs whose denominator is round-off. `values` are as for `divide_cotangent`.
+/// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so
+/// rules with a noise gate drop the pairs whose denominator is round-off. `values` are as for `divide_cotangent`.
 at::Tensor divide_tangent(const at::Tensor& X, const at::Tensor& values, Denominator kind, const Rule& rule);
 
 } // namespace spectralgrad::math
