@@ -11,7 +11,7 @@
 // Most are multiples of powers of eps, the distance from 1 to the next larger number of the real dtype, so that they
 // follow the dtype. All are relative, so that they follow the scale of the data.
 //
-// N and M are the sizes that the noise gate compares with, see math/pairs/inverse_gap.h.
+// N and M are the sizes that the noise gate compares with, see math/pairs/noise_gate.h.
 namespace spectralgrad::tolerances {
 
 inline double eps(c10::ScalarType dtype) {

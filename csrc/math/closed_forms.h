@@ -1,12 +1,13 @@
 #pragma once
 
+#include "core/arithmetic.h"
+
 #include <limits>
 
 // Functions with a closed form: their values and first divided differences f[a,b], a <= b. They are written once, for
-// tensors and for SIMD lanes, and are free of LibTorch, so that they can be compiled for every instruction set. `A`, an
-// arithmetic, provides a type `Number` and the functions number(double), negate, abs, sqrt, exp, expm1, log, log1p,
-// power(x, double), larger, smaller, select(mask, yes, no), any(mask), which may be true although no bit is set, and
-// quotient(x, gap), which is 0 if the gap is 0.
+// tensors and for SIMD lanes, and are free of LibTorch, so that they can be compiled for every instruction set. `A` is an
+// arithmetic (core/arithmetic.h) that also has the functions number(double), negate, sqrt, exp, expm1, log, log1p,
+// power(x, double) and smaller(x, y).
 //
 // Relative errors are a few eps at every gap, because nearly equal numbers are never subtracted. Intermediate results
 // overflow only if the result does. Higham (2008), "Functions of Matrices", section 3.2; McCurdy, Ng and Parlett (1984)
@@ -31,7 +32,7 @@ struct Exponent {
   bool is_odd = false;
 };
 
-#define SPECTRALGRAD_FORMULA __attribute__((always_inline)) inline
+#define SPECTRALGRAD_FORMULA SPECTRALGRAD_INLINE
 
 /// (1 - e^-d)/d for d >= 0.
 template <typename A>
@@ -83,7 +84,7 @@ struct Logarithm {
     return A::number(1) / x;
   }
   SPECTRALGRAD_FORMULA Number first(const Number& a, const Number& b, const Number& slope, const Number&) const {
-    return A::select(a == b, slope, A::quotient(log_ratio<A>(a, b), b - a));
+    return A::select(a == b, slope, quotient_or_zero<A>(log_ratio<A>(a, b), b - a));
   }
 };
 
@@ -143,7 +144,7 @@ struct Power {
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
     const auto half = A::number(0.5); // neither difference overflows
-    const auto across = A::quotient(A::power(b, p.value) * half - A::power(a, p.value) * half, b * half - a * half);
+    const auto across = quotient_or_zero<A>(A::power(b, p.value) * half - A::power(a, p.value) * half, b * half - a * half);
     const auto derivative = A::power(a, p.value - 1) * A::number(p.value);
     return A::select(
         positive,

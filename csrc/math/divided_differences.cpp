@@ -1,7 +1,7 @@
 #include "math/divided_differences.h"
 
 #include "core/tolerances.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/tensor_arithmetic.h"
 #include "math/smearing.h"
 
 #include <ATen/ScalarOps.h>
@@ -32,55 +32,6 @@ using Parameters = std::vector<double>;
 // --- functions with a closed form; a <= b <= c -----------------------------------------------------------------------
 
 constexpr int64_t closed_form_jet_order = 6;
-
-/// The arithmetic of tensors for math/closed_forms.h.
-struct TensorArithmetic {
-  using Number = Tensor;
-
-  static Tensor number(double x) {
-    return at::native::wrapped_scalar_tensor(x);
-  }
-  static Tensor negate(const Tensor& x) {
-    return -x;
-  }
-  static Tensor abs(const Tensor& x) {
-    return x.abs();
-  }
-  static Tensor sqrt(const Tensor& x) {
-    return x.sqrt();
-  }
-  static Tensor exp(const Tensor& x) {
-    return x.exp();
-  }
-  static Tensor expm1(const Tensor& x) {
-    return x.expm1();
-  }
-  static Tensor log(const Tensor& x) {
-    return x.log();
-  }
-  static Tensor log1p(const Tensor& x) {
-    return x.log1p();
-  }
-  static Tensor power(const Tensor& x, double exponent) {
-    return x.pow(exponent);
-  }
-  static Tensor larger(const Tensor& x, const Tensor& y) {
-    return at::maximum(x, y);
-  }
-  static Tensor smaller(const Tensor& x, const Tensor& y) {
-    return at::minimum(x, y);
-  }
-  static Tensor select(const Tensor& mask, const Tensor& yes, const Tensor& no) {
-    return at::where(mask, yes, no);
-  }
-  /// Always true, because reading from a device takes longer than computing something unnecessary.
-  static bool any(const Tensor&) {
-    return true;
-  }
-  static Tensor quotient(const Tensor& x, const Tensor& gap) {
-    return math::quotient(x, gap);
-  }
-};
 
 namespace exponential {
 Tensor jets(const Tensor& x, const Parameters&) {

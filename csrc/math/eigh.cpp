@@ -2,8 +2,8 @@
 
 #include "autograd/second_order.h"
 #include "math/hermitian_part.h"
-#include "math/pairs/gaps.h"
 #include "math/pairs/judge_cotangents.h"
+#include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
@@ -33,7 +33,7 @@ Tensor eigh_vjp(
   const auto magnitude = cotangent_magnitude(eigenvectors, eigenvectors_cotangent);
   const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, eigenvalues);
   const CotangentSizes sizes{magnitude, cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
-  const auto divided = divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, rule);
+  const auto divided = divide_cotangent(skew_hermitian_part(W), sizes, eigenvalues, Denominator::difference, rule);
   const auto inner = divided + at::diag_embed(diagonal);
   return hermitian_part(at::matmul(at::matmul(eigenvectors, inner), eigenvectors.mH()));
 }
@@ -45,7 +45,8 @@ std::pair<Tensor, Tensor> eigh_jvp(
     const Rule& rule) {
   const auto [eigenvalues, eigenvectors] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
   const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
-  return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divide_tangent_by_gaps(X, eigenvalues, rule))};
+  const auto divided = divide_tangent(X, eigenvalues, Denominator::difference, rule);
+  return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divided)};
 }
 
 } // namespace spectralgrad::math

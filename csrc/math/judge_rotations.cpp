@@ -8,7 +8,7 @@
 #include "core/tolerances.h"
 #include "math/hermitian_part.h"
 #include "math/pairs/cluster_pairs.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/pairs.h"
 #include "math/pairs/gauge_report.h"
 #include "math/pairs/judge.h"
 
@@ -35,7 +35,7 @@ namespace {
 
 using at::Tensor;
 
-/// W = V^H gV and the magnitude N of its entries (math/pairs/gaps.h).
+/// W = V^H gV and the magnitude N of its entries (math/pairs/pairs.h).
 struct Products {
   Tensor W;
   Tensor magnitude;

@@ -2,7 +2,7 @@
 
 #include "math/hermitian_part.h"
 #include "math/judge_rotations.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
@@ -28,7 +28,8 @@ Tensor rotated_eigenpairs_vjp(
     const CotangentSizes sizes{
         cotangent_magnitude(eigenvectors, eigenvectors_cotangent),
         cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent)};
-    inner = inner + divide_cotangent_by_gaps(skew_hermitian_part(W), sizes, eigenvalues, Rule::gated());
+    const auto S = skew_hermitian_part(W);
+    inner = inner + divide_cotangent(S, sizes, eigenvalues, Denominator::difference, Rule::gated());
   }
   if (eigenvalues_cotangent.defined()) {
     inner = inner + at::diag_embed(eigenvalues_cotangent);
@@ -51,8 +52,8 @@ RotatedEigenpairs rotated_eigenpairs_jvp(
   const auto X = at::matmul(eigenvectors.mH(), at::matmul(hermitian_part(tangent), eigenvectors));
   const auto partners = judge_rotations({}, eigenvalues, eigenvectors, rounds);
   const auto met = meetings(partners);
-  const auto off_diagonal =
-      at::where(met.any(-3), at::zeros_like(X), divide_tangent_by_gaps(X, eigenvalues, Rule::gated()));
+  const auto divided = divide_tangent(X, eigenvalues, Denominator::difference, Rule::gated());
+  const auto off_diagonal = at::where(met.any(-3), at::zeros_like(X), divided);
   return {
       at::real(X.diagonal(0, -2, -1)),
       at::matmul(eigenvectors, off_diagonal),

@@ -1,7 +1,7 @@
 #include "math/third_differences.h"
 
 #include "core/tolerances.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>

@@ -5,7 +5,7 @@
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/broadening.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty_like.h>
@@ -38,7 +38,7 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
       L.template const_data_ptr<scalar_t>(),
       matrices<scalar_t>(V),
       matrices<scalar_t>(tangent),
-      math::gap_rule<scalar_t>(rule),
+      math::broadening_rule<scalar_t>(rule),
       static_cast<scalar_t>(rule.gates() ? tolerances::close_gap * eps : -1),
       dL.template mutable_data_ptr<scalar_t>(),
       static_cast<scalar_t*>(dV.mutable_data_ptr()),

@@ -4,7 +4,7 @@
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 
-// Compiled once for each instruction set. The formulas are those of math/eigh.h and math/pairs/gaps.h.
+// Compiled once for each instruction set. The formulas are those of math/eigh.h and math/pairs.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
@@ -84,9 +84,11 @@ class Jvp {
   SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& tangent) {
     const Vec<T> one(T(1));
     const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
-    const math::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, largest, Vec<T>(T(1)), tolerances::negligible<T>);
+    using A = VectorArithmetic<T>;
+    const math::DenominatorUnit<A> denominator_unit(largest, one, batch_.rule.absolute_width);
+    const math::BroadenedInverse<A> inverse(batch_.rule, denominator_unit, tolerances::negligible<T>);
     // Eigenvalues are scaled by a power of two, so that the inverse of the scale does not overflow.
-    const Scale<T> unit(inverse_gap.scale);
+    const Scale<T> unit(denominator_unit.size);
     const auto inverse_scale = one / unit.size;
     for (int i = 0; i < n_; ++i) {
       store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * unit.to);
@@ -101,9 +103,9 @@ class Jvp {
     for (int i = 0; i < n_; ++i) {
       const auto here = load(eigenvalues_ + i * W);
       for (int j = 0; j < i; ++j) {
-        const auto gap = here - load(eigenvalues_ + j * W);
+        const auto gap = math::denominator(math::Denominator::difference, load(eigenvalues_ + j * W), here);
         const auto kept = where_entry(negation<T>(gap.abs() <= close), at(X_, i, j));
-        const auto F = inverse_gap(gap * inverse_scale) * inverse_scale;
+        const auto F = inverse(gap * inverse_scale) * inverse_scale;
         const auto divided = scale(scale(scale(kept, F), first), second);
         store_entry(X_.at(j, i), conj(divided));
         store_entry(X_.at(i, j), negate(divided));

@@ -2,7 +2,7 @@
 
 #include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
-#include "math/pairs/inverse_gap.h"
+#include "math/pairs/broadening.h"
 
 #include <cstdint>
 
@@ -15,7 +15,7 @@ struct EighJvpBatch {
   const T* eigenvalues; // (count, n), ascending
   Matrices<T> eigenvectors;
   Matrices<T> tangent;
-  math::GapRule<T> rule;
+  math::BroadeningRule<T> rule;
   T close_gap; // pairs with gaps up to this fraction of the scale are dropped; negative to drop none
   T* eigenvalues_tangent; // (count, n)
   T* eigenvectors_tangent; // (count, n, n)

@@ -96,15 +96,15 @@ class CotangentMagnitude {
     return sum(V_.whole_column(i), gV_.whole_column(j), V_.whole_column(j), gV_.whole_column(i), n_);
   }
 
-  /// Precomputes what `is_proven_at_least` needs for these columns.
+  /// Precomputes what `lower_bound` needs for these columns.
   void prepare(const std::vector<int64_t>& columns) {
     V_.fill(columns, first_rows_);
     gV_.fill(columns, first_rows_);
   }
-  /// Whether the first rows of the sum already prove N_ij >= `least`. They usually do: actual round-off is about a
-  /// tenth of the threshold.
-  bool is_proven_at_least(real_t least, int64_t i, int64_t j) const {
-    return least <= sum(V_.known(i), gV_.known(j), V_.known(j), gV_.known(i), first_rows_);
+  /// A lower bound of N_ij, the first rows of the sum. It usually decides: actual round-off is about a tenth of the
+  /// threshold.
+  real_t lower_bound(int64_t i, int64_t j) const {
+    return sum(V_.known(i), gV_.known(j), V_.known(j), gV_.known(i), first_rows_);
   }
 
  private:

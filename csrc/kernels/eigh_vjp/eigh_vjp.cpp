@@ -7,8 +7,9 @@
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 #include "kernels/eigh_vjp/used_columns.h"
 #include "kernels/simd/for_each_register.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/broadening.h"
 #include "math/pairs/gauge_report.h"
+#include "math/pairs/noise_gate.h"
 
 #include <spectralgrad/checks.h>
 
@@ -65,7 +66,7 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
         row<real_t>(inputs.gL, 0, n),
         matrices<real_t>(inputs.V),
         inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
-        math::gap_rule<real_t>(rule),
+        math::broadening_rule<real_t>(rule),
         rule.gates(),
         math::noise_gate<real_t>(rule),
         {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,

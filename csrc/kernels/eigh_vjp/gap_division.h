@@ -7,7 +7,9 @@
 #include "kernels/eigh_vjp/gap_pass.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
 #include "kernels/eigh_vjp/used_columns.h"
-#include "math/pairs/gaps.h"
+#include "math/pairs/broadening.h"
+#include "math/pairs/clusters.h"
+#include "math/pairs/noise_gate.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty_like.h>
@@ -15,7 +17,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -45,13 +46,17 @@ class Undecided {
     }
     CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
     magnitude.prepare(columns_of(columns, inputs.n));
+    using A = NumberArithmetic<real_t>;
     for (const auto& entry : entries_) {
       const auto [first, second] = columns(entry.i, entry.j);
-      const auto fraction = entry.inside_cluster ? gate.cluster_limit : gate.noise;
-      const bool is_below = magnitude.is_proven_at_least(entry.size / fraction, first, second) ||
-          entry.size <= fraction * magnitude(first, second);
-      // Inside clusters, entries above the limit are dropped. NaN and Inf are never noise: comparisons with NaN fail.
-      if (entry.size < std::numeric_limits<real_t>::infinity() && is_below != entry.inside_cluster) {
+      const auto is_dropped = [&](real_t N) {
+        return entry.inside_cluster ? gate.template is_above_limit<A>(entry.size, N)
+                                    : gate.template is_dropped_outside<A>(entry.size, N);
+      };
+      // A larger N drops more entries outside clusters and fewer inside them.
+      const bool if_large = !entry.inside_cluster;
+      const bool is_decided = is_dropped(magnitude.lower_bound(first, second)) == if_large;
+      if (is_decided ? if_large : is_dropped(magnitude(first, second))) {
         drop(entry.i, entry.j);
       }
     }
@@ -93,7 +98,7 @@ class GapDivision {
 
   GapDivision(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const Columns& columns)
       : inputs_(inputs),
-        gap_rule_(math::gap_rule<real_t>(rule)),
+        rule_(math::broadening_rule<real_t>(rule)),
         gate_(rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{}),
         columns_(columns),
         k_(columns.size()),
@@ -146,18 +151,17 @@ class GapDivision {
   at::Tensor find_clusters() const {
     const auto n = inputs_.n;
     bool any = false;
-    auto result = at::empty_like(inputs_.L);
+    const auto result = at::empty_like(inputs_.L);
     for (int64_t matrix = 0; matrix < inputs_.count; ++matrix) {
       const auto* L = row<real_t>(inputs_.L, matrix, n);
       auto* numbers = result.template mutable_data_ptr<real_t>() + matrix * n;
       // Differences of halves do not overflow.
-      const auto step = gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2);
-      numbers[0] = 0;
-      for (int64_t i = 1; i < n; ++i) {
-        const bool begins = L[i] / 2 - L[i - 1] / 2 > step;
-        numbers[i] = numbers[i - 1] + static_cast<real_t>(begins);
-        any = any || !begins;
-      }
+      const bool repeated = math::number_clusters<NumberArithmetic<real_t>>(
+          n,
+          gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2),
+          [&](int64_t i) { return L[i] / 2; },
+          [&](int64_t i, real_t number) { numbers[i] = number; });
+      any = any || repeated;
     }
     return any ? result : at::Tensor();
   }
@@ -178,7 +182,7 @@ class GapDivision {
         reinterpret_cast<real_t*>(W),
         row<real_t>(eigenvalues_, matrix, k_),
         row<real_t>(cotangent_, matrix, k_),
-        gap_rule_,
+        rule_,
         std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
         gate_,
         row<real_t>(norms_, matrix, k_),
@@ -221,7 +225,7 @@ class GapDivision {
   }
 
   const Inputs& inputs_;
-  math::GapRule<real_t> gap_rule_;
+  math::BroadeningRule<real_t> rule_;
   math::NoiseGate<real_t> gate_;
   const Columns& columns_;
   int64_t k_;

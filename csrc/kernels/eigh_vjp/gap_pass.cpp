@@ -2,10 +2,11 @@
 
 #include "kernels/eigh_vjp/tile_pairs.h"
 #include "kernels/simd/arithmetic.h"
+#include "math/pairs/clusters.h"
 
 #include <type_traits>
 
-// Compiled once for each instruction set. Implements the formulas of math/pairs/gaps.h.
+// Compiled once for each instruction set. Implements the formulas of math/pairs.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
@@ -15,9 +16,11 @@ template <typename T>
 class Divide {
  public:
   explicit Divide(const GapPass<T>& pass)
-      : headroom_(math::headroom<Arithmetic<T>>(Vec<T>(pass.largest))),
-        inverse_gap_(pass.rule, Vec<T>(pass.largest) * headroom_, headroom_, tolerances::negligible<T>),
-        over_scale_(inverse_gap_.scale),
+      : headroom_(math::headroom<A>(Vec<T>(pass.largest))),
+        unit_(Vec<T>(pass.largest) * headroom_, headroom_, pass.rule.absolute_width),
+        inverse_(pass.rule, unit_, tolerances::negligible<T>),
+        over_scale_(unit_.size),
+        gate_(pass.gate.template to<Vec<T>>()),
         reach_(Vec<T>(pass.gate.reach * pass.largest) * headroom_),
         pass_(pass) {}
 
@@ -26,42 +29,34 @@ class Divide {
   template <typename E>
   SPECTRALGRAD_INLINE E operator()(int64_t i, int64_t column, int count, const E& upper, const E& lower) const {
     auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), Vec<T>(T(0.5)));
-    const auto gap = load_along<T, false>(pass_.eigenvalues + column, count) * headroom_ - eigenvalue_of_row_;
+    const auto gap = math::denominator(
+        math::Denominator::difference,
+        eigenvalue_of_row_,
+        load_along<T, false>(pass_.eigenvalues + column, count) * headroom_);
     if (pass_.norms != nullptr) {
-      const auto most = norm_of_row_ + load_along<T, false>(pass_.norms + column, count);
+      constexpr bool is_complex = !std::is_same_v<E, Vec<T>>;
+      const auto size = size_bounds<T, is_complex>(S);
+      const auto norms = norm_of_row_ + load_along<T, false>(pass_.norms + column, count);
+      const auto N = magnitude_bounds<T, is_complex>(upper, lower, norms);
       Mask<T> inside(T(0));
       if (pass_.clusters != nullptr) {
-        inside = (load_along<T, false>(pass_.clusters + column, count) == cluster_of_row_) & (gap.abs() <= reach_);
+        const auto clusters = load_along<T, false>(pass_.clusters + column, count);
+        inside = math::in_one_cluster<A>(clusters, cluster_of_row_, gap, reach_);
       }
       const auto ask_later = [&](bool inside_cluster) {
-        return [&, inside_cluster](const Mask<T>& asked) {
-          ask(i, column, count, size_of(S), asked, inside_cluster);
+        return [&, inside_cluster](const Mask<T>& undecided) {
+          ask(i, column, count, size_of(S), undecided, inside_cluster);
           return Mask<T>(T(0)); // none
         };
       };
-      auto dropped = is_dropped_outside<T, is_complex_entry<E>>(
-          S,
-          upper,
-          lower,
-          Vec<T>(pass_.gate.noise),
-          most,
-          negation<T>(inside),
-          ask_later(false));
+      auto dropped = gate_.template is_dropped_outside<A>(size, N, negation<T>(inside), ask_later(false));
       if (any<T>(inside)) {
-        dropped = dropped |
-            is_dropped_in_cluster<T, is_complex_entry<E>>(
-                      S,
-                      upper,
-                      lower,
-                      Vec<T>(pass_.floor),
-                      Vec<T>(pass_.gate.cluster_limit),
-                      most,
-                      inside,
-                      ask_later(true));
+        const Vec<T> floor(pass_.floor);
+        dropped = dropped | gate_.template is_dropped_in_cluster<A>(size, N, floor, inside, ask_later(true));
       }
       S = where_entry(negation<T>(dropped), S);
     }
-    const auto F = inverse_gap_(over_scale_(gap));
+    const auto F = inverse_(over_scale_(gap));
     return scale(over_scale_(scale(S, F)), headroom_);
   }
 
@@ -73,19 +68,18 @@ class Divide {
   }
 
  private:
-  template <typename E>
-  static constexpr bool is_complex_entry = !std::is_same_v<E, Vec<T>>;
+  using A = VectorArithmetic<T>;
 
   __attribute__((noinline)) void ask(
       int64_t i,
       int64_t column,
       int count,
       const Vec<T>& size,
-      const Mask<T>& asked,
+      const Mask<T>& undecided,
       bool inside_cluster) const {
     T sizes[lane_count<T>];
     store(sizes, size);
-    const int unset = asked.zero_mask();
+    const int unset = undecided.zero_mask();
     for (int lane = 0; lane < count; ++lane) {
       // The diagonal of S is not used.
       if ((unset >> lane & 1) == 0 && column + lane != i) {
@@ -95,8 +89,10 @@ class Divide {
   }
 
   Vec<T> headroom_;
-  math::InverseGap<Arithmetic<T>> inverse_gap_;
+  math::DenominatorUnit<A> unit_;
+  math::BroadenedInverse<A> inverse_;
   OverScale<T> over_scale_;
+  math::NoiseGate<Vec<T>> gate_;
   Vec<T> reach_;
   Vec<T> eigenvalue_of_row_{T(0)};
   Vec<T> norm_of_row_{T(0)};

@@ -3,7 +3,8 @@
 #include "kernels/eigh_vjp/block_pairs.h"
 #include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
-#include "math/pairs/inverse_gap.h"
+#include "math/pairs/broadening.h"
+#include "math/pairs/noise_gate.h"
 
 #include <cstdint>
 
@@ -17,7 +18,7 @@ struct GapPass {
   T* W; // row-major; overwritten
   const T* eigenvalues; // (n), those of the columns
   const T* eigenvalues_cotangent; // (n), or null
-  math::GapRule<T> rule;
+  math::BroadeningRule<T> rule;
   T largest; // max|lambda| over all eigenvalues of the matrix
   // `gate` to `floor` are zero or null unless the rule has a noise gate.
   math::NoiseGate<T> gate;

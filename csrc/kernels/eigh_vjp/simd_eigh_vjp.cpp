@@ -3,8 +3,9 @@
 #include "kernels/simd/arithmetic.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
+#include "math/pairs/clusters.h"
 
-// Compiled once for each instruction set. Implements the formulas of math/eigh.h and math/pairs/gaps.h.
+// Compiled once for each instruction set. Implements the formulas of math/eigh.h and math/pairs.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
@@ -26,6 +27,7 @@ class Vjp {
   static constexpr int parts = is_complex ? 2 : 1;
   static constexpr int entry = parts * W;
   using E = Entry<T, is_complex>;
+  using A = VectorArithmetic<T>;
 
   static int64_t workspace_size(int n) {
     // V, the cotangent, W, a product, the moduli of V and the cotangent, and four rows.
@@ -204,17 +206,11 @@ class Vjp {
   /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by `headroom` already. Returns whether
   /// any cluster has more than one eigenvalue.
   SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
-    const Vec<T> one(T(1));
-    const auto step = Vec<T>(batch_.gate.step) * largest;
-    Vec<T> cluster(T(0));
-    Mask<T> repeated(T(0));
-    store(clusters_, cluster);
-    for (int i = 0; i + 1 < n_; ++i) {
-      const auto begins = step < load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W);
-      cluster = cluster + where(begins, one);
-      repeated = repeated | negation<T>(begins);
-      store(clusters_ + (i + 1) * W, cluster);
-    }
+    const auto repeated = math::number_clusters<A>(
+        n_,
+        Vec<T>(batch_.gate.step) * largest,
+        [&](int64_t i) { return load(eigenvalues_ + i * W); },
+        [&](int64_t i, const Vec<T>& number) { store(clusters_ + i * W, number); });
     return any<T>(repeated);
   }
 
@@ -242,21 +238,21 @@ class Vjp {
   SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
     const Vec<T> zero(T(0));
     const Vec<T> half(T(0.5));
-    const auto shrink = math::headroom<Arithmetic<T>>(largest);
+    const auto shrink = math::headroom<A>(largest);
     for (int i = 0; i < n_; ++i) {
       store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * shrink);
     }
     const auto shrunk = largest * shrink;
-    const math::InverseGap<Arithmetic<T>> inverse_gap(batch_.rule, shrunk, shrink, tolerances::negligible<T>);
-    const OverScale<T> over_scale(inverse_gap.scale);
+    const math::DenominatorUnit<A> denominator_unit(shrunk, shrink, batch_.rule.absolute_width);
+    const math::BroadenedInverse<A> inverse(batch_.rule, denominator_unit, tolerances::negligible<T>);
+    const OverScale<T> over_scale(denominator_unit.size);
     const auto unit = units.from * shrink;
-    const Vec<T> noise(batch_.gate.noise);
-    const Vec<T> limit(batch_.gate.cluster_limit);
-    const auto reach = Vec<T>(batch_.gate.reach) * shrunk;
+    const auto gate = batch_.gate.template to<Vec<T>>();
+    const auto reach = gate.reach * shrunk;
     auto floor = zero;
     bool clusters = false;
     if (batch_.gates) {
-      floor = Vec<T>(batch_.gate.cluster_noise) * find_norms(largest, units.to);
+      floor = gate.cluster_noise * find_norms(largest, units.to);
       clusters = find_clusters(shrunk);
     }
     for (int i = 0; i < n_; ++i) {
@@ -266,39 +262,30 @@ class Vjp {
         const auto upper = at(W_, i, j);
         const auto lower = conj(at(W_, j, i));
         auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
-        const auto gap = load(eigenvalues_ + j * W) - here;
+        const auto gap = math::denominator(math::Denominator::difference, here, load(eigenvalues_ + j * W));
         if (batch_.gates) {
-          const auto most = load(norms_ + i * W) + load(norms_ + j * W);
+          const auto size = size_bounds<T, is_complex>(S);
+          const auto N = magnitude_bounds<T, is_complex>(upper, lower, load(norms_ + i * W) + load(norms_ + j * W));
           auto inside = zero;
           if (clustered) {
-            inside = (load(clusters_ + i * W) == load(clusters_ + j * W)) & (gap <= reach);
+            inside = math::in_one_cluster<A>(load(clusters_ + i * W), load(clusters_ + j * W), gap, reach);
             // Eigenvalues are ascending, so later ones are not closer.
             clustered = any<T>(inside);
           }
-          auto dropped = is_dropped_outside<T, is_complex>(
-              S,
-              upper,
-              lower,
-              noise,
-              most,
-              negation<T>(inside),
-              [&](const Mask<T>& asked) { return asked & (size_of(S) <= noise * magnitude(i, j)); });
+          auto dropped =
+              gate.template is_dropped_outside<A>(size, N, negation<T>(inside), [&](const Mask<T>& undecided) {
+                return undecided & gate.template is_dropped_outside<A>(size_of(S), magnitude(i, j));
+              });
           if (clustered) {
             dropped = dropped |
-                is_dropped_in_cluster<T, is_complex>(
-                          S,
-                          upper,
-                          lower,
-                          floor,
-                          limit,
-                          most,
-                          inside,
-                          [&](const Mask<T>& asked) { return asked & (limit * magnitude(i, j) < size_of(S)); });
+                gate.template is_dropped_in_cluster<A>(size, N, floor, inside, [&](const Mask<T>& undecided) {
+                  return undecided & gate.template is_above_limit<A>(size_of(S), magnitude(i, j));
+                });
           }
           S = where_entry(negation<T>(dropped), S);
         }
         // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
-        const auto F = inverse_gap(over_scale(gap));
+        const auto F = inverse(over_scale(gap));
         const auto divided = over_scale(scale(scale(S, F), unit));
         store_entry(W_.at(i, j), divided);
         store_entry(W_.at(j, i), conj(divided));

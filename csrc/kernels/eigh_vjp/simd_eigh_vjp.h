@@ -2,7 +2,8 @@
 
 #include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
-#include "math/pairs/inverse_gap.h"
+#include "math/pairs/broadening.h"
+#include "math/pairs/noise_gate.h"
 
 #include <cstdint>
 
@@ -25,7 +26,7 @@ struct EighVjpBatch {
   const T* eigenvalues_cotangent; // (count, n), or null
   Matrices<T> eigenvectors;
   Matrices<T> eigenvectors_cotangent; // data null if absent
-  math::GapRule<T> rule;
+  math::BroadeningRule<T> rule;
   bool gates;
   math::NoiseGate<T> gate; // only read if `gates`
   Suspicion<T> suspicion;

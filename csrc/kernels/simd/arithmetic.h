@@ -1,26 +1,53 @@
 #pragma once
 
+#include "core/arithmetic.h"
 #include "kernels/simd/entry.h"
+#include "math/pairs/noise_gate.h"
 
 #include <limits>
 #include <numbers>
 
-// Arithmetic on vectors for formulas that are shared with tensor code, absolute values of entries, and the noise gate.
+// Arithmetic on vectors for formulas that are shared with tensor code, and absolute values of entries.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Arithmetic on vectors, for math/pairs/inverse_gap.h.
+/// Arithmetic on vectors (core/arithmetic.h).
 template <typename T>
-struct Arithmetic {
+struct VectorArithmetic {
   using Number = Vec<T>;
+  using Mask = simd::Mask<T>;
   using Value = T;
+  static SPECTRALGRAD_INLINE Vec<T> number_like(double value, const Vec<T>&) {
+    return Vec<T>(static_cast<T>(value));
+  }
+  static SPECTRALGRAD_INLINE T largest_number(const Vec<T>&) {
+    return std::numeric_limits<T>::max();
+  }
   static SPECTRALGRAD_INLINE Vec<T> abs(const Vec<T>& x) {
     return x.abs();
   }
   static SPECTRALGRAD_INLINE Vec<T> larger(const Vec<T>& x, const Vec<T>& y) {
     return simd::larger<T>(x, y);
   }
-  static SPECTRALGRAD_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
+  static SPECTRALGRAD_INLINE Vec<T> conjugate(const Vec<T>& x) {
+    return x;
+  }
+  static SPECTRALGRAD_INLINE Vec<T> reciprocal(const Vec<T>& x) {
+    return Vec<T>(T(1)) / x;
+  }
+  static SPECTRALGRAD_INLINE Vec<T> constant(const Vec<T>& x) {
+    return x;
+  }
+  static SPECTRALGRAD_INLINE Vec<T> select(const Mask& mask, const Vec<T>& yes, const Vec<T>& no) {
     return simd::select<T>(mask, yes, no);
+  }
+  static SPECTRALGRAD_INLINE Mask is_finite(const Vec<T>& x) {
+    return x < Vec<T>(std::numeric_limits<T>::infinity());
+  }
+  static SPECTRALGRAD_INLINE Mask negation(const Mask& mask) {
+    return simd::negation<T>(mask);
+  }
+  static SPECTRALGRAD_INLINE bool any(const Mask& mask) {
+    return simd::any<T>(mask);
   }
 };
 
@@ -72,62 +99,22 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
   return squared(z).sqrt();
 }
 
-/// Returns the lanes in which the noise gate drops S, an entry of the skew-Hermitian part of V^H gV, outside clusters:
-/// those with |S| <= `noise` N.
-///
-/// N = |V|^T |gV| + its transpose is at most `most`. It is at least the sum of the absolute values of the two entries
-/// that S was made of, `upper` and, across the diagonal, `lower`. These bounds nearly always decide. For the lanes in
-/// which they do not, `is_noise(asked)` compares |S| with N itself.
-template <typename T, bool is_complex, typename IsNoise>
-SPECTRALGRAD_INLINE Mask<T> is_dropped_outside(
-    const Entry<T, is_complex>& S,
-    const Entry<T, is_complex>& upper,
-    const Entry<T, is_complex>& lower,
-    const Vec<T>& noise,
-    const Vec<T>& most,
-    const Mask<T>& outside,
-    const IsNoise& is_noise) {
-  // The factors allow for the round-off of the bounds, and for `abs_lower_bound`, which may be too small.
-  const Vec<T> above(T(1.01));
-  const Vec<T> below(T(0.99));
+/// Bounds of |S|, from `abs_lower_bound`.
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE math::Bounds<Vec<T>> size_bounds(const Entry<T, is_complex>& S) {
   const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
   const auto size = abs_lower_bound(S);
-  const auto maybe = outside & (size <= above * noise * most);
-  if (!any<T>(maybe)) {
-    return maybe;
-  }
-  auto result = maybe & (root * size <= below * noise * (abs_lower_bound(upper) + abs_lower_bound(lower)));
-  const auto asked = maybe & negation<T>(result);
-  if (any<T>(asked)) {
-    result = result | is_noise(asked);
-  }
-  // Entries that are NaN or Inf are never dropped. Comparisons with NaN are false.
-  return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
+  return {size, root * size};
 }
 
-/// Returns the lanes in which the noise gate drops S inside clusters: those with |S| <= `floor`, a fraction of M, and
-/// those with |S| > `limit` N. See `math::NoiseGate`. `is_above_limit(asked)` compares |S| with N itself.
-template <typename T, bool is_complex, typename IsAboveLimit>
-SPECTRALGRAD_INLINE Mask<T> is_dropped_in_cluster(
-    const Entry<T, is_complex>& S,
+/// Bounds of N_ij = (|V|^T |gV| + its transpose)_ij. N is at most the sum of the norms of the columns i and j of gV. It
+/// is at least |upper| + |lower|, the two entries of V^H gV that S_ij was made of.
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE math::Bounds<Vec<T>> magnitude_bounds(
     const Entry<T, is_complex>& upper,
     const Entry<T, is_complex>& lower,
-    const Vec<T>& floor,
-    const Vec<T>& limit,
-    const Vec<T>& most,
-    const Mask<T>& inside,
-    const IsAboveLimit& is_above_limit) {
-  const Vec<T> above(T(1.01));
-  const Vec<T> below(T(0.99));
-  const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
-  const auto size = abs_lower_bound(S);
-  auto result = inside & ((root * size <= floor) | (above * limit * most < size));
-  const auto within = root * size <= below * limit * (abs_lower_bound(upper) + abs_lower_bound(lower));
-  const auto asked = inside & negation<T>(result | within);
-  if (any<T>(asked)) {
-    result = result | is_above_limit(asked);
-  }
-  return result & (size < Vec<T>(std::numeric_limits<T>::infinity()));
+    const Vec<T>& sum_of_norms) {
+  return {abs_lower_bound(upper) + abs_lower_bound(lower), sum_of_norms};
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

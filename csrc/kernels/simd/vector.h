@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/always_inline.h"
 #include "core/tolerances.h"
 
 #include <ATen/cpu/vec/vec.h>
@@ -26,8 +27,6 @@ using Mask = Vec<T>;
 
 template <typename T>
 inline constexpr int lane_count = Vec<T>::size();
-
-#define SPECTRALGRAD_INLINE inline __attribute__((always_inline))
 
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> load(const T* from) {

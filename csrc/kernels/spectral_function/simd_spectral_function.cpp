@@ -3,7 +3,6 @@
 #include "kernels/simd/arithmetic.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
-#include "math/pairs/inverse_gap.h"
 
 // Compiled once for each instruction set. The formulas are those of math/spectral_function.h and math/closed_forms.h.
 namespace spectralgrad::kernels::simd {
@@ -12,7 +11,7 @@ namespace {
 
 /// The arithmetic of SIMD lanes for math/closed_forms.h.
 template <typename T>
-struct FunctionArithmetic : Arithmetic<T> {
+struct FunctionArithmetic : VectorArithmetic<T> {
   using Number = Vec<T>;
 
   static SPECTRALGRAD_INLINE Vec<T> number(double x) {
@@ -41,12 +40,6 @@ struct FunctionArithmetic : Arithmetic<T> {
   }
   static SPECTRALGRAD_INLINE Vec<T> smaller(const Vec<T>& x, const Vec<T>& y) {
     return simd::smaller<T>(x, y);
-  }
-  static SPECTRALGRAD_INLINE bool any(const Mask<T>& mask) {
-    return simd::any<T>(mask);
-  }
-  static SPECTRALGRAD_INLINE Vec<T> quotient(const Vec<T>& x, const Vec<T>& gap) {
-    return math::quotient_or_zero(x, gap, Vec<T>(T(0)), Vec<T>(T(1)), simd::select<T>);
   }
 };
 

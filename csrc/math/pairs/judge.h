@@ -29,7 +29,7 @@ struct Verdict {
 };
 
 /// Returns the most severe finding for one n x n matrix, n >= 1. `W(i, j)` returns an entry of V^H gV and is called
-/// only if `has_W`. `magnitude(i, j)` returns N_ij and `scale()` M (math/pairs/gaps.h); both are expensive and called
+/// only if `has_W`. `magnitude(i, j)` returns N_ij and `scale()` M (math/pairs/pairs.h); both are expensive and called
 /// only if needed. `eigenvalues_cotangent` is (n) or null.
 template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
 Verdict judge(

@@ -10,7 +10,7 @@ namespace spectralgrad::math {
 /// `W` = V^H gV and `magnitude` = N (*, n, n) are either both undefined or both defined; `eigenvalues_cotangent` (*, n)
 /// may be undefined. `checks()`, read when the kernel runs, decides how each finding is reported.
 ///
-/// The statistics are relative to N (math/pairs/gaps.h). So small losses are not missed and large ones raise no false
+/// The statistics are relative to N (math/pairs/pairs.h). So small losses are not missed and large ones raise no false
 /// alarm:
 /// - Phases (complex input): |Im W_ii| / N_ii. Raises `GaugeError` with torch.linalg's message.
 /// - Basis inside an eigenspace: |S_ij| / N_ij over equal (degenerate) eigenvalues, S the skew-Hermitian part of W.

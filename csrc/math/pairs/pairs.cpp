@@ -1,0 +1,219 @@
+#include "math/pairs/pairs.h"
+
+#include "autograd/constant.h"
+#include "core/tolerances.h"
+#include "math/pairs/broadening.h"
+#include "math/pairs/clusters.h"
+#include "math/pairs/noise_gate.h"
+#include "math/pairs/tensor_arithmetic.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cumsum.h>
+#include <ATen/ops/diag_embed.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/view_as_real.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <limits>
+
+namespace spectralgrad::math {
+namespace {
+
+using at::Tensor;
+using autograd::constant;
+using autograd::is_differentiated;
+
+/// max|x| (*, 1, 1), a constant.
+Tensor largest_of(const Tensor& values) {
+  return constant(values).abs().amax({-1}, /*keepdim=*/true).unsqueeze(-1);
+}
+
+/// Like `largest_of`, but of the real and imaginary parts, whose absolute values do not overflow.
+Tensor largest_part_of(const Tensor& values) {
+  return values.is_complex()
+      ? at::view_as_real(constant(values).resolve_conj()).abs().amax({-2, -1}, /*keepdim=*/true)
+      : largest_of(values);
+}
+
+/// The values (*, n) such that no sum or difference of them overflows, and their unit (*, 1, 1).
+struct ScaledValues {
+  Tensor scaled;
+  DenominatorUnit<TensorArithmetic> unit;
+
+  static ScaledValues of(const Tensor& values, const BroadeningRule<double>& rule) {
+    // Callers return early for n = 0, for which amax has no identity.
+    const auto largest = largest_part_of(values);
+    const auto room = headroom<TensorArithmetic>(largest);
+    const auto scaled = values * room.squeeze(-1);
+    return {scaled, {values.is_complex() ? largest_of(scaled) : largest * room, room, rule.absolute_width}};
+  }
+};
+
+/// The denominators of all pairs.
+class Denominators {
+ public:
+  Denominators(const Tensor& values, Denominator kind, const Rule& rule)
+      : kind_(kind),
+        rule_(broadening_rule(rule, values.scalar_type())),
+        values_(ScaledValues::of(values, rule_)),
+        relative_(denominator(kind, values_.scaled.unsqueeze(-1), values_.scaled.unsqueeze(-2)) / values_.unit.size) {
+    // Computed from the values, so that tensor subclasses (sharded tensors) give a mask of their own type.
+    diagonal_ = at::diag_embed(at::ones_like(values, values.options().dtype(at::kBool)));
+  }
+
+  /// Mask (*, n, n) of the denominators that are zero by definition; an undefined tensor for sums, which have none.
+  Tensor zeros() const {
+    return kind_ == Denominator::difference ? diagonal_ : Tensor();
+  }
+
+  Tensor closer_than(double eps_units) const {
+    return constant(relative_).abs() <= eps_units * tolerances::eps(relative_.scalar_type());
+  }
+
+  /// Mask (*, n, n) of the pairs in one cluster.
+  Tensor in_one_cluster(const NoiseGate<double>& gate) const {
+    const auto gaps = constant(relative_);
+    if (gaps.is_complex()) {
+      return linked_by_steps(gaps.abs() <= gate.step).logical_and(gaps.abs() <= gate.reach);
+    }
+    const auto values = constant(values_.scaled);
+    const auto unit = values_.unit.size.squeeze(-1);
+    const auto steps = (values.slice(-1, 1) - values.slice(-1, 0, -1)).abs() / unit;
+    const auto first = at::zeros_like(values.slice(-1, 0, 1)).to(at::kLong);
+    const auto number = at::cat({first, begins_cluster(steps, gate.step).to(at::kLong)}, -1).cumsum(-1);
+    const auto inside =
+        math::in_one_cluster<TensorArithmetic>(number.unsqueeze(-1), number.unsqueeze(-2), gaps, gate.reach);
+    if (kind_ == Denominator::difference) {
+      return inside;
+    }
+    // Sums are differences of x_j and -x_i. A cluster has both signs if it includes the smallest x, and if that and
+    // its negative are linked.
+    const auto smallest = values.amin({-1}, /*keepdim=*/true);
+    const auto around_zero = at::where(values == smallest, number, at::zeros_like(number) - 1).amax({-1}, true);
+    const auto has_both =
+        (number == around_zero).logical_and(begins_cluster(2 * smallest / unit, gate.step).logical_not());
+    return inside.logical_and(has_both.unsqueeze(-1));
+  }
+
+  /// F (*, n, n) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a
+  /// meaning, for pairs in `frozen` a constant of differentiation. Either mask may be undefined.
+  Tensor inverse(const Tensor& excluded, const Tensor& frozen) const {
+    auto x = relative_;
+    if (frozen.defined() && is_differentiated(x)) {
+      x = at::where(frozen, constant(x), x);
+    }
+    if (excluded.defined()) {
+      x = at::where(excluded, TensorArithmetic::number_like(1, x), x);
+    }
+    const auto infinity = std::numeric_limits<double>::infinity();
+    return BroadenedInverse<TensorArithmetic>(rule_, values_.unit, infinity)(x);
+  }
+
+  /// Divides by the unit.
+  Tensor over_unit(const Tensor& quotients) const {
+    return quotients / (values_.unit.size / values_.unit.headroom);
+  }
+
+ private:
+  /// The pairs linked by a chain of up to 16 linked pairs. That is enough for the shortest chain across
+  /// `NoiseGate::reach` on a line, because any two consecutive links of it span more than one step.
+  static Tensor linked_by_steps(const Tensor& linked) {
+    static_assert(tolerances::cluster_reach <= 8 * tolerances::same_eigenvalue);
+    auto chains = linked;
+    for (int length = 1; length < 16; length *= 2) {
+      const auto counts = chains.to(at::kFloat);
+      chains = at::matmul(counts, counts) > 0;
+    }
+    return chains;
+  }
+
+  Denominator kind_;
+  BroadeningRule<double> rule_;
+  ScaledValues values_;
+  Tensor relative_; // (*, n, n), in units of `values_.unit`
+  Tensor diagonal_;
+};
+
+/// Returns `x`, and 0 in `mask` unless that is undefined.
+Tensor zero_in(const Tensor& mask, const Tensor& x) {
+  return mask.defined() ? at::where(mask, TensorArithmetic::number_like(0, x), x) : x;
+}
+
+} // namespace
+
+Tensor cotangent_magnitude(const Tensor& eigenvectors, const Tensor& eigenvectors_cotangent) {
+  const auto products = at::matmul(constant(eigenvectors).abs().mT(), constant(eigenvectors_cotangent).abs());
+  return products + products.mT();
+}
+
+Tensor cotangent_scale(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent) {
+  if (eigenvalues.sym_size(-1) == 0) {
+    return constant(eigenvalues).abs().sum({-1}, /*keepdim=*/true).unsqueeze(-1);
+  }
+  const auto scale = largest_of(eigenvalues);
+  Tensor result = at::zeros_like(scale);
+  if (eigenvectors_cotangent.defined()) {
+    const auto sizes = constant(eigenvectors_cotangent).abs();
+    // Relative to the largest entry, no square over- or underflows.
+    const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
+    const auto unit = at::where(largest == 0, at::ones_like(largest), largest);
+    result = unit * (sizes / unit).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
+  }
+  if (eigenvalues_cotangent.defined()) {
+    result = at::maximum(result, scale * largest_of(eigenvalues_cotangent));
+  }
+  return result;
+}
+
+Tensor divide_cotangent(
+    const Tensor& S,
+    const CotangentSizes& cotangents,
+    const Tensor& values,
+    Denominator kind,
+    const Rule& rule) {
+  if (values.sym_size(-1) == 0) {
+    return at::zeros_like(S);
+  }
+  const Denominators denominators(values, kind, rule);
+  const auto excluded = denominators.zeros();
+  const auto numerator = zero_in(excluded, S);
+  if (!rule.gates()) {
+    return denominators.over_unit(denominators.inverse(excluded, {}).conj() * numerator);
+  }
+  const auto gate = noise_gate(rule, S.scalar_type());
+  const auto size = constant(numerator).abs();
+  const auto N = constant(cotangents.magnitude);
+  const auto inside = denominators.in_one_cluster(gate);
+  const auto dropped = at::where(
+      inside,
+      gate.is_dropped_in_cluster<TensorArithmetic>(size, N, constant(cotangents.largest) * gate.cluster_noise),
+      gate.is_dropped_outside<TensorArithmetic>(size, N));
+  const auto gated = zero_in(dropped, numerator);
+  const auto close = denominators.closer_than(tolerances::close_gap).logical_or(inside);
+  const auto F = denominators.inverse(excluded, close).conj();
+  if (!is_differentiated(S)) {
+    return denominators.over_unit(F * gated);
+  }
+  // A straight-through estimator: the value of `gated` with the derivative of S.
+  const auto straight_through = numerator - constant(numerator - gated);
+  return denominators.over_unit(F * at::where(close, gated, straight_through));
+}
+
+Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, const Rule& rule) {
+  if (values.sym_size(-1) == 0) {
+    return at::zeros_like(X);
+  }
+  const Denominators denominators(values, kind, rule);
+  const auto dropped = rule.gates() ? denominators.closer_than(tolerances::close_gap) : denominators.zeros();
+  return denominators.over_unit(denominators.inverse(dropped, {}) * zero_in(dropped, X));
+}
+
+} // namespace spectralgrad::math
