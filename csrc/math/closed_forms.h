@@ -5,8 +5,8 @@
 #include <limits>
 
 // Functions with a closed form: their values and first divided differences f[a,b], a <= b. They are written once, for
-// tensors and for SIMD lanes, and are free of LibTorch, so that they can be compiled for every instruction set. `A` is an
-// arithmetic (core/arithmetic.h) that also has the functions number(double), negate, sqrt, exp, expm1, log, log1p,
+// tensors and for SIMD lanes, and are free of LibTorch, so that they can be compiled for every instruction set. `A` is
+// an arithmetic (core/arithmetic.h) that also has the functions number(double), negate, sqrt, exp, expm1, log, log1p,
 // power(x, double) and smaller(x, y).
 //
 // Relative errors are a few eps at every gap, because nearly equal numbers are never subtracted. Intermediate results
@@ -144,7 +144,9 @@ struct Power {
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
     const auto half = A::number(0.5); // neither difference overflows
-    const auto across = quotient_or_zero<A>(A::power(b, p.value) * half - A::power(a, p.value) * half, b * half - a * half);
+    const auto across = quotient_or_zero<A>(
+        A::power(b, p.value) * half - A::power(a, p.value) * half,
+        b * half - a * half);
     const auto derivative = A::power(a, p.value - 1) * A::number(p.value);
     return A::select(
         positive,

@@ -1,7 +1,7 @@
 #include "math/third_differences.h"
 
 #include "core/tolerances.h"
-#include "math/pairs/pairs.h"
+#include "math/pairs/tensor_arithmetic.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
