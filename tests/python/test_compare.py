@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -661,6 +662,26 @@ def test_a_signal_leaves_no_processes_and_no_files(number: signal.Signals, statu
     assert "Traceback" not in error
     assert list(temporary.iterdir()) == []
     assert _commands_with(str(temporary)) == []
+
+
+def test_a_signal_waits_for_the_end_of_a_block() -> None:
+    """The block starts threads. One whose start is interrupted would run on and write into a folder being removed."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("only the main thread may set handlers of signals")
+    done = []
+    with stopping.signals_as_exceptions():
+        with pytest.raises(stopping.Stopped) as raised, stopping.signals_delayed():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("block")
+        # A second signal does not interrupt the cleaning.
+        signal.raise_signal(signal.SIGTERM)
+    assert done == ["block"]
+    assert raised.value.exit_status == 143
+    with stopping.signals_as_exceptions():
+        with stopping.signals_delayed():
+            pass
+        with pytest.raises(stopping.Stopped):
+            signal.raise_signal(signal.SIGINT)
 
 
 def _commands_with(text: str) -> list[str]:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,16 @@ class WriteError(Exception):
     """A file or folder cannot be written. The text is a sentence for the user."""
 
 
+@dataclass
+class _Delay:
+    active: bool = False
+    # The signal that came in the meantime.
+    number: int | None = None
+
+
+_delay = _Delay()
+
+
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
     """Raises Stopped in the block at Ctrl-C or SIGTERM. Further signals are ignored, so that the cleaning ends."""
@@ -40,7 +51,9 @@ def signals_as_exceptions() -> Iterator[None]:
         nonlocal stopped
         if not stopped:
             stopped = True
-            raise Stopped(number)
+            if not _delay.active:
+                raise Stopped(number)
+            _delay.number = number
 
     # A shell starts background jobs with SIGINT ignored, and nohup is such a wish too: it stays ignored.
     previous = {
@@ -54,6 +67,19 @@ def signals_as_exceptions() -> Iterator[None]:
         for number, handler in previous.items():
             # None is a handler that Python did not set.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def signals_delayed() -> Iterator[None]:
+    """Raises Stopped at the end of the block, for a block that must not be left half done. For the main thread."""
+    _delay.active = True
+    try:
+        yield
+    finally:
+        _delay.active = False
+        number, _delay.number = _delay.number, None
+        if number is not None:
+            raise Stopped(number)
 
 
 @contextmanager

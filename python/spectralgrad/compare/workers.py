@@ -20,7 +20,7 @@ import numpy as np
 from . import functions, peers
 from .losses import Array
 from .progress import Progress
-from .stopping import writing
+from .stopping import signals_delayed, writing
 from .worker import INSTALLED, NOT_INSTALLED
 
 # The longest first: they overlap with all the others.
@@ -164,11 +164,13 @@ def running(names: list[str], folder: Path, totals: tuple[int, int], progress: P
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             run = partial(_run, processes, progress)
             try:
-                frameworks = [
-                    pool.submit(run, name, peers.TITLES[name], folder, totals[0])
-                    for name in sorted(names, key=_ORDER.index)
-                ]
-                last = pool.submit(run, functions.PROCESS, "matrix functions", functions_folder, totals[1], waits)
+                # A thread whose start is interrupted runs on, and the pool does not know it.
+                with signals_delayed():
+                    frameworks = [
+                        pool.submit(run, name, peers.TITLES[name], folder, totals[0])
+                        for name in sorted(names, key=_ORDER.index)
+                    ]
+                    last = pool.submit(run, functions.PROCESS, "matrix functions", functions_folder, totals[1], waits)
                 yield Running(frameworks, tells)
                 last.result()
             except BaseException:
