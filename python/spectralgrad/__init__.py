@@ -8,6 +8,7 @@ from ._torch_version import check as _check_torch_version
 _check_torch_version(_build_info.built_against_torch, _torch.__version__)
 
 from . import _C  # noqa: E402
+from ._batching import register_batching as _register_batching  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._checks_in_graphs import register_when_needed as _register_checks_in_graphs  # noqa: E402
 from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
@@ -32,6 +33,7 @@ from ._rules import (  # noqa: E402
 from ._scripting import register_scripting as _register_scripting  # noqa: E402
 from ._standing_in import _Mode, install, installed, stand_in, uninstall  # noqa: E402
 
+_register_batching()
 _register_when_needed()
 _register_checks_in_graphs(
     [

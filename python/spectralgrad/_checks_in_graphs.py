@@ -21,9 +21,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from . import _C
 from ._after_import import after_import
 from ._current import enter, leave, levels
-
-# Operators that never report anything. All others get an overload.
-_WITHOUT_CHECKS = {"cluster_rounds", "constant", "once"}
+from ._operators import OPERATORS, handle
 
 # Open blocks of each recording, outermost first. They end with the recording, even if it fails inside a block.
 _recorded: WeakKeyDictionary[ProxyTorchDispatchMode, list[str]] = WeakKeyDictionary()
@@ -114,7 +112,7 @@ def _record(mode: ProxyTorchDispatchMode, function: Any, types: Any, args: Any, 
 
 
 def _define(name: str) -> None:
-    operator = getattr(torch.ops.spectralgrad, name).default
+    operator = handle(name)
     arguments, results = str(operator._schema).removeprefix(f"spectralgrad::{name}(").rsplit(") -> ", 1)
     _library.define(f"{name}.under_checks({arguments}, *, str checks) -> {results}")
 
@@ -137,9 +135,8 @@ _library = torch.library.Library("spectralgrad", "FRAGMENT")
 
 @functools.cache
 def _define_all() -> None:
-    for qualified in sorted(torch._C._dispatch_get_all_op_names()):
-        namespace, name = qualified.split("::", 1)
-        if namespace == "spectralgrad" and "." not in name and name not in _WITHOUT_CHECKS:
+    for name, operator in OPERATORS.items():
+        if operator.reports:
             _define(name)
 
 

@@ -14,42 +14,9 @@ from typing import Any
 import torch
 
 from ._after_import import after_import
-
-# For each operator and each of its tensors: the number of dimensions at the end that do not belong to the batch. All
-# other dimensions are the batch, which is the same for all arguments and results. None if the other arguments determine
-# the batch. If no argument does, the operator needs the whole batch.
-_TRAILING_DIMENSIONS: dict[str, tuple[int | None, ...]] = {
-    "chemical_potential": (2, 1, 2, 0, 0),
-    "cluster_rounds": (None,),
-    "constant": (0,),
-    "drop_small_eigenvalues": (1,),
-    "eigenpairs": (2,),
-    "eigenvalues_of_power": (1, 0),
-    "eigh": (2,),
-    "eigh_jvp": (2, 1, 2),
-    "eigh_vjp": (1, 2, 1, 2),
-    "eigvalsh": (2,),
-    "fill_levels": (1, 0, 0),
-    "hermitian": (2,),
-    "judge_cotangents": (1, 2, 2, 1),
-    "judge_rotations": (1, 2, 2, 3, 1, 2),
-    "once": (None, 2),
-    "quantity": (0,),
-    "rotated_eigenpairs": (2, 1, 2),
-    "spectral_function": (2, 1, 2, 2, 2, 2, 2),
-    "spectral_function_transposed": (2, 1, 2, 2, 2, 2, 2),
-    "spectral_trace": (2, 1, 2, 2),
-    "warn_of_second_order": (None, 1),
-    "watch_second_order": (1, 2),
-}
+from ._operators import OPERATORS, handle, tensor_positions
 
 _DTENSOR_MODULE = "torch.distributed.tensor"
-
-
-def tensor_positions(schema: Any) -> list[int]:
-    """The positions of the arguments of an operator that are tensors. They need not be the first ones."""
-    types = [str(argument.type) for argument in schema.arguments]
-    return [i for i, kind in enumerate(types) if kind in ("Tensor", "Optional[Tensor]")]
 
 
 def _batch_dimensions(tensors: Sequence[Any], trailing: tuple[int | None, ...]) -> int:
@@ -61,8 +28,8 @@ def _register(name: str, trailing: tuple[int | None, ...]) -> None:
     from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.experimental import register_sharding
 
-    operator = getattr(torch.ops.spectralgrad, name).default
-    results, positions = len(operator._schema.returns), tensor_positions(operator._schema)
+    operator = handle(name)
+    results, positions = len(operator._schema.returns), tensor_positions(name)
 
     # DTensor calls this with a description of each tensor. It returns, for one dimension of the mesh, the possible
     # placements of the results and of the arguments. DTensor takes the one that is cheapest to reach.
@@ -79,8 +46,9 @@ def _register(name: str, trailing: tuple[int | None, ...]) -> None:
 
 def register() -> None:
     """Tells DTensor how the operators are sharded."""
-    for name, trailing in _TRAILING_DIMENSIONS.items():
-        _register(name, trailing)
+    for name, operator in OPERATORS.items():
+        if operator.trailing is not None:
+            _register(name, operator.trailing)
 
 
 def register_when_needed() -> None:

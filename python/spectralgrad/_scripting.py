@@ -5,6 +5,7 @@ The other functions raise a message if a script calls them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -13,22 +14,9 @@ import torch
 from torch.jit._builtins import _register_builtin
 from torch.jit._state import _jit_caching_layer, _python_cu
 
-_MATRIX = "A: Tensor", "A", "Tensor"
-_PAIR = "Tuple[Tensor, Tensor]"
-# Parameters, arguments and result in the syntax of TorchScript.
-_SIGNATURES: dict[str, tuple[str, str, str]] = {
-    "eigh": ('A: Tensor, UPLO: str = "L"', "A, UPLO", _PAIR),
-    "eigvalsh": ('A: Tensor, UPLO: str = "L"', "A, UPLO", "Tensor"),
-    "expm": _MATRIX,
-    "logm": _MATRIX,
-    "sqrtm": _MATRIX,
-    "invsqrtm": _MATRIX,
-    "powm": ("A: Tensor, p: Union[float, int, Tensor]", "A, p", "Tensor"),
-    "trace_sqrtm": _MATRIX,
-    "pinvm": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
-    "pseudo_logdet": ("A: Tensor, rtol: Optional[float] = None", "A, rtol", "Tensor"),
-    "spectral_projector": ("A: Tensor, start: int, stop: int", "A, start, stop", "Tensor"),
-}
+from ._operators import OPERATORS, handle
+
+_SCRIPTS = {name: operator.script for name, operator in OPERATORS.items() if operator.script is not None}
 # Statements instead of a call of the operator. Without them a Tensor p would become a number, and lose its gradient.
 _BODIES = {
     "powm": """
@@ -51,7 +39,7 @@ class _Refusal:
     def __bool__(self) -> bool:
         raise RuntimeError(
             f"spectralgrad.{self._name}: Expected a call from Python, but TorchScript is to compile it. Scripts can "
-            f"call {', '.join(_SIGNATURES)}. Put @torch.jit.ignore on a function of yours that calls {self._name}"
+            f"call {', '.join(_SCRIPTS)}. Put @torch.jit.ignore on a function of yours that calls {self._name}"
         )
 
 
@@ -61,10 +49,12 @@ def register_scripting(namespace: dict[str, Any]) -> None:
         name: value for name, value in namespace.items() if isinstance(value, FunctionType) and not name.startswith("_")
     }
     for name, function in functions.items():
-        if name not in _SIGNATURES:
+        if name not in _SCRIPTS:
             _jit_caching_layer[function] = _Refusal(name)
             continue
-        parameters, arguments, result = _SIGNATURES[name]
+        parameters = _SCRIPTS[name]
+        arguments = ", ".join(re.findall(r"(\w+):", parameters))
+        result = "Tuple[Tensor, Tensor]" if len(handle(name)._schema.returns) == 2 else "Tensor"
         _register_builtin(function, f"spectralgrad::{name}")
         # torch.jit.script(function) looks here first. It could not compile the Python code around the operator.
         scripted = f"spectralgrad_{name}"

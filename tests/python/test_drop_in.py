@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
+from operator_cases import FUNCTIONS
 from problems import LinAlgError, distinct, random_hermitian
 from spectralgrad import _checks_in_graphs
+from spectralgrad._operators import OPERATORS
 
 DIAGONAL = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
 
@@ -109,20 +111,8 @@ def test_a_parameter_is_no_subclass_with_a_handler() -> None:
     assert torch.equal(A.grad, torch.eye(3, dtype=torch.float64))
 
 
-EVERY: dict[str, Callable[[Any], Any]] = {
-    "eigh": lambda A: sg.eigh(A)[0],
-    "eigvalsh": sg.eigvalsh,
-    "expm": sg.expm,
-    "logm": sg.logm,
-    "sqrtm": sg.sqrtm,
-    "invsqrtm": sg.invsqrtm,
-    "powm": lambda A: sg.powm(A, 1.5),
-    "funm": lambda A: sg.funm(A, torch.exp),
-    "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
-    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
-    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
-    "density_matrix with all": lambda A: sg.density_matrix(A, electrons=2, kT=0.1, full_output=True).mu,
-    "spectral_map": lambda A: sg.spectral_map(lambda L, V: L.sum() * (V @ V.mT), A),
+EVERY = FUNCTIONS | {
+    "density_matrix with all": lambda A: sg.density_matrix(A, electrons=2, kT=0.1, full_output=True).mu
 }
 every = pytest.mark.parametrize("name", EVERY)
 
@@ -577,28 +567,13 @@ def test_no_block_of_checks_inside_an_exported_program(strict: bool) -> None:
 
 # --- autocast --------------------------------------------------------------------------------------------------------
 
-OPERATIONS: dict[str, Callable[[Tensor], Any]] = {
-    "eigh": lambda A: sg.eigh(A)[0],
-    "eigenvectors": lambda A: sg.eigh(A)[1].abs(),
-    "eigvalsh": sg.eigvalsh,
-    "expm": sg.expm,
-    "logm": sg.logm,
-    "sqrtm": sg.sqrtm,
-    "invsqrtm": sg.invsqrtm,
-    "powm": lambda A: sg.powm(A, 1.5),
-    "funm": lambda A: sg.funm(A, torch.tanh),
-    "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
-    "trace_sqrtm": sg.trace_sqrtm,
-    "pinvm": sg.pinvm,
-    "pseudo_logdet": sg.pseudo_logdet,
-    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
-    "spectral_map": lambda A: sg.spectral_map(lambda L, V: (V.unsqueeze(-3) * V.unsqueeze(-2) * L.exp()).sum(-1), A),
-    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
-}
-
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("f", OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize(
+    "f",
+    [*FUNCTIONS.values(), lambda A: sg.eigh(A)[1].abs()],
+    ids=[*FUNCTIONS, "eigenvectors"],
+)
 def test_autocast_computes_in_float32(f: Callable[[Tensor], Tensor], half: torch.dtype) -> None:
     Z = random_hermitian(3, 3, dtype=torch.float64, seed=0)
     A = (Z @ Z + torch.eye(3)).to(half)
@@ -734,21 +709,6 @@ def test_a_decorator_without_parentheses() -> None:
 
 # --- A may be changed in place ---------------------------------------------------------------------------------------
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "expm": sg.expm,
-    "logm": sg.logm,
-    "sqrtm": sg.sqrtm,
-    "invsqrtm": sg.invsqrtm,
-    "powm": lambda A: sg.powm(A, 2.5),
-    "funm": lambda A: sg.funm(A, torch.tanh),
-    "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
-    "trace_sqrtm": sg.trace_sqrtm,
-    "pinvm": sg.pinvm,
-    "pseudo_logdet": sg.pseudo_logdet,
-    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
-    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
-}
-
 
 @pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize("leaf", [True, False])
@@ -817,19 +777,7 @@ def test_scripts_call_ours(degenerate: Tensor) -> None:
     assert torch.equal(*(torch.autograd.grad(y, X)[0] for y in results))
 
 
-SCRIPTED = [
-    "eigh",
-    "eigvalsh",
-    "expm",
-    "invsqrtm",
-    "logm",
-    "pinvm",
-    "powm",
-    "pseudo_logdet",
-    "spectral_projector",
-    "sqrtm",
-    "trace_sqrtm",
-]
+SCRIPTED = [name for name, operator in OPERATORS.items() if operator.script is not None]
 OTHERS = sorted(
     name for name in sg.__all__ if isinstance(getattr(sg, name), types.FunctionType) and name not in SCRIPTED
 )

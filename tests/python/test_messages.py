@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
+from operator_cases import FUNCTIONS
 from problems import LinAlgError, distinct
 
 EYE = torch.eye(3, dtype=torch.float64)
@@ -22,20 +23,6 @@ def with_nan() -> Tensor:
     return A
 
 
-FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
-    "eigh": sg.eigh,
-    "eigvalsh": sg.eigvalsh,
-    "expm": sg.expm,
-    "logm": sg.logm,
-    "sqrtm": sg.sqrtm,
-    "invsqrtm": sg.invsqrtm,
-    "powm": lambda A: sg.powm(A, 1.5),
-    "funm": lambda A: sg.funm(A, torch.exp),
-    "trace_funm": lambda A: sg.trace_funm(A, torch.exp),
-    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 1),
-    "density_matrix": lambda A: sg.density_matrix(A, electrons=2.0, kT=0.1),
-    "spectral_map": lambda A: sg.spectral_map(lambda L, V: L * 1, A),
-}
 BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "NaN": (with_nan(), LinAlgError, r"triangle of (A|H) to be finite, but the entry \(1, 1\) is nan"),
     "not square": (torch.ones(2, 3), RuntimeError, r"(A|H) must be batches of square matrices, but they are 2 by 3"),
@@ -50,6 +37,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
+POSITIVE = ("logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
 ROADS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
     "plain": lambda f, A: f(A),
     "backward": lambda f, A: f(A.clone().requires_grad_()),
@@ -76,7 +64,7 @@ def roads(bad: str) -> list[str]:
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_errors(name: str, bad: str, road: str) -> None:
-    if road not in roads(bad) or (bad == "not positive" and name not in ("logm", "sqrtm", "invsqrtm", "powm")):
+    if road not in roads(bad) or (bad == "not positive" and name not in POSITIVE):
         return
     A, kind, message = BAD[bad]
     with pytest.raises(kind, match=rf'^"?spectralgrad\.{name}"?:? .*{message}'):

@@ -28,6 +28,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 import reference
 import spectralgrad as sg
+from operator_cases import FUNCTIONS
 from problems import DOUBLE, distinct, expectation, hermitian_part, projector, random_hermitian, with_spectrum
 from reference import relative_error
 from spectralgrad.compare import reference as exact
@@ -121,6 +122,8 @@ OPERATIONS = {
         exact=True,
     ),
 }
+# spectral_map cannot be traced into a graph. tests/python/test_spectral_map.py has its transforms.
+WITHOUT_GRAPHS = {"spectral_map"}
 EXACT = [name for name, operation in OPERATIONS.items() if operation.exact]
 INEXACT = [name for name in OPERATIONS if name not in EXACT]
 SPECTRA = {"distinct": [-1.0, 0.5, 1.5, 3.0], "degenerate": [-1.0, 1.0, 1.0, 3.0]}
@@ -153,6 +156,11 @@ each_exact_operation = pytest.mark.parametrize("operation", EXACT)
 each_inexact_operation = pytest.mark.parametrize("operation", INEXACT)
 each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+
+
+def test_every_function_has_a_line() -> None:
+    listed = {name for names in OPERATIONS for name in names.split(", ")}
+    assert sorted((set(FUNCTIONS) - WITHOUT_GRAPHS) ^ listed) == []
 
 
 # --- first derivatives -----------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""One module per operation: the public function, its checks of types, and its registration for vmap."""
+"""One module per operation: the public function, and its checks of types."""

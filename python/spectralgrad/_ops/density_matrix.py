@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 
 from ._arguments import autocast, check_dense, from_iterable, overridable
-from ._batching import register_batching
-
-register_batching("hermitian", "quantity", "chemical_potential", "fill_levels", "density_matrix", "density_matrix_full")
 
 _FUNCTION = "spectralgrad.density_matrix"
 

@@ -8,7 +8,6 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._rules import Rule, _operator_arguments
 from ._arguments import check_out, check_types, one_name, warn_of_resizing
-from ._batching import register_batching
 
 
 class EighResult(NamedTuple):
@@ -23,8 +22,6 @@ _operator = torch.ops.spectralgrad.eigh.default
 _return_types: Any = torch.return_types
 _result = _return_types.linalg_eigh
 _out_result = _return_types.linalg_eigh_out
-
-register_batching("eigh")
 
 
 def eigh(

@@ -8,9 +8,6 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from .._rules import Rule, _operator_arguments
 from ._arguments import check_out_tensor, check_types, one_name, warn_of_resizing
-from ._batching import register_batching
-
-register_batching("eigvalsh")
 
 
 def eigvalsh(

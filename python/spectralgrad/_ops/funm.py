@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from ._arguments import autocast, check_tensor, overridable, overridable_but_by_modes
-from ._batching import register_batching
 from ._jets import Elementwise, jets
-
-register_batching("eigenpairs", "spectral_function", "spectral_function_transposed", "spectral_trace")
-register_batching("expm", "logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
-register_batching("eigenvalues_of_power", "power_of_eigenpairs")
 
 
 @overridable

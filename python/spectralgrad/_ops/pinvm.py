@@ -8,9 +8,6 @@ import torch
 from torch import Tensor
 
 from ._arguments import check_tensor, overridable
-from ._batching import register_batching
-
-register_batching("drop_small_eigenvalues", "pinvm", "pseudo_logdet")
 
 
 @overridable

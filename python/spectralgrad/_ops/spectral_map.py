@@ -11,10 +11,7 @@ from torch.utils import _pytree as pytree
 from .. import _C
 from .._rules import Gated
 from ._arguments import autocast, check_tensor, may_be_differentiated, overridable_but_by_modes
-from ._batching import register_batching
 from .eigh import eigh
-
-register_batching("once", "judge_rotations", "rotated_eigenpairs")
 
 _T = TypeVar("_T")
 

@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 
 from ._arguments import check_tensor, overridable
-from ._batching import register_batching
-
-register_batching("spectral_projector")
 
 
 @overridable

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._operators import OPERATORS
+
 
 def _leading(x: Any, dim: int | None, size: int) -> Any:
     if not isinstance(x, Tensor):
@@ -25,11 +27,8 @@ def _register(name: str) -> None:
     torch.library.register_vmap(f"spectralgrad::{name}", batched)
 
 
-def register_batching(*names: str) -> None:
-    """Registers operators `spectralgrad::name` for vmap. All their arguments and results must carry the batch."""
-    for name in names:
-        _register(name)
-
-
-# Operators that derivatives call between tensor operations; see csrc/math.
-register_batching("constant", "judge_cotangents", "eigh_jvp", "eigh_vjp", "watch_second_order", "warn_of_second_order")
+def register_batching() -> None:
+    """Registers the operators for `torch.func.vmap`."""
+    for name, operator in OPERATORS.items():
+        if operator.batched:
+            _register(name)

@@ -1,0 +1,84 @@
+"""One line for each operator: what vmap, DTensor, TorchScript and compilers need to know about it.
+
+`_batching`, `_distributed`, `_scripting` and `_checks_in_graphs` register the operators from here. A new operator needs
+a line here, and one in `tests/python/operator_cases.py`. `test_operators.py` names an operator whose line is missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Operator(NamedTuple):
+    """What the schema of an operator does not say."""
+
+    trailing: tuple[int | None, ...] | None
+    """For each tensor argument: the number of dimensions at its end that do not belong to the batch.
+
+    All other dimensions are the batch, which is the same for all arguments and results. An entry is None if the other
+    arguments determine the batch. If no argument does, the operator needs the whole batch. None instead of a tuple: the
+    operator is a composition of others, and is decomposed before DTensor sees it.
+    """
+    public: bool = False
+    """A function of the same name calls it, or a variant of that function. It runs in float32 under autocast."""
+    batched: bool = True
+    """All tensor arguments and results carry the batch, so that `vmap` can add a dimension to it."""
+    reports: bool = True
+    """It may warn or raise because of the values of its arguments, so it depends on the level of `checks`."""
+    script: str | None = None
+    """The parameters of the function in TorchScript, if the function is this one operator."""
+
+
+_MATRIX = "A: Tensor"
+_UPLO = 'A: Tensor, UPLO: str = "L"'
+_RTOL = "A: Tensor, rtol: Optional[float] = None"
+
+OPERATORS: dict[str, Operator] = {
+    "eigh": Operator((2,), public=True, script=_UPLO),
+    "eigvalsh": Operator((2,), public=True, script=_UPLO),
+    "expm": Operator(None, public=True, script=_MATRIX),
+    "logm": Operator(None, public=True, script=_MATRIX),
+    "sqrtm": Operator(None, public=True, script=_MATRIX),
+    "invsqrtm": Operator(None, public=True, script=_MATRIX),
+    "powm": Operator(None, public=True, script="A: Tensor, p: Union[float, int, Tensor]"),
+    "trace_sqrtm": Operator(None, public=True, script=_MATRIX),
+    "pinvm": Operator(None, public=True, script=_RTOL),
+    "pseudo_logdet": Operator(None, public=True, script=_RTOL),
+    "spectral_projector": Operator(None, public=True, script="A: Tensor, start: int, stop: int"),
+    "density_matrix": Operator(None, public=True),
+    "density_matrix_full": Operator(None, public=True),
+    "chemical_potential": Operator((2, 1, 2, 0, 0)),
+    "cluster_rounds": Operator((None,), batched=False, reports=False),
+    "constant": Operator((0,), reports=False),
+    "drop_small_eigenvalues": Operator((1,)),
+    "eigenpairs": Operator((2,)),
+    "eigenvalues_of_power": Operator((1, 0)),
+    "eigh_jvp": Operator((2, 1, 2)),
+    "eigh_vjp": Operator((1, 2, 1, 2)),
+    "fill_levels": Operator((1, 0, 0)),
+    "hermitian": Operator((2,)),
+    "judge_cotangents": Operator((1, 2, 2, 1)),
+    "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
+    "once": Operator((None, 2), reports=False),
+    "power_of_eigenpairs": Operator(None),
+    "quantity": Operator((0,)),
+    "rotated_eigenpairs": Operator((2, 1, 2)),
+    "spectral_function": Operator((2, 1, 2, 2, 2, 2, 2)),
+    "spectral_function_transposed": Operator((2, 1, 2, 2, 2, 2, 2)),
+    "spectral_trace": Operator((2, 1, 2, 2)),
+    "warn_of_second_order": Operator((None, 1)),
+    "watch_second_order": Operator((1, 2)),
+}
+
+
+def handle(name: str) -> Any:
+    """The operator `name` of the dispatcher, in its first overload."""
+    return getattr(torch.ops.spectralgrad, name).default
+
+
+def tensor_positions(name: str) -> list[int]:
+    """The positions of those arguments of an operator that are tensors."""
+    types = [str(argument.type) for argument in handle(name)._schema.arguments]
+    return [i for i, kind in enumerate(types) if kind in ("Tensor", "Optional[Tensor]")]

@@ -1,0 +1,139 @@
+"""A call of every operator and of every public function, for the tests that run all of them.
+
+A new operator needs a line in OPERATORS, and a new function one in FUNCTIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from problems import distinct, normal
+
+# --- public functions ------------------------------------------------------------------------------------------------
+
+# A tensor of each result.
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "eigh": lambda A: sg.eigh(A)[0],
+    "eigvalsh": sg.eigvalsh,
+    "expm": sg.expm,
+    "logm": sg.logm,
+    "sqrtm": sg.sqrtm,
+    "invsqrtm": sg.invsqrtm,
+    "powm": lambda A: sg.powm(A, 1.5),
+    "trace_sqrtm": sg.trace_sqrtm,
+    "pinvm": sg.pinvm,
+    "pseudo_logdet": sg.pseudo_logdet,
+    "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
+    "funm": lambda A: sg.funm(A, torch.tanh),
+    "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
+    "density_matrix": lambda A: sg.density_matrix(A, electrons=2, kT=0.1),
+    # Not V @ V.mH, which autocast computes in half precision.
+    "spectral_map": lambda A: sg.spectral_map(
+        lambda L, V: (V.unsqueeze(-2) * V.conj().unsqueeze(-3) * L.exp()[..., None, None, :]).sum(-1), A
+    ),
+}
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+GATED = ("gated", [4.0, 2.0])
+Layout = Callable[[Tensor], Tensor]
+
+
+class Batch:
+    """Arguments for operators: three n × n matrices, and what belongs to them. `layout` is applied to each tensor."""
+
+    size = 3
+
+    def __init__(self, dtype: torch.dtype, n: int, layout: Layout = lambda x: x) -> None:
+        A = torch.stack(
+            [distinct(n, dtype, seed) if n else torch.zeros(0, 0, dtype=dtype) for seed in range(self.size)]
+        )
+        positive = A + (n + 1) * torch.eye(n, dtype=dtype)
+        self.n, self._dtype, self._layout = n, dtype, layout
+        self.A, self.P = layout(A), layout(positive)
+        self.L, self.V = map(layout, torch.linalg.eigh(A))
+        self.P_eigenvalues, self.P_eigenvectors = map(layout, torch.linalg.eigh(positive))
+        self.gL, self.gV = layout(normal(self.size, n, dtype=self.L.dtype, seed=1)), self.direction(2)
+
+    def direction(self, seed: int) -> Tensor:
+        return self._layout(normal(self.size, self.n, self.n, dtype=self._dtype, seed=seed))
+
+    def jets(self) -> Tensor:
+        return torch.stack([self.L.sin(), self.L.cos(), -self.L.sin(), -self.L.cos()], -2)
+
+    def quantity(self, value: float) -> Tensor:
+        return torch.full((self.size,), value, dtype=self.L.dtype)
+
+    def rotated(self) -> tuple[Tensor, Tensor]:
+        *_, values, vectors = torch.ops.spectralgrad.rotated_eigenpairs(self.A, self.L, self.V, 1)
+        return values, vectors
+
+
+class Call(NamedTuple):
+    arguments: Callable[[Batch], tuple[Any, ...]]
+    without: tuple[tuple[int, ...], ...] = ()
+    """Positions of optional tensors. Each tuple is a further call, with None at these positions."""
+    differentiable_without: tuple[int, ...] = ()
+    """Positions of optional tensors that must be None if the result is to be differentiated."""
+
+    def __call__(self, batch: Batch, without: tuple[int, ...] = ()) -> tuple[Any, ...]:
+        return tuple(None if i in without else x for i, x in enumerate(self.arguments(batch)))
+
+
+OPERATORS: dict[str, Call] = {
+    "chemical_potential": Call(lambda x: (x.A, x.L, x.V, x.quantity(x.n / 3), x.quantity(0.5), 2.0, "cold")),
+    "cluster_rounds": Call(lambda x: (x.L,)),
+    "constant": Call(lambda x: (x.A,)),
+    "density_matrix": Call(
+        lambda x: (x.A, None, x.quantity(0.1), x.quantity(0.5), x.P, 2.0, "methfessel-paxton"), without=((3, 4),)
+    ),
+    "density_matrix_full": Call(
+        lambda x: (x.A, None, x.quantity(0.1), x.quantity(0.5), x.P, 2.0, "methfessel-paxton"), without=((3, 4),)
+    ),
+    "drop_small_eigenvalues": Call(lambda x: (x.L, None, "pinvm")),
+    "eigenpairs": Call(lambda x: (x.A, "expm", "all")),
+    "eigenvalues_of_power": Call(lambda x: (x.P_eigenvalues, x.quantity(1.5), "powm")),
+    "eigh": Call(lambda x: (x.A, "L", *GATED)),
+    "eigh_jvp": Call(lambda x: (x.direction(1), x.L, x.V, *GATED)),
+    "eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, *GATED), without=((0,), (1,))),
+    "eigvalsh": Call(lambda x: (x.A, "U", *GATED)),
+    "expm": Call(lambda x: (x.A,)),
+    "fill_levels": Call(
+        lambda x: (x.L, x.quantity(x.n / 2), x.quantity(0.1), "density_matrix", "electrons", 2.0, True), without=((2,),)
+    ),
+    "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),
+    "invsqrtm": Call(lambda x: (x.P,)),
+    "judge_cotangents": Call(lambda x: (x.gL, x.gV, x.gV.abs() + 1, x.L), without=((0,), (1, 2))),
+    "judge_rotations": Call(
+        lambda x: (x.gL, x.gV, *(y + 1 for y in x.rotated()), x.L, x.V, 1), without=((0,), (1,), (2, 3))
+    ),
+    "logm": Call(lambda x: (x.P,)),
+    "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
+    "pinvm": Call(lambda x: (x.A, None)),
+    "power_of_eigenpairs": Call(lambda x: (x.P, x.P_eigenvalues, x.P_eigenvectors, x.quantity(1.5))),
+    "powm": Call(lambda x: (x.P, 1.5)),
+    "pseudo_logdet": Call(lambda x: (x.A, 0.1)),
+    "quantity": Call(lambda x: (x.L.abs() + 1, "density_matrix", "kT", True)),
+    "rotated_eigenpairs": Call(lambda x: (x.A, x.L, x.V, 1)),
+    "spectral_function": Call(
+        lambda x: (x.A, x.L, x.V, x.jets(), x.direction(1), x.direction(2), "jets", [], x.direction(3)),
+        without=((8,), (5, 8), (4, 5, 8)),
+        differentiable_without=(5, 8),
+    ),
+    "spectral_function_transposed": Call(
+        lambda x: (x.A, x.L, x.V, x.jets(), x.direction(1), x.direction(2), x.direction(3)),
+        without=((6,), (5, 6)),
+        differentiable_without=(5, 6),
+    ),
+    "spectral_projector": Call(lambda x: (x.A, 0, x.n // 2)),
+    "spectral_trace": Call(lambda x: (x.A, x.L, x.V, x.jets())),
+    "sqrtm": Call(lambda x: (x.P,)),
+    "trace_sqrtm": Call(lambda x: (x.P,)),
+    "warn_of_second_order": Call(lambda x: (x.V, x.L)),
+    "watch_second_order": Call(lambda x: (x.L, x.V)),
+}
