@@ -145,8 +145,8 @@ def block() -> str:
     lines = [
         *wrapped(
             "The table shows how many times as fast as `torch.linalg.eigh` this package is. Both run in the same "
-            "process, taking turns, on random matrices. Each number is the median of the ratios of the repeats or the ratio of "
-            f"the fastest repeats, whichever is lower ({origin(eigh, 2)})."
+            "process, taking turns, on random matrices. Each number is the median of the ratios of the repeats or the "
+            f"ratio of the fastest repeats, whichever is lower ({origin(eigh, 2)})."
         ),
         "",
         *table_of_sizes(eigh),
