@@ -94,7 +94,7 @@ def sentences() -> list[str]:
     eigh = load("eigh")["measurements"]
     lines = []
     if leads := ahead_of_tensorflow(eigh):
-        lines.append(f"- The same cases against TensorFlow's: {spread(leads)} times as fast.")
+        lines.append(f"- The same cases against TensorFlow's `eigh`: {spread(leads)} times as fast.")
     lines += [
         f"- Batches of {dtype} matrices, forward, two threads: {spread(values)} times as fast."
         for dtype in ("complex64", "complex128")
@@ -104,10 +104,10 @@ def sentences() -> list[str]:
         ("eigvalsh", "`sg.eigvalsh` on batches, forward, two threads: {} times as fast as torch's."),
         (
             "spectral_functions",
-            "`sg.expm` and `sg.sqrtm` on batches of n = 3, 8, 16, two threads: {} times as fast as V f(λ) Vᵀ by "
+            "`sg.expm` and `sg.sqrtm` on batches of n = 3, 8, 16, two threads: {} times as fast as V f(λ) Vᵀ from "
             "`torch.linalg.eigh`.",
         ),
-        ("partial_cotangent", "The backward where n/8 eigenvectors are used, n = 256 … 1024: {} times as fast."),
+        ("partial_cotangent", "The backward of a loss that uses n/8 eigenvectors, n = 256 … 1024: {} times as fast."),
     ):
         if values := ours(load(name)["measurements"], threads=2):
             lines.append("- " + words.format(spread(values)))
@@ -116,15 +116,15 @@ def sentences() -> list[str]:
         rounded(1 / min(ours(overhead, operation=operation, threads=1))) for operation in (FORWARD, FORWARD_BACKWARD)
     )
     lines.append(
-        f"- On one 4×4 matrix, where nothing but the overhead counts, a call takes {first} times torch's time, "
-        f"with its backward {both} times."
+        f"- On one 4×4 matrix, where only the overhead counts, a call takes {first} times as long as torch's call. "
+        f"With its backward it takes {both} times as long."
     )
     swept = [r["speedup"] for r in load("sweep")["measurements"] if r["contender"].startswith("spectralgrad.")]
     if swept:
         below = sum(value < 0.9 for value in swept)
         lines.append(
-            f"- In a sweep of {len(swept)} cases (sizes, dtypes, batches, spectra, one thread and two) the slowest "
-            f"runs at {rounded(min(swept))} of torch's speed; {below} are below 0.9."
+            f"- A sweep covers {len(swept)} cases (sizes, dtypes, batches, spectra, one thread and two). The slowest "
+            f"case runs at {rounded(min(swept))} of torch's speed; {below} cases are below 0.9."
         )
     memory = [r for r in load("memory")["measurements"] if r["contender"] == "spectralgrad.eigh"]
     if memory:
@@ -144,8 +144,9 @@ def block() -> str:
     eigh = load("eigh")
     lines = [
         *wrapped(
-            "Times as fast as `torch.linalg.eigh`, in the same process, in turn, on random matrices, the median of the "
-            f"repeats or the ratio of the fastest, whichever is lower ({origin(eigh, 2)}):"
+            "The table shows how many times as fast as `torch.linalg.eigh` this package is. Both run in the same "
+            "process, taking turns, on random matrices. Each number is the median of the ratios of the repeats or the "
+            f"ratio of the fastest repeats, whichever is lower ({origin(eigh, 2)})."
         ),
         "",
         *table_of_sizes(eigh),
@@ -160,18 +161,20 @@ def split(text: str) -> tuple[str, str, str]:
     before, begin, rest = text.partition(BEGIN)
     inside, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md has not both marks, {BEGIN.strip()} and {END.strip()}")
+        raise ValueError(f"README.md must contain both marks, {BEGIN.strip()} and {END.strip()}")
     return before + begin, inside, end + after
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where the figures differ")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if the figures differ")
     check = parser.parse_args().check
     before, inside, after = split(README.read_text(encoding="utf-8"))
     if check:
         if inside != block():
-            sys.exit("README.md quotes other figures than benchmarks/results has: python benchmarks/update_readme.py")
+            sys.exit(
+                "The speed figures in README.md differ from benchmarks/results; run python benchmarks/update_readme.py"
+            )
     else:
         README.write_text(before + block() + after, encoding="utf-8")
 
