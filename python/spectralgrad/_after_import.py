@@ -1,4 +1,9 @@
-"""Calls a function once a module is imported. Used for modules whose import takes much longer than this package's."""
+"""Calls a function once a module is imported. For DTensor, whose import takes many times as long as this package's.
+
+DTensor looks up the sharding of an operator in tables that do not exist before its import. No rule can be left in torch
+for it: `torch.library.register_torch_dispatch` needs the class, and DTensor decomposes only operators that are
+`CompositeImplicitAutograd`.
+"""
 
 from __future__ import annotations
 

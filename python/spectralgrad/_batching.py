@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._operators import OPERATORS
+from ._operators import OPERATORS, handle
 
 
 def _leading(x: Any, dim: int | None, size: int) -> Any:
@@ -18,7 +18,7 @@ def _leading(x: Any, dim: int | None, size: int) -> Any:
 
 
 def _register(name: str) -> None:
-    operator: Callable[..., Any] = getattr(torch.ops.spectralgrad, name)
+    operator: Callable[..., Any] = handle(name)
 
     def batched(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         outputs = operator(*(_leading(x, dim, info.batch_size) for x, dim in zip(args, in_dims, strict=True)), **kwargs)

@@ -2,24 +2,24 @@
 
 A compiled graph has no blocks. If a compiler records operators one by one, each operator of a block becomes its
 overload `under_checks`, which takes the level as an argument, so no reordering can separate the two. Dynamo's own graph
-calls `open_block` and `close_block` instead: compilers run them while they record, and the backend "eager" runs them
-with the operators.
+calls the operators `open_block` and `close_block` instead: compilers run them while they record, and the backend
+"eager" runs them with the others.
 """
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch._C._dynamo import eval_frame
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 
 from . import _C
-from ._after_import import after_import
 from ._current import enter, leave, levels
 from ._operators import OPERATORS, handle
 
@@ -28,25 +28,29 @@ _recorded: WeakKeyDictionary[ProxyTorchDispatchMode, list[str]] = WeakKeyDiction
 
 _modes = torch._C._TorchDispatchModeKey
 _INTERPRETER = sys.modules["torch.fx.interpreter"].__file__
+_TORCH = str(Path(torch.__file__).parent)
 
 
-def _recording() -> ProxyTorchDispatchMode | None:
-    mode: ProxyTorchDispatchMode | None = torch._C._get_dispatch_mode(_modes.PROXY)
-    return mode
+def _open_in(mode: ProxyTorchDispatchMode, level: str) -> None:
+    _recorded.setdefault(mode, []).append(level)
+
+
+def _close_in(mode: ProxyTorchDispatchMode) -> None:
+    if blocks := _recorded.get(mode):
+        blocks.pop()
 
 
 def open_recorded(level: str) -> None:
     """Gives `level` to the operators that a compiler records from here on. Does nothing if no compiler records."""
-    mode = _recording()
+    mode: ProxyTorchDispatchMode | None = torch._C._get_dispatch_mode(_modes.PROXY)
     if mode is not None:
-        _define_all()
-        _recorded.setdefault(mode, []).append(level)
+        _open_in(mode, level)
 
 
 def close_recorded() -> None:
-    mode = _recording()
-    if mode is not None and (blocks := _recorded.get(mode)):
-        blocks.pop()
+    mode: ProxyTorchDispatchMode | None = torch._C._get_dispatch_mode(_modes.PROXY)
+    if mode is not None:
+        _close_in(mode)
 
 
 class _GraphLevel:
@@ -81,25 +85,26 @@ class _GraphLevel:
 def _graph_frame() -> FrameType:
     """The frame that runs the graph: generated code, or an interpreter of torch.fx."""
     frame = sys._getframe(2)
+    # The call of the operator, and modes that see it.
+    while (
+        frame.f_back is not None
+        and frame.f_code.co_filename.startswith(_TORCH)
+        and frame.f_code.co_filename != _INTERPRETER
+    ):
+        frame = frame.f_back
     while frame.f_back is not None and frame.f_code.co_filename == _INTERPRETER == frame.f_back.f_code.co_filename:
         frame = frame.f_back
     return frame
 
 
-def open_block(level: str) -> None:
-    if _recording() is not None:
-        open_recorded(level)
-    elif torch._C._get_dispatch_mode(_modes.FAKE) is None:  # else a compiler asks for shapes
-        encoded = _C.Checks.__members__[level]
-        frame = _graph_frame()
-        enter(levels, frame, encoded, _GraphLevel(encoded, frame))
+def _open_block(level: str) -> None:
+    encoded = _C.Checks.__members__[level]
+    frame = _graph_frame()
+    enter(levels, frame, encoded, _GraphLevel(encoded, frame))
 
 
-def close_block() -> None:
-    if _recording() is not None:
-        close_recorded()
-    elif torch._C._get_dispatch_mode(_modes.FAKE) is None:
-        leave(levels, _graph_frame())
+def _close_block() -> None:
+    leave(levels, _graph_frame())
 
 
 def _record(mode: ProxyTorchDispatchMode, function: Any, types: Any, args: Any, kwargs: Any = None) -> Any:
@@ -133,31 +138,43 @@ def _define(name: str) -> None:
 _library = torch.library.Library("spectralgrad", "FRAGMENT")
 
 
-@functools.cache
-def _define_all() -> None:
-    for name, operator in OPERATORS.items():
-        if operator.reports:
-            _define(name)
+# At import, because compiled code may be loaded from a cache, and graphs from a file.
+for _name, _operator in OPERATORS.items():
+    if _operator.reports:
+        _define(_name)
 
 
-def register_when_needed(only_inlined: Sequence[Any], never_compiled: Sequence[Any]) -> None:
-    """Tells Dynamo, when it is imported, about the functions here.
+def _define_block(schema: str, run: Callable[..., None], record: Callable[..., None]) -> Any:
+    """An operator that runs `run`, or `record` if a compiler records it."""
+    name = schema.partition("(")[0]
+    _blocks.define(schema)
+    _blocks.impl(name, run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"spectralgrad_checks::{name}", lambda *args: None, lib=_blocks)
+    torch.library.register_torch_dispatch(
+        f"spectralgrad_checks::{name}",
+        ProxyTorchDispatchMode,
+        lambda mode, function, types, args, kwargs=None: record(mode, *args),
+        lib=_blocks,
+    )
+    operator = getattr(torch.ops.spectralgrad_checks, name).default
+    torch.fx.node.has_side_effect(operator)
+    return operator
+
+
+# A namespace of their own: they take no tensors.
+_blocks = torch.library.Library("spectralgrad_checks", "DEF")
+open_block = _define_block("open_block(str level) -> ()", _open_block, _open_in)
+close_block = _define_block("close_block() -> ()", _close_block, _close_in)
+
+
+def register_with_dynamo(only_inlined: Sequence[Any], never_compiled: Sequence[Any]) -> None:
+    """Tells Dynamo which functions are no beginning of a graph.
 
     It compiles `only_inlined` as a part of what calls them, never by themselves: a block of its own would end with its
     graph. It does not compile `never_compiled`, but the functions that they call.
     """
-
-    def register() -> None:
-        from torch._C._dynamo import eval_frame
-
-        _define_all()
-        for function in (open_block, close_block):
-            torch.compiler.allow_in_graph(function)
-            torch.fx.node.has_side_effect(function)
-        action, strategy = eval_frame._FrameAction, eval_frame._FrameExecStrategy
-        for function in only_inlined:
-            eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.SKIP))
-        for function in never_compiled:
-            eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.DEFAULT))
-
-    after_import("torch._dynamo", register)
+    action, strategy = eval_frame._FrameAction, eval_frame._FrameExecStrategy
+    for function in only_inlined:
+        eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.SKIP))
+    for function in never_compiled:
+        eval_frame.set_code_exec_strategy(function.__code__, strategy(action.SKIP, action.DEFAULT))

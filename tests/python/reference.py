@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectralgrad.compare import reference as exact
+from spectralgrad import _high_precision as exact
 
-Weights = Callable[[Any], Any]  # eigenvalues, as mpmath numbers -> K of `spectralgrad.compare.reference.gradient`
+Weights = Callable[[Any], Any]  # eigenvalues, as mpmath numbers -> K of `spectralgrad._high_precision.gradient`
 
 
 def projector(start: int, stop: int) -> Weights:

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import spectralgrad as sg
+from spectralgrad import _high_precision as reference
 from spectralgrad.compare import (
     add_arguments,
     command,
@@ -32,7 +33,6 @@ from spectralgrad.compare import (
     programs,
     progress,
     question,
-    reference,
     results,
     run,
     stopping,

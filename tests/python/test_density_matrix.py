@@ -39,8 +39,8 @@ from problems import (
     with_spectrum,
 )
 from reference import relative_error
+from spectralgrad import _high_precision as exact
 from spectralgrad._ops.density_matrix import Smearing as SmearingName
-from spectralgrad.compare import reference as exact
 
 DIGITS = 60
 FIELDS = ("density_matrix", "mu", "energy", "entropy", "free_energy", "energy_weighted_density_matrix")

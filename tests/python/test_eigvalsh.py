@@ -14,7 +14,7 @@ from torch.autograd import gradcheck, gradgradcheck
 import spectralgrad as sg
 from problems import ALL, DOUBLE, clustered, distinct, eps, hermitian_part, random_hermitian, with_spectrum
 from reference import relative_error
-from spectralgrad.compare import reference as exact
+from spectralgrad import _high_precision as exact
 
 
 @pytest.mark.parametrize("UPLO", ["L", "U", "l", "u"])

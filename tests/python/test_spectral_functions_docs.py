@@ -16,7 +16,7 @@ from torch import Tensor
 
 import spectralgrad as sg
 from problems import LinAlgError, normal, random_hermitian, with_spectrum
-from spectralgrad.compare.reference import function_weights
+from spectralgrad._high_precision import function_weights
 
 TEXT = (Path(__file__).parents[2] / "docs/spectral_functions.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -31,7 +31,7 @@ import spectralgrad as sg
 from operator_cases import FUNCTIONS
 from problems import DOUBLE, distinct, expectation, hermitian_part, projector, random_hermitian, with_spectrum
 from reference import relative_error
-from spectralgrad.compare import reference as exact
+from spectralgrad import _high_precision as exact
 
 Function = Callable[[Tensor], Tensor]
 

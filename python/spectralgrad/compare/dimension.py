@@ -1,7 +1,7 @@
 """Part 4: the effect of the dimension, at a fixed tiny gap and for random matrices.
 
-The reference is the same as everywhere, 60 digits by ``reference.eigh_mp``: its cost grows like n^3, a few seconds at
-n = 128 and half a minute at n = 256, so the largest sizes have one matrix instead of three.
+The reference is the same as everywhere, 60 digits by ``_high_precision.eigh_mp``: its cost grows like n^3, a few
+seconds at n = 128 and half a minute at n = 256, so the largest sizes have one matrix instead of three.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Two losses, on positive definite matrices: tr(M f(A)) for the gradient, and |f(A
 log-Euclidean fits, for the product of its Hessian with a direction E. That loss is not linear in f(A): a library whose
 backward takes its saved eigenvalues for constants does not raise on it, and gives a wrong second derivative.
 
-References: Daleckii and Krein (1965) for the first derivative, by ``reference``; for the second the same in divided
-differences of three arguments (Higham, *Functions of Matrices*, 2008, ch. 3), here.
+References: Daleckii and Krein (1965) for the first derivative, by ``_high_precision``; for the second the same in
+divided differences of three arguments (Higham, *Functions of Matrices*, 2008, ch. 3), here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from . import reference
+from .. import _high_precision as reference
 from .losses import Array, Parameters
 from .problems import Problem, References
 from .sweep import gaussian, hermitian_part, with_eigenvalues

@@ -2,7 +2,7 @@
 
 A graph's matrix has few distinct eigenvalues mu_a, known in closed form. The projector onto each level is a polynomial
 in the matrix (Lagrange), P_a = prod_{b != a} (A - mu_b) / (mu_a - mu_b), and every gradient is a sum over levels,
-sum_ab K(mu_a, mu_b) P_a M P_b, with the weights K of ``reference``. Nothing in it is ill-conditioned.
+sum_ab K(mu_a, mu_b) P_a M P_b, with the weights K of ``_high_precision``. Nothing in it is ill-conditioned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import mpmath
 import networkx as nx
 import numpy as np
 
-from . import reference
+from .. import _high_precision as reference
 from .losses import LOSSES, Array, Parameters
 from .problems import Exact, Problem
 

@@ -48,7 +48,7 @@ class Loss:
     derivatives by lambda (n) and V (n, n; None if the loss does not see V), by hand, for the formula in NumPy:
     dphi = sum(gL dL) + Re tr(gV^H dV). A loss that has A beside its decomposition has another term, Re tr(g^H dA), with
     g (n, n) from ``direct``.
-    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H, see ``reference``.
+    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H, see ``_high_precision``.
     """
 
     name: str
@@ -120,14 +120,14 @@ def _function_cotangents(a: Array, values: Array, vectors: Array, p: Parameters)
 
 
 def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) -> Array:
-    from . import reference
+    from .. import _high_precision as reference
 
     inside = range(p.start, p.stop)
     return reference.eigenvalue_weights(values, [slope(x) if i in inside else 0 for i, x in enumerate(values)])
 
 
 def _projector_weights(values: list[Any], p: Parameters) -> Array:
-    from . import reference
+    from .. import _high_precision as reference
 
     return reference.projector_weights(values, p.start, p.stop)
 
@@ -135,14 +135,14 @@ def _projector_weights(values: list[Any], p: Parameters) -> Array:
 def _function_weights(values: list[Any], p: Parameters) -> Array:
     import mpmath
 
-    from . import reference
+    from .. import _high_precision as reference
 
     return reference.function_weights(values, mpmath.exp, mpmath.exp)
 
 
 def _outer(p: Parameters) -> Array:
     # Exact products: the gradient of the reference belongs to the rounded y, not to a rounded y y^H.
-    from . import reference
+    from .. import _high_precision as reference
 
     y = reference.HighPrecisionMatrix.from_array(p.arrays["y"][:, None], 256)
     with reference.working_precision():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
+from .. import _high_precision as reference
 from .losses import LOSSES, Array, Parameters
 
 

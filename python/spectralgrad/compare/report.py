@@ -7,7 +7,8 @@ from statistics import median
 
 import numpy as np
 
-from . import dimension, functions, graphs, programs, question, reference, sweep
+from .. import _high_precision as reference
+from . import dimension, functions, graphs, programs, question, sweep
 from .losses import LOSSES
 from .peers import TITLES
 from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import dimension, functions, graphs, peers, programs, reference, sweep
+from .. import _high_precision as reference
+from . import dimension, functions, graphs, peers, programs, sweep
 from .losses import LOSSES
 from .problems import Exact, Problem, References
 from .progress import Progress

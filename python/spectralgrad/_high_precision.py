@@ -1,6 +1,6 @@
 """Eigendecompositions and gradients of real symmetric and complex Hermitian matrices to 60 digits.
 
-Needs NumPy and mpmath only, so that the project's tests can measure against it too.
+The tests and `compare` measure against it; nothing else imports it. It needs NumPy and mpmath only.
 
 How it works, and why it can be trusted
 ---------------------------------------
