@@ -31,6 +31,7 @@ void register_autocast(torch::Library& library) {
         "sqrtm",
         "invsqrtm",
         "powm",
+        "powm.tensor",
         "trace_sqrtm",
         "pinvm",
         "pseudo_logdet",

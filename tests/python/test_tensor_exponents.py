@@ -398,3 +398,13 @@ def test_outside_the_domain(spectrum: list[float], p: float, message: str, dtype
         torch.testing.assert_close(y[[0, 2]].detach(), torch.stack([good, bad @ bad]))
         (G,) = torch.autograd.grad(y, X, torch.ones_like(y))
         assert bool(G[[0, 2]].isfinite().all())
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast(half: torch.dtype) -> None:
+    """Scripts call the operator itself, which runs in float32."""
+    A, p = torch.tensor([[2.0, 0.5], [0.5, 1.0]]), torch.tensor([0.5, 2.0])
+    expected = sg.powm(A, p)
+    with torch.autocast("cpu", dtype=half):
+        for found in (sg.powm(A.to(half), p), torch.ops.spectralgrad.powm.tensor(A.to(half), p)):
+            assert torch.equal(found, expected)
