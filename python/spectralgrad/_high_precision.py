@@ -4,22 +4,23 @@ The tests and `compare` measure against it; nothing else imports it. It needs Nu
 
 How it works, and why it can be trusted
 ---------------------------------------
-The entries of the given array are taken as exact. A double precision decomposition is the starting point; from there
-everything is done in fixed-point numbers of ``dps + 25`` decimal digits, held as Python integers:
+The entries of the given array are taken as exact. The algorithm starts from a double precision decomposition. All other
+steps use fixed-point numbers of ``dps + 25`` decimal digits, which are stored as Python integers:
 
-1. the vectors are made orthonormal by Newton-Schulz steps, V <- V (3 I - V^H V) / 2;
-2. with B = V^H A V, eigenvalues closer than 1e-4 of the largest form a cluster; clusters are separated from each other
-   by V <- V (I + X), X_ij = B_ij / (B_jj - B_ii), which converges quadratically (Ogita and Aishima, "Iterative
-   refinement for symmetric eigenvalue decomposition", Japan J. Indust. Appl. Math. 35, 2018, rest on the same step);
-3. inside a cluster, where that step would divide by a tiny gap, B's small block is diagonalised by mpmath.
+1. Newton-Schulz steps, V <- V (3 I - V^H V) / 2, make the vectors orthonormal.
+2. Let B = V^H A V. Eigenvalues form a cluster if they are closer than 1e-4 of the largest one. The step V <- V (I + X)
+   with X_ij = B_ij / (B_jj - B_ii) separates the clusters from each other. It converges quadratically. Ogita and
+   Aishima use the same step ("Iterative refinement for symmetric eigenvalue decomposition", Japan J. Indust. Appl.
+   Math. 35, 2018).
+3. Inside a cluster that step would divide by a tiny gap. Therefore mpmath diagonalises the small block of B.
 
-It stops only when the entries of B between clusters vanish to working precision, and raises if they do not. A pair with
-the relative gap g then has its vectors to about ``dps + 25 + log10(g)`` digits, 60 at the smallest gaps that float64
-can hold, and the projector onto a cluster has all of them.
+The iteration stops only when the entries of B between clusters vanish to working precision, and raises an error if they
+do not. The vectors of a pair with the relative gap g then have about ``dps + 25 + log10(g)`` digits. These are 60 at
+the smallest gaps that float64 can represent. The projector onto a cluster has all ``dps + 25`` digits.
 
-Every gradient here is V (K o (V^H M V)) V^H with real symmetric weights K_ij (Daleckii and Krein 1965): the divided
-differences of f for tr(M f(A)), 1/(lambda_i - lambda_j) across the boundary of a set of eigenvalues for tr(M P).
-The convention is PyTorch's: dphi = Re tr(G^H dA) for Hermitian dA, and G is Hermitian.
+Every gradient here is V (K o (V^H M V)) V^H with real symmetric weights K_ij (Daleckii and Krein 1965). For tr(M f(A))
+the weights are the divided differences of f. For tr(M P) they are 1/(lambda_i - lambda_j) across the boundary of the
+set of eigenvalues. The convention is PyTorch's: dphi = Re tr(G^H dA) for Hermitian dA, and G is Hermitian.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ Integers = NDArray[np.object_]
 
 
 def _limbs(integers: Integers) -> NDArray[np.float64]:
-    """The base-2^16 digits of an integer matrix (p, q) as floats (count, p, q), lowest first; the highest is signed."""
+    """Returns the base-2^16 digits of an integer matrix (p, q) as floats (count, p, q).
+
+    The lowest digit comes first, and the highest one is signed.
+    """
     flat = [int(x) for x in integers.ravel().tolist()]
     count = 1 + max((x.bit_length() for x in flat), default=0) // _LIMB_BITS
     raw = b"".join([x.to_bytes(2 * count, "little", signed=True) for x in flat])
@@ -53,9 +57,12 @@ def _limbs(integers: Integers) -> NDArray[np.float64]:
 
 
 def _from_limbs(digits: NDArray[np.float64]) -> Integers:
-    """The integer matrix (p, q) that is the sum of digits[:, k] 2^(16 k), for integral digits (p, count, q) < 2^53."""
+    """Returns the integer matrix (p, q) with the value sum_k digits[:, k] 2^(16 k).
+
+    The digits (p, count, q) are integral and below 2^53.
+    """
     p, count, q = digits.shape
-    # Two's complement: the last carry is the signed end of the number.
+    # The number is in two's complement, so the last carry holds its sign.
     raw = np.empty((p, q, 2 * count + 8), dtype=np.uint8)
     lower = raw[..., : 2 * count].view("<u2")
     carry = np.zeros((p, q), dtype=np.int64)
@@ -72,15 +79,15 @@ def _from_limbs(digits: NDArray[np.float64]) -> Integers:
 
 
 def _integer_matmul(a: Integers, b: Integers) -> Integers:
-    """The exact product of two integer matrices.
+    """Returns the exact product of two integer matrices.
 
-    The digits are multiplied by float64 matrix products, which are exact here: a sum of n·count products of two 16-bit
-    digits stays below 2^53 for n·count < 2^21. It is 5 to 20 times faster than multiplying Python integers.
+    Matrix products in float64 multiply the digits. They are exact, because a sum of n·count products of two 16-bit
+    digits stays below 2^53 for n·count < 2^21. This is 5 to 20 times faster than the product of Python integers.
     """
     left, right = _limbs(a), _limbs(b)
     if a.shape[1] * min(len(left), len(right)) >= 2**21:
         raise ValueError(f"_integer_matmul: matrices of size {a.shape[1]} are too large for exact products")
-    # All digits of b side by side: one product for each digit of a.
+    # The digits of b are placed side by side, so that each digit of a needs one product.
     side_by_side = np.ascontiguousarray(np.moveaxis(right, 0, 1)).reshape(b.shape[0], len(right) * b.shape[1])
     digits = np.zeros((a.shape[0], len(left) + len(right) - 1, b.shape[1]))
     for i, digit in enumerate(left):
@@ -90,7 +97,7 @@ def _integer_matmul(a: Integers, b: Integers) -> Integers:
 
 @dataclass(frozen=True)
 class HighPrecisionMatrix:
-    """A real or complex matrix with the value (re + i·im)·2^exponent, re and im integer matrices; im None if real."""
+    """A matrix with the value (re + i·im)·2^exponent, for integer matrices re and im. im is None for a real matrix."""
 
     re: Integers
     im: Integers | None
@@ -98,8 +105,10 @@ class HighPrecisionMatrix:
 
     @classmethod
     def from_array(cls, array: Any, bits: int) -> HighPrecisionMatrix:
-        """An array of floats, complex numbers or mpmath numbers, to 2^-bits of its largest entry (floats: exactly,
-        unless they are smaller than that)."""
+        """Converts an array of floats, complex numbers or mpmath numbers.
+
+        Entries are rounded to 2^-bits of the largest one. Floats are exact unless they have digits below that.
+        """
         array = np.asarray(array)
         if array.dtype.kind in "iub":
             array = array.astype(np.float64)
@@ -132,7 +141,7 @@ class HighPrecisionMatrix:
         return HighPrecisionMatrix(self.re.T, None if self.im is None else -self.im.T, self.exponent)
 
     def at(self, exponent: int) -> HighPrecisionMatrix:
-        """The same value with another exponent (rounded if it is larger)."""
+        """Returns the same value with another exponent. It is rounded if the exponent is larger."""
         return HighPrecisionMatrix(
             _shift(self.re, self.exponent - exponent),
             None if self.im is None else _shift(self.im, self.exponent - exponent),
@@ -140,12 +149,12 @@ class HighPrecisionMatrix:
         )
 
     def __matmul__(self, other: HighPrecisionMatrix) -> HighPrecisionMatrix:
-        """The product, to the absolute precision of the coarser factor."""
+        """Returns the product, rounded to the absolute precision of the coarser factor."""
         exact = self.exponent + other.exponent
         re = _integer_matmul(self.re, other.re)
         im: Integers | None = None
         if self.im is not None and other.im is not None:
-            # Gauss's three multiplications.
+            # Gauss's trick computes a complex product with three real multiplications.
             imaginary = _integer_matmul(self.im, other.im)
             im = _integer_matmul(self.re + self.im, other.re + other.im) - re - imaginary
             re = re - imaginary
@@ -170,7 +179,7 @@ class HighPrecisionMatrix:
         return self._combine(other, -1)
 
     def weighted(self, weights: HighPrecisionMatrix) -> HighPrecisionMatrix:
-        """The entrywise product with real weights."""
+        """Returns the entrywise product with real weights."""
         im = None if self.im is None else self.im * weights.re
         product = HighPrecisionMatrix(self.re * weights.re, im, self.exponent + weights.exponent)
         return product.at(self.exponent + max(0, _magnitude(weights.re) + weights.exponent))
@@ -180,31 +189,31 @@ class HighPrecisionMatrix:
         return HighPrecisionMatrix(self.re[:, index], None if self.im is None else self.im[:, index], self.exponent)
 
     def normalised(self) -> tuple[HighPrecisionMatrix, int]:
-        """(x, e) with entries of x below one and self = x·2^e."""
+        """Returns (x, e) with self = x·2^e, where the entries of x are below one."""
         size = self.magnitude()
         return HighPrecisionMatrix(self.re, self.im, self.exponent - size), size
 
     def magnitude(self) -> int:
-        """The smallest e with all entries below 2^e (for a zero matrix, the exponent of its precision)."""
+        """Returns the smallest e with all entries below 2^e. For a zero matrix it is the exponent of its precision."""
         parts = [self.re] if self.im is None else [self.re, self.im]
         return max(_magnitude(part) for part in parts) + self.exponent
 
     def to_mpmath(self) -> NDArray[np.object_]:
-        """An object array of mpf (real) or mpc (complex) numbers, at mpmath's current precision."""
+        """Returns an object array of mpf (real) or mpc (complex) numbers, at mpmath's current precision."""
         scale = mpmath.ldexp(mpmath.mpf(1), self.exponent)
         if self.im is None:
             return np.vectorize(lambda x: mpmath.mpf(x) * scale, otypes=[object])(self.re)
         return np.vectorize(lambda x, y: mpmath.mpc(x, y) * scale, otypes=[object])(self.re, self.im)
 
     def split(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(high, low): the matrix rounded to double precision, and what that took off, rounded in turn (32 digits)."""
+        """Returns (high, low), with 32 digits together: the matrix rounded to double precision, and the remainder."""
         pairs = [_split(part, self.exponent) for part in ([self.re] if self.im is None else [self.re, self.im])]
         if len(pairs) == 1:
             return pairs[0]
         return pairs[0][0] + 1j * pairs[1][0], pairs[0][1] + 1j * pairs[1][1]
 
     def to_numpy(self) -> NDArray[Any]:
-        """The matrix rounded to float64 or complex128."""
+        """Returns the matrix rounded to float64 or complex128."""
         return self.split()[0]
 
 
@@ -277,7 +286,7 @@ def _clusters(values: NDArray[np.float64]) -> list[range]:
 def _rotate_clusters(
     vectors: HighPrecisionMatrix, compressed: HighPrecisionMatrix, clusters: list[range]
 ) -> HighPrecisionMatrix:
-    """Diagonalises the block of V^H A V that belongs to each cluster, and turns the vectors accordingly."""
+    """Diagonalises the block of V^H A V that belongs to each cluster, and rotates the vectors accordingly."""
     rotation = HighPrecisionMatrix.identity(vectors.re.shape[1], vectors.exponent)
     re, im = rotation.re, None if vectors.im is None else np.zeros_like(rotation.re)
     for cluster in clusters:
@@ -297,10 +306,10 @@ def _rotate_clusters(
 
 
 def eigh_mp(a: Any, dps: int = DIGITS) -> Spectrum:
-    """The eigendecomposition of a real symmetric or complex Hermitian matrix to ``dps`` digits (see the module's text).
+    """Decomposes a real symmetric or complex Hermitian matrix to ``dps`` digits (see the docstring of the module).
 
-    ``a`` is an (n, n) array whose floats are taken as exact; only its Hermitian part counts. Raises ``ArithmeticError``
-    when the refinement does not converge.
+    ``a`` is an (n, n) array whose floats are taken as exact. Only its Hermitian part is used. Raises
+    ``ArithmeticError`` if the refinement does not converge.
     """
     a = np.asarray(a)
     if a.ndim != 2 or a.shape[0] != a.shape[1]:
@@ -309,7 +318,7 @@ def eigh_mp(a: Any, dps: int = DIGITS) -> Spectrum:
     exact = HighPrecisionMatrix.from_array(a, bits)
     doubled = exact + exact.adjoint
     matrix = HighPrecisionMatrix(doubled.re, doubled.im, doubled.exponent - 1)
-    # Scaled to entries below one; the scale returns with the eigenvalues.
+    # The matrix is scaled to entries below one. The eigenvalues are scaled back at the end.
     scale = matrix.exponent + bits
     matrix = HighPrecisionMatrix(matrix.re, matrix.im, -bits)
     rounded = matrix.to_numpy()
@@ -345,19 +354,22 @@ def eigh_mp(a: Any, dps: int = DIGITS) -> Spectrum:
 
 
 def working_precision(digits: int = DIGITS) -> Any:
-    """A context in which mpmath computes with the guard digits that the functions below need."""
+    """Returns a context in which mpmath computes with the guard digits that the functions below need."""
     return mpmath.workprec(_bits(digits) + 32)
 
 
 def eigenvalue_weights(values: Sequence[Any], slopes: Sequence[Any]) -> NDArray[np.object_]:
-    """K for a function of the eigenvalues alone, with derivative ``slopes`` (n): diagonal (M is the identity)."""
+    """Returns K for a function of the eigenvalues alone, with derivative ``slopes`` (n). K is diagonal, and M = I."""
     weights = np.full((len(values), len(values)), mpmath.mpf(0), dtype=object)
     weights[np.diag_indices(len(values))] = [mpmath.mpf(slope) for slope in slopes]
     return weights
 
 
 def projector_weights(values: Sequence[Any], start: int, stop: int) -> NDArray[np.object_]:
-    """K for tr(M P), P the projector onto the eigenvectors start:stop: 1/(lambda_i - lambda_j) across its boundary."""
+    """Returns K for tr(M P), where P is the projector onto the eigenvectors start:stop.
+
+    K_ij is 1/(lambda_i - lambda_j) if one of i and j is inside start:stop and the other outside, and zero otherwise.
+    """
     n = len(values)
     weights = np.full((n, n), mpmath.mpf(0), dtype=object)
     for i in range(start, stop):
@@ -371,10 +383,10 @@ def projector_weights(values: Sequence[Any], start: int, stop: int) -> NDArray[n
 def function_weights(
     values: Sequence[Any], f: Callable[[Any], Any], df: Callable[[Any], Any], digits: int = DIGITS
 ) -> NDArray[np.object_]:
-    """K for tr(M f(A)): the divided differences of f.
+    """Returns K for tr(M f(A)): the divided differences of f.
 
-    Below a gap of 10^(-digits/2) the derivative at the midpoint takes the quotient's place: its error is of the
-    order of the gap squared.
+    Below a gap of 10^(-digits/2) the derivative at the midpoint replaces the quotient. Its error is of the order of the
+    gap squared.
     """
     n = len(values)
     at = [f(x) for x in values]
@@ -391,11 +403,14 @@ def function_weights(
 
 
 def gradient(spectrum: Spectrum, weights: NDArray[np.object_], m: Any = None) -> HighPrecisionMatrix:
-    """V (K o (V^H M V)) V^H, (n, n), for weights K from one of the functions above; M (n, n) Hermitian, default I."""
+    """Returns V (K o (V^H M V)) V^H, (n, n), for weights K from one of the functions above.
+
+    M (n, n) is Hermitian, and the identity by default.
+    """
     bits = _bits(spectrum.digits)
     n = len(spectrum.values)
     with mpmath.workprec(bits + 32):
-        # Products keep an absolute precision, so the factors are brought to the size of one first.
+        # Products keep an absolute precision, so the factors are scaled to the size of one first.
         k, k_size = HighPrecisionMatrix.from_array(weights, bits).normalised()
         v = spectrum.vectors
         if m is None:
@@ -408,13 +423,13 @@ def gradient(spectrum: Spectrum, weights: NDArray[np.object_], m: Any = None) ->
 
 
 def eigenvalue_gradient(a: Any, k: int, dps: int = DIGITS) -> HighPrecisionMatrix:
-    """The gradient of the k-th eigenvalue, v v^H; meaningless where that eigenvalue is repeated."""
+    """Returns the gradient of the k-th eigenvalue, v v^H. It is meaningless if that eigenvalue is repeated."""
     spectrum = eigh_mp(a, dps)
     return gradient(spectrum, eigenvalue_weights(spectrum.values, [int(i == k) for i in range(len(spectrum.values))]))
 
 
 def projector_gradient(a: Any, m: Any, start: int, stop: int, dps: int = DIGITS) -> HighPrecisionMatrix:
-    """The gradient of Re tr(M P) for Hermitian M, P the projector onto the eigenvectors start:stop."""
+    """Returns the gradient of Re tr(M P) for Hermitian M, where P projects onto the eigenvectors start:stop."""
     spectrum = eigh_mp(a, dps)
     with working_precision(dps):
         return gradient(spectrum, projector_weights(spectrum.values, start, stop), m)
@@ -423,17 +438,17 @@ def projector_gradient(a: Any, m: Any, start: int, stop: int, dps: int = DIGITS)
 def function_gradient(
     a: Any, m: Any, f: Callable[[Any], Any] = mpmath.exp, df: Callable[[Any], Any] = mpmath.exp, dps: int = DIGITS
 ) -> HighPrecisionMatrix:
-    """The gradient of Re tr(M f(A)) for Hermitian M; f and its derivative df take and return mpmath numbers."""
+    """Returns the gradient of Re tr(M f(A)) for Hermitian M. f and its derivative df work on mpmath numbers."""
     spectrum = eigh_mp(a, dps)
     with working_precision(dps):
         return gradient(spectrum, function_weights(spectrum.values, f, df, dps), m)
 
 
 def relative_error(computed: Any, reference: HighPrecisionMatrix) -> float:
-    """|Herm(computed) - reference| / |reference| in the Frobenius norm; nan where ``computed`` is not finite.
+    """Returns |Herm(computed) - reference| / |reference| in the Frobenius norm, or NaN if ``computed`` is not finite.
 
-    Only the Hermitian part of a gradient means anything, since A is Hermitian. Taking it also undoes TensorFlow's
-    convention, which folds both triangles into the lower one.
+    Only the Hermitian part of a gradient has a meaning, because A is Hermitian. Taking it also undoes TensorFlow's
+    convention, which adds the upper triangle to the lower one.
     """
     computed = np.asarray(computed)
     with np.errstate(all="ignore"):

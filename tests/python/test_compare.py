@@ -501,8 +501,8 @@ def test_packages_that_are_missing_are_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("rich", "networkx") else name)
     assert run(argparse.Namespace(out=tmp_path / "out")) == 2
     assert capsys.readouterr().err == (
-        "python -m spectralgrad compare: not installed: networkx, rich; `make compare` installs everything that the "
-        "comparison needs, `pip install networkx rich` only these\n"
+        "python -m spectralgrad compare: not installed: networkx, rich. `make compare` installs everything that the "
+        "comparison needs; `pip install networkx rich` installs only these.\n"
     )
     assert not (tmp_path / "out").exists()
 

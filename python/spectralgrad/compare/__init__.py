@@ -1,8 +1,8 @@
-"""``python -m spectralgrad compare``: why gradients of eigenvalue decompositions differ between frameworks, in numbers.
+"""The command ``python -m spectralgrad compare``. It measures gradients of eigenvalue decompositions in each framework.
 
-Each framework runs in its own process on the same matrices (``launch``, ``worker``, ``peers``), and its gradients are
-measured against 60-digit references (``spectralgrad._high_precision``). ``programs``, ``sweep``, ``graphs`` and
-``dimension`` are the four parts; ``tables``, ``plots`` and ``report`` show them.
+Each framework runs in its own process on the same matrices (``launch``, ``worker``, ``peers``). Its gradients are
+compared with references of 60 digits (``_high_precision``). The comparison has five parts: ``programs``, ``sweep``,
+``graphs``, ``dimension`` and ``functions``. ``tables``, ``plots`` and ``report`` show the results.
 """
 
 from .command import add_arguments, run

@@ -1,4 +1,4 @@
-"""The command: its arguments, and the order in which things happen."""
+"""The arguments of the command, and the order of its steps."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NUMBERS = "results.json"
 _REPORT = "report.md"
 _OUR_PEER = "spectralgrad"
 _WIDTH_OF_FILES = 170
-# Without these the command cannot run. The frameworks are not among them: one that is absent has no numbers.
+# The command cannot run without these packages. It can run without a framework, which then has no numbers.
 _NEEDED = ("matplotlib", "mpmath", "networkx", "numpy", "rich", "threadpoolctl")
-# Of the turns in which contenders are timed.
+# The number of turns in which contenders are timed, and the seconds of each turn.
 _TIMING = {"repeats": 21, "seconds": 0.02}
 _QUICK_TIMING = {"repeats": 7, "seconds": 0.005}
 
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_peer_list,
         metavar="NAMES",
         default=[name for name in (*peers.MODULES, *peers.LIBRARIES) if name != _OUR_PEER],
-        help="what to compare spectralgrad with, comma-separated (default: numpy, torch, jax and tensorflow, and for "
-        "matrix functions torchspd, spd-learn and pot)",
+        help="comma-separated frameworks and libraries to compare spectralgrad with (default: numpy, torch, jax and "
+        "tensorflow, and for functions of a matrix torchspd, spd-learn and pot)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer sizes: within a minute instead of ten")
 
@@ -60,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the comparison and returns the exit status.
 
-    0, or 1 where a framework that is installed did not finish, 2 where a file cannot be written or a needed package is
-    not installed, and 128 plus the signal's number after Ctrl-C (130) or SIGTERM (143).
+    The status is 0 after success, and 1 if an installed framework did not finish. It is 2 if a file cannot be written
+    or a needed package is not installed. After Ctrl-C or SIGTERM it is 128 plus the signal's number: 130 or 143.
     """
     out: Path = arguments.out
     absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         print(
-            f"python -m spectralgrad compare: not installed: {', '.join(absent)}; `make compare` installs everything "
-            f"that the comparison needs, `pip install {' '.join(absent)}` only these",
+            f"python -m spectralgrad compare: not installed: {', '.join(absent)}. `make compare` installs everything "
+            f"that the comparison needs; `pip install {' '.join(absent)}` installs only these.",
             file=sys.stderr,
         )
         return 2
@@ -99,7 +99,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     console = Console()
     if not console.is_terminal:
-        # A file or a pipe has no width of its own; these tables are wide.
+        # A file or a pipe has no width, and these tables are wide.
         console = Console(width=_WIDTH_OF_FILES)
     out: Path = arguments.out
     comparison, finished = _measure(arguments, started)
@@ -107,7 +107,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     pictures = plots.draw(comparison, out)
     text = report.write(comparison, shown, pictures)
     replace(out / _REPORT, lambda path: path.write_text(text, encoding="utf-8"))
-    # Last, so that a reader who closes the pipe does not prevent the files.
+    # The output comes after the files, so that a reader who closes the pipe does not prevent the files.
     with writing("standard output"):
         for table in shown.values():
             console.print(tables.to_rich(table))
@@ -122,7 +122,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison, bool]:
-    """Runs everything and writes the numbers as they come; and whether every installed framework finished."""
+    """Runs all parts and writes the numbers as they become available.
+
+    Returns the comparison, and whether every installed framework finished.
+    """
     from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     from . import functions, machine, progress, results, workers
@@ -154,13 +157,16 @@ def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison,
         return comparison
 
     def write_first_parts() -> None:
-        """Once, when the frameworks have ended: the references of matrix functions take longer."""
+        """Writes the first four parts once, when the frameworks have ended.
+
+        The references of matrix functions take longer.
+        """
         if not answers:
             answers.update({name: workers.read(name, folder) for name in names})
             records.extend(results.measure(problems, exact, answers))
             write(None)
 
-    # The references' products are small: they gain nothing from threads, which would take the cores from the workers.
+    # The references' matrix products are too small to gain from threads, and threads would take cores from the workers.
     with threadpool_limits(limits=1), ExitStack() as stack:
         with writing("the folder for temporary files"):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spectralgrad-compare-")))

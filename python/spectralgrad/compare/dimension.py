@@ -1,7 +1,7 @@
 """Part 4: the effect of the dimension, at a fixed tiny gap and for random matrices.
 
-The reference is the same as everywhere, 60 digits by ``_high_precision.eigh_mp``: its cost grows like n^3, a few
-seconds at n = 128 and half a minute at n = 256, so the largest sizes have one matrix instead of three.
+The reference is that of the other parts, with 60 digits from ``_high_precision.eigh_mp``. Its cost grows like n^3: a
+few seconds at n = 128 and half a minute at n = 256. Therefore the largest sizes have one matrix instead of three.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _MANY_SEEDS_UP_TO = 32
 
 
 def problems(sizes: tuple[int, ...]) -> Iterator[Problem]:
-    """tr(M P), float64: P onto a near pair (n > 2), or onto the lower half of a random matrix's spectrum."""
+    """Yields problems with the loss tr(M P) in float64.
+
+    P is the projector onto a near pair (n > 2), or onto the lower half of the eigenvectors of a random matrix.
+    """
     for n in sizes:
         seeds = range(3 if n <= _MANY_SEEDS_UP_TO else 1)
         m = hermitian_part(np.random.default_rng([n, 7]).standard_normal((n, n)))
@@ -36,7 +39,7 @@ def problems(sizes: tuple[int, ...]) -> Iterator[Problem]:
                 if family == NEAR:
                     matrices.append(matrix_with_cluster(n, GAP, "symmetric", rng, size=2))
                 else:
-                    # Eigenvalues over -1 ... 1, at every n (Wigner's semicircle).
+                    # The eigenvalues spread over -1 ... 1 at every n (Wigner's semicircle).
                     matrices.append(hermitian_part(gaussian(rng, (n, n), "symmetric")) / np.sqrt(2 * n))
             yield Problem(
                 key=f"{PART}/{'near' if family == NEAR else 'random'}/{n}",

@@ -1,11 +1,12 @@
-"""Part 5: functions of a matrix, f(A) = V f(Λ) V^H, beside the libraries that have them with derivatives.
+"""Part 5: functions of a matrix, f(A) = V f(Λ) V^H, compared with libraries that can differentiate them.
 
-Two losses, on positive definite matrices: tr(M f(A)) for the gradient, and |f(A) - M|^2 / 2, the squared distance of
-log-Euclidean fits, for the product of its Hessian with a direction E. That loss is not linear in f(A): a library whose
-backward takes its saved eigenvalues for constants does not raise on it, and gives a wrong second derivative.
+Both losses are taken at positive definite matrices. The loss tr(M f(A)) tests the gradient. The loss |f(A) - M|^2 / 2,
+the squared distance of log-Euclidean fits, tests the product of its Hessian with a direction E. This loss is not linear
+in f(A). Therefore it shows a backward that treats its saved eigenvalues as constants: such a backward does not raise an
+error, but its second derivative is wrong.
 
-References: Daleckii and Krein (1965) for the first derivative, by ``_high_precision``; for the second the same in
-divided differences of three arguments (Higham, *Functions of Matrices*, 2008, ch. 3), here.
+Source of the first derivative: Daleckii and Krein (1965), computed by ``_high_precision``. Source of the second
+derivative: divided differences of three arguments (Higham, *Functions of Matrices*, 2008, ch. 3), computed here.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from .losses import Array, Parameters
 from .problems import Problem, References
 from .sweep import gaussian, hermitian_part, with_eigenvalues
 
-# The name of the process, and the file with what it is to do beside the problems.
+# The name of the process, and the file with its other options.
 PROCESS = "functions"
 OPTIONS = "options.json"
 FIRST, SECOND = "functions", "functions, second order"
 
-# The families of spectra, and what stands above their columns.
+# The families of spectra, and the titles of their columns.
 SEPARATED, UNITS, CLUSTER, NEAR, IDENTITY = "separated", "units", "cluster", "near", "identity"
 FAMILIES = {
     SEPARATED: "separated",
@@ -42,14 +43,14 @@ EXACT = "exact"
 GAPS = ["1e-4", "1e-6", "1e-8", "1e-10", "1e-12"]
 _QUICK_GAPS = ["1e-4", "1e-8", "1e-12"]
 SIZES = {"full": (3, 8, 32), "quick": (3,)}
-# (n, matrices in the batch) of what is timed.
+# (n, matrices in the batch) of the timed problems.
 TIMED_SIZES = ((3, 256), (8, 128), (32, 16))
 DTYPES: dict[str, Any] = {"double": np.float64, "single": np.float32}
 
 
 @dataclass(frozen=True)
 class MatrixFunction:
-    """f and its first two derivatives, of mpmath numbers."""
+    """A function f and its first two derivatives. They take and return mpmath numbers."""
 
     name: str
     title: str
@@ -78,10 +79,11 @@ FUNCTIONS: dict[str, MatrixFunction] = {
 
 
 def matrix(family: str, label: str, n: int, rng: np.random.Generator) -> Array:
-    """(n, n), positive definite: the spectrum of a family at a gap, in a random basis.
+    """Returns a positive definite matrix (n, n) with the spectrum of a family at a gap, in a random basis.
 
-    In "cluster" the larger half of the eigenvalues is 1, 1 + gap, ...; "exact" is the identity beside a dense block, in
-    "near" all eigenvalues lie between 1 and 1 + gap, "units" is the separated spectrum or a cluster in small units.
+    In "cluster", the larger half of the eigenvalues is 1, 1 + gap, ...; at the gap "exact" it is an identity block
+    beside a dense block. In "near", all eigenvalues lie between 1 and 1 + gap. In "units", the matrix is a separated
+    spectrum or a cluster, times 1e-10.
     """
     if family == UNITS:
         return matrix(SEPARATED if label == SEPARATED else CLUSTER, label, n, rng) * 1e-10
@@ -103,7 +105,7 @@ def matrix(family: str, label: str, n: int, rng: np.random.Generator) -> Array:
 
 
 def cases(quick: bool) -> list[tuple[str, str]]:
-    """(family, label) of every spectrum."""
+    """Returns (family, label) of every spectrum."""
     gaps = _QUICK_GAPS if quick else GAPS
     return [
         (SEPARATED, FAMILIES[SEPARATED]),
@@ -116,7 +118,7 @@ def cases(quick: bool) -> list[tuple[str, str]]:
 
 
 def problems(quick: bool) -> Iterator[Problem]:
-    """Each function at each size and precision; a problem holds all spectra, M and the direction E."""
+    """Yields a problem for each function, size and precision. It holds all spectra, M and the direction E."""
     spectra = cases(quick)
     for n in SIZES["quick" if quick else "full"]:
         exact = [
@@ -138,7 +140,7 @@ def problems(quick: bool) -> Iterator[Problem]:
 
 @cache
 def _triples(n: int) -> tuple[Array, Array]:
-    """All i >= k >= j below n, as rows (count, 3), and the row of every three numbers, (n, n, n)."""
+    """Returns all triples i >= k >= j below n as rows (count, 3), and the row number of any triple (n, n, n)."""
     index = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
     rows, number = np.unique(-np.sort(-index, axis=-1).reshape(-1, 3), axis=0, return_inverse=True)
     return rows, number.reshape(n, n, n)
@@ -150,10 +152,9 @@ def second_differences(
     function: MatrixFunction,
     digits: int = reference.DIGITS,
 ) -> tuple[reference.Integers, int]:
-    """f[a, b, c] of all eigenvalues: integers (n, n, n) and their exponent. ``first`` (n, n) has f[a, b].
+    """Returns f[a, b, c] of all eigenvalues, as integers (n, n, n) and their exponent. ``first`` (n, n) holds f[a, b].
 
-    Divides by the largest of the three gaps, so that a tiny one never divides. Below 10^(-digits/3) it is f''/2 at the
-    mean.
+    The divisor is the largest of the three gaps. If this gap is below 10^(-digits/3), the result is f''/2 at the mean.
     """
     bits = mpmath.mp.prec
     rows, number = _triples(len(values))
@@ -161,7 +162,7 @@ def second_differences(
     x = at.re[0]
     near = max(abs(x)) // 10 ** (digits // 3)
     i, k, j = rows.T
-    # Ascending eigenvalues: the largest gap is the one between the outermost of the three.
+    # The eigenvalues are ascending, so the largest gap lies between the first and the last of the three.
     gaps = x[i] - x[j]
     apart = np.greater(gaps, near).astype(bool)
     exponent = first.exponent - at.exponent - bits
@@ -178,7 +179,7 @@ def second_differences(
 def hessian_product(
     spectrum: reference.Spectrum, function: MatrixFunction, m: Array, e: Array
 ) -> reference.HighPrecisionMatrix:
-    """The Hessian of |f(A) - M|^2 / 2 applied to E, (n, n), for real symmetric A, M and E.
+    """Returns the Hessian of |f(A) - M|^2 / 2 applied to E, (n, n), for real symmetric A, M and E.
 
     The gradient is D f(A)[X] with X = f(A) - M, so the product is D f(A)[D f(A)[E]] + D^2 f(A)[X, E]. In the
     eigenvectors' basis the latter is sum_k f[i, k, j] (X_ik E_kj + E_ik X_kj). f[i, k, j] is symmetric, so the second
@@ -194,7 +195,7 @@ def hessian_product(
         m_rotated, e_rotated = (v.adjoint @ fixed_point(x) @ v for x in (m, e))
         x = fixed_point(np.diag([function.f(value) for value in spectrum.values])) - m_rotated
         first = fixed_point(reference.function_weights(spectrum.values, function.f, function.df))
-        # Sums of products of integers: mpmath's numbers take ten times as long.
+        # Products of integers are summed, because mpmath's numbers take ten times as long.
         second, exponent = second_differences(spectrum.values, first, function)
         half = reference.HighPrecisionMatrix(
             np.einsum("ikj,ik,kj->ij", second, x.re, e_rotated.re), None, exponent + x.exponent + e_rotated.exponent
@@ -205,12 +206,12 @@ def hessian_product(
 
 
 def precisions_timed(quick: bool) -> list[str]:
-    """Single precision takes time that a quick run has not."""
+    """Returns the timed precisions. A quick run leaves out single precision to save time."""
     return [precision for precision in DTYPES if precision == "double" or not quick]
 
 
 def timed(quick: bool) -> list[tuple[str, str, int, int]]:
-    """(precision, function, n, matrices in the batch) of what is timed."""
+    """Returns (precision, function, n, matrices in the batch) of each timed problem."""
     return [
         (precision, name, n, count)
         for precision in precisions_timed(quick)
@@ -221,7 +222,7 @@ def timed(quick: bool) -> list[tuple[str, str, int, int]]:
 
 @dataclass(frozen=True)
 class Exact:
-    """Reference derivatives of one function at one matrix."""
+    """The reference derivatives of one function at one matrix."""
 
     gradient: reference.HighPrecisionMatrix
     hessian_product: reference.HighPrecisionMatrix
@@ -229,7 +230,7 @@ class Exact:
 
 
 def references(problem: Problem, shared: References, tick: Callable[[], None] = lambda: None) -> list[Exact]:
-    """One ``Exact`` per matrix; ``shared`` keeps the decompositions, ``tick`` is called after each."""
+    """Returns one ``Exact`` for each matrix, and calls ``tick`` after each. ``shared`` keeps the decompositions."""
     function, arrays = FUNCTIONS[problem.loss], problem.parameters.arrays
     exact = []
     for a in problem.matrices:

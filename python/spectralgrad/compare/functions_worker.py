@@ -1,4 +1,4 @@
-"""The process of part 5: derivatives of matrix functions by everyone who has some, and their times in turn."""
+"""The process of part 5. It computes derivatives of matrix functions with all contenders, and times them in turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = "spectralgrad"
 
 
 def _contenders(names: list[str]) -> tuple[dict[str, peers.Contender], dict[str, Any]]:
-    """By their titles, this project first; and by peer its status and versions."""
+    """Returns the contenders by title, this project first, and the status and versions of each peer by name."""
     contenders: dict[str, peers.Contender] = {}
     found: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: name != OURS):
@@ -41,7 +41,7 @@ def _contenders(names: list[str]) -> tuple[dict[str, peers.Contender], dict[str,
 
 
 def _derivatives(problem: Problem, contender: peers.Contender) -> dict[str, Array | Exception]:
-    """By the order of the derivative and the number of the matrix."""
+    """Returns the derivatives, or the errors that were raised, by order of the derivative and index of the matrix."""
     function, arrays = contender.functions[problem.loss], problem.parameters.arrays
     m, e = torch.from_numpy(arrays["M"]), torch.from_numpy(arrays["E"])
     orders = {
@@ -65,7 +65,7 @@ def _once(function: peers.Function, a: Tensor, m: Tensor) -> None:
 def _timings(
     contenders: dict[str, peers.Contender], name: str, n: int, count: int, precision: str, options: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Forward and backward of tr(M f(A)) for a batch of ``count`` matrices with separated eigenvalues."""
+    """Times forward and backward of tr(M f(A)) for a batch of ``count`` matrices with separated eigenvalues."""
     batch = np.stack(
         [functions.matrix(functions.SEPARATED, "", n, np.random.default_rng([n, i, 23])) for i in range(count)]
     ).astype(functions.DTYPES[precision])
@@ -84,9 +84,9 @@ def _timings(
 
 
 def work(folder: Path, wait: Callable[[], object] = lambda: None) -> None:
-    """Runs the problems in ``folder``; writes ``functions.json`` and ``functions.npz`` there.
+    """Runs the problems in ``folder`` and writes ``functions.json`` and ``functions.npz`` there.
 
-    Calls ``wait`` before it measures times: it returns when the machine does nothing else.
+    Calls ``wait`` before it measures times. ``wait`` returns when the command runs no other process.
     """
     options = json.loads((folder / functions.OPTIONS).read_text())
     started = time.perf_counter()

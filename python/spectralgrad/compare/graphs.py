@@ -1,8 +1,9 @@
 """Part 3: real matrices with symmetry, and closed forms of their gradients that use no eigenvectors.
 
-A graph's matrix has few distinct eigenvalues mu_a, known in closed form. The projector onto each level is a polynomial
-in the matrix (Lagrange), P_a = prod_{b != a} (A - mu_b) / (mu_a - mu_b), and every gradient is a sum over levels,
-sum_ab K(mu_a, mu_b) P_a M P_b, with the weights K of ``_high_precision``. Nothing in it is ill-conditioned.
+The matrix of such a graph has few distinct eigenvalues mu_a, which are known in closed form. They are called levels
+here. The projector onto a level is a polynomial in the matrix (Lagrange), P_a = prod_{b != a} (A - mu_b) / (mu_a -
+mu_b). Every gradient is a sum over levels, sum_ab K(mu_a, mu_b) P_a M P_b, with the weights K of ``_high_precision``.
+All these steps are well-conditioned.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .problems import Exact, Problem
 
 PART = "graphs"
 LOSS_NAMES = ("energy", "energy_by_projector", "projector", "matrix_function")
-# They ask for one bond, the entry of M that is not zero.
+# These losses depend on one bond, the nonzero entry of M.
 _WITH_BOND = ("projector", "matrix_function")
 TITLES = {
     "energy": "energy 2 Σ λₖ",
@@ -33,7 +34,10 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Graph:
-    """A matrix (n, n) of integers, its ascending levels as (closed form, multiplicity), and how many are occupied."""
+    """A graph: its matrix (n, n) of integers, its ascending levels, the number of occupied states, and one bond.
+
+    Each level is a pair (closed form, multiplicity).
+    """
 
     name: str
     matrix: Array
@@ -43,10 +47,11 @@ class Graph:
 
 
 def truncated_icosahedron() -> nx.Graph:
-    """C60: one vertex (a, b) per directed edge a -> b of the icosahedron, 60 vertices and 90 bonds.
+    """Returns the graph of C60, with 60 vertices and 90 bonds.
 
-    (a, b) is bonded to (b, a), along the edge: a bond between two hexagons; and to (a, c) where a, b, c is a face: an
-    edge of the pentagon around a.
+    Each directed edge a -> b of the icosahedron gives one vertex (a, b). It is bonded to (b, a), along the edge; two
+    hexagons share that bond. It is also bonded to (a, c) for every face a, b, c; that bond is an edge of the pentagon
+    around a.
     """
     icosahedron = nx.icosahedral_graph()
     graph = nx.Graph()
@@ -60,7 +65,7 @@ def truncated_icosahedron() -> nx.Graph:
 
 def _fullerene_levels() -> list[tuple[Any, int]]:
     def roots(b: Any, c: Any) -> tuple[Any, Any]:
-        """Of x^2 - b x - c."""
+        """Returns the roots of x^2 - b x - c."""
         root = mpmath.sqrt(b * b + 4 * c)
         return (b + root) / 2, (b - root) / 2
 
@@ -76,7 +81,7 @@ def _fullerene_levels() -> list[tuple[Any, int]]:
         (roots(-3 * one, -one), (3, 3)),
     ):
         levels += list(zip(pair, multiplicities, strict=True))
-    # Hueckel's beta is negative: the bonding levels are the lowest.
+    # Hueckel's beta is negative, so the bonding levels are the lowest.
     return sorted((-x, m) for x, m in levels)
 
 
@@ -85,7 +90,7 @@ def _integer_levels(*levels: tuple[int, int]) -> Callable[[], list[tuple[Any, in
 
 
 def _huckel(graph: nx.Graph) -> Array:
-    """alpha = 0, beta = -1."""
+    """Returns the Hueckel matrix with alpha = 0 and beta = -1."""
     return -nx.to_numpy_array(graph, weight=None)
 
 
@@ -95,7 +100,7 @@ def _laplacian(graph: nx.Graph) -> Array:
 
 
 def all_graphs() -> list[Graph]:
-    """Benzene, C60, the hypercube of dimension 4 and Petersen's graph."""
+    """Returns benzene, C60, the hypercube of dimension 4 and Petersen's graph."""
     fullerene = truncated_icosahedron()
     nodes = list(fullerene)
     bond = next((a, b) for a, b, kind in fullerene.edges(data="kind") if kind == "6-6")
@@ -133,7 +138,7 @@ def all_graphs() -> list[Graph]:
 
 
 def level_projectors(graph: Graph) -> list[reference.HighPrecisionMatrix]:
-    """The projector onto each level, (n, n), as a polynomial in the matrix."""
+    """Returns the projector (n, n) onto each level, computed as a polynomial in the matrix."""
     bits = 300
     with mpmath.workprec(bits + 64):
         levels = [level for level, _ in graph.levels()]
@@ -156,7 +161,7 @@ def level_projectors(graph: Graph) -> list[reference.HighPrecisionMatrix]:
 
 
 class ClosedForms:
-    """Exact gradients of the graphs' losses from ``level_projectors``, which are computed once per graph."""
+    """Computes exact gradients of the graphs' losses from ``level_projectors``, which run once for each graph."""
 
     def __init__(self) -> None:
         self._projectors: dict[str, list[reference.HighPrecisionMatrix]] = {}
@@ -168,7 +173,7 @@ class ClosedForms:
         return self._projectors[graph.name]
 
     def occupied_projector(self, graph: Graph) -> reference.HighPrecisionMatrix:
-        """The projector onto the occupied states: half the density matrix."""
+        """Returns the projector onto the occupied states. It is half the density matrix."""
         projectors = self.projectors(graph)
         total, filled = projectors[0], graph.levels()[0][1]
         for (_, multiplicity), projector in zip(graph.levels()[1:], projectors[1:], strict=True):
@@ -178,7 +183,7 @@ class ClosedForms:
         return total
 
     def gradient(self, graph: Graph, loss: str, p: Parameters) -> reference.HighPrecisionMatrix:
-        """sum_ab K(mu_a, mu_b) P_a M P_b, (n, n)."""
+        """Returns sum_ab K(mu_a, mu_b) P_a M P_b, (n, n)."""
         bits = 300
         projectors = self.projectors(graph)
         with mpmath.workprec(bits + 64):
@@ -190,12 +195,12 @@ class ClosedForms:
                 return self.occupied_projector(graph)
             states = [level for level, multiplicity in levels for _ in range(multiplicity)]
             first = np.cumsum([0, *(multiplicity for _, multiplicity in levels[:-1])])
-            # Equal levels get the weights of one of their states: K depends on the level only.
+            # The first state of each level gives the weights of the level, because K depends on the level only.
             weights = LOSSES[loss].weights(states, p)[np.ix_(first, first)]
             k = reference.HighPrecisionMatrix.from_array(weights, bits)
             m = reference.HighPrecisionMatrix.from_array(p.arrays["M"], bits)
-            # sum_a P_a (M sum_b K_ab P_b) as two products: of M with the inner sums side by side, and of the P_a side
-            # by side with what comes of it, one below the other.
+            # Two products compute sum_a P_a (M sum_b K_ab P_b). The first multiplies M by all inner sums, side by side.
+            # The second multiplies all P_a, side by side, by the results, which are stacked one below the other.
             n, count = len(graph.matrix), len(levels)
             stack = np.stack([projector.at(-bits).re for projector in projectors])
             inner = np.tensordot(k.re, stack, axes=1).transpose(1, 0, 2).reshape(n, count * n)
@@ -206,7 +211,7 @@ class ClosedForms:
 
     def of(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
         graph = next(graph for graph in all_graphs() if graph.name == problem.meta["graph"])
-        # Entries of 0 and 1 are the same in both precisions.
+        # Entries of 0 and 1 are the same in both precisions, so both share one result.
         key = (graph.name, problem.loss)
         if key not in self._exact:
             self._exact[key] = Exact(self.gradient(graph, problem.loss, problem.parameters), None, 0.0)
@@ -216,7 +221,7 @@ class ClosedForms:
 
 
 def problems(names: tuple[str, ...] | None = None) -> Iterator[Problem]:
-    """Energies, bond order and matrix function of each graph, in both precisions (the matrices are exact in both)."""
+    """Yields energies, bond order and matrix function of each graph in both precisions. Both represent it exactly."""
     for graph in all_graphs():
         if names is not None and graph.name not in names:
             continue

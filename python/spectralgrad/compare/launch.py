@@ -1,7 +1,8 @@
-"""Starts a worker: ``python launch.py PEER FOLDER``, or ``functions`` for the peers of part 5 together.
+"""Starts a worker: ``python launch.py PEER FOLDER``. PEER is ``functions`` for the worker of part 5.
 
-``python -m spectralgrad.compare.worker`` would import the spectralgrad package first, and torch with it, into the
-processes of all other frameworks. Here the package's name stands for its folder only, unless the package is measured.
+``python -m spectralgrad.compare.worker`` would first import the spectralgrad package, and torch with it, into the
+processes of all other frameworks. Therefore this script gives the package's name to an empty module with the package's
+folder, unless the package itself is measured.
 """
 
 import sys
@@ -20,7 +21,7 @@ def start(peer: str, folder: str) -> None:
     if peer == "functions":
         from spectralgrad.compare import functions_worker
 
-        # The parent sends a line when no other process runs.
+        # The parent writes a line when no other worker runs.
         functions_worker.work(Path(folder), wait=sys.stdin.readline)
     else:
         from spectralgrad.compare import worker

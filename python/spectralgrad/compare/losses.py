@@ -1,8 +1,8 @@
-"""The losses of the comparison: one table, and for each what every framework and the reference need to know of it.
+"""The table of losses. Each entry has the forms of a loss that the frameworks and the reference need.
 
-Symbols: A (n, n) real symmetric or Hermitian, ascending eigenvalues lambda (n), eigenvectors V (n, n) as columns. A
-loss sees a set of eigenvalues start:stop (``stop = start + 1`` for a single one) and a Hermitian matrix M or a
-vector y.
+Symbols: A (n, n) is real symmetric or Hermitian, with ascending eigenvalues lambda (n) and eigenvectors V (n, n) as
+columns. A loss depends on the eigenvalues start:stop (``stop = start + 1`` for a single one), and on a Hermitian
+matrix M or a vector y.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a loss is about: the eigenvalues start:stop, and its arrays ``M`` (n, n) or ``y`` (n) where it has them."""
+    """The parameters of a loss: the eigenvalues start:stop, and its arrays ``M`` (n, n) or ``y`` (n), if any."""
 
     start: int
     stop: int
@@ -27,7 +27,7 @@ class Parameters:
 
 
 class Operations(Protocol):
-    """The few operations in which frameworks spell differently what the losses need."""
+    """The operations that the losses need and that have different names in different frameworks."""
 
     def adjoint(self, x: Any) -> Any: ...
     def conj(self, x: Any) -> Any: ...
@@ -44,11 +44,13 @@ Cotangents = tuple[Array, Array | None]
 class Loss:
     """One loss, in every form that the comparison needs.
 
-    ``value`` is written once, in terms of ``Operations``; each framework differentiates it. ``cotangents`` are its
-    derivatives by lambda (n) and V (n, n; None if the loss does not see V), by hand, for the formula in NumPy:
-    dphi = sum(gL dL) + Re tr(gV^H dV). A loss that has A beside its decomposition has another term, Re tr(g^H dA), with
-    g (n, n) from ``direct``.
-    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H, see ``_high_precision``.
+    ``value`` is written once, in terms of ``Operations``, and each framework differentiates it.
+
+    ``cotangents`` returns the derivatives gL (n) by lambda and gV (n, n) by V, with dphi = sum(gL dL) + Re tr(gV^H dV).
+    gV is None if the loss does not depend on V. They are written by hand, for the formula in NumPy. If a loss also
+    depends on A directly, there is another term, Re tr(g^H dA), with g (n, n) from ``direct``.
+
+    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H; see ``_high_precision``.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Loss:
     cotangents: Callable[[Array, Array, Array, Parameters], Cotangents]
     weights: Callable[[list[Any], Parameters], Array]
     matrix: Callable[[Parameters], Array | None]
-    # Whether there is a derivative when eigenvalues inside start:stop, or at its edge, are exactly equal.
+    # Whether a derivative exists if eigenvalues inside start:stop, or at its edge, are exactly equal.
     exists_inside_degeneracy: bool = True
     direct: Callable[[Array, Parameters], Array] | None = None
 
@@ -141,7 +143,7 @@ def _function_weights(values: list[Any], p: Parameters) -> Array:
 
 
 def _outer(p: Parameters) -> Array:
-    # Exact products: the gradient of the reference belongs to the rounded y, not to a rounded y y^H.
+    # The products are exact, because the reference is the gradient for the rounded y, not for a rounded y y^H.
     from .. import _high_precision as reference
 
     y = reference.HighPrecisionMatrix.from_array(p.arrays["y"][:, None], 256)
@@ -191,7 +193,7 @@ _TABLE = (
         weights=_projector_weights,
         matrix=lambda p: p.arrays["M"],
     ),
-    # Its gradient is P. The derivative by V is round-off alone, so the rest is what a rule makes of round-off.
+    # The gradient is P. The cotangent of V is pure round-off, so any error is round-off that a rule amplified.
     Loss(
         name="energy_by_projector",
         title="energy by the projector",

@@ -1,4 +1,4 @@
-"""What the numbers were measured on and with."""
+"""Describes the machine and the versions with which the numbers were measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _processor() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, platform, and the versions of Python and of what the references and plots are made with."""
+    """Returns processor, cores, platform, and versions of Python and of the packages for references and plots."""
     versions = {"python": platform.python_version()}
     for name in ("numpy", "mpmath", "networkx", "matplotlib", "rich"):
         try:

@@ -1,4 +1,4 @@
-"""The plots. Both axes are logarithmic; what is not finite is drawn in a band of its own at the top."""
+"""Draws the plots. Both axes are logarithmic. Values that are not finite are drawn in a band at the top."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .peers import TITLES
 from .results import NOT_FINITE, Comparison, Record, title
 from .stopping import replace
 
-# The name of the text in why.png that has its figures.
+# The name of the PNG text field in which why.png carries its figures.
 FIGURES = "Figures"
 
 _OURS, _DEFAULT = "spectralgrad", "Gated"
 _FAMILIES = {dimension.NEAR: dimension.NEAR, dimension.RANDOM: "random matrices"}
 
-# Errors above 100 share the line below the band; an error of 0, or below 1e-17, is drawn on the lowest one.
+# Errors above 100 are drawn on the line below the band. An error of 0, or below 1e-17, is drawn on the lowest line.
 _TOP, _NAN, _BOTTOM = 1e2, (1e3, 1e6), 1e-18
 
-# In the order in which they are drawn: the last ones lie on top.
+# The order is that of drawing, so the last styles lie on top.
 _STYLES: dict[tuple[str, str], dict[str, Any]] = {
     ("numpy", TITLES["numpy"]): {"color": "#a0a0a0", "marker": "P"},
     ("torch", TITLES["torch"]): {"color": "#d62728", "marker": "s"},
@@ -61,10 +61,10 @@ def _style(variant: Variant) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Layer:
-    """How a variant is drawn in a panel: ``place`` is -1 for the lowest layer and 1 for the highest.
+    """The style of a variant in a panel. ``place`` is -1 for the lowest layer and 1 for the highest.
 
-    A layer has wider lines and larger markers than those ``above`` it. Where curves are equal, each is seen as a rim of
-    the next.
+    A layer has wider lines and larger markers than the ``above`` layers that lie on top of it. If curves are equal,
+    each is visible as a rim around the next one.
     """
 
     variant: Variant
@@ -82,7 +82,7 @@ class _Layer:
 
 
 def _layers(variants: Iterable[Variant]) -> list[_Layer]:
-    """The variants of one panel, the lowest layer first."""
+    """Returns the layers of one panel, the lowest one first."""
     ordered = sorted(variants, key=lambda variant: _VARIANTS.index(variant) if variant in _STYLES else -1)
     highest = len(ordered) - 1
     return [_Layer(variant, highest - i, 2 * i / max(highest, 1) - 1) for i, variant in enumerate(ordered)]
@@ -93,7 +93,7 @@ def _shown(comparison: Comparison) -> list[Variant]:
 
 
 def _panels(comparison: Comparison) -> dict[str, list[Variant]]:
-    """By title, what one panel shows. All variants in one panel would hide each other."""
+    """Returns the variants of each panel, by title. In a single panel they would hide each other."""
     every = _shown(comparison)
 
     def ours(*beginnings: str) -> list[Variant]:
@@ -107,7 +107,7 @@ def _panels(comparison: Comparison) -> dict[str, list[Variant]]:
 
 
 def _height(records: list[Record], place: float) -> float | None:
-    """Where the worst of the records is drawn, in the band if it is not finite; None where no derivative exists."""
+    """Returns the height of the worst record, in the band if it is not finite, or None if no derivative exists."""
     if any(record.status == NOT_FINITE for record in records):
         low, high = _NAN
         return float(low * (high / low) ** (0.5 + 0.4 * place))
@@ -131,10 +131,10 @@ def _error_axis(axes: Axes) -> None:
 
 
 def _curve(axes: Axes, points: list[tuple[float, float | None, float]], layer: _Layer) -> None:
-    """One variant through its points (x, y, room), y as from ``_height``.
+    """Draws one variant through its points (x, y, room), with y from ``_height``.
 
-    A point with room stands alone: no line goes through it, and its marker is moved sideways by a factor of at most
-    ``room``. So does a point that is not finite.
+    No line goes through a point whose ``room`` differs from 1, and its marker is moved sideways by a factor of at most
+    ``room``. The same holds for a point that is not finite, with a factor of its own.
     """
     line_y = [np.nan if y is None or y >= _NAN[0] or room != 1 else y for _, y, room in points]
     axes.plot([x for x, _, _ in points], line_y, **layer.line)
@@ -159,7 +159,7 @@ _HIDDEN = f"{_EQUAL} Markers at gap 0 and exact stand side by side."
 
 
 def _legend(figure: Figure, variants: Iterable[Variant], note: str, rows: int, names: dict[Variant, str]) -> None:
-    """The legend below the panels, with what is to be known about them."""
+    """Draws the legend below the panels, with the note that explains them."""
     handles = [
         Line2D([], [], linewidth=2, markersize=7, markeredgewidth=0, label=names.get(v, title(*v)), **_style(v))
         for v in variants
@@ -168,7 +168,7 @@ def _legend(figure: Figure, variants: Iterable[Variant], note: str, rows: int, n
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, title=note)
 
 
-# On a logarithmic axis a gap of 0 has no place. Its two kinds stand right of the line, with room for every marker.
+# A gap of 0 has no place on a logarithmic axis. Its two kinds stand to the right, with room for every marker.
 _APART = {"0": 10**-2.6, sweep.EXACT: 10**-5.6}
 _ROOM = 10**1.2
 
@@ -199,7 +199,7 @@ def _gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, va
 
 
 def _name_axes(grid: NDArray[np.object_], x: str) -> None:
-    """Names the axes of a grid of panels (rows, columns), below and left of all."""
+    """Labels the axes of a grid of panels (rows, columns), below the last row and left of the first column."""
     for axes in grid[-1]:
         axes.set_xlabel(x)
     for axes in grid[:, 0]:
@@ -207,7 +207,7 @@ def _name_axes(grid: NDArray[np.object_], x: str) -> None:
 
 
 def _question(comparison: Comparison) -> Figure:
-    """The picture of the first page: one loss, the frameworks and our default."""
+    """Draws the picture of the first page: one loss, with the frameworks and our default rule."""
     figure, grid = plt.subplots(figsize=(9, 6), layout="constrained", squeeze=False)
     axes = grid[0, 0]
     variants = next(iter(_panels(comparison).values()))
@@ -221,7 +221,7 @@ def _question(comparison: Comparison) -> Figure:
 
 
 def question_figures(comparison: Comparison) -> dict[str, dict[str, float | str | None]]:
-    """What ``why.png`` shows: by curve and gap the worst error, or NOT_FINITE. The picture carries them as JSON."""
+    """Returns the worst error, or NOT_FINITE, by curve and gap of ``why.png``. The picture carries them as JSON."""
     chosen = comparison.select(part=sweep.PART, loss="projector", precision="double")
     answering = next(iter(_panels(comparison).values()))
     curves: dict[str, dict[str, float | str | None]] = {}
@@ -257,12 +257,12 @@ def _sweep(comparison: Comparison, precision: str) -> Figure:
     return figure
 
 
-_ON_TRIAL = ("Lorentzian ε=1e-12", "Cutoff 1e-6", "Gated", "Split")
+_COMPARED_RULES = ("Lorentzian ε=1e-12", "Cutoff 1e-6", "Gated", "Split")
 
 
 def _lorentzian_or_mask(comparison: Comparison) -> Figure:
     figure, grid = plt.subplots(1, 2, figsize=(13, 5.2), sharey=True, layout="constrained", squeeze=False)
-    variants = [(_OURS, label) for label in _ON_TRIAL]
+    variants = [(_OURS, label) for label in _COMPARED_RULES]
     for axes, loss in zip(grid[0], ("projector", "matrix_function"), strict=True):
         _gap_panel(axes, comparison, loss, "double", variants)
         axes.set_title(f"{LOSSES[loss].title}: {LOSSES[loss].formula}", fontsize=10)
@@ -282,7 +282,7 @@ def _graphs(comparison: Comparison) -> Figure:
         for i, layer in enumerate(layers):
             of_variant = [r for r in chosen if (r.peer, r.variant) == layer.variant and r.family == family]
             heights = [_height([r for r in of_variant if r.loss == loss], 0.0) for loss in graphs.LOSS_NAMES]
-            # Side by side, or equal errors would hide each other.
+            # Markers stand side by side, because equal errors would hide each other.
             shift = (i - (len(layers) - 1) / 2) * 0.075
             points = [(x + shift, y) for x, y in enumerate(heights) if y is not None]
             axes.plot([x for x, _ in points], [y for _, y in points], **{**layer.markers, "markersize": 6})
@@ -322,7 +322,7 @@ def _dimension(comparison: Comparison) -> Figure:
 
 
 def draw(comparison: Comparison, out: Path) -> dict[str, str]:
-    """Writes every plot as PNG; returns the file names by subject."""
+    """Writes every plot as PNG and returns the file names by subject."""
     figures = {
         "why": _question(comparison),
         **{f"sweep {precision}": _sweep(comparison, precision) for precision in sweep.PRECISIONS},

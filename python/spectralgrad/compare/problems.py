@@ -1,4 +1,4 @@
-"""A problem: matrices of one size and dtype, and one loss whose gradient every framework is asked for."""
+"""A problem: matrices of one size and dtype, and one loss whose gradient every framework computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .losses import LOSSES, Array, Parameters
 
 @dataclass(frozen=True)
 class Problem:
-    """``matrices`` (b, n, n) with a label each (the gap, the seed ...), and the loss that is differentiated by them."""
+    """``matrices`` (b, n, n) with one label each (the gap, the seed ...), and the loss to differentiate."""
 
     key: str
     loss: str
@@ -52,7 +52,7 @@ def save(problems: Iterable[Problem], folder: Path) -> None:
 
 
 def load(folder: Path) -> list[Problem]:
-    """What ``save`` wrote."""
+    """Reads the problems that ``save`` wrote."""
     arrays = np.load(folder / "inputs.npz")
     return [
         Problem(
@@ -70,7 +70,7 @@ def load(folder: Path) -> list[Problem]:
 
 @dataclass(frozen=True)
 class Exact:
-    """The reference gradient of one matrix, or the reason why there is none; and what the matrix really looks like."""
+    """The reference gradient of one matrix, or the reason why there is none, and the smallest gap of the matrix."""
 
     gradient: reference.HighPrecisionMatrix | None
     why_not: str | None
@@ -78,7 +78,7 @@ class Exact:
 
 
 class References:
-    """Exact gradients; matrices that several losses share are decomposed once."""
+    """Computes exact gradients. A matrix that several losses share is decomposed once."""
 
     def __init__(self) -> None:
         self._spectra: dict[tuple[str, bytes], reference.Spectrum] = {}
@@ -90,7 +90,7 @@ class References:
         return self._spectra[key]
 
     def of(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
-        """One ``Exact`` per matrix; ``tick`` is called after each."""
+        """Returns one ``Exact`` for each matrix, and calls ``tick`` after each."""
         results = []
         for matrix in problem.matrices:
             results.append(self._one(problem, matrix))

@@ -1,9 +1,9 @@
-"""The three small programs that the question came with, run as they stand and corrected, and the same in the others.
+"""Part 1: the three small programs of the question, as they stand and corrected, and the same in other frameworks.
 
-The question: why do TensorFlow's and PyTorch's gradients of an eigenvalue seem to differ from the analytic v v^T?
-Each program is executed as text in its framework's process, so that what it raises is what anybody would see. A program
-may set ``eigenvalues`` (n), ``eigenvectors`` (n, n) and ``gradient`` (n, n); the matrix is the one from the question,
-or one that is not symmetric.
+The question is why TensorFlow's and PyTorch's gradients of an eigenvalue seem to differ from the analytic v v^T. Each
+program is executed as text in its framework's process, so that it raises the same error as for any user. A program may
+set ``eigenvalues`` (n), ``eigenvectors`` (n, n) and ``gradient`` (n, n). The matrix is the one from the question, or
+another one that is not symmetric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .losses import Array
 SYMMETRIC = np.array([[2.0, 0.1], [0.1, 1.0]])
 NOT_SYMMETRIC = np.array([[2.0, 1.0], [0.1, 1.0]])
 
-# What a program is measured against.
+# The gradients with which programs are compared.
 IDENTITY = "identity"
 VECTOR = "v vᵀ"
 LEFT_RIGHT = "left rightᵀ"
@@ -26,7 +26,7 @@ LEFT_RIGHT = "left rightᵀ"
 
 @dataclass(frozen=True)
 class Program:
-    """``wanted`` is what its gradient ought to be; ``explanation`` says in a sentence what it shows."""
+    """A program. ``wanted`` names the right gradient, and ``explanation`` says what the program shows."""
 
     key: str
     peer: str
@@ -42,8 +42,8 @@ PROGRAMS = (
         "numpy",
         "as it stands: eig and v vᵀ",
         VECTOR,
-        "Right: the formula v vᵀ holds for a symmetric matrix. But `eig` promises no order of the eigenvalues, and the "
-        "sign of v is arbitrary; it cancels in v vᵀ.",
+        "Right: the formula v vᵀ holds for a symmetric matrix. But `eig` promises no order of the eigenvalues. The "
+        "sign of v is arbitrary, but it cancels in v vᵀ.",
         """
 import numpy as np
 
@@ -58,7 +58,7 @@ gradient = gradients[np.argmax(eigenvalues)]
         "numpy",
         "corrected: eigh and v vᵀ",
         VECTOR,
-        "`eigh` returns the eigenvalues in ascending order, so that the last one means the same in every framework.",
+        "`eigh` returns the eigenvalues in ascending order, so the last one is the largest in every framework.",
         """
 import numpy as np
 
@@ -72,8 +72,8 @@ gradient = np.outer(eigenvectors[:, -1], eigenvectors[:, -1])
         "tensorflow",
         "as it stands: eig, the sum of the eigenvalues",
         IDENTITY,
-        "Right, but an answer to another question: the sum of the eigenvalues is the trace, whose gradient is the "
-        "identity at every gap, whatever the eigenvectors are. This loss cannot show any difference.",
+        "Right, but for another loss. The sum of the eigenvalues is the trace, and the gradient of the trace is the "
+        "identity for all eigenvalues and eigenvectors. This loss cannot show any difference.",
         """
 import tensorflow as tf
 
@@ -89,8 +89,8 @@ gradient = tape.gradient(loss, A)
         "tensorflow",
         "corrected: eigh, the largest eigenvalue",
         VECTOR,
-        "The same matrix as v vᵀ, folded: TensorFlow adds the upper triangle to the lower one, so the off-diagonal "
-        "entry appears once, doubled. Half the sum with the transpose unfolds it.",
+        "The same as v vᵀ, but folded: TensorFlow adds the upper triangle to the lower one, so the off-diagonal entry "
+        "appears once and doubled. Half the sum of the gradient and its transpose is v vᵀ.",
         """
 import tensorflow as tf
 
@@ -106,8 +106,8 @@ gradient = tape.gradient(loss, A)
         "torch",
         "as it stands: eig, the sum of the eigenvalues",
         IDENTITY,
-        "`eig` returns complex eigenvalues even where they are real, and backward() of a complex number has no "
-        "meaning: PyTorch refuses instead of guessing.",
+        "`eig` returns complex numbers even if the eigenvalues are real. A complex loss has no gradient, so PyTorch "
+        "raises an error.",
         """
 import torch
 
@@ -123,7 +123,7 @@ gradient = A.grad
         "torch",
         "made to run: its real part",
         IDENTITY,
-        "With `.real` it runs, and gives the identity, as TensorFlow's program does, for the same reason.",
+        "With `.real` the program runs. It gives the identity, for the same reason as TensorFlow's program.",
         """
 import torch
 
@@ -155,7 +155,7 @@ gradient = A.grad
         "jax",
         "the same: eig, the sum of the eigenvalues",
         IDENTITY,
-        "JAX refuses to differentiate `eig` at all while it computes vectors, even if only the eigenvalues are used.",
+        "JAX does not differentiate `eig` when it computes eigenvectors, even if only the eigenvalues are used.",
         """
 import jax
 import jax.numpy as jnp
@@ -170,7 +170,7 @@ gradient = jax.grad(lambda a: jnp.sum(jnp.linalg.eig(a)[0]))(A)
         "jax",
         "with eigvals: their sum",
         IDENTITY,
-        "`eigvals` has a gradient, but JAX, too, wants a real loss.",
+        "`eigvals` has a gradient, but JAX needs a real loss, too.",
         """
 import jax
 import jax.numpy as jnp
@@ -200,7 +200,7 @@ gradient = jax.grad(lambda a: jnp.linalg.eigh(a)[0][-1])(A)
         "spectralgrad",
         "eigh, the largest eigenvalue",
         VECTOR,
-        "v vᵀ, in both triangles; the two eigenvalues are far apart, so no rule matters here.",
+        "v vᵀ, in both triangles. The two eigenvalues are far apart, so every rule gives the same.",
         """
 import spectralgrad as sg
 import torch
@@ -217,7 +217,7 @@ gradient = A.grad
         "numpy",
         "not symmetric: v vᵀ",
         LEFT_RIGHT,
-        "Wrong: v vᵀ is the gradient of an eigenvalue only where left and right eigenvectors coincide.",
+        "Wrong: v vᵀ is the gradient of an eigenvalue only if its left and right eigenvectors are equal.",
         """
 import numpy as np
 
@@ -247,7 +247,7 @@ gradient = np.outer(np.linalg.inv(eigenvectors)[k], eigenvectors[:, k])
         "tensorflow",
         "not symmetric: eig, the largest eigenvalue",
         LEFT_RIGHT,
-        "What TensorFlow's `eig` differentiates is the general formula, not v vᵀ.",
+        "TensorFlow's `eig` uses the general formula, left rightᵀ.",
         """
 import tensorflow as tf
 
@@ -307,9 +307,9 @@ def describe_error(error: BaseException) -> str:
 
 
 def execute(program: Program) -> dict[str, Any]:
-    """Runs the text; returns what it raised (or None), and its arrays' real parts as lists.
+    """Runs the text and returns the error that it raised (or None), and the real parts of its arrays as lists.
 
-    The gradients and eigenvalues here are real; an imaginary part would be a finding, and is returned as its largest.
+    The gradients and eigenvalues should be real. The result also has the largest imaginary part, as a check.
     """
     namespace: dict[str, Any] = {}
     raised = None
@@ -330,7 +330,7 @@ def execute(program: Program) -> dict[str, Any]:
 
 
 def expected(wanted: str) -> Array:
-    """What a gradient is measured against, from NumPy: the identity, v vᵀ, or outer(left, right)."""
+    """Returns the right gradient, computed by NumPy: the identity, v vᵀ, or outer(left, right)."""
     if wanted == IDENTITY:
         return np.eye(2)
     if wanted == VECTOR:
@@ -342,19 +342,22 @@ def expected(wanted: str) -> Array:
 
 
 def is_folded(gradient: Array) -> bool:
-    """Whether a gradient carries both triangles in the lower one, as TensorFlow's eigh returns it."""
+    """Whether the lower triangle of a gradient holds the sum of both triangles, as for TensorFlow's eigh."""
     return bool(gradient[0, 1] == 0 and gradient[1, 0] != 0)
 
 
 def error(program: Program, gradient: Array) -> float:
-    """The largest difference from what is wanted; for a symmetric matrix, of the symmetric part."""
+    """Returns the largest error of the gradient, or of its symmetric part if the matrix is symmetric."""
     if program.wanted == VECTOR:
         gradient = (gradient + gradient.T) / 2
     return float(np.abs(gradient - expected(program.wanted)).max())
 
 
 def finite_differences() -> list[tuple[float, float]]:
-    """(step, error) of central differences of the largest eigenvalue, for the belief that frameworks use them."""
+    """Returns (step, error) of central differences of the largest eigenvalue.
+
+    The errors show that the frameworks do not use finite differences.
+    """
     exact = expected(VECTOR)
     results = []
     for step in 10.0 ** -np.arange(1, 14):

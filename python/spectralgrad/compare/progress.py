@@ -1,4 +1,4 @@
-"""How far the command is, on standard error: bars in a terminal, otherwise a line now and then."""
+"""Shows the progress of the command on standard error: bars in a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Lines:
         self._tasks: list[_Task] = []
         self._lock = threading.Lock()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._print_now_and_then, daemon=True)
+        self._thread = threading.Thread(target=self._print_periodically, daemon=True)
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -76,7 +76,7 @@ class Lines:
             seconds = time.monotonic() - task_id.started
             self._print(f"{task_id.description}: {task_id.done} of {task_id.total:g}, ended after {seconds:.0f} s")
 
-    def _print_now_and_then(self) -> None:
+    def _print_periodically(self) -> None:
         while not self._end.wait(SECONDS_BETWEEN_LINES):
             with self._lock:
                 states = [f"{t.description} {t.done} of {t.total:g}" for t in self._tasks if not t.ended]
@@ -85,14 +85,14 @@ class Lines:
 
     @staticmethod
     def _print(line: str) -> None:
-        # The comparison goes on when its progress cannot be shown.
+        # The comparison continues if its progress cannot be shown.
         if sys.stderr is not None:
             with suppress(OSError):
                 print(line, file=sys.stderr, flush=True)
 
 
 def show() -> AbstractContextManager[Progress]:
-    """Bars where standard error is a terminal, lines elsewhere."""
+    """Returns bars if standard error is a terminal, and lines otherwise."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

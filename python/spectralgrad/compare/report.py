@@ -1,4 +1,4 @@
-"""The findings, a line each with the figures of this run, and the report."""
+"""Writes the report and its findings. Each finding is one line with the figures of this run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LORENTZIAN, _MASK = "Lorentzian ε=1e-12", "Cutoff 1e-6"
 
 
 def amount(error: float) -> str:
-    """An error in a sentence: per cent where it is visible, else a power of ten."""
+    """Returns an error for a sentence: in per cent if it is at least 1 %, and in scientific notation otherwise."""
     if error >= 10:
         return "more than 1000 %"
     return f"{100 * error:.0f} %" if error >= 0.01 else number(error)
@@ -32,7 +32,7 @@ def _largest(records: Iterable[Record]) -> Record | None:
 
 
 def _worst_text(records: list[Record]) -> str:
-    """The worst error, and that gradients are not finite."""
+    """Returns the worst error, and NaN if some gradients are not finite."""
     largest = _largest(records)
     parts = [amount(largest.error or 0.0)] if largest else []
     if any(record.status == NOT_FINITE for record in records):
@@ -41,7 +41,7 @@ def _worst_text(records: list[Record]) -> str:
 
 
 def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, ...] = ()) -> str:
-    """The worst error of each framework, of our default, and of our rules that are named."""
+    """Returns the worst error of each framework, of our default rule, and of our rules that ``also`` names."""
     texts = []
     for peer, label, _ in comparison.variants():
         chosen = [r for r in records if (r.peer, r.variant) == (peer, label)]
@@ -52,7 +52,7 @@ def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, 
 
 
 def _framework_findings(comparison: Comparison) -> list[str]:
-    """The worst errors of the frameworks, a line for each loss."""
+    """Returns the worst errors of the frameworks, with one line for each loss."""
     every = {"part": sweep.PART, "precision": "double"}
     cases: list[tuple[str, dict[str, object], tuple[str, ...]]] = [
         ("The loss of the picture, tr(M P)", {**every, "loss": "projector"}, ()),
@@ -69,7 +69,7 @@ def _framework_findings(comparison: Comparison) -> list[str]:
 
 
 def lorentzian_against_mask(comparison: Comparison) -> list[str]:
-    """Whether Lorentzian broadening is any better than a mask, in one line, and then case by case at the same width."""
+    """Answers whether Lorentzian broadening is better than a mask: in one line, and then for each group of losses."""
 
     def key(record: Record) -> tuple[str, str, int, str]:
         return record.loss, record.family, record.n, record.label
@@ -78,7 +78,7 @@ def lorentzian_against_mask(comparison: Comparison) -> list[str]:
     lines = []
     counts = []
     for case, losses in (
-        ("losses that do not see inside the cluster", _WELL_POSED),
+        ("losses that do not depend on vectors inside the cluster", _WELL_POSED),
         ("the matrix function", ("matrix_function",)),
     ):
         lorentzian, mask = (
@@ -92,9 +92,9 @@ def lorentzian_against_mask(comparison: Comparison) -> list[str]:
         worse = sum(b < a / 2 for a, b in pairs)
         counts.append((better, worse, len(pairs)))
         lines.append(
-            f"For {case}, of {len(pairs)} gradients the Lorentzian is at least twice as accurate in {better}, the "
-            f"mask in {worse}; median error {amount(median(a for a, _ in pairs))} against "
-            f"{amount(median(b for _, b in pairs))}, worst {amount(max(a for a, _ in pairs))} against "
+            f"For {case}, there are {len(pairs)} gradients. The Lorentzian is at least twice as accurate in {better} "
+            f"of them, and the mask in {worse}. The median error is {amount(median(a for a, _ in pairs))} against "
+            f"{amount(median(b for _, b in pairs))}, and the worst is {amount(max(a for a, _ in pairs))} against "
             f"{amount(max(b for _, b in pairs))}."
         )
     if not lines:
@@ -103,8 +103,8 @@ def lorentzian_against_mask(comparison: Comparison) -> list[str]:
     verdict = "No" if not any(verdicts) else "Yes" if all(verdicts) else "It depends on the loss"
     better, worse, count = (sum(column) for column in zip(*counts, strict=True))
     return [
-        f"Is Lorentzian broadening any better than a mask? {verdict}: of {count} gradients it is twice as accurate in "
-        f"{better}, the mask in {worse}.",
+        f"Is Lorentzian broadening any better than a mask? {verdict}. It is at least twice as accurate in {better} of "
+        f"{count} gradients, and the mask in {worse}.",
         *lines,
     ]
 
@@ -121,7 +121,7 @@ def _second_order_text(records: list[Record]) -> str:
 
 
 def _libraries_findings(comparison: Comparison) -> list[str]:
-    """Everyone who has functions of a matrix: the worst case of each, and its time."""
+    """Returns the worst errors and the times of all contenders with functions of a matrix."""
     errors: dict[str, list[str]] = {functions.FIRST: [], functions.SECOND: []}
     times = []
     for i, name in enumerate(comparison.functions.get("contenders", {})):
@@ -167,7 +167,7 @@ def _difference_findings(comparison: Comparison) -> list[str]:
     return [
         f"The corrected programs of part 1 give v vᵀ {f'to {number(largest)}' if largest else 'to the last bit'}, in "
         "every framework.",
-        f"No framework uses finite differences: those get no closer than {number(error)} (step {step:.0e}).",
+        f"No framework uses finite differences: their best error is {number(error)} (step {step:.0e}).",
     ]
 
 
@@ -184,13 +184,13 @@ def _ill_posed_finding(comparison: Comparison) -> list[str]:
         return []
     best = min(max(errors) for errors in by_variant.values())
     return [
-        f"One eigenvector of a pair whose gap is round-off has no gradient: the best of {len(by_variant)} is off by "
-        f"{amount(best)}."
+        f"One eigenvector of a pair whose gap is round-off has no gradient: the best of {len(by_variant)} variants has "
+        f"an error of {amount(best)}."
     ]
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """What this run shows, a line each."""
+    """Returns the findings of this run, one line each."""
     return [
         *_difference_findings(comparison),
         *_framework_findings(comparison),
@@ -231,7 +231,7 @@ def _header(comparison: Comparison) -> str:
 
 
 def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, str]) -> str:
-    """The report as Markdown."""
+    """Returns the report as Markdown."""
 
     def picture(subject: str) -> str:
         return f"![{subject}]({pictures[subject]})\n"
@@ -245,29 +245,31 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         picture("why"),
         f"{question.CAPTION}\n",
         "## Findings\n",
-        "Errors are relative, the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % has no right digit, "
-        "NaN is not a number. "
+        "Errors are relative. Each is the worst over all sizes and gaps: 1e-16 is nearly perfect, 100 % means no right "
+        "digit, and NaN is not a number. "
         "“spectralgrad” is its default rule, Gated; part 2 lists the other rules.\n",
         "\n".join(f"- {line}" for line in findings(comparison)) + "\n",
         "## How it was measured\n",
         _header(comparison) + "\n",
-        f"Every error is relative to a reference of {reference.DIGITS} digits for the matrix that the frameworks saw, "
-        "after rounding to its precision, and is taken of the gradient's Hermitian part in the Frobenius norm: A is "
-        "Hermitian, so nothing else of the gradient has a meaning. This also unfolds TensorFlow's, which carries both "
-        "triangles in the lower one. JAX's complex gradients are conjugated to PyTorch's convention. Every framework "
-        "ran in a process of its own.\n",
+        f"Every error is relative to a reference of {reference.DIGITS} digits. The reference belongs to the matrix "
+        "that the frameworks got, after rounding to its precision. An error is the Frobenius norm of the difference of "
+        "the Hermitian parts. Only the Hermitian part of a gradient has a meaning, because A is Hermitian. This also "
+        "undoes TensorFlow's convention, which adds the upper triangle to the lower one. JAX's complex gradients are "
+        "conjugated to PyTorch's convention. Every framework ran in a process of its own.\n",
         "## 1. Three small programs\n",
         table("programs"),
         "\n".join(_explanations(comparison)) + "\n",
-        "What really differs: the order of the eigenvalues (`eig` has none, `eigh` sorts ascending), the sign or phase "
-        "of the vectors, which triangle carries the gradient, what stands for 1/Δ, where Δ is a gap (TensorFlow "
-        "computes Δ/(Δ² + 1e-20), the others 1/Δ), and, for a matrix that is not symmetric, v vᵀ where left rightᵀ "
-        "belongs. Near a repeated eigenvalue there is one thing more: round-off divided by the gap. The next part "
-        "measures it.\n",
+        "The frameworks really differ in these points:\n",
+        "- the order of the eigenvalues: `eigh` sorts them in ascending order, `eig` does not;\n"
+        "- the sign or phase of the vectors;\n"
+        "- the triangle that holds the gradient;\n"
+        "- the division by a gap Δ: TensorFlow computes Δ/(Δ² + 1e-20), the others 1/Δ;\n"
+        "- for a matrix that is not symmetric, the use of v vᵀ instead of left rightᵀ.\n",
+        "Near a repeated eigenvalue there is one more point: round-off divided by the gap. Part 2 measures it.\n",
         "## 2. The gap sweep\n",
-        "A cluster of 2 (n = 2, 3) or 4 eigenvalues at 1, 1 + gap, … and the rest between -3 and -0.5, in a random "
-        "basis. A gap of 0 in such a matrix becomes one of rounding size; “exact” is diag(1, …, 1) beside a dense "
-        "block, whose repeated eigenvalue survives in floating point.\n",
+        "Each matrix has a cluster of 2 (n = 2, 3) or 4 eigenvalues at 1, 1 + gap, …, in a random basis. Its other "
+        "eigenvalues are between -3 and -0.5. Rounding turns a gap of 0 into a gap of about eps. The matrix “exact” is "
+        "diag(1, …, 1) beside a dense block, so its eigenvalue 1 stays repeated in floating point.\n",
         table("rules"),
         *(
             part
@@ -277,9 +279,9 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         *(table(f"gaps {loss}") for loss in ("projector", "matrix_function")),
         "### Lorentzian broadening or a mask\n",
         " ".join(lorentzian_against_mask(comparison)) + "\n",
-        "The Lorentzian multiplies 1/Δ by Δ²/(Δ² + η²) for every pair, those far apart included; a mask leaves them "
-        "alone. Neither gives back what a loss sees inside the cluster, and both have a width to choose. Gated "
-        "compares each entry with its own round-off instead.\n",
+        "The Lorentzian multiplies 1/Δ by Δ²/(Δ² + η²) for every pair, even if the pair is far apart. A mask does not "
+        "change such pairs. Both lose the part of the gradient inside the cluster, and both have a width to choose. "
+        "Gated compares each entry with its own round-off instead.\n",
         picture("lorentzian or mask"),
         "## 3. Molecules and graphs with symmetry\n",
         "Hückel Hamiltonians (α = 0, β = -1) with the bonding levels occupied, and Laplacians with the lowest whole "
@@ -295,12 +297,16 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         *(table(subject) for subject in tables if subject.startswith("dimension")),
         picture("dimension"),
         "## 5. Functions of a matrix\n",
-        "exp, log, √ and 1/√ of positive definite matrices by everyone who has them with derivatives for tensors. "
-        "Spectra: separated (0.4 … 3); with half of the eigenvalues within a few gaps of 1 and the rest in 0.2 … 0.6 "
-        "(“exact”: the identity beside a dense block); both times 1e-10, as covariances in small units are; all "
-        "eigenvalues within one gap of 1; the identity. The losses are tr(M f(A)) and, for second derivatives, "
-        "|f(A) − M|²/2: that one is not linear in f(A), so that a backward which takes its eigenvalues for constants "
-        "shows. All ran in one process.\n",
+        "The functions are exp, log, √ and 1/√ of positive definite matrices, by all libraries that can differentiate "
+        "them for tensors. The spectra are:\n",
+        "- separated eigenvalues, 0.4 … 3;\n"
+        "- a cluster: half of the eigenvalues within a few gaps of 1, and the rest in 0.2 … 0.6 (“exact” is the "
+        "identity beside a dense block);\n"
+        "- both of these times 1e-10, like covariances in small units;\n"
+        "- all eigenvalues within one gap of 1;\n"
+        "- the identity.\n",
+        "The loss is tr(M f(A)), and |f(A) − M|²/2 for second derivatives. The latter is not linear in f(A), so it "
+        "shows a backward that treats its eigenvalues as constants. All libraries ran in one process.\n",
         "\n".join(
             f"- **{name}** ({', '.join(contender['functions'])}): {contender['rule']}."
             for name, contender in comparison.functions.get("contenders", {}).items()

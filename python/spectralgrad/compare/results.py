@@ -1,4 +1,4 @@
-"""The comparison as data: which problems there are, and the error of every gradient."""
+"""The data of the comparison: the list of problems, and the error of every gradient."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _QUICK_GAPS = ["1", "1e-2", "1e-4", "1e-6", "1e-8", "1e-10", "1e-12", "1e-14", "
 
 @dataclass(frozen=True)
 class Record:
-    """The gradient of one loss by one matrix, from one variant of one peer.
+    """The result for the gradient of one loss at one matrix, from one variant of one peer.
 
-    ``error`` is the relative error of its Hermitian part in the Frobenius norm, None unless ``status`` is OK;
-    ``smallest_gap`` is that of the matrix as the frameworks saw it, after rounding, in the units of the eigenvalues.
+    ``error`` is the relative error of the gradient's Hermitian part in the Frobenius norm. It is None unless ``status``
+    is OK. ``smallest_gap`` is the smallest gap of the rounded matrix that the frameworks got.
     """
 
     part: str
@@ -50,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that tables, plots, report and JSON are made of."""
+    """The data from which tables, plots, report and JSON are made."""
 
     records: list[Record]
     answers: dict[str, dict[str, Any]]
@@ -61,7 +61,7 @@ class Comparison:
     complete: bool = True
 
     def variants(self) -> list[tuple[str, str, str]]:
-        """(peer, label, rule in words) of everything that was compared, in the order of the tables."""
+        """Returns (peer, label, rule in words) of every variant, in the order of the tables."""
         return [
             (name, label, rule)
             for name in peers.MODULES
@@ -70,7 +70,7 @@ class Comparison:
         ]
 
     def absent(self) -> list[tuple[str, str]]:
-        """(title, status) of the peers without results."""
+        """Returns (title, status) of the peers without results."""
         return [
             (peers.TITLES[name], answer["status"])
             for name, answer in self.answers.items()
@@ -78,7 +78,7 @@ class Comparison:
         ]
 
     def absent_libraries(self) -> list[tuple[str, str]]:
-        """(title, status) of the libraries that part 5 lacks."""
+        """Returns (title, status) of the libraries without results in part 5."""
         if self.functions["status"] != INSTALLED:
             return [("Matrix functions", self.functions["status"])]
         return [
@@ -88,7 +88,7 @@ class Comparison:
         ]
 
     def select(self, **wanted: Any) -> list[Record]:
-        """The records whose fields have the given values, or one of them where a tuple is given."""
+        """Returns the records whose fields have the given values. A tuple means any of its values."""
         return [
             record
             for record in self.records
@@ -100,7 +100,7 @@ class Comparison:
 
 
 def title(peer: str, label: str) -> str:
-    """How a variant is called where it stands beside others."""
+    """Returns the name of a variant in a list of variants of several peers."""
     return f"{peers.TITLES[peer]} {label}" if peers.TITLES[peer] != label else label
 
 
@@ -114,7 +114,7 @@ def all_problems(quick: bool) -> list[Problem]:
 
 
 def references(problems: list[Problem], progress: Progress) -> dict[str, list[Exact]]:
-    """The exact gradients of every problem, by its key."""
+    """Returns the exact gradients of every problem, by its key."""
     task = progress.add_task(f"references ({reference.DIGITS} digits)", total=sum(len(p.labels) for p in problems))
     general, closed = References(), graphs.ClosedForms()
 
@@ -130,7 +130,7 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
 def function_references(
     problems: list[Problem], progress: Progress, after_each: Callable[[], None]
 ) -> dict[str, list[functions.Exact]]:
-    """The exact derivatives of every problem of part 5, by its key. Calls ``after_each`` after each problem."""
+    """Returns the exact derivatives of part 5 by the problem's key. Calls ``after_each`` after each problem."""
     task = progress.add_task("references of matrix functions", total=sum(len(p.labels) for p in problems))
     shared = References()
     exact = {}
@@ -143,7 +143,7 @@ def function_references(
 def _outcome(
     answer: Answer, key: str, truth: reference.HighPrecisionMatrix | None, why_not: str = ""
 ) -> tuple[str, float | None, str]:
-    """(status, error, note) of one derivative."""
+    """Returns (status, error, note) of one derivative."""
     if key in answer.failures:
         return RAISED, None, answer.failures[key]
     if truth is None:
@@ -153,7 +153,7 @@ def _outcome(
 
 
 def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dict[str, Answer]) -> list[Record]:
-    """One record per problem, matrix and variant of every peer that answered."""
+    """Returns one record for each problem, matrix and variant of every peer that has results."""
     records = []
     for name, answer in answers.items():
         for variant in answer.summary.get("variants", {}):
@@ -183,7 +183,7 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
 
 
 def measure_functions(problems: list[Problem], exact: dict[str, list[functions.Exact]], answer: Answer) -> list[Record]:
-    """One record per problem, matrix, contender and order of part 5."""
+    """Returns one record for each problem, matrix, contender and order of derivative of part 5."""
     return [
         Record(
             order,
@@ -212,7 +212,7 @@ def measure_functions(problems: list[Problem], exact: dict[str, list[functions.E
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Every number and every version."""
+    """Returns every number and every version in the form of JSON."""
     return {
         "complete": comparison.complete,
         "quick": comparison.quick,

@@ -1,4 +1,4 @@
-"""How the command ends early: a signal, or a file that cannot be written."""
+"""Ends the command early, after a signal or if a file cannot be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-# More than the longest report and its plots: a disk that is almost full is found before the work starts.
+# The probe is larger than any report with its plots, so that an almost full disk is found before the work starts.
 _PROBE_BYTES = 4 << 20
 
 
@@ -40,7 +40,7 @@ _delay = _Delay()
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Raises Stopped in the block at Ctrl-C or SIGTERM. Further signals are ignored, so that the cleaning ends."""
+    """Raises Stopped in the block at Ctrl-C or SIGTERM. Ignores further signals, so that the clean-up can finish."""
     if threading.current_thread() is not threading.main_thread():
         # Only the main thread may set handlers.
         yield
@@ -55,7 +55,7 @@ def signals_as_exceptions() -> Iterator[None]:
                 raise Stopped(number)
             _delay.number = number
 
-    # A shell starts background jobs with SIGINT ignored, and nohup is such a wish too: it stays ignored.
+    # A signal that was ignored before stays ignored: shells do this for background jobs, and so does nohup.
     previous = {
         number: signal.signal(number, stop)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -65,7 +65,7 @@ def signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            # None is a handler that Python did not set.
+            # The value is None if Python did not set the handler.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
@@ -84,7 +84,7 @@ def signals_delayed() -> Iterator[None]:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Turns an OSError of the block, such as that of a full disk, into WriteError."""
+    """Turns an OSError of the block, such as the one for a full disk, into WriteError."""
     try:
         yield
     except OSError as error:
@@ -92,7 +92,7 @@ def writing(what: str) -> Iterator[None]:
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file under another name first, so that a failure leaves an earlier file as it was."""
+    """Writes a file under a temporary name first, so that a failure does not change an earlier file."""
     part = path.with_name(f"{path.name}.part")
     with writing(f"the file {str(path)!r}"):
         try:
@@ -109,7 +109,7 @@ def prepare_folder(out: Path, files: tuple[str, ...]) -> None:
         with tempfile.NamedTemporaryFile(prefix=".spectralgrad-", dir=out) as probe:
             probe.write(bytes(_PROBE_BYTES))
             probe.flush()
-            # Network file systems report a full disk only here.
+            # Network file systems report a full disk only at fsync.
             os.fsync(probe.fileno())
     except OSError as error:
         reason = "it is not a folder" if out.exists() and not out.is_dir() else error.strerror or str(error)

@@ -33,7 +33,7 @@ PRECISIONS = ("double", "single")
 
 
 def gaussian(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array:
-    """Standard normal entries, with an imaginary part for Hermitian problems."""
+    """Draws standard normal entries, with an imaginary part for Hermitian problems."""
     real = rng.standard_normal(shape)
     return real + 1j * rng.standard_normal(shape) if kind == "hermitian" else real
 
@@ -43,20 +43,21 @@ def hermitian_part(x: Array) -> Array:
 
 
 def cluster_size(n: int) -> int:
-    """2 for n = 2 and 3, else 4."""
+    """Returns 2 for n = 2 and 3, and 4 for larger n."""
     return 2 if n < 8 else 4
 
 
 def with_eigenvalues(basis: Array, eigenvalues: Array) -> Array:
-    """Q diag(eigenvalues) Q^H, Hermitian to the last bit; its eigenvalues are the given ones to rounding."""
+    """Returns Q diag(eigenvalues) Q^H, Hermitian to the last bit. Its eigenvalues are correct up to rounding."""
     return hermitian_part((basis * eigenvalues) @ basis.conj().T)
 
 
 def matrix_with_cluster(n: int, gap: str, kind: str, rng: np.random.Generator, size: int | None = None) -> Array:
-    """(n, n): a cluster at 1, 1 + gap, ... and n - size eigenvalues spread over -3 ... -0.5, in a random basis.
+    """Returns a matrix (n, n) with a cluster of eigenvalues at 1, 1 + gap, ..., in a random basis.
 
-    Rounding moves the eigenvalues by about eps, so a gap below that, 0 included, is a gap at rounding level. ``EXACT``
-    is diag(1, ..., 1) beside a dense block: the degeneracy survives in floating point, and LAPACK returns it exactly.
+    The other n - size eigenvalues spread over -3 ... -0.5. Rounding moves the eigenvalues by about eps, so a gap below
+    eps, 0 included, becomes a gap of about eps. ``EXACT`` gives diag(1, ..., 1) beside a dense block. Its eigenvalue 1
+    stays degenerate in floating point, and LAPACK returns exactly equal eigenvalues.
     """
     m = cluster_size(n) if size is None else size
     others = np.linspace(-3, -0.5, n - m)
@@ -75,7 +76,7 @@ def _parameters(loss: str, n: int, kind: str, dtype: Any, rng: np.random.Generat
     rank_one = hermitian_part(np.outer(vector, vector.conj()))
     y, full, outer = (hermitian.astype(dtype) for hermitian in (vector, matrix, rank_one))
     if n == m and loss in ("projector", "separated_vector"):
-        # The cluster is the whole space: its projector is constant, and nothing is separated from it.
+        # The cluster is the whole space, so its projector is constant, and there is no separated eigenvector.
         return None
     return {
         "eigenvalue": Parameters(n - m, n - m + 1),
@@ -89,7 +90,7 @@ def _parameters(loss: str, n: int, kind: str, dtype: Any, rng: np.random.Generat
 
 
 def problems(sizes: tuple[int, ...], gaps: list[str] | None = None) -> Iterator[Problem]:
-    """Every loss on every kind, size and precision; one problem holds all gaps."""
+    """Yields a problem for every loss, kind, size and precision. One problem holds all gaps."""
     gaps = GAPS if gaps is None else gaps
     for n in sizes:
         for kind in KINDS:

@@ -1,4 +1,4 @@
-"""The tables, once, for the terminal and for the report."""
+"""Builds the tables, which are the same in the terminal and in the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .results import Comparison, Record
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a title that says what they show; notes stand below."""
+    """A table: rows of text below a title, and notes below the rows."""
 
     title: str
     columns: list[str]
@@ -26,14 +26,14 @@ class Table:
 
 
 def number(error: float | None) -> str:
-    """An error with two digits; 100 % and more is not worth digits."""
+    """Returns an error with two digits, or "> 100" for an error of 100 or more."""
     if error is None:
         return "–"
     return f"{error:.1e}" if error < 100 else "> 100"
 
 
 def worst(records: Iterable[Record], where: bool = False) -> str:
-    """The largest error, with the label it was found at, and how many are not finite, were refused or do not exist."""
+    """Returns the largest error, its label if ``where``, and the counts of NaN gradients and raised errors."""
     records = list(records)
     counts = {
         name: sum(record.status == status for record in records)
@@ -60,7 +60,7 @@ def _matrix(values: list[list[float]]) -> str:
 
 
 def programs_table(comparison: Comparison) -> Table:
-    """Part 1."""
+    """Returns the table of part 1."""
     rows = []
     for program in programs.PROGRAMS:
         if program.peer not in comparison.answers:
@@ -84,44 +84,44 @@ def programs_table(comparison: Comparison) -> Table:
         rows.append([TITLES[program.peer], program.title, values, vector, program.wanted, *cells])
     columns = ["framework", "program", "eigenvalues", "vector of the largest", "wanted", "error", "gradient"]
     return Table(
-        "The three programs, as they stand and corrected, and the same elsewhere",
+        "The three programs, as they stand and corrected, and the same in other frameworks",
         columns,
         [*rows, *_absent_rows(comparison, len(columns))],
-        ["error: largest difference from what is wanted, for symmetric matrices of the symmetric part."],
+        ["error: the largest difference from the wanted gradient. For symmetric matrices its symmetric part counts."],
     )
 
 
 def rules_table(comparison: Comparison) -> Table:
-    """What each variant puts in the place of 1/Δ."""
-    columns = ["", "in the place of 1/Δ"]
+    """Returns the table of rules: the expression that each variant uses instead of 1/Δ."""
+    columns = ["", "instead of 1/Δ"]
     rows = [[results.title(peer, label), rule] for peer, label, rule in comparison.variants()]
     return Table("The rules", columns, [*rows, *_absent_rows(comparison, len(columns))])
 
 
 def sweep_table(comparison: Comparison, precision: str) -> Table:
-    """Part 2, in one precision: the worst over sizes, kinds and gaps."""
+    """Returns the table of part 2 in one precision: the worst errors over sizes, kinds and gaps."""
     columns = ["", *(LOSSES[name].column for name in sweep.LOSS_NAMES)]
     rows = []
     for peer, label, _ in comparison.variants():
         chosen = comparison.select(part=sweep.PART, precision=precision, peer=peer, variant=label)
         cells = [worst((r for r in chosen if r.loss == name), where=True) for name in sweep.LOSS_NAMES]
         rows.append([results.title(peer, label), *cells])
-    numpys = "NumPy decomposes in double precision, whatever the matrix is, and rounds the result."
+    numpys = "NumPy decomposes every matrix in double precision and rounds the result."
     return Table(
         f"Worst relative error of the gradient over all gaps, {precision} precision",
         columns,
         [*rows, *_absent_rows(comparison, len(columns))],
         [
             *([numpys] if precision == "single" else []),
-            "“at” names the gap of the worst finite error; NaN counts gradients that are not finite.",
-            "The last two columns are ill-posed: at a gap of rounding size nobody can be right, and at the exact "
-            "degeneracy, where there is no derivative, no error is given.",
+            "“at” names the gap of the worst finite error. NaN counts gradients that are not finite.",
+            "The last two columns are ill-posed: at a gap of the size of round-off no program can be right, and at the "
+            "exact degeneracy no derivative exists, so no error is given.",
         ],
     )
 
 
 def gap_table(comparison: Comparison, loss: str) -> Table:
-    """Part 2, one loss in double precision, gap by gap: the worst over sizes and kinds."""
+    """Returns the table of part 2 for one loss in double precision: the worst errors at each gap."""
     chosen = comparison.select(part=sweep.PART, precision="double", loss=loss)
     present = {record.label for record in chosen}
     gaps = [gap for gap in sweep.GAPS if gap in present and (gap in ("1", "0", sweep.EXACT) or int(gap[3:]) % 2 == 0)]
@@ -137,7 +137,7 @@ def gap_table(comparison: Comparison, loss: str) -> Table:
 
 
 def graphs_table(comparison: Comparison, precision: str) -> Table:
-    """Part 3, in one precision."""
+    """Returns the table of part 3 in one precision."""
     chosen = comparison.select(part=graphs.PART, precision=precision)
     cases = list(dict.fromkeys((record.family, record.loss) for record in chosen))
     columns = ["", *(f"{family.split(',')[0]}: {graphs.TITLES[loss]}" for family, loss in cases)]
@@ -159,7 +159,7 @@ def graphs_table(comparison: Comparison, precision: str) -> Table:
 
 
 def dimension_table(comparison: Comparison, family: str) -> Table:
-    """Part 4, one family of matrices."""
+    """Returns the table of part 4 for one family of matrices."""
     chosen = comparison.select(part=dimension.PART, family=family)
     sizes = sorted({record.n for record in chosen})
     columns = ["", *(f"n = {n}" for n in sizes)]
@@ -176,7 +176,7 @@ def dimension_table(comparison: Comparison, family: str) -> Table:
 
 
 def functions_table(comparison: Comparison, order: str, precision: str) -> Table:
-    """Part 5, one order of derivative in one precision: the worst over sizes and gaps."""
+    """Returns the table of part 5 for one order of derivative in one precision: the worst over sizes and gaps."""
     chosen = comparison.select(part=order, precision=precision)
     rows = []
     for name, function in functions.FUNCTIONS.items():
@@ -191,14 +191,17 @@ def functions_table(comparison: Comparison, order: str, precision: str) -> Table
     columns = ["", *functions.FAMILIES.values()]
     losses = {functions.FIRST: "gradient of tr(M f(A))", functions.SECOND: "Hessian of |f(A) − M|²/2 times a direction"}
     absent = [[title, status, *[""] * (len(columns) - 2)] for title, status in comparison.absent_libraries()]
-    notes = {functions.FIRST: [], functions.SECOND: ["raised: what has this backward cannot be differentiated twice."]}
+    notes = {
+        functions.FIRST: [],
+        functions.SECOND: ["raised: the library cannot differentiate this function twice, so it raises an error."],
+    }
     return Table(
         f"Relative error of the {losses[order]}, {precision} precision", columns, [*rows, *absent], notes[order]
     )
 
 
 def speed_table(comparison: Comparison, precision: str) -> Table:
-    """Part 5: forward and backward, as multiples of ours."""
+    """Returns the table of times in part 5: forward and backward, as multiples of this project's times."""
     timings = [timing for timing in comparison.functions.get("timings", []) if timing["precision"] == precision]
     titles = list(dict.fromkeys(timing["contender"] for timing in timings))
     rows = []
@@ -213,7 +216,10 @@ def speed_table(comparison: Comparison, precision: str) -> Table:
         f"Time of forward and backward of tr(M f(A)), {precision} precision",
         ["", "n", "matrices", *titles],
         rows,
-        ["As multiples of the first: the median of interleaved repeats, in one process and thread, and (the fastest)."],
+        [
+            "Times are multiples of the first contender's: the median over interleaved repeats in one process and one "
+            "thread, and in parentheses the ratio of the fastest repeats."
+        ],
     )
 
 

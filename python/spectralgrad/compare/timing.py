@@ -1,6 +1,7 @@
-"""Times of calls in one process, in turn.
+"""Times calls in one process, in turn.
 
-A time depends on the machine and on its other work; a ratio of interleaved repeats hardly does: that is quoted.
+A time depends on the machine and on its other work. A ratio of interleaved repeats depends on them much less, so ratios
+are quoted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call over the repeats, and the same as multiples of the first call's."""
+    """Seconds for one call over the repeats, and the same as multiples of the first contender's time."""
 
     median: float
     minimum: float
@@ -34,14 +35,14 @@ class _Turn:
 
 
 def _turn(call: Callable[[], Any], repeats: int, seconds: float, longest: float) -> _Turn:
-    # Not torch.utils.benchmark.Timer: two untimed calls before each measurement triple the cost of a call of seconds.
+    # torch.utils.benchmark.Timer makes two untimed calls before each measurement, which triples the cost of slow calls.
     timer = Timer(call)
-    timer.timeit(1)  # what compiles or allocates
+    timer.timeit(1)  # the first call may compile or allocate
     once = timer.timeit(1)
     if once < seconds:
         once = timer.timeit(3) / 3
     calls = max(1, round(seconds / once))
-    # Wakes the threads that fell asleep in the others' turns. Nothing to a call that takes longer than a turn.
+    # Untimed calls wake the threads that fell asleep in other turns. A call longer than a turn does not need them.
     untimed = max(1, calls // 10) if once < seconds else 0
     affordable = longest / ((calls + untimed) * once)
     return _Turn(timer, calls, untimed, max(1, int(min(repeats, affordable))))
@@ -55,11 +56,12 @@ def interleaved(
     settle: float = 0.0,
     longest: float = math.inf,
 ) -> dict[str, Timing]:
-    """Times the calls in turn, ``repeats`` times, each turn for about ``seconds``; the first is what ratios are of.
+    """Times the calls in turn, ``repeats`` times, each turn for about ``seconds``. Ratios refer to the first call.
 
-    The median ratio is that of the repeats' ratios, the minimum one that of the fastest repeats. Before each turn the
-    process sleeps for ``settle`` seconds, in which the idle threads of another runtime stop spinning on their cores. A
-    call whose turns would take more than ``longest`` seconds together takes part in the first few repeats only.
+    ``median_ratio`` is the median of the ratios of the repeats. ``minimum_ratio`` is the ratio of the fastest repeats.
+    Before each turn the process sleeps for ``settle`` seconds, so that idle threads of other runtimes stop spinning on
+    their cores. If the turns of a call would take more than ``longest`` seconds together, the call takes part in the
+    first few repeats only.
     """
     turns = {name: _turn(call, repeats, seconds, longest) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}

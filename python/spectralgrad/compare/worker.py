@@ -1,4 +1,4 @@
-"""The process of one framework: reads the problems, writes its gradients and what it raised."""
+"""The process of one framework. It reads the problems, and writes the gradients and the errors that were raised."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NOT_INSTALLED = "not installed"
 
 
 def status_of(error: Exception, missing: bool) -> str:
-    """What is said of a peer whose import failed: ``missing`` where it is simply not there."""
+    """Describes a peer whose import failed. ``missing`` is true if the peer is not installed."""
     return NOT_INSTALLED if missing else f"cannot be imported ({programs.describe_error(error)})"
 
 
 def work(name: str, folder: Path) -> None:
-    """Runs one peer on the problems in ``folder``; writes ``NAME.json`` and ``NAME.npz`` there.
+    """Runs one peer on the problems in ``folder`` and writes ``NAME.json`` and ``NAME.npz`` there.
 
-    One line on standard output after each problem tells the parent how far it is.
+    Prints one line on standard output after each problem, so that the parent can show the progress.
     """
     answer: dict[str, Any] = {}
     gradients: dict[str, Array] = {}

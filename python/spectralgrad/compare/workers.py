@@ -1,4 +1,4 @@
-"""The frameworks' processes, seen from the command."""
+"""Starts the processes of the frameworks, waits for them, and reads their results."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from .progress import Progress
 from .stopping import signals_delayed, writing
 from .worker import INSTALLED, NOT_INSTALLED
 
-# The longest first: they overlap with all the others.
+# The slowest frameworks start first, so that they overlap with all others.
 _ORDER = ("tensorflow", "jax", "spectralgrad", "torch", "numpy")
 
-# The matrices are small and the processes share the cores: one thread each. The frameworks' chatter is not ours.
+# Each process has one thread, because the matrices are small and the processes share the cores. The other variables
+# silence messages of the frameworks.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -46,7 +47,7 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker left behind: its summary (status, versions, variants, programs), gradients and failures by key."""
+    """The results of a worker: its summary (status, versions, variants, programs), gradients and failures by key."""
 
     summary: dict[str, Any]
     gradients: dict[str, Array]
@@ -54,12 +55,12 @@ class Answer:
 
     @property
     def finished(self) -> bool:
-        """Whether the framework did its work, or is simply not there."""
+        """Whether the framework did its work, or is not installed."""
         return self.summary["status"] in (INSTALLED, NOT_INSTALLED)
 
 
 class _Processes:
-    """The processes that run, so that they can be killed together."""
+    """The set of running processes, which can be killed together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +68,7 @@ class _Processes:
         self._killed = False
 
     def start(self, name: str, folder: Path, log: IO[str], stdin: int) -> subprocess.Popen[str] | None:
-        """Starts the worker; None after kill."""
+        """Starts the worker and returns it, or returns None after ``kill``."""
         with self._lock:
             if self._killed:
                 return None
@@ -87,7 +88,7 @@ class _Processes:
             self._running.discard(process)
 
     def kill(self) -> None:
-        """Kills every process and lets no other start. A worker has nothing to clean: its files are in our folder."""
+        """Kills every process and lets no other start. Workers need no clean-up: their files are in our folder."""
         with self._lock:
             self._killed = True
             for process in self._running:
@@ -134,7 +135,7 @@ class Running:
         self._timing = timing
 
     def frameworks_ended(self) -> bool:
-        """Tells whether every framework has ended."""
+        """Whether every framework has ended."""
         return all(future.done() for future in self._frameworks)
 
     def wait_for_frameworks(self) -> None:
@@ -143,23 +144,24 @@ class Running:
             future.result()
 
     def start_timing(self) -> None:
-        """Tells the process of part 5 that nothing else runs: it may measure times now."""
+        """Signals the process of part 5 that no other process runs, so that it can measure times."""
         os.write(self._timing, b"\n")
 
 
 @contextmanager
 def running(names: list[str], folder: Path, totals: tuple[int, int], progress: Progress) -> Iterator[Running]:
-    """Runs the workers beside the block, as many at a time as there are cores, and waits for them at its end.
+    """Runs the workers while the block runs, one for each core at a time, and waits for them at its end.
 
-    The last one is the process of part 5, with its problems in ``folder / functions.PROCESS``. ``totals`` are the
-    numbers of lines that a framework and part 5 print. An exception in the block kills the workers.
+    The last one is the process of part 5, with its problems in ``folder / functions.PROCESS``. ``totals`` holds the
+    number of lines that a framework prints, and the number that part 5 prints. An exception in the block kills the
+    workers.
 
-    The threads start the processes: a signal, which the main thread handles, cannot fall between the start of
-    a process and its registration.
+    Threads start the processes, because the main thread handles signals. Therefore no signal can interrupt between the
+    start of a process and its registration.
     """
     functions_folder = folder / functions.PROCESS
     processes = _Processes()
-    waits, tells = os.pipe()
+    read_end, write_end = os.pipe()
     try:
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             run = partial(_run, processes, progress)
@@ -170,20 +172,22 @@ def running(names: list[str], folder: Path, totals: tuple[int, int], progress: P
                         pool.submit(run, name, peers.TITLES[name], folder, totals[0])
                         for name in sorted(names, key=_ORDER.index)
                     ]
-                    last = pool.submit(run, functions.PROCESS, "matrix functions", functions_folder, totals[1], waits)
-                yield Running(frameworks, tells)
+                    last = pool.submit(
+                        run, functions.PROCESS, "matrix functions", functions_folder, totals[1], read_end
+                    )
+                yield Running(frameworks, write_end)
                 last.result()
             except BaseException:
                 processes.kill()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
     finally:
-        os.close(waits)
-        os.close(tells)
+        os.close(read_end)
+        os.close(write_end)
 
 
 def read(name: str, folder: Path) -> Answer:
-    """What the worker wrote."""
+    """Reads the results that the worker wrote."""
     summary = json.loads((folder / f"{name}.json").read_text())
     failures = {failure["key"]: failure["error"] for failure in summary.pop("failures", [])}
     gradients: dict[str, Array] = {}

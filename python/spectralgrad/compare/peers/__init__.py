@@ -1,6 +1,6 @@
-"""The frameworks that are compared, one small adapter each.
+"""The frameworks that are compared, with one small adapter each.
 
-A peer is imported in its own process only (see ``worker``); this module imports none of them.
+A framework is imported only in its own process (see ``worker``). This module imports none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Peer(ABC):
 
     @property
     def variants(self) -> dict[str, str]:
-        """Labels of the ways in which this peer divides by a gap, each with the rule in words."""
+        """The labels of this peer's rules for division by a gap, each with the rule in words."""
         return {self.label: self.rule}
 
     label: str
@@ -26,14 +26,17 @@ class Peer(ABC):
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """Versions of the framework and of what it computes with."""
+        """Returns the versions of the framework and of the packages that it computes with."""
 
     @abstractmethod
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
-        """The gradient by each of the ``matrices`` (b, n, n), in PyTorch's complex convention, or what was raised."""
+        """Returns the gradient for each of the ``matrices`` (b, n, n), or the error that was raised.
+
+        Complex gradients follow PyTorch's convention.
+        """
 
 
-# Peers in the order in which tables show them: how they are named, and the module to look for.
+# The names of the peers, in the order of the tables, and the modules that must be installed.
 MODULES = {
     "numpy": "numpy",
     "torch": "torch",
@@ -42,7 +45,7 @@ MODULES = {
     "spectralgrad": "spectralgrad",
 }
 
-# Libraries on top of torch that are compared where they have the same functions of a matrix (``functions``).
+# Libraries on top of torch. Part 5 (``functions``) compares them, because they have functions of a matrix.
 LIBRARIES = {
     "torchspd": "torchspd",
     "spd-learn": "spd_learn",
@@ -62,7 +65,7 @@ TITLES = {
 
 
 def create(name: str) -> Peer:
-    """The adapter of a peer. Raises ``ImportError`` where its framework is not installed."""
+    """Returns the adapter of a peer. Raises ``ImportError`` if its framework is not installed."""
     module = importlib.import_module(f".{name}_peer", __name__)
     peer = module.create()
     assert isinstance(peer, Peer)
@@ -70,12 +73,12 @@ def create(name: str) -> Peer:
 
 
 def missing(name: str, error: Exception) -> bool:
-    """Whether an import failed because the peer itself, and not something that it needs, is not installed."""
+    """Whether an import failed because the peer itself is not installed, rather than a package that it needs."""
     return isinstance(error, ModuleNotFoundError) and error.name == {**MODULES, **LIBRARIES}[name]
 
 
 def one_by_one(gradient: Any, matrices: Array) -> list[Array | Exception]:
-    """``gradient(matrix)`` of each matrix; what one raises does not keep the others from being computed."""
+    """Returns ``gradient(matrix)`` for each matrix, or the error that it raised."""
     results: list[Array | Exception] = []
     for matrix in matrices:
         try:

@@ -1,6 +1,6 @@
-"""Who has functions of a matrix for tensors: this project, torch, and the libraries on top of torch.
+"""The contenders of part 5: this project, torch, and libraries on top of torch that have functions of a matrix.
 
-They share one process, so that they can be timed in turn. Each library is imported when it is asked for.
+They share one process, so that they can be timed in turn. A library is imported only if it is compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Contender:
-    """``functions`` by their names in ``compare.functions``; ``rule``: how it differentiates, in words."""
+    """A contender. ``functions`` has the names of ``compare.functions``. ``rule`` describes the derivative in words."""
 
     title: str
     rule: str
@@ -50,7 +50,9 @@ def _torch() -> list[Contender]:
             "V f(λ) Vᴴ, 1/Δ by torch.linalg.eigh",
             {name: _by_hand(f) for name, f in elementwise.items()},
         ),
-        Contender("matrix_exp", "of the block matrix [[A, G], [0, A]]", {"exp": torch.linalg.matrix_exp}),
+        Contender(
+            "matrix_exp", "the exponential of the block matrix [[A, G], [0, A]]", {"exp": torch.linalg.matrix_exp}
+        ),
     ]
 
 
@@ -92,7 +94,7 @@ _MAKERS = {
 
 
 def create(name: str) -> list[Contender]:
-    """The contenders that a peer brings, none for most frameworks. Raises ``ImportError`` where it is not installed."""
+    """Returns the contenders of a peer; most frameworks have none. Raises ``ImportError`` if it is not installed."""
     return _MAKERS[name]() if name in _MAKERS else []
 
 
@@ -101,13 +103,13 @@ def _leaf(a: Any) -> Tensor:
 
 
 def gradient(function: Function, a: Tensor, m: Tensor) -> Tensor:
-    """Of tr(M f(A))."""
+    """Returns the gradient of tr(M f(A))."""
     a = _leaf(a)
     return torch.autograd.grad((m * function(a)).sum(), a)[0]
 
 
 def hessian_product(function: Function, a: Tensor, m: Tensor, e: Tensor) -> Tensor:
-    """Of |f(A) - M|^2 / 2, applied to E."""
+    """Returns the Hessian of |f(A) - M|^2 / 2, applied to E."""
     a = _leaf(a)
     distance = (function(a) - m).square().sum() / 2
     (first,) = torch.autograd.grad(distance, a, create_graph=True)

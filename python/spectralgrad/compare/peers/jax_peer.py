@@ -1,4 +1,4 @@
-"""JAX: ``jax.numpy.linalg.eigh`` under ``jit(vmap(grad))``, compiled once per problem instead of once per call."""
+"""The adapter of JAX: ``jax.numpy.linalg.eigh`` under ``jit(vmap(grad))``, compiled once for each problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class JaxOperations:
         return jnp.conj(x.T)
 
     def conj(self, x: Any) -> Any:
-        # M and y are NumPy's: JAX compiles each operation on an array of its own.
+        # M and y stay NumPy arrays, because JAX would compile each operation on one of its own arrays.
         return np.conj(x) if isinstance(x, np.ndarray) else jnp.conj(x)
 
     def exp(self, x: Any) -> Any:
@@ -55,6 +55,6 @@ class JaxPeer(Peer):
 
 def create() -> Peer:
     jax.config.update("jax_enable_x64", True)
-    # Every problem is compiled for a few small matrices: compiling takes nearly all of the time.
+    # Every problem is compiled for a few small matrices only, so compiling takes nearly all of the time.
     jax.config.update("jax_disable_most_optimizations", True)
     return JaxPeer()

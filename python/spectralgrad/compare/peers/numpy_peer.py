@@ -1,7 +1,7 @@
-"""NumPy: ``numpy.linalg.eigh`` and the textbook's formula, written out.
+"""The adapter of NumPy: ``numpy.linalg.eigh`` and the textbook formula, written out.
 
-NumPy decomposes single precision matrices in double precision and rounds the result: its errors there are not those of
-a single precision LAPACK.
+NumPy decomposes single precision matrices in double precision and rounds the result. Therefore its errors differ from
+those of a single precision LAPACK.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from . import TITLES, Peer, one_by_one
 
 
 def textbook_gradient(values: Array, vectors: Array, value_cotangent: Array, vector_cotangent: Array | None) -> Array:
-    """V (diag(gL) + F o skew(V^H gV)) V^H with F_ij = 1/(lambda_j - lambda_i) (Giles 2008), shapes (n), (n, n).
+    """Returns V (diag(gL) + F o skew(V^H gV)) V^H with F_ij = 1/(lambda_j - lambda_i), (n, n) (Giles 2008).
 
-    Without a cotangent of V nothing is divided by a gap, as in PyTorch and JAX.
+    Without a cotangent of V there is no division by a gap, as in PyTorch and JAX.
     """
     if vector_cotangent is None:
         return np.asarray((vectors * value_cotangent) @ vectors.conj().T)

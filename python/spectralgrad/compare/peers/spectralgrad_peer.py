@@ -1,4 +1,4 @@
-"""This project, by each of its rules."""
+"""The adapter of this project, with each of its rules."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
     "Lorentzian ε=1e-12": ("Δ/(Δ²+1e-12)", lambda eps: sg.Lorentzian.from_epsilon(1e-12)),
     "Lorentzian ε=1e-9": ("Δ/(Δ²+1e-9)", lambda eps: sg.Lorentzian.from_epsilon(1e-9)),
     "Lorentzian ε=1e-6": ("Δ/(Δ²+1e-6)", lambda eps: sg.Lorentzian.from_epsilon(1e-6)),
-    # The mask at the first Lorentzian's half-width, so that the two can be compared.
+    # This mask has the half-width of the first Lorentzian, so that the two can be compared.
     "Cutoff 1e-6": ("0 below 1e-6, else 1/Δ", lambda eps: sg.Cutoff(1e-6)),
-    # And at the gap where 1/Δ amplifies the noise to √eps.
+    # This mask starts at the gap where 1/Δ amplifies round-off to √eps.
     "Cutoff √eps": ("0 below √eps·max|λ|, else 1/Δ", lambda eps: sg.Cutoff(eps**0.5, relative=True)),
     "Bare": ("1/Δ", lambda eps: sg.Bare()),
 }
@@ -43,6 +43,6 @@ class SpectralgradPeer(Peer):
 
 def create() -> Peer:
     torch.set_num_threads(1)
-    # The comparison asks for the ill-posed on purpose.
+    # The comparison computes ill-posed gradients on purpose, so warnings are switched off.
     sg.set_checks("ignore")
     return SpectralgradPeer()

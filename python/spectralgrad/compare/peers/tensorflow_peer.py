@@ -1,4 +1,4 @@
-"""TensorFlow: ``tf.linalg.eigh`` under a GradientTape."""
+"""The adapter of TensorFlow: ``tf.linalg.eigh`` under a GradientTape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch: ``torch.linalg.eigh``, and what any other eigh for tensors needs to be compared in the same way."""
+"""The adapter of PyTorch: ``torch.linalg.eigh``. The adapter of this project shares ``tensor_gradients``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TorchOperations:
 def tensor_gradients(
     eigh: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], loss: Loss, matrices: Array, p: Parameters
 ) -> list[Array | Exception]:
-    """Gradients through an ``eigh`` for tensors, by ``torch.autograd.grad``."""
+    """Computes gradients through an ``eigh`` for tensors with ``torch.autograd.grad``."""
     p = replace(p, arrays={name: torch.from_numpy(array) for name, array in p.arrays.items()})
 
     def gradient(matrix: Array) -> Array:
