@@ -144,7 +144,9 @@ struct Power {
     const auto same_sign = first_of_positive(A::smaller(A::abs(a), A::abs(b)), A::larger(A::abs(a), A::abs(b)));
     const auto positive = a > A::number(0);
     const auto half = A::number(0.5); // neither difference overflows
-    const auto across = quotient_or_zero<A>(A::power(b, p.value) * half - A::power(a, p.value) * half, b * half - a * half);
+    const auto across = quotient_or_zero<A>(
+        A::power(b, p.value) * half - A::power(a, p.value) * half,
+        b * half - a * half);
     const auto derivative = A::power(a, p.value - 1) * A::number(p.value);
     return A::select(
         positive,

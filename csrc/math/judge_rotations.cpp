@@ -8,9 +8,9 @@
 #include "core/tolerances.h"
 #include "math/hermitian_part.h"
 #include "math/pairs/cluster_pairs.h"
-#include "math/pairs/pairs.h"
 #include "math/pairs/gauge_report.h"
 #include "math/pairs/judge.h"
+#include "math/pairs/pairs.h"
 
 #include <spectralgrad/checks.h>
 

@@ -35,9 +35,8 @@ Tensor largest_of(const Tensor& values) {
 
 /// Like `largest_of`, but of the real and imaginary parts, whose absolute values do not overflow.
 Tensor largest_part_of(const Tensor& values) {
-  return values.is_complex()
-      ? at::view_as_real(constant(values).resolve_conj()).abs().amax({-2, -1}, /*keepdim=*/true)
-      : largest_of(values);
+  return values.is_complex() ? at::view_as_real(constant(values).resolve_conj()).abs().amax({-2, -1}, /*keepdim=*/true)
+                             : largest_of(values);
 }
 
 /// The values (*, n) such that no sum or difference of them overflows, and their unit (*, 1, 1).
