@@ -622,6 +622,7 @@ def test_avx2_and_avx512_give_the_same_bits(results_of: Callable[[str], list[Any
         assert all(torch.equal(bits(x), bits(y)) for x, y in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _CAPABILITIES)
 def test_no_instruction_set_is_used_that_the_processor_lacks(name: str) -> None:
     """For every value of ATEN_CPU_CAPABILITY, the program prints the right eigenvalues and does not end with SIGILL."""

@@ -423,6 +423,7 @@ def test_times_are_multiples_of_the_first() -> None:
     assert taken["slow"].median_ratio > 2
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("rich", "matplotlib", "threadpoolctl"):
         pytest.importorskip(name)
@@ -634,6 +635,7 @@ def test_a_disk_that_is_full_while_the_numbers_are_written(
     assert not (tmp_path / "results.json.part").is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_no_processes_and_no_files(number: signal.Signals, status: int, tmp_path: Path) -> None:
     pytest.importorskip("rich")

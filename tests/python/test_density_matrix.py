@@ -1117,6 +1117,7 @@ def test_shapes_and_types(dtype: torch.dtype, n: int, batch: tuple[int, ...]) ->
             torch.testing.assert_close(G, result.density_matrix.detach(), rtol=0, atol=50 * eps(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ALL)
 @each_graph
 @pytest.mark.parametrize("filling", ["half", "a fraction", "projector", "mu", "gaussian", "Methfessel-Paxton", "cold"])
@@ -1214,6 +1215,7 @@ def test_jacobians() -> None:
         assert error(jacobian.sum((-2, -1)), along["density_matrix"]) <= 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_compiles() -> None:
     H, S = graph_hamiltonian("benzene", torch.float64), overlap_of(6, torch.float64)
