@@ -555,7 +555,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
         assert max(np.diff([line.get_linewidth() for line in lines])) <= -1
         assert max(np.diff([line.get_markersize() for line in markers])) <= -1
         for line in lines:
-            # Nothing is joined to what is not finite, nor to the gaps of zero.
+            # No line goes through a value that is not finite, or through a gap of zero.
             assert np.isnan(line.get_ydata()).tolist() == [False, True, False, True, True]
         for i in (1, 3, 4):
             assert len({float(line.get_xdata()[i]) for line in markers}) == len(panel)
@@ -687,7 +687,7 @@ def test_the_example_of_the_documentation_prints_what_it_says(capsys: pytest.Cap
 
 
 def test_the_picture_of_the_documentation_shows_what_is_measured() -> None:
-    """The PNG carries its figures. Those of torch, NumPy and this project are measured again, by the command's code."""
+    """The PNG carries its figures. The command's code measures torch, NumPy and this project again."""
     plots = pytest.importorskip("spectralgrad.compare.plots")
     image = pytest.importorskip("PIL.Image")
     with image.open(_WHY.with_name("why.png")) as picture:

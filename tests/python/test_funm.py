@@ -1165,7 +1165,7 @@ def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, n
 
 @given(positive_spectra, seeds, st.sampled_from(ALL), st.integers(-8, 8), st.sampled_from([0.5, -0.5, 0.3, 2, -1, 3]))
 def test_scaling_of_powers(spectrum: list[float], seed: int, dtype: torch.dtype, exponent: int, p: float) -> None:
-    """(sA)^p = s^p A^p; s is a power of two, so there is hardly any round-off."""
+    """(sA)^p = s^p A^p; s is a power of two, so there is almost no round-off."""
     s = 2.0**exponent
     n = len(spectrum)
     A, (M, _) = with_spectrum(spectrum, dtype, seed), directions(n, dtype)

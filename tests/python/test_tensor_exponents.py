@@ -129,7 +129,7 @@ def test_integers_and_negative_eigenvalues(dtype: torch.dtype) -> None:
             Y = A.clone().requires_grad_()
             (H,) = torch.autograd.grad(expectation(M, sg.powm(Y, p)), Y)
             torch.testing.assert_close(G, H, rtol=200 * eps(dtype), atol=200 * eps(dtype))
-    # x^p is complex in any neighbourhood of p, so the gradient of p is NaN, as for torch.pow. That of A stays.
+    # x^p is complex in any neighbourhood of p, so the gradient of p is NaN, as for torch.pow. The gradient of A stays.
     two = torch.tensor(2.0, dtype=dtype.to_real(), requires_grad=True)
     X = A.clone().requires_grad_()
     G, g = torch.autograd.grad(expectation(M, sg.powm(X, two)), (X, two))
