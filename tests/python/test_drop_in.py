@@ -234,7 +234,7 @@ def ignores() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def check_that_no_state_is_left() -> Iterator[None]:
     yield
     assert sg.default_rule() == sg.Gated()
     assert not any(in_force() for _, in_force in SHARED.values())

@@ -110,15 +110,15 @@ def test_the_gradient_of_the_nuclear_norm_to_the_last_digits(dtype: torch.dtype,
 def test_second_derivatives_of_the_nuclear_norm(
     trace: Callable[[Tensor], Tensor], dtype: torch.dtype, silent: None
 ) -> None:
-    def of_factor(X: Tensor) -> Tensor:
+    def trace_of_gram_matrix(X: Tensor) -> Tensor:
         return trace(X.mH @ X)
 
     for singular_values in SINGULAR_VALUES.values():
         F, E = factor(3, 6, singular_values, dtype, 3), normal(3, 6, dtype=dtype, seed=9)
-        product = hessian_times(of_factor, F, E)
+        product = hessian_times(trace_of_gram_matrix, F, E)
         expected = along(lambda X: polar(X, 3), F, E, 1e-3)
         assert relative_error(product, expected) <= 1e-9
-        forward = jvp(grad(of_factor), (F,), (E,))[1] if not dtype.is_complex else product
+        forward = jvp(grad(trace_of_gram_matrix), (F,), (E,))[1] if not dtype.is_complex else product
         assert relative_error(forward, expected) <= 1e-9
 
 
