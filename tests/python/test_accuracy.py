@@ -187,7 +187,7 @@ def test_reference_has_the_eigenvalues_of_graphs(n: int, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_ratios_see_what_is_wrong(dtype: torch.dtype) -> None:
+def test_ratios_detect_wrong_decompositions(dtype: torch.dtype) -> None:
     """An error of 64 ulps in an eigenvalue, a norm or a direction exceeds the bound of its ratio, at all scales."""
     n = 4
     A, off = mixed_batch(n, dtype, without=("all subnormal", "some subnormal entries")).A, 64 * eps(dtype)
@@ -213,7 +213,7 @@ def test_ratios_see_what_is_wrong(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_families_are_what_they_are_called(dtype: torch.dtype) -> None:
+def test_families_have_their_properties(dtype: torch.dtype) -> None:
     far = 100 if eps(dtype) > 1e-10 else 499
     for n in (1, 2, 3, 7, 30):
         batch = mixed_batch(n, dtype)

@@ -1586,7 +1586,7 @@ def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtyp
         ):
             with pytest.raises(sg.GaugeError, match="looks inside the level"):
                 call()
-        # Whole shells have nothing to look into.
+        # Filled shells have no partly filled level, so there is no warning.
         X = H.clone().requires_grad_()
         torch.autograd.grad(expectation(M, sg.density_matrix(X, electrons=8)), X)
 

@@ -45,7 +45,7 @@ def case(processes: int = 2) -> Callable[[Case], Case]:
     return add
 
 
-# --- what the processes run ------------------------------------------------------------------------------------------
+# --- cases that the processes run ------------------------------------------------------------------------------------
 
 
 def batch(*shape: int, dtype: torch.dtype) -> Tensor:

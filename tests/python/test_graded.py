@@ -14,7 +14,7 @@ from problems import ALL, DOUBLE, eps, normal, random_hermitian
 
 ORDERS = ["large to small", "small to large", "shuffled"]
 SINGLE = [torch.float32, torch.complex64]
-# The worst of a few dozen matrices is one with nearly dependent rows of Z: how bad is a matter of rounding.
+# The worst of a few dozen matrices has nearly dependent rows of Z, so its error depends on rounding.
 QUANTILES = {0.5: 4.0, 0.95: 4.0, 1.0: 16.0}  # and how many times torch's error
 # Relative errors below this many eps are no errors.
 EXACT = 4.0

@@ -162,7 +162,7 @@ def within(x: Tensor, dtype: torch.dtype) -> bool:
 
 
 def check_function(function: Function, values: list[float], V: Tensor, dtype: torch.dtype, scale: float = 1) -> str:
-    """Checks value and gradients at V diag(scale · values) Vᴴ. Returns what is wrong, or an empty string."""
+    """Checks value and gradients at V diag(scale · values) Vᴴ. Returns the error as text, or an empty string."""
     exact = [scale * x for x in values]
     unscaled = (V * torch.tensor(values, dtype=torch.float64) @ V.mH).to(dtype)
     A, M = scale * unscaled, others(unscaled)

@@ -284,7 +284,7 @@ def test_fourth_derivatives_raise() -> None:
         torch.autograd.grad(y, A)
 
 
-def test_third_derivatives_in_what_f_is_made_of() -> None:
+def test_third_derivatives_in_tensors_that_f_uses() -> None:
     t = torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
     y = sg.trace_funm(DEGENERATE, lambda x: torch.exp(-t * x))
     for order in range(1, 4):

@@ -804,7 +804,7 @@ def test_no_reference_cycles(container: Callable[[Tensor, Tensor], Any]) -> None
     for _ in range(2):
         call()
     gc.disable()
-    gc.freeze()  # what is older does not count
+    gc.freeze()  # older objects do not count
     try:
         for _ in range(5):
             call()

@@ -205,7 +205,7 @@ def test_singular_matrices(dtype: torch.dtype, rotated: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_derivatives_at_singular_matrices_are_those_of_a_number(dtype: torch.dtype) -> None:
+def test_derivatives_at_singular_matrices_agree_for_a_number_and_a_tensor(dtype: torch.dtype) -> None:
     A = with_spectrum([0.0, 0.0, 1.0, 4.0], dtype, seed=0)
     M, _ = directions(4, dtype)
     for exponent in (0.3, 1.5, 2.5, 2.0):

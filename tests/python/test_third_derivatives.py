@@ -415,7 +415,7 @@ def second(A: Tensor, M: Tensor, E: Tensor, derivative: Derivatives) -> Tensor:
     return third(A, (M, E, torch.eye(len(A), dtype=A.dtype)), integral)
 
 
-# --- what is not known -----------------------------------------------------------------------------------------------
+# --- functions without known derivatives -----------------------------------------------------------------------------
 
 
 def _with_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
@@ -423,7 +423,7 @@ def _with_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
 
 
 def test_functions_that_autograd_cannot_see() -> None:
-    """The third derivative is asked for where it is needed."""
+    """The error asks for the third derivative if it is needed."""
     j = scipy.special.jv
     f, df, d2f, d3f = (
         lambda x: j(0, x),

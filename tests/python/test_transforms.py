@@ -296,7 +296,7 @@ def _vmap_then_backward(f: Function, A: Tensor) -> Tensor:
 
 
 def _nested(f: Function, A: Tensor) -> Tensor:
-    # (n, 2, 3, n): the outer vmap takes dimension 1, the inner one dimension 1 of what is left.
+    # (n, 2, 3, n): the outer vmap takes dimension 1, the inner one dimension 1 of the remaining dimensions.
     X = A.expand(2, 3, *A.shape).permute(2, 0, 1, 3)
     grad = torch.func.vmap(torch.func.vmap(torch.func.grad(f), in_dims=1, out_dims=-1), in_dims=1, out_dims=1)
     return grad(X)[:, 1, :, 2]
@@ -487,7 +487,7 @@ def test_second_derivatives_at_a_degeneracy_warn_once(
 
 @pytest.mark.parametrize("name", REVERSE_OVER_REVERSE)
 @each_inexact_operation
-def test_second_derivatives_at_a_degeneracy_warn_of_nothing_else(operation: str, name: str) -> None:
+def test_second_derivatives_at_a_degeneracy_give_only_that_warning(operation: str, name: str) -> None:
     case, E, _ = second_order_case(operation, SPECTRA["degenerate"], torch.float64, "cpu")
     with gauge_warnings() as messages:
         SECOND[name](case.f, case.A, E)

@@ -181,7 +181,7 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
     that it uses may make it a different function for each.
     """
     f, *derivatives = given
-    # Not zeros_like, which torch.export takes for a constant inside jvp. NaN where x is not finite: nothing is near 0.
+    # torch.export takes zeros_like for a constant inside jvp. If x is not finite, this is NaN, and no value is near it.
     zero = (x - x).detach()
     value = f(zero).detach()
     ends = ~f(zero - _tolerance(x)).detach().isfinite()
