@@ -116,7 +116,7 @@ def test_defaults_are_cpps(name: str) -> None:
     assert sg.default_rule() == sg.Gated()
 
 
-def test_ints_and_bools_are_numbers() -> None:
+def test_ints_and_numpy_floats_are_numbers() -> None:
     assert sg.Lorentzian(1) == sg.Lorentzian(1.0)
     assert hash(sg.Lorentzian(1)) == hash(sg.Lorentzian(1.0))
     assert sg.Lorentzian(np.float64(0.5)) == sg.Lorentzian(0.5)
