@@ -37,7 +37,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 help:
 	@sed -nE 's/^## ([a-z-]+): (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-## compare: show why gradients of eigh differ between frameworks; ARGS="--quick" takes about a minute
+## compare: show why gradients of eigh differ between frameworks; ARGS="--quick" takes half a minute
 .PHONY: compare
 compare: build $(STAMPS)/compare
 	$(PY) -m spectralgrad compare $(ARGS)

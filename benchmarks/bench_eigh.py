@@ -97,7 +97,7 @@ def measure(session: Session) -> None:
             session.compare(calls, settle=SETTLE, operation=operation, **case._asdict())
 
 
-def _of(part: str) -> Any:
+def _is_in_part(part: str) -> Any:
     def chosen(record: Record) -> bool:
         return record["part"] == part
 
@@ -105,11 +105,21 @@ def _of(part: str) -> Any:
 
 
 PLOTS = [
-    Plot("eigh_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), _of("sizes")),
-    Plot("eigh_speedup", "n", speedup, "times as fast as torch", ("dtype", "operation"), _of("sizes"), level=1),
-    Plot("eigh_complex", "n", speedup, "times as fast as torch", ("dtype", "operation"), _of("complex"), level=1),
-    Plot("eigh_batches", "batch", per_matrix, "µs per matrix", ("n", "dtype", "operation"), _of("batches")),
-    Plot("eigh_spectra", "n", speedup, "times as fast as torch", ("spectrum", "operation"), _of("spectra"), level=1),
+    Plot("eigh_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), _is_in_part("sizes")),
+    Plot("eigh_speedup", "n", speedup, "times as fast as torch", ("dtype", "operation"), _is_in_part("sizes"), level=1),
+    Plot(
+        "eigh_complex", "n", speedup, "times as fast as torch", ("dtype", "operation"), _is_in_part("complex"), level=1
+    ),
+    Plot("eigh_batches", "batch", per_matrix, "µs per matrix", ("n", "dtype", "operation"), _is_in_part("batches")),
+    Plot(
+        "eigh_spectra",
+        "n",
+        speedup,
+        "times as fast as torch",
+        ("spectrum", "operation"),
+        _is_in_part("spectra"),
+        level=1,
+    ),
 ]
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def measure(session: Session) -> None:
 
 
 def show(records: Sequence[Record], console: Console) -> bool:
-    table = Table("case", "contender", "peak MiB", "of torch's", title="Peak of memory beyond what is held before")
+    table = Table("case", "contender", "peak MiB", "of torch's", title="Peak of memory beyond the memory held before")
     for r in records:
         table.add_row(words(r), r["contender"], f"{r['peak_mib']:.1f}", f"{r['of_torch']:.2f}")
     console.print(table)

@@ -85,5 +85,6 @@ def show(records: Sequence[Record], console: Console) -> bool:
 if __name__ == "__main__":
     run(
         Benchmark("sweep", "Never slower than torch", measure, show=show, options={"cases": 260, "seed": 0}),
-        __doc__ + f"\n--cases counts those of one number of threads; 0 is all of them. The limit is {LIMIT}.",
+        __doc__
+        + f"\n--cases is the number of cases for each number of threads; 0 means all cases. The limit is {LIMIT}.",
     )

@@ -180,7 +180,7 @@ def torch_peers() -> list[Any]:
 
 
 def all_peers() -> list[Any]:
-    """`torch_peers`, and those of the other frameworks that are installed."""
+    """Returns `torch_peers` and the peers of all other installed frameworks."""
     peers = torch_peers()
     for name, maker in (("tensorflow", TensorFlowPeer), ("jax", JaxPeer), ("numpy", NumPyPeer)):
         if importlib.util.find_spec(name) is not None:

@@ -383,7 +383,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, for trying; into build/bench")
     parser.add_argument("--out", type=Path, help="the folder for the numbers and plots (default: benchmarks/results)")
     parser.add_argument(
-        "--show", action="store_true", help="measure nothing: tables and plots of what is in the folder"
+        "--show", action="store_true", help="show tables and plots of the results in the folder, without measuring"
     )
     parser.add_argument("--require-targets", action="store_true", help="exit status 1 where a target is not reached")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # only for the processes that measure
@@ -409,7 +409,9 @@ def run(benchmark: Benchmark, description: str | None) -> None:
         numbers = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
         available = len(os.sched_getaffinity(0))
         if not all(1 <= threads <= available for threads in numbers):
-            parser.error(f"--threads: this process has {available} CPUs, and {numbers} was asked for")
+            parser.error(
+                f"--threads: expected numbers from 1 to {available}, the CPUs of this process, but got {numbers}"
+            )
         handed_on = ["--quick"] * parsed.quick
         for name in benchmark.options:
             handed_on += [f"--{name}", str(getattr(parsed, name))]

@@ -175,7 +175,7 @@ def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[flo
 
 
 def default_rule() -> Rule:
-    """The rule of operations that are given none: that of the innermost `use_rule`, else the default of the process."""
+    """Returns the rule for calls without one: the rule of the innermost `use_rule`, else the default of the process."""
     return _decode(_C.default_rule())
 
 

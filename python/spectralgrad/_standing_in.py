@@ -56,7 +56,7 @@ class _Mode(TorchFunctionMode):
         handlers = _overloaded(args, kwargs)
         if handlers:
             with self:
-                return _ask(handlers, func, args, kwargs)
+                return _call_handlers(handlers, func, args, kwargs)
         return ours(*args, **kwargs, rule=block[0])
 
 
@@ -67,7 +67,7 @@ def _overloaded(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     return _get_overloaded_args(relevant)
 
 
-def _ask(handlers: list[Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call_handlers(handlers: list[Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     types = tuple(type(x) for x in handlers)
     for x in handlers:
         result = x.__torch_function__(func, types, args, kwargs)

@@ -49,7 +49,7 @@ class Draw:
         Q = np.linalg.qr(self.normal(self.n, self.n))[0]
         return hermitian(Q * np.asarray(spectrum, dtype=float) @ Q.conj().T)
 
-    def turned(self, A: Any) -> Array:
+    def with_random_phases(self, A: Any) -> Array:
         """D A Dᴴ with a random diagonal D of 1, i, -1, -i: complex, same eigenvalues, no round-off. If real, A."""
         A = np.asarray(A, dtype=float)
         if not self.is_complex:
@@ -60,7 +60,7 @@ class Draw:
     def tridiagonal(self, diagonal: Any, off_diagonal: Any) -> Array:
         off_diagonal = np.broadcast_to(off_diagonal, max(self.n - 1, 0))
         off = np.diag(off_diagonal, 1) if self.n > 1 else np.zeros((1, 1))
-        return self.turned(np.diag(np.broadcast_to(diagonal, self.n)) + off + off.T)
+        return self.with_random_phases(np.diag(np.broadcast_to(diagonal, self.n)) + off + off.T)
 
     def blocks(self, blocks: Iterable[Any]) -> Array:
         """A block-diagonal matrix of as many blocks as fit; the last one is cut off."""
@@ -163,7 +163,7 @@ def _rank_one(d: Draw) -> Iterable[Array]:
     u = d.normal(d.n, 1) / d.n**0.5
     for size in (1.0, d.eps**0.5, 4 * d.eps):
         yield np.eye(d.n) + size * hermitian(u @ u.conj().T)
-    yield d.turned(np.ones((d.n, d.n)) + np.eye(d.n))
+    yield d.with_random_phases(np.ones((d.n, d.n)) + np.eye(d.n))
 
 
 @_family("projector")
@@ -217,7 +217,7 @@ def _laplacian(d: Draw) -> Iterable[Array]:
         graph.remove_edges_from(list(networkx.selfloop_edges(graph)))
         graph.add_nodes_from(range(n))  # the grid may have fewer nodes
         A = networkx.to_numpy_array(graph, nodelist=range(n))
-        yield d.turned(np.diag(A.sum(1)) - A)
+        yield d.with_random_phases(np.diag(A.sum(1)) - A)
 
 
 @_family("small integers")
@@ -230,7 +230,7 @@ def _integers(d: Draw) -> Iterable[Array]:
 @_family("all ones")
 def _all_ones(d: Draw) -> Iterable[Array]:
     yield np.ones((d.n, d.n))
-    yield d.turned(-np.ones((d.n, d.n)))
+    yield d.with_random_phases(-np.ones((d.n, d.n)))
 
 
 # --- rank, grading, scales within a matrix ---------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def _antidiagonal(d: Draw) -> Iterable[Array]:
     yield np.eye(d.n)[::-1]
     yield hermitian(d.normal(d.n, d.n) * np.eye(d.n)[::-1])
     permutation = np.eye(d.n)[d.rng.permutation(d.n)]
-    yield d.turned(permutation + permutation.T)
+    yield d.with_random_phases(permutation + permutation.T)
 
 
 @_family("Clement")
@@ -357,7 +357,7 @@ def _clement(d: Draw) -> Iterable[Array]:
 
 @_family("Hilbert")
 def _hilbert(d: Draw) -> Iterable[Array]:
-    yield d.turned(1 / (np.add.outer(np.arange(d.n), np.arange(d.n)) + 1.0))
+    yield d.with_random_phases(1 / (np.add.outer(np.arange(d.n), np.arange(d.n)) + 1.0))
 
 
 _ROSSER = [
@@ -374,11 +374,11 @@ _ROSSER = [
 
 @_family("Rosser")
 def _rosser(d: Draw) -> Iterable[Array]:
-    yield d.turned(d.blocks([_ROSSER] * d.n).real)
+    yield d.with_random_phases(d.blocks([_ROSSER] * d.n).real)
     if d.n > 8:  # as a block of a larger matrix
         A = np.diag(np.linspace(-1000, 1000, d.n))
         A[1:9, 1:9] = _ROSSER
-        yield d.turned(A)
+        yield d.with_random_phases(A)
 
 
 @_family("Toeplitz")
@@ -386,7 +386,7 @@ def _toeplitz(d: Draw) -> Iterable[Array]:
     yield d.tridiagonal(2.0, -1.0)
     distance = abs(np.subtract.outer(np.arange(d.n), np.arange(d.n)))
     for base in (0.5, 0.999):
-        yield d.turned(base**distance)
+        yield d.with_random_phases(base**distance)
     row = d.normal(d.n)
     yield hermitian(row[distance])
 
@@ -557,7 +557,7 @@ def ratios(A: Tensor, L: Tensor, V: Tensor) -> Ratios:
 DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 
 
-def _or_nan(f: Callable[..., Any], A: Tensor, UPLO: str) -> tuple[Tensor, ...]:
+def _decompose_or_nan(f: Callable[..., Any], A: Tensor, UPLO: str) -> tuple[Tensor, ...]:
     """Decomposes a batch. Matrices that do not converge give NaN (inf in the table); the others are one batch."""
     converge = torch.ones(len(A), dtype=torch.bool)
     while True:
@@ -590,7 +590,7 @@ def main() -> None:
     for name in arguments.dtype:
         for n in arguments.n:
             batch = mixed_batch(n, DTYPES[name], arguments.seed)
-            (L, V), (values,) = (_or_nan(f, batch.A, arguments.uplo) for f in (sg.eigh, sg.eigvalsh))
+            (L, V), (values,) = (_decompose_or_nan(f, batch.A, arguments.uplo) for f in (sg.eigh, sg.eigvalsh))
             table = [*ratios(batch.A, L, V), value_ratios(batch.A, values)]
             for k, full_name in enumerate(batch.names):
                 if arguments.family and batch.family(k) not in arguments.family:

@@ -63,7 +63,7 @@ def batch_of(n: int, dtype: torch.dtype, **options: Any) -> Batch:
     return mixed_batch(n, dtype, **options)
 
 
-def hide_what_is_not_read(A: Tensor, UPLO: str) -> Tensor:
+def fill_unread_entries_with_nan(A: Tensor, UPLO: str) -> Tensor:
     """Overwrites the other triangle and the imaginary part of the diagonal with NaN."""
     read = torch.ones_like(A, dtype=torch.bool)
     hidden = torch.where(read.tril() if UPLO == "L" else read.triu(), A, torch.nan)
@@ -105,7 +105,7 @@ def test_a_mixed_batch(n: int, dtype: torch.dtype, UPLO: str) -> None:
     batch = batch_of(n, dtype, every_scale=n < 32)
     if n > 65 or (n > 48 and UPLO == "U"):  # to save time
         batch = Batch(batch.names[:48], batch.A[:48])
-    A = hide_what_is_not_read(batch.A, UPLO)
+    A = fill_unread_entries_with_nan(batch.A, UPLO)
     L, V, values_only = decompose(A, UPLO)
     assert_same_bits(decompose(batch.A, UPLO), (L, V, values_only))
     for values in (L, values_only):
@@ -187,7 +187,7 @@ def test_reference_has_the_eigenvalues_of_graphs(n: int, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_ratios_see_what_is_wrong(dtype: torch.dtype) -> None:
+def test_ratios_detect_wrong_decompositions(dtype: torch.dtype) -> None:
     """An error of 64 ulps in an eigenvalue, a norm or a direction exceeds the bound of its ratio, at all scales."""
     n = 4
     A, off = mixed_batch(n, dtype, without=("all subnormal", "some subnormal entries")).A, 64 * eps(dtype)
@@ -213,7 +213,7 @@ def test_ratios_see_what_is_wrong(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_families_are_what_they_are_called(dtype: torch.dtype) -> None:
+def test_families_have_their_properties(dtype: torch.dtype) -> None:
     far = 100 if eps(dtype) > 1e-10 else 499
     for n in (1, 2, 3, 7, 30):
         batch = mixed_batch(n, dtype)
@@ -252,14 +252,14 @@ LARGER = [9, 12, 17, 33, 64, 65]
 COPIES = [1, 3, 7, 8, 9, 16, 17, 33]
 
 
-def some_of(n: int, dtype: torch.dtype, count: int) -> Tensor:
+def first_matrices(n: int, dtype: torch.dtype, count: int) -> Tensor:
     return batch_of(n, dtype, every_scale=n <= 8).A[:count].clone()
 
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", slow_if_large(SMALL + LARGER))
 def test_place_in_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
-    A = some_of(n, dtype, 67 if n <= 8 else 19)
+    A = first_matrices(n, dtype, 67 if n <= 8 else 19)
     expected = decompose(A)
     count = torch.arange(len(A))
     for order in (count.roll(1), count.flip(0), torch.randperm(len(A))):
@@ -269,7 +269,7 @@ def test_place_in_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", slow_if_large(SMALL + LARGER))
 def test_number_of_threads(n: int, dtype: torch.dtype) -> None:
-    A = some_of(n, dtype, 67 if n <= 8 else 19)
+    A = first_matrices(n, dtype, 67 if n <= 8 else 19)
     before = torch.get_num_threads()
     results = []
     try:
@@ -300,19 +300,19 @@ def assert_batch_size_does_not_matter(A: Tensor) -> None:
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", SMALL)
 def test_size_of_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
-    assert_batch_size_does_not_matter(some_of(n, dtype, 67))
+    assert_batch_size_does_not_matter(first_matrices(n, dtype, 67))
 
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", LARGER)
 @pytest.mark.usefixtures("deterministic")
 def test_size_of_the_batch_under_deterministic_algorithms(n: int, dtype: torch.dtype) -> None:
-    assert_batch_size_does_not_matter(some_of(n, dtype, 24))
+    assert_batch_size_does_not_matter(first_matrices(n, dtype, 24))
 
 
 @given(st.data(), st.integers(1, 8), st.sampled_from(ALL))
 def test_any_order_in_any_pieces(data: st.DataObject, n: int, dtype: torch.dtype) -> None:
-    A = some_of(n, dtype, 120)
+    A = first_matrices(n, dtype, 120)
     order = torch.tensor(data.draw(st.lists(st.integers(0, len(A) - 1), min_size=1, max_size=40)))
     cuts = sorted(data.draw(st.lists(st.integers(1, max(len(order) - 1, 1)), max_size=3)))
     sizes = torch.tensor([0, *cuts, len(order)]).diff().tolist()
@@ -355,7 +355,7 @@ def test_diagonal_matrices_are_exact_in_any_batch(n: int, dtype: torch.dtype, UP
         (torch.stack([A, other], 1).flatten(0, 1), range(0, 2 * count, 2)),
         (torch.stack([A[0], other[0], A[1]]), (0, 2)),
     ):
-        hidden = hide_what_is_not_read(batch, UPLO)
+        hidden = fill_unread_entries_with_nan(batch, UPLO)
         L, V = sg.eigh(hidden, UPLO)
         for found in (L, sg.eigvalsh(hidden, UPLO)):
             assert torch.equal(found[list(places)], expected.values[: len(places)])
@@ -365,7 +365,7 @@ def test_diagonal_matrices_are_exact_in_any_batch(n: int, dtype: torch.dtype, UP
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 17, 33, 65])
 def test_a_nonfinite_matrix_does_not_change_the_others(n: int, dtype: torch.dtype, threads: int) -> None:
-    clean = some_of(n, dtype, 35)
+    clean = first_matrices(n, dtype, 35)
     A, spoiled = _spoiled(clean)
     others = [k for k in range(len(A)) if k not in spoiled]
     expected = decompose(clean)
@@ -428,7 +428,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("dtype", ALL)
 def test_views_give_the_numbers_of_their_copies(view: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
     for n in (1, 2, 3, 4, 5, 8, 17, 33, 65):
-        source = some_of(n, dtype, 19)
+        source = first_matrices(n, dtype, 19)
         before = source.clone()
         A = view(source)
         plain = A.clone(memory_format=torch.contiguous_format).resolve_conj().resolve_neg()
@@ -441,7 +441,7 @@ def test_views_give_the_numbers_of_their_copies(view: Callable[[Tensor], Tensor]
 @pytest.mark.parametrize("dtype", ALL)
 def test_read_only_memory_and_inference_mode(dtype: torch.dtype) -> None:
     for n in (1, 2, 3, 4, 5, 8, 17, 33, 65):
-        A = some_of(n, dtype, 19)
+        A = first_matrices(n, dtype, 19)
         array = A.numpy().copy()
         array.flags.writeable = False
         with warnings.catch_warnings():
@@ -574,7 +574,7 @@ def _python(*arguments: object, capability: str | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def of_this_processor() -> tuple[str, ...]:
+def processor_capabilities() -> tuple[str, ...]:
     """The capability that torch finds without ATEN_CPU_CAPABILITY, and all lower ones."""
     found = _python("import torch; print(torch.backends.cpu.get_cpu_capability())").strip().lower()
     return _CAPABILITIES[: _CAPABILITIES.index(found) + 1] if found in _CAPABILITIES else ("default",)
@@ -586,14 +586,14 @@ def batches_for_each() -> list[Batch]:
 
 
 @pytest.fixture(scope="module")
-def results_of(
-    batches_for_each: list[Batch], of_this_processor: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+def results_with_capability(
+    batches_for_each: list[Batch], processor_capabilities: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], list[Any]]:
     folder = tmp_path_factory.mktemp("instruction_sets")
     torch.save([batch.A for batch in batches_for_each], folder / "matrices")
 
     def results(capability: str) -> list[Any]:
-        if capability not in of_this_processor:
+        if capability not in processor_capabilities:
             pytest.skip(f"this processor does not have {capability}")
         out = folder / capability
         if not out.exists():
@@ -606,9 +606,11 @@ def results_of(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _CAPABILITIES)
-def test_instruction_sets(name: str, batches_for_each: list[Batch], results_of: Callable[[str], list[Any]]) -> None:
+def test_instruction_sets(
+    name: str, batches_for_each: list[Batch], results_with_capability: Callable[[str], list[Any]]
+) -> None:
     """The bounds also hold for "default", which has no fused multiplications."""
-    for batch, (L, V) in zip(batches_for_each, results_of(name), strict=True):
+    for batch, (L, V) in zip(batches_for_each, results_with_capability(name), strict=True):
         measured = ratios(batch.A, L, V)
         assert_within(measured.residual, RESIDUAL, batch, f"{name}: |AV - VΛ| / (n |A| eps)")
         assert_within(measured.orthogonality, ORTHOGONALITY, batch, f"{name}: |VᴴV - 1| / (n eps)")
@@ -617,8 +619,8 @@ def test_instruction_sets(name: str, batches_for_each: list[Batch], results_of: 
 
 
 @pytest.mark.slow
-def test_avx2_and_avx512_give_the_same_bits(results_of: Callable[[str], list[Any]]) -> None:
-    for ours, theirs in zip(results_of("avx512"), results_of("avx2"), strict=True):
+def test_avx2_and_avx512_give_the_same_bits(results_with_capability: Callable[[str], list[Any]]) -> None:
+    for ours, theirs in zip(results_with_capability("avx512"), results_with_capability("avx2"), strict=True):
         assert all(torch.equal(bits(x), bits(y)) for x, y in zip(ours, theirs, strict=True))
 
 

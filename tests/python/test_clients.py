@@ -87,7 +87,7 @@ FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] 
 POINTS = {"2 I": CI, "diag(1, 1, 4)": DIAG, "1e-6 diag(1, 1, 4)": 1e-6 * DIAG}
 
 
-def of_function(name: str, function: Function, at: str) -> float:
+def function_gradient_error(name: str, function: Function, at: str) -> float:
     """The error of the gradient of tr(X f(A)), where f is the function called `name` in `FUNCTIONS`."""
     A = POINTS[at]
     return relative_error(
@@ -99,17 +99,17 @@ def of_function(name: str, function: Function, at: str) -> float:
 
 
 def geoopt_function(name: str, function: str, at: str) -> float:
-    return of_function(name, getattr(client("geoopt.linalg.batch_linalg"), function), at)
+    return function_gradient_error(name, getattr(client("geoopt.linalg.batch_linalg"), function), at)
 
 
 def geoopt_second_inverse_sqrt(at: str) -> float:
     both = client("geoopt.linalg.batch_linalg").sym_inv_sqrtm2
-    return of_function("inverse sqrt", lambda A: both(A)[0], at)
+    return function_gradient_error("inverse sqrt", lambda A: both(A)[0], at)
 
 
 def geoopt_funcm(at: str) -> float:
     linalg = client("geoopt.linalg.batch_linalg")
-    return of_function("exp", lambda A: linalg.sym_funcm(A, torch.exp), at)
+    return function_gradient_error("exp", lambda A: linalg.sym_funcm(A, torch.exp), at)
 
 
 def geoopt_distance(metric: str, at: str) -> float:
@@ -127,7 +127,7 @@ def geoopt_distance(metric: str, at: str) -> float:
 def linear_operator_root(name: str, function: str, at: str) -> float:
     module = client("linear_operator")
     root = getattr(module, function)
-    return of_function(name, lambda A: root(module.to_linear_operator(A), method="symeig").to_dense(), at)
+    return function_gradient_error(name, lambda A: root(module.to_linear_operator(A), method="symeig").to_dense(), at)
 
 
 def linear_operator_diagonalization(at: str) -> float:
@@ -138,7 +138,7 @@ def linear_operator_diagonalization(at: str) -> float:
         V = module.to_dense(V)
         return (V * L.sqrt().unsqueeze(-2)) @ V.mT
 
-    return of_function("sqrt", square_root, at)
+    return function_gradient_error("sqrt", square_root, at)
 
 
 # --- tad-mctc --------------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def tad_mctc_fermi(method: str | None, at: str) -> float:
         L, V = eighb(A, broadening_method=method)
         return (V / (1 + L.exp()).unsqueeze(-2)) @ V.mT
 
-    return of_function("fermi", occupation, at)
+    return function_gradient_error("fermi", occupation, at)
 
 
 # --- kornia ----------------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def kornia_whitening(at: str) -> float:
 
 
 def torchspd_function(name: str, function: str, at: str) -> float:
-    return of_function(name, getattr(client("torchspd"), function), at)
+    return function_gradient_error(name, getattr(client("torchspd"), function), at)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_tables_and_links_in_markdown_may_be_long(script: ModuleType, tmp_path: 
 @pytest.mark.parametrize(
     "file", ["build/a.cpp", "python/spectralgrad/include/a.h", "benchmarks/results/a.json", "a.egg-info/a.txt", "a.log"]
 )
-def test_what_no_one_writes_is_not_read(script: ModuleType, tmp_path: Path, file: str) -> None:
+def test_entries_that_are_not_written_are_not_read(script: ModuleType, tmp_path: Path, file: str) -> None:
     assert script.findings(write_tree(tmp_path, {file: WORDS})) == []
 
 

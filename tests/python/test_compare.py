@@ -87,7 +87,7 @@ def test_reference_agrees_with_mpmath() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_exact_gradients_are_those_of_the_losses(name: str, kind: str) -> None:
+def test_exact_gradients_belong_to_the_losses(name: str, kind: str) -> None:
     """Against central differences of the loss itself, in 60 digits: their error is the step squared."""
     n, loss = 4, LOSSES[name]
     rng = np.random.default_rng(5)
@@ -165,7 +165,7 @@ def test_fullerene_is_a_truncated_icosahedron() -> None:
 
 
 @pytest.mark.parametrize("graph", graphs.all_graphs(), ids=lambda graph: graph.name.split(",")[0])
-def test_levels_are_those_of_the_matrix(graph: graphs.Graph) -> None:
+def test_levels_belong_to_the_matrix(graph: graphs.Graph) -> None:
     levels = [float(level) for level, multiplicity in graph.levels() for _ in range(multiplicity)]
     np.testing.assert_allclose(levels, np.linalg.eigvalsh(graph.matrix), atol=1e-13)
     # The occupied states are whole levels.
@@ -182,7 +182,7 @@ def test_fullerenes_highest_occupied_level_is_fivefold() -> None:
     assert fullerene.levels()[highest + 1][1] == 3  # t1u
 
 
-def test_bond_orders_are_those_of_the_textbooks() -> None:
+def test_bond_orders_agree_with_textbooks() -> None:
     closed = graphs.ClosedForms()
     orders = {
         graph.name.split(",")[0]: 2 * closed.occupied_projector(graph).to_numpy()[graph.bond]
@@ -226,7 +226,7 @@ def test_programs(program: programs.Program) -> None:
     assert (programs.error(program, np.array(outcome["gradient"])) > 0.1) == wrong
 
 
-def test_finite_differences_are_worse_than_what_frameworks_do() -> None:
+def test_finite_differences_are_worse_than_the_frameworks() -> None:
     assert min(error for _, error in programs.finite_differences()) > 1e-13
 
 
@@ -259,7 +259,7 @@ _SPECTRA = [(functions.SEPARATED, ""), (functions.NEAR, "1e-8"), (functions.CLUS
 
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
 @pytest.mark.parametrize("family", _SPECTRA, ids=lambda family: family[0])
-def test_second_derivatives_are_those_of_the_loss(name: str, family: tuple[str, str]) -> None:
+def test_second_derivatives_belong_to_the_loss(name: str, family: tuple[str, str]) -> None:
     """Against central differences of the exact gradient D f(A)[f(A) - M], in 60 digits."""
     n, function = 3, functions.FUNCTIONS[name]
     rng = np.random.default_rng(7)
@@ -283,7 +283,7 @@ def test_second_derivatives_are_those_of_the_loss(name: str, family: tuple[str, 
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
 @pytest.mark.parametrize("label", ["1e-4", "1e-12"])
 def test_second_derivatives_have_their_digits(name: str, label: str) -> None:
-    """Against the plain quotients in 150 digits, where dividing by a small gap costs nothing that matters."""
+    """Against the plain quotients in 150 digits, where division by a small gap loses only digits that do not matter."""
     n, function = 4, functions.FUNCTIONS[name]
     rng = np.random.default_rng(8)
     matrix = functions.matrix(functions.CLUSTER, label, n, rng)
@@ -332,7 +332,7 @@ def test_products_of_integers_are_exact(shape: tuple[int, int, int], bits: int) 
 
 
 @pytest.mark.parametrize("family", functions.FAMILIES)
-def test_spectra_are_what_they_are_called(family: str) -> None:
+def test_spectra_have_the_properties_of_their_family(family: str) -> None:
     label = "1e-4" if family in functions.WITH_GAPS else ""
     values = np.linalg.eigvalsh(functions.matrix(family, label, 8, np.random.default_rng(0)))
     gaps = np.diff(values) / values[-1]
@@ -557,7 +557,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
         assert max(np.diff([line.get_linewidth() for line in lines])) <= -1
         assert max(np.diff([line.get_markersize() for line in markers])) <= -1
         for line in lines:
-            # Nothing is joined to what is not finite, nor to the gaps of zero.
+            # No line goes through a value that is not finite, or through a gap of zero.
             assert np.isnan(line.get_ydata()).tolist() == [False, True, False, True, True]
         for i in (1, 3, 4):
             assert len({float(line.get_xdata()[i]) for line in markers}) == len(panel)
@@ -703,14 +703,14 @@ def test_the_documentation_gives_the_same_answer() -> None:
     assert text.index("](why.png)") < text.index("```")
 
 
-def test_the_example_of_the_documentation_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_documentation_prints_its_comments(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", _WHY.read_text(encoding="utf-8"), re.DOTALL)
     exec(example, {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", example)
 
 
-def test_the_picture_of_the_documentation_shows_what_is_measured() -> None:
-    """The PNG carries its figures. Those of torch, NumPy and this project are measured again, by the command's code."""
+def test_the_picture_of_the_documentation_shows_the_measured_errors() -> None:
+    """The PNG carries its figures. The command's code measures torch, NumPy and this project again."""
     plots = pytest.importorskip("spectralgrad.compare.plots")
     image = pytest.importorskip("PIL.Image")
     with image.open(_WHY.with_name("why.png")) as picture:
@@ -732,7 +732,7 @@ def test_the_picture_of_the_documentation_shows_what_is_measured() -> None:
     )
     for name, peer, variant in measured:
         curve = shown[results.title(name, variant)]
-        # The ill-posed is asked for on purpose.
+        # The test computes ill-posed gradients on purpose.
         with sg.checks("ignore"):
             gradients = {p.key: peer.gradients(variant, LOSSES[p.loss], p.matrices, p.parameters) for p in chosen}
         for i, gap in enumerate(chosen[0].labels):

@@ -68,7 +68,9 @@ def _shifted(x: Any) -> Any:
 
 SMEARINGS = {
     "fermi": Smearing(
-        lambda x: 1 / (1 + mpmath.exp(x)), lambda x: 1 / (1 + mpmath.exp(-x)), lambda x: _surprise(x) + _surprise(-x)
+        lambda x: 1 / (1 + mpmath.exp(x)),
+        lambda x: 1 / (1 + mpmath.exp(-x)),
+        lambda x: _entropy_term(x) + _entropy_term(-x),
     ),
     "gaussian": Smearing(
         lambda x: mpmath.erfc(x) / 2, lambda x: mpmath.erfc(-x) / 2, lambda x: _gauss(x) / (2 * mpmath.sqrt(mpmath.pi))
@@ -116,16 +118,16 @@ def nearest_root(levels: Any, filled: Any, kT: Any, smearing: str) -> Any:
     near = chemical_potential(levels, filled, kT, "gaussian")
     f = SMEARINGS[smearing]
 
-    def surplus(mu: Any) -> Any:
+    def excess_electrons(mu: Any) -> Any:
         return sum((f.occupation((e - mu) / kT) for e in levels), mpmath.mpf(0)) - filled
 
     with mpmath.workdps(30):
         step = kT / 40
         for k in range(1, 2000):
             for here in (near + (k - 1) * step, near - k * step):
-                if surplus(here) * surplus(here + step) <= 0:
+                if excess_electrons(here) * excess_electrons(here + step) <= 0:
                     with mpmath.workdps(DIGITS):
-                        return mpmath.findroot(surplus, (here, here + step), solver="anderson", verify=False)
+                        return mpmath.findroot(excess_electrons, (here, here + step), solver="anderson", verify=False)
     raise AssertionError("no root")
 
 
@@ -143,7 +145,7 @@ def occupations(levels: list[Any], filled: Any, mu: Any, kT: Any, smearing: str)
     return border, [sum(f[j] for j in same) / len(same) if i in same else x for i, x in enumerate(f)]
 
 
-def _surprise(x: Any) -> Any:
+def _entropy_term(x: Any) -> Any:
     """-f ln f for f = 1/(1 + eˣ)."""
     return mpmath.log1p(mpmath.exp(x)) / (1 + mpmath.exp(x))
 
@@ -422,8 +424,8 @@ def test_larger_ones_against_scipy(dtype: torch.dtype) -> None:
     levels, C = scipy.linalg.eigh(H.numpy(), S.numpy())
     for electrons, kT in ((51.5, 2.0), (20.5, 0.1), (100.25, 0.5)):
         f = lambda mu, kT=kT: scipy.special.expit((mu - levels) / kT)  # noqa: E731
-        surplus = lambda mu, f=f, n=electrons: 2 * f(mu).sum() - n  # noqa: E731
-        mu = scipy.optimize.brentq(surplus, levels[0], levels[-1], xtol=1e-15)
+        excess_electrons = lambda mu, f=f, n=electrons: 2 * f(mu).sum() - n  # noqa: E731
+        mu = scipy.optimize.brentq(excess_electrons, levels[0], levels[-1], xtol=1e-15)
         ours = sg.density_matrix(H, electrons=electrons, kT=kT, overlap=S, full_output=True)
         expected = {
             "density_matrix": 2 * (C * f(mu)) @ C.conj().T,
@@ -1586,7 +1588,7 @@ def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtyp
         ):
             with pytest.raises(sg.GaugeError, match="looks inside the level"):
                 call()
-        # Whole shells have nothing to look into.
+        # Filled shells have no partly filled level, so there is no warning.
         X = H.clone().requires_grad_()
         torch.autograd.grad(expectation(M, sg.density_matrix(X, electrons=8)), X)
 
@@ -1672,7 +1674,7 @@ def fullerene() -> Fullerene:
     return Fullerene(torch.tensor(bonds).mT, representatives, torch.tensor(kinds), spectra)
 
 
-def _of_spectrum(spectrum: exact.Spectrum, electrons: float, kT: float) -> tuple[Any, Any]:
+def _free_energy_and_density(spectrum: exact.Spectrum, electrons: float, kT: float) -> tuple[Any, Any]:
     """Free energy and density matrix."""
     levels = spectrum.values
     mu = chemical_potential(levels, mpmath.mpf(electrons) / 2, mpmath.mpf(kT))
@@ -1697,7 +1699,7 @@ def test_bonds_of_buckminsterfullerene(electrons: int, kT: float) -> None:
     slopes, responses = [], []
     with mpmath.workdps(55):
         for spectra in C60.spectra:
-            (F_ahead, D_ahead), (F_behind, D_behind) = (_of_spectrum(x, electrons, kT) for x in spectra)
+            (F_ahead, D_ahead), (F_behind, D_behind) = (_free_energy_and_density(x, electrons, kT) for x in spectra)
             slopes.append(float((F_ahead - F_behind) / (2 * mpmath.mpf(STEP))))
             responses.append(torch.from_numpy(((D_ahead - D_behind) / (2 * mpmath.mpf(STEP))).astype(float)))
     first, second = C60.representatives

@@ -47,7 +47,7 @@ def case(processes: int = 2) -> Callable[[Case], Case]:
     return add
 
 
-# --- what the processes run ------------------------------------------------------------------------------------------
+# --- cases that the processes run ------------------------------------------------------------------------------------
 
 
 def batch(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -266,7 +266,7 @@ def installed(mesh: Any) -> None:
 
 
 @case()
-def gauge_dependent_losses_are_told(mesh: Any) -> None:
+def gauge_dependent_losses_are_reported(mesh: Any) -> None:
     A = random_hermitian(4, 3, 3, dtype=torch.complex128, seed=5)
     D = sharded(A, mesh).requires_grad_()
     with pytest.raises(sg.GaugeError, match="up to multiplication by e"):
@@ -426,7 +426,7 @@ def compiled(mesh: Any) -> None:
 REFUSALS = ("got mixed torch.Tensor and DTensor", "does not have a sharding strategy registered")
 
 
-def right_or_refused(function: Callable[..., Tensor], given: tuple[Any, ...], plain: tuple[Tensor, ...]) -> None:
+def check_right_or_refused(function: Callable[..., Tensor], given: tuple[Any, ...], plain: tuple[Tensor, ...]) -> None:
     # Forward mode consists of many tensor operations, and torch decides which of them DTensor supports.
     try:
         got = function(*given)
@@ -457,7 +457,7 @@ def second_derivatives_and_forward_mode(mesh: Any) -> None:
     given = (sharded(A, mesh), sharded(M, mesh, None), sharded(direction, mesh))
     expected = hessian_product(A, M, direction)
     torch.testing.assert_close(whole(hessian_product(*given)), expected, rtol=0, atol=1e-12)
-    right_or_refused(tangent, given, (A, M, direction))
+    check_right_or_refused(tangent, given, (A, M, direction))
 
 
 def run_cases(rank: int, processes: int, folder: Path) -> None:

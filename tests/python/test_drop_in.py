@@ -82,7 +82,7 @@ def test_operators_answer_themselves(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["eigh", "eigvalsh"])
-def test_handlers_of_subclasses_are_asked_and_what_they_call_is_ours(name: str) -> None:
+def test_handlers_of_subclasses_run_and_their_calls_reach_this_package(name: str) -> None:
     def first(result: Any) -> Tensor:
         return result if isinstance(result, Tensor) else result[0]
 
@@ -170,7 +170,7 @@ def test_each_function_of_a_subclass_returns_it(name: str) -> None:
 
 @every
 def test_each_function_under_a_mode(name: str) -> None:
-    """A mode sees the function, or what a function that calls its caller's is made of."""
+    """A mode sees the function itself, or the functions that it calls if it is composed of them."""
     f, public = EVERY[name], getattr(sg, name.split()[0])
     Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
     A = Z @ Z + torch.eye(4)
@@ -189,7 +189,7 @@ def test_the_other_argument_of_a_function_is_asked() -> None:
 
 
 @pytest.mark.parametrize("f", [sg.funm, sg.trace_funm], ids=["funm", "trace_funm"])
-def test_stand_in_reaches_what_a_function_calls(f: Callable[..., Tensor]) -> None:
+def test_stand_in_reaches_calls_inside_a_function(f: Callable[..., Tensor]) -> None:
     """torch.linalg inside the function that is given, and inside that of spectral_map."""
     seen: list[float] = []
 
@@ -223,7 +223,7 @@ def ignores() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def check_that_no_state_is_left() -> Iterator[None]:
     yield
     assert sg.default_rule() == sg.Gated()
     assert not any(in_force() for _, in_force in SHARED.values())
@@ -462,7 +462,7 @@ def test_checks_around_a_derivative_inside_a_compiled_region(backend: str, compi
         with sg.checks(level):
             assert torch.equal(compiler(derivative("ignore"))(TWICE), expected)
     assert bool(compiler(checkpointed)(NAN.clone().requires_grad_()).isnan())
-    # The derivative is asked for outside: there its level counts.
+    # The derivative is computed outside the block, so the level outside counts.
     X = TWICE.clone().requires_grad_()
     for f in (value, checkpointed):
         with pytest.warns(sg.GaugeWarning, match="only directional derivatives exist"):
@@ -890,7 +890,7 @@ def many(n: int = 6) -> Tensor:
 
 
 @pytest.mark.parametrize("how", ["eigh", "stand_in", "install", "expm"])
-def test_a_signal_handler_in_a_backward_sees_what_torchs_backward_shows(how: str) -> None:
+def test_a_signal_handler_in_a_backward_sees_the_same_state_as_in_torchs_backward(how: str) -> None:
     """Gradients are off there, as in any backward, and can be switched on."""
     X = many().requires_grad_()
     if how == "expm":

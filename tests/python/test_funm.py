@@ -371,14 +371,16 @@ CHECKED = {name: case.f for name, case in FUNCTIONS.items() if name not in ("fun
 def test_gradcheck_at_a_degeneracy(f: MatrixFunction, spectrum: list[float], dtype: torch.dtype, device: str) -> None:
     A = with_spectrum(spectrum, dtype, seed=5).to(device).requires_grad_()
 
-    def of_any_matrix(X: Tensor) -> Tensor:
+    def function_of_hermitian_part(X: Tensor) -> Tensor:
         return f(hermitian_part(X))
 
     # torch itself fails batched forward gradients through the .mH of a complex tensor (an internal assert).
     real = not dtype.is_complex
-    assert gradcheck(of_any_matrix, A, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real)
+    assert gradcheck(
+        function_of_hermitian_part, A, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=real
+    )
     options: dict[str, Any] = {"check_batched_grad": True, "check_fwd_over_rev": True, "check_rev_over_rev": True}
-    assert gradgradcheck(of_any_matrix, A, fast_mode=len(set(spectrum)) == 1, **options)
+    assert gradgradcheck(function_of_hermitian_part, A, fast_mode=len(set(spectrum)) == 1, **options)
 
 
 SECOND: dict[str, Callable[[MatrixFunction, Tensor, Tensor], Tensor]] = {
@@ -883,7 +885,7 @@ def test_bad_functions(name: str, argument: str, bad: Any, message: str) -> None
 def test_functions_that_autograd_cannot_see(gap: float) -> None:
     """If df and d2f are given, autograd does not differentiate f."""
 
-    def of_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+    def with_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.from_numpy(f(x.detach().numpy()))
 
     bessel = reference.smooth(
@@ -892,7 +894,7 @@ def test_functions_that_autograd_cannot_see(gap: float) -> None:
         lambda x: mpmath.besselj(1, x) / x - mpmath.besselj(0, x),
     )
     j0, j1 = scipy.special.j0, scipy.special.j1
-    functions = map(of_numpy, (j0, lambda x: -j1(x), lambda x: j1(x) / x - j0(x)))
+    functions = map(with_numpy, (j0, lambda x: -j1(x), lambda x: j1(x) / x - j0(x)))
     A, (M, E) = with_cluster(4, 3, gap, torch.float64, seed=0), directions(4, torch.float64)
     exact, f = reference.of(A, bessel), loss(lambda X, given=tuple(functions): sg.funm(X, *given), M)
     assert relative_error(gradient_of(f, A), exact.first(M)) <= 1e-11
@@ -1165,7 +1167,7 @@ def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, n
 
 @given(positive_spectra, seeds, st.sampled_from(ALL), st.integers(-8, 8), st.sampled_from([0.5, -0.5, 0.3, 2, -1, 3]))
 def test_scaling_of_powers(spectrum: list[float], seed: int, dtype: torch.dtype, exponent: int, p: float) -> None:
-    """(sA)^p = s^p A^p; s is a power of two, so there is hardly any round-off."""
+    """(sA)^p = s^p A^p; s is a power of two, so there is almost no round-off."""
     s = 2.0**exponent
     n = len(spectrum)
     A, (M, _) = with_spectrum(spectrum, dtype, seed), directions(n, dtype)

@@ -1,4 +1,4 @@
-"""Errors and warnings name the function that was called, on every road to it."""
+"""Errors and warnings name the function that was called, in every transform."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
 POSITIVE = ("logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
-ROADS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
+TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
     "plain": lambda f, A: f(A),
     "backward": lambda f, A: f(A.clone().requires_grad_()),
     "jvp": lambda f, A: torch.func.jvp(f, (A,), (A,)),
@@ -47,8 +47,8 @@ ROADS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
 }
 
 
-def roads(bad: str) -> list[str]:
-    """On which roads the input comes as far as here."""
+def transforms_for(bad: str) -> list[str]:
+    """Returns the transforms in which the bad input reaches this package."""
     without = {
         "NaN": {"meta"},
         "not positive": {"meta"},
@@ -57,18 +57,18 @@ def roads(bad: str) -> list[str]:
         "sparse": {"jvp", "meta"},
         "tuple": {"backward", "jvp", "vmap", "meta"},
     }
-    return [road for road in ROADS if road not in without.get(bad, set())]
+    return [transform for transform in TRANSFORMS if transform not in without.get(bad, set())]
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_errors(name: str, bad: str, road: str) -> None:
-    if road not in roads(bad) or (bad == "not positive" and name not in POSITIVE):
+def test_errors(name: str, bad: str, transform: str) -> None:
+    if transform not in transforms_for(bad) or (bad == "not positive" and name not in POSITIVE):
         return
     A, kind, message = BAD[bad]
     with pytest.raises(kind, match=rf'^"?spectralgrad\.{name}"?:? .*{message}'):
-        ROADS[road](FUNCTIONS[name], A)
+        TRANSFORMS[transform](FUNCTIONS[name], A)
 
 
 @pytest.mark.slow
@@ -164,25 +164,25 @@ def findings(call: Callable[[], Any]) -> list[str]:
 
 
 @called
-@pytest.mark.parametrize("road", FIRST)
-def test_warnings_of_first_derivatives(road: str, f: Callable[[Tensor], Tensor], name: str) -> None:
-    messages = findings(lambda: FIRST[road](lowest(f), EYE))
+@pytest.mark.parametrize("transform", FIRST)
+def test_warnings_of_first_derivatives(transform: str, f: Callable[[Tensor], Tensor], name: str) -> None:
+    messages = findings(lambda: FIRST[transform](lowest(f), EYE))
     assert messages
     for message in messages:
         assert message.startswith(f"spectralgrad.{name}: The loss treats equal eigenvalues differently")
     with sg.checks("raise"), pytest.raises(sg.GaugeError, match=rf"^spectralgrad\.{name}: The loss treats"):
         backward(lowest(f), EYE)
-    assert not findings(lambda: FIRST[road](lowest(f), distinct(3, torch.float64, 0)))
+    assert not findings(lambda: FIRST[transform](lowest(f), distinct(3, torch.float64, 0)))
 
 
 @called
-@pytest.mark.parametrize("road", SECOND)
-def test_warnings_of_second_derivatives(road: str, f: Callable[[Tensor], Tensor], name: str) -> None:
-    messages = findings(lambda: SECOND[road](squares(f), EYE))
+@pytest.mark.parametrize("transform", SECOND)
+def test_warnings_of_second_derivatives(transform: str, f: Callable[[Tensor], Tensor], name: str) -> None:
+    messages = findings(lambda: SECOND[transform](squares(f), EYE))
     assert messages
     for message in messages:
         assert message.startswith(f"spectralgrad.{name}: A second derivative is taken through a repeated eigenvalue")
-    assert not findings(lambda: SECOND[road](squares(f), distinct(3, torch.float64, 0)))
+    assert not findings(lambda: SECOND[transform](squares(f), distinct(3, torch.float64, 0)))
 
 
 @called

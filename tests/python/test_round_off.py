@@ -122,20 +122,20 @@ def test_spectral_map_in_a_chain_of_near_eigenvalues() -> None:
         calls += 1
         return torch.trace((V * L.exp()) @ V.T @ B @ (V * L.sqrt()) @ V.T @ C)
 
-    def of_map(A: Tensor) -> Tensor:
+    def with_spectral_map(A: Tensor) -> Tensor:
         return sg.spectral_map(fn, A)
 
-    def plainly(A: Tensor) -> Tensor:
+    def with_torch_eigh(A: Tensor) -> Tensor:
         return fn(*torch.linalg.eigh(A))
 
-    def exactly(A: Tensor) -> Tensor:
+    def with_functions(A: Tensor) -> Tensor:
         return torch.trace(sg.expm(A) @ B @ sg.sqrtm(A) @ C)
 
     gradients = []
-    for loss in (of_map, plainly, exactly):
+    for loss in (with_spectral_map, with_torch_eigh, with_functions):
         a = A.clone().requires_grad_()
         gradients.append(hermitian(torch.autograd.grad(loss(a), a)[0]))
-        if loss is of_map:
+        if loss is with_spectral_map:
             assert calls <= 9
     size = torch.linalg.matrix_norm(gradients[2])
     ours, theirs = (float(torch.linalg.matrix_norm(g - gradients[2]) / size) for g in gradients[:2])

@@ -116,7 +116,7 @@ def test_defaults_are_cpps(name: str) -> None:
     assert sg.default_rule() == sg.Gated()
 
 
-def test_ints_and_bools_are_numbers() -> None:
+def test_ints_and_numpy_floats_are_numbers() -> None:
     assert sg.Lorentzian(1) == sg.Lorentzian(1.0)
     assert hash(sg.Lorentzian(1)) == hash(sg.Lorentzian(1.0))
     assert sg.Lorentzian(np.float64(0.5)) == sg.Lorentzian(0.5)
@@ -258,7 +258,7 @@ def ulps(x: float, expected: mpmath.mpf, dtype: torch.dtype = torch.float64) -> 
 
 
 @pytest.mark.parametrize("d", [1e-12, 1e-9, 1e-7, 3e-7, 1e-6, 2e-6, 1e-5, 1e-3, 0.7, 1.0, 30.0, 1e6])
-def test_lorentzian_from_epsilon_is_that_of_the_literature(d: float) -> None:
+def test_lorentzian_from_epsilon_agrees_with_the_literature(d: float) -> None:
     with mpmath.workdps(60):
         expected = mpmath.mpf(d) / (mpmath.mpf(d) ** 2 + mpmath.mpf(1e-12))
     assert ulps(F_of(sg.Lorentzian.from_epsilon(1e-12), d), expected) <= 4

@@ -110,15 +110,15 @@ def test_the_gradient_of_the_nuclear_norm_to_the_last_digits(dtype: torch.dtype,
 def test_second_derivatives_of_the_nuclear_norm(
     trace: Callable[[Tensor], Tensor], dtype: torch.dtype, silent: None
 ) -> None:
-    def of_factor(X: Tensor) -> Tensor:
+    def trace_of_gram_matrix(X: Tensor) -> Tensor:
         return trace(X.mH @ X)
 
     for singular_values in SINGULAR_VALUES.values():
         F, E = factor(3, 6, singular_values, dtype, 3), normal(3, 6, dtype=dtype, seed=9)
-        product = hessian_times(of_factor, F, E)
+        product = hessian_times(trace_of_gram_matrix, F, E)
         expected = along(lambda X: polar(X, 3), F, E, 1e-3)
         assert relative_error(product, expected) <= 1e-9
-        forward = jvp(grad(of_factor), (F,), (E,))[1] if not dtype.is_complex else product
+        forward = jvp(grad(trace_of_gram_matrix), (F,), (E,))[1] if not dtype.is_complex else product
         assert relative_error(forward, expected) <= 1e-9
 
 
@@ -362,7 +362,7 @@ def test_smooth_functions_keep_small_eigenvalues() -> None:
     assert float(sg.trace_funm(A[:1, :1], torch.sqrt)) == pytest.approx(1e-10, rel=1e-12)
 
 
-def test_gradients_of_what_f_is_made_of() -> None:
+def test_gradients_of_tensors_that_f_uses() -> None:
     F = factor(2, 4, [1.0, 2.0], torch.float64, 0)
     A = (F.mT @ F).requires_grad_()
     t, p = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (3.0, 0.5))
@@ -546,7 +546,7 @@ def test_arguments_of_pinvm(f: Callable[..., Tensor]) -> None:
 
 
 @each_dtype
-def test_pinvm_of_nothing(dtype: torch.dtype, silent: None) -> None:
+def test_pinvm_of_empty_and_zero_matrices(dtype: torch.dtype, silent: None) -> None:
     for shape in ((0, 0), (0, 3, 3), (2, 0, 0)):
         A = torch.zeros(shape, dtype=dtype, requires_grad=True)
         for f in (sg.pinvm, sg.pseudo_logdet, sg.trace_sqrtm):

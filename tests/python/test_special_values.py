@@ -162,7 +162,7 @@ def within(x: Tensor, dtype: torch.dtype) -> bool:
 
 
 def check_function(function: Function, values: list[float], V: Tensor, dtype: torch.dtype, scale: float = 1) -> str:
-    """Checks value and gradients at V diag(scale · values) Vᴴ. Returns what is wrong, or an empty string."""
+    """Checks value and gradients at V diag(scale · values) Vᴴ. Returns the error as text, or an empty string."""
     exact = [scale * x for x in values]
     unscaled = (V * torch.tensor(values, dtype=torch.float64) @ V.mH).to(dtype)
     A, M = scale * unscaled, others(unscaled)
@@ -346,7 +346,7 @@ def bures(A: Tensor, B: Tensor) -> Tensor:
 Gradients = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
 
-def of_roots(inverse: Tensor, c: float) -> tuple[Tensor, Tensor]:
+def root_distance_gradients(inverse: Tensor, c: float) -> tuple[Tensor, Tensor]:
     identity = torch.eye(4, dtype=inverse.dtype)
     return (1 - c**-0.5) * identity, (1 - c**0.5) * identity
 
@@ -362,7 +362,7 @@ DISTANCES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Gradients]] = {
         lambda A, B: squared_norm(sg.logm(A) - sg.logm(B)),
         lambda inverse, c: (2 * math.log(c) * inverse, -2 * c * math.log(c) * inverse),
     ),
-    "Bures": (bures, of_roots),
+    "Bures": (bures, root_distance_gradients),
     "Jensen-Bregman": (
         lambda A, B: (sg.logm((A + B) / 2) - (sg.logm(A) + sg.logm(B)) / 2).diagonal().sum().real,
         lambda inverse, c: ((c / (1 + c) - 0.5) * inverse, (c / (1 + c) - c / 2) * inverse),
@@ -371,7 +371,7 @@ DISTANCES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Gradients]] = {
         lambda A, B: inner(sg.powm(B, -1), A) - (sg.logm(A) - sg.logm(B)).diagonal().sum().real,
         lambda inverse, c: ((c - 1) * inverse, c * (1 - c) * inverse),
     ),
-    "roots": (lambda A, B: squared_norm(sg.sqrtm(A) - sg.sqrtm(B)), of_roots),
+    "roots": (lambda A, B: squared_norm(sg.sqrtm(A) - sg.sqrtm(B)), root_distance_gradients),
 }
 POSITIVE = ["I", "2 I", "1 twice", "1 three times", "2 twice", "nearly I"]
 

@@ -75,7 +75,7 @@ Array = np.ndarray
 mp = mpmath
 
 
-def of_eigenvalues(f: Callable[[Any], Any], A: Array) -> Array:
+def matrix_function(f: Callable[[Any], Any], A: Array) -> Array:
     values, vectors = mp.eigsy(mp.matrix(A.tolist()))
     V = np.array(vectors.tolist(), dtype=object)
     return (V * np.array([f(x) for x in values], dtype=object)) @ V.T
@@ -88,7 +88,7 @@ def inverse_root(x: Any) -> Any:
 def steps(A: Array) -> Array:
     """The projector onto the two lowest eigenvalues."""
     values = sorted(mp.eigsy(mp.matrix(A.tolist()), eigvals_only=True))
-    return of_eigenvalues(lambda x: mp.mpf(x < (values[1] + values[2]) / 2), A)
+    return matrix_function(lambda x: mp.mpf(x < (values[1] + values[2]) / 2), A)
 
 
 def norm(A: Array) -> Any:
@@ -96,26 +96,26 @@ def norm(A: Array) -> Any:
 
 
 def affine_invariant_distance(A: Array, B: Array) -> Any:
-    W = of_eigenvalues(inverse_root, A)
-    return norm(of_eigenvalues(mp.log, W @ B @ W))
+    W = matrix_function(inverse_root, A)
+    return norm(matrix_function(mp.log, W @ B @ W))
 
 
 def affine_invariant_mean(A: Array, B: Array) -> Array:
-    R, W = of_eigenvalues(mp.sqrt, A), of_eigenvalues(inverse_root, A)
-    return R @ of_eigenvalues(mp.sqrt, W @ B @ W) @ R
+    R, W = matrix_function(mp.sqrt, A), matrix_function(inverse_root, A)
+    return R @ matrix_function(mp.sqrt, W @ B @ W) @ R
 
 
 def bures_wasserstein(A: Array, B: Array) -> Any:
-    R = of_eigenvalues(mp.sqrt, A)
-    return A.trace() + B.trace() - 2 * of_eigenvalues(mp.sqrt, R @ B @ R).trace()
+    R = matrix_function(mp.sqrt, A)
+    return A.trace() + B.trace() - 2 * matrix_function(mp.sqrt, R @ B @ R).trace()
 
 
 def fermi(A: Array, mu: Any, kT: Any) -> Array:
-    return 2 * of_eigenvalues(lambda x: 1 / (1 + mp.exp((x - mu) / kT)), A)
+    return 2 * matrix_function(lambda x: 1 / (1 + mp.exp((x - mu) / kT)), A)
 
 
 def with_overlap(A: Array, S: Array, mu: Any, kT: Any) -> Array:
-    X = of_eigenvalues(inverse_root, S)
+    X = matrix_function(inverse_root, S)
     return X @ fermi(X @ A @ X, mu, kT) @ X
 
 
@@ -127,28 +127,28 @@ def response(A: Array, B: Array) -> Any:
 
 
 def trace(f: Callable[[Any], Any], A: Array) -> Any:
-    return of_eigenvalues(f, A).trace()
+    return matrix_function(f, A).trace()
 
 
 REFERENCES: dict[str, Callable[..., Any]] = {
-    "exponential": lambda A, **_: of_eigenvalues(mp.exp, A),
-    "logarithm": lambda A, **_: of_eigenvalues(mp.log, A),
-    "square root, bilinear pooling": lambda A, **_: of_eigenvalues(mp.sqrt, A),
-    "ZCA whitening": lambda A, Z, eps, **_: Z @ of_eigenvalues(lambda x: inverse_root(x + eps), A),
-    "power": lambda A, **_: of_eigenvalues(lambda x: x ** mp.mpf(0.3), A),
-    "any function": lambda A, **_: of_eigenvalues(mp.tanh, A),
-    "evolution in time": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-1j * t * x), A),
-    "heat kernel of a graph": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-t * x), A),
-    "heat kernel signature": lambda A, t, **_: of_eigenvalues(lambda x: mp.exp(-t * x), A).diagonal(),
-    "log-Euclidean mean": lambda A, B, **_: of_eigenvalues(
-        mp.exp, (of_eigenvalues(mp.log, A) + of_eigenvalues(mp.log, B)) / 2
+    "exponential": lambda A, **_: matrix_function(mp.exp, A),
+    "logarithm": lambda A, **_: matrix_function(mp.log, A),
+    "square root, bilinear pooling": lambda A, **_: matrix_function(mp.sqrt, A),
+    "ZCA whitening": lambda A, Z, eps, **_: Z @ matrix_function(lambda x: inverse_root(x + eps), A),
+    "power": lambda A, **_: matrix_function(lambda x: x ** mp.mpf(0.3), A),
+    "any function": lambda A, **_: matrix_function(mp.tanh, A),
+    "evolution in time": lambda A, t, **_: matrix_function(lambda x: mp.exp(-1j * t * x), A),
+    "heat kernel of a graph": lambda A, t, **_: matrix_function(lambda x: mp.exp(-t * x), A),
+    "heat kernel signature": lambda A, t, **_: matrix_function(lambda x: mp.exp(-t * x), A).diagonal(),
+    "log-Euclidean mean": lambda A, B, **_: matrix_function(
+        mp.exp, (matrix_function(mp.log, A) + matrix_function(mp.log, B)) / 2
     ),
-    "log-Euclidean distance": lambda A, B, **_: norm(of_eigenvalues(mp.log, A) - of_eigenvalues(mp.log, B)),
+    "log-Euclidean distance": lambda A, B, **_: norm(matrix_function(mp.log, A) - matrix_function(mp.log, B)),
     "affine-invariant distance": lambda A, B, **_: affine_invariant_distance(A, B),
     "affine-invariant mean": lambda A, B, **_: affine_invariant_mean(A, B),
     "Bures-Wasserstein distance, squared": lambda A, B, **_: bures_wasserstein(A, B),
     "fidelity of two states": lambda A, B, **_: (A.trace() + B.trace() - bures_wasserstein(A, B)) ** 2 / 4,
-    "pseudo-inverse": lambda A, **_: of_eigenvalues(lambda x: 1 / x, A),
+    "pseudo-inverse": lambda A, **_: matrix_function(lambda x: 1 / x, A),
     "projector onto the lowest two": lambda A, **_: steps(A),
     "density matrix, closed shells": lambda A, **_: 2 * steps(A),
     "band energy": lambda A, **_: 2 * sum(sorted(mp.eigsy(mp.matrix(A.tolist()), eigvals_only=True))[:2]),
@@ -158,7 +158,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
         trace(lambda x: mp.exp(-2 * t * x), A) / trace(lambda x: mp.exp(-t * x), A) ** 2
     ),
     "von Neumann entropy": lambda A, **_: -trace(lambda x: x * mp.log(x), A),
-    "relative entropy": lambda A, B, **_: (A * (of_eigenvalues(mp.log, A) - of_eigenvalues(mp.log, B))).sum(),
+    "relative entropy": lambda A, B, **_: (A * (matrix_function(mp.log, A) - matrix_function(mp.log, B))).sum(),
     "trace distance": lambda A, B, **_: trace(abs, A - B) / 2,
     "log det": lambda A, **_: trace(mp.log, A),
     "log pseudo-determinant": lambda A, **_: trace(mp.log, A),
@@ -284,7 +284,7 @@ def test_fourth_derivatives_raise() -> None:
         torch.autograd.grad(y, A)
 
 
-def test_third_derivatives_in_what_f_is_made_of() -> None:
+def test_third_derivatives_in_tensors_that_f_uses() -> None:
     t = torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
     y = sg.trace_funm(DEGENERATE, lambda x: torch.exp(-t * x))
     for order in range(1, 4):

@@ -163,7 +163,7 @@ def M_of(n: int, dtype: torch.dtype, seed: int = 100) -> Tensor:
     return random_hermitian(n, n, dtype=dtype, seed=seed)
 
 
-def of_nonlinear(gap: float, nonlinear: bool) -> float:
+def error_bound(gap: float, nonlinear: bool) -> float:
     """The bound on errors. If fn is not linear in functions of A, and several pairs are close, gap/4 is left."""
     return max(1e-12, gap / 4) if nonlinear else 1e-12
 
@@ -181,7 +181,7 @@ def test_gradient_at_small_gaps(
         A = with_spectrum(spectrum(gap), dtype, seed=1)
         problem = make(M_of(len(A), dtype))
         G = map_gradient(problem, A)
-        assert relative_error(G, problem.exact(A)) <= of_nonlinear(gap, make is product_of_two), gap
+        assert relative_error(G, problem.exact(A)) <= error_bound(gap, make is product_of_two), gap
         assert torch.equal(G, G.mH.resolve_conj())
 
 
@@ -253,7 +253,7 @@ def test_batch_where_only_some_have_clusters(
         losses = [problem.loss(y.flatten(0, 1)[k]) for k in range(6)]
     (G,) = torch.autograd.grad(total(losses), X)
     for ours, alone in zip(G.flatten(0, 1), A):
-        assert relative_error(ours, problem.exact(alone)) <= of_nonlinear(1e-8, make is product_of_two)
+        assert relative_error(ours, problem.exact(alone)) <= error_bound(1e-8, make is product_of_two)
 
 
 @each_dtype
@@ -804,7 +804,7 @@ def test_no_reference_cycles(container: Callable[[Tensor, Tensor], Any]) -> None
     for _ in range(2):
         call()
     gc.disable()
-    gc.freeze()  # what is older does not count
+    gc.freeze()  # older objects do not count
     try:
         for _ in range(5):
             call()

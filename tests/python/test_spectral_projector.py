@@ -254,7 +254,7 @@ def test_third_derivatives() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 4])
 @pytest.mark.parametrize("batch", [(), (0,), (2,), (2, 0, 3), (2, 3)])
-def test_nothing_and_everything(n: int, batch: tuple[int, ...], device: str) -> None:
+def test_empty_and_full_ranges(n: int, batch: tuple[int, ...], device: str) -> None:
     """Empty and full ranges give 0 and the identity. Their derivatives vanish, also at degenerate eigenvalues."""
     for dtype in ALL:
         A = torch.eye(n, dtype=dtype, device=device).expand(*batch, n, n).contiguous()

@@ -129,7 +129,7 @@ def test_integers_and_negative_eigenvalues(dtype: torch.dtype) -> None:
             Y = A.clone().requires_grad_()
             (H,) = torch.autograd.grad(expectation(M, sg.powm(Y, p)), Y)
             torch.testing.assert_close(G, H, rtol=200 * eps(dtype), atol=200 * eps(dtype))
-    # x^p is complex in any neighbourhood of p, so the gradient of p is NaN, as for torch.pow. That of A stays.
+    # x^p is complex in any neighbourhood of p, so the gradient of p is NaN, as for torch.pow. The gradient of A stays.
     two = torch.tensor(2.0, dtype=dtype.to_real(), requires_grad=True)
     X = A.clone().requires_grad_()
     G, g = torch.autograd.grad(expectation(M, sg.powm(X, two)), (X, two))
@@ -205,7 +205,7 @@ def test_singular_matrices(dtype: torch.dtype, rotated: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ALL)
-def test_derivatives_at_singular_matrices_are_those_of_a_number(dtype: torch.dtype) -> None:
+def test_derivatives_at_singular_matrices_agree_for_a_number_and_a_tensor(dtype: torch.dtype) -> None:
     A = with_spectrum([0.0, 0.0, 1.0, 4.0], dtype, seed=0)
     M, _ = directions(4, dtype)
     for exponent in (0.3, 1.5, 2.5, 2.0):

@@ -363,12 +363,12 @@ def test_transforms(case: Case) -> None:
 def test_compiled(name: str) -> None:
     A, (M, E, F) = with_spectrum([0.5, 1.5, 1.5], torch.float64, seed=0), directions(3, torch.float64)
 
-    def thrice(X: Tensor) -> Tensor:
+    def third_derivative(X: Tensor) -> Tensor:
         once = grad(lambda X: expectation(M, CASES[name].f(X)))
         twice = grad(lambda X: expectation(E, once(X)))
         return grad(lambda X: expectation(F, twice(X)))(X)
 
-    found = torch.compile(thrice, backend="aot_eager")(A)
+    found = torch.compile(third_derivative, backend="aot_eager")(A)
     assert relative_error(found, third(A, (M, E, F), CASES[name].derivative)) <= 1e-8
 
 
@@ -415,15 +415,15 @@ def second(A: Tensor, M: Tensor, E: Tensor, derivative: Derivatives) -> Tensor:
     return third(A, (M, E, torch.eye(len(A), dtype=A.dtype)), integral)
 
 
-# --- what is not known -----------------------------------------------------------------------------------------------
+# --- functions without known derivatives -----------------------------------------------------------------------------
 
 
-def _of_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+def _with_numpy(f: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.from_numpy(f(x.detach().numpy()))
 
 
 def test_functions_that_autograd_cannot_see() -> None:
-    """The third derivative is asked for where it is needed."""
+    """The error asks for the third derivative if it is needed."""
     j = scipy.special.jv
     f, df, d2f, d3f = (
         lambda x: j(0, x),
@@ -431,7 +431,7 @@ def test_functions_that_autograd_cannot_see() -> None:
         lambda x: (j(2, x) - j(0, x)) / 2,
         lambda x: (3 * j(1, x) - j(3, x)) / 4,
     )
-    functions = [_of_numpy(g) for g in (f, df, d2f, d3f)]
+    functions = [_with_numpy(g) for g in (f, df, d2f, d3f)]
     D = directions(4, torch.float64)
     for gap in (0.1, 1e-3, 1e-8, 0):
         A = with_cluster(4, 3, gap, torch.float64, seed=0)

@@ -40,7 +40,7 @@ def test_another_minor_version_is_named_with_a_way_out(built_against: str, runni
     assert f"install torch=={'.'.join(built_against.split('.')[:2])}.*" in sentence
 
 
-def test_the_build_recorded_what_is_running() -> None:
+def test_the_build_recorded_the_running_torch() -> None:
     assert _build_info.built_against_torch == torch.__version__
 
 

@@ -41,7 +41,7 @@ class Operation(NamedTuple):
 
     loss: Callable[[Tensor, Tensor], Tensor]
     weights: reference.Weights
-    of_identity: bool = False  # M is the identity
+    m_is_identity: bool = False  # M is the identity
     exact: bool = False  # second derivatives are right at a degeneracy
 
 
@@ -81,7 +81,7 @@ OPERATIONS = {
         lambda X, M: expectation(M, projector(sg.eigh(X).eigenvectors, slice(1, 3))), reference.projector(1, 3)
     ),
     "eigvalsh": Operation(
-        lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), of_identity=True
+        lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
     ),
     "expm, logm, sqrtm, invsqrtm, powm": Operation(
         _named_functions, reference.function(_named_function, _named_function_slope), exact=True
@@ -94,13 +94,13 @@ OPERATIONS = {
     "trace_funm": Operation(
         lambda X, M: sg.trace_funm(X, torch.sin, torch.cos, lambda x: -torch.sin(x)),
         reference.function(mpmath.sin, mpmath.cos),
-        of_identity=True,
+        m_is_identity=True,
         exact=True,
     ),
     "trace_sqrtm": Operation(
         lambda X, M: sg.trace_sqrtm(X + (4 + 0 * X[..., 0]).diag_embed()),
         reference.function(lambda x: mpmath.sqrt(x + 4), lambda x: 1 / (2 * mpmath.sqrt(x + 4))),
-        of_identity=True,
+        m_is_identity=True,
         exact=True,
     ),
     "pinvm": Operation(
@@ -109,7 +109,7 @@ OPERATIONS = {
     "pseudo_logdet": Operation(
         lambda X, M: sg.pseudo_logdet(X + (4 + 0 * X[..., 0]).diag_embed()),
         reference.function(lambda x: mpmath.log(x + 4), lambda x: 1 / (x + 4)),
-        of_identity=True,
+        m_is_identity=True,
         exact=True,
     ),
     "spectral_projector": Operation(
@@ -118,7 +118,7 @@ OPERATIONS = {
     "density_matrix": Operation(
         lambda X, M: sg.density_matrix(X, electrons=4, kT=KT, full_output=True).free_energy,
         _occupations,
-        of_identity=True,
+        m_is_identity=True,
         exact=True,
     ),
 }
@@ -145,7 +145,7 @@ class Problem(NamedTuple):
 def problem(name: str, spectrum: list[float], dtype: torch.dtype, device: str = "cpu") -> Problem:
     operation = OPERATIONS[name]
     n = len(spectrum)
-    M = torch.eye(n, dtype=dtype) if operation.of_identity else random_hermitian(n, n, dtype=dtype, seed=1)
+    M = torch.eye(n, dtype=dtype) if operation.m_is_identity else random_hermitian(n, n, dtype=dtype, seed=1)
     on_device = M.to(device)
     A = with_spectrum(spectrum, dtype, 0).to(device)
     return Problem(A, M, lambda X: operation.loss(hermitian_part(X), on_device), operation.weights)
@@ -284,14 +284,14 @@ def _vmapped_jvp(f: Function, A: Tensor) -> Tensor:
     return (G + 1j * along(1j * basis) if A.is_complex() else G).reshape(A.shape)
 
 
-def _of_real_numbers(f: Function, A: Tensor) -> tuple[Function, Tensor]:
+def _with_real_argument(f: Function, A: Tensor) -> tuple[Function, Tensor]:
     """f as a function of real numbers, because torch.func.jacfwd takes no derivative along i."""
     return (lambda R: f(torch.view_as_complex(R)), torch.view_as_real(A)) if A.is_complex() else (f, A)
 
 
 def _jacobian(jacobian: Callable[[Function], Function]) -> Callable[[Function, Tensor], Tensor]:
     def gradient(f: Function, A: Tensor) -> Tensor:
-        g, R = _of_real_numbers(f, A)
+        g, R = _with_real_argument(f, A)
         J = jacobian(g)(R)
         return torch.view_as_complex(J.contiguous()) if A.is_complex() else J
 
@@ -304,7 +304,7 @@ def _vmap_then_backward(f: Function, A: Tensor) -> Tensor:
 
 
 def _nested(f: Function, A: Tensor) -> Tensor:
-    # (n, 2, 3, n): the outer vmap takes dimension 1, the inner one dimension 1 of what is left.
+    # (n, 2, 3, n): the outer vmap takes dimension 1, the inner one dimension 1 of the remaining dimensions.
     X = A.expand(2, 3, *A.shape).permute(2, 0, 1, 3)
     grad = torch.func.vmap(torch.func.vmap(torch.func.grad(f), in_dims=1, out_dims=-1), in_dims=1, out_dims=1)
     return grad(X)[:, 1, :, 2]
@@ -389,7 +389,7 @@ def _checkpointed_twice(f: Function, A: Tensor, E: Tensor) -> Tensor:
 
 def _hessian(hessian: Callable[[Function], Function]) -> Callable[[Function, Tensor, Tensor], Tensor]:
     def times(f: Function, A: Tensor, E: Tensor) -> Tensor:
-        g, R = _of_real_numbers(f, A)
+        g, R = _with_real_argument(f, A)
         H = hessian(g)(R)
         product = torch.tensordot(H, torch.view_as_real(E) if A.is_complex() else E, dims=R.dim())
         return torch.view_as_complex(product.contiguous()) if A.is_complex() else product
@@ -495,7 +495,7 @@ def test_second_derivatives_at_a_degeneracy_warn_once(
 
 @pytest.mark.parametrize("name", REVERSE_OVER_REVERSE)
 @each_inexact_operation
-def test_second_derivatives_at_a_degeneracy_warn_of_nothing_else(operation: str, name: str) -> None:
+def test_second_derivatives_at_a_degeneracy_give_only_that_warning(operation: str, name: str) -> None:
     case, E, _ = second_order_case(operation, SPECTRA["degenerate"], torch.float64, "cpu")
     with gauge_warnings() as messages:
         SECOND[name](case.f, case.A, E)
@@ -754,10 +754,10 @@ def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
     loss = OPERATIONS[operation].loss
     example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
 
-    def of_any_matrix(X: Tensor, M: Tensor) -> Tensor:
+    def loss_of_hermitian_part(X: Tensor, M: Tensor) -> Tensor:
         return loss(hermitian_part(X), M)
 
-    traced = make_fx(torch.func.grad(of_any_matrix))(example.A, example.M)
+    traced = make_fx(torch.func.grad(loss_of_hermitian_part))(example.A, example.M)
     program = torch.export.export(traced, (example.A, example.M))
     assert relative_error(program.module()(case.A, case.M), case.gradient()) <= 1e-13
 
@@ -769,14 +769,14 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
     def loss(X: Tensor) -> Tensor:
         return eigh(X)[0].exp().sum()
 
-    def of_any_matrix(X: Tensor) -> Tensor:
+    def loss_of_hermitian_part(X: Tensor) -> Tensor:
         return loss(hermitian_part(X))
 
     A = distinct(3, torch.float64, 0)
     program = torch.export.export(Module(torch.func.grad(loss)), (A,))
     assert isinstance(program.module()(A), FakeTensor)
     with pytest.raises(RuntimeError, match="Cannot access data pointer"):
-        torch.export.export(Module(torch.func.grad(of_any_matrix)), (A,))
+        torch.export.export(Module(torch.func.grad(loss_of_hermitian_part)), (A,))
 
 
 @pytest.mark.slow

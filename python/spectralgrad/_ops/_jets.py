@@ -148,7 +148,7 @@ def _in_units(f: Elementwise, unit: Tensor, order: int, wide: Tensor | None) -> 
     return scaled
 
 
-def _values_are_at_hand(x: Tensor) -> bool:
+def _has_concrete_values(x: Tensor) -> bool:
     """Whether Python may branch on the values of `x`: not under a compiler, a tracer or vmap."""
     return not (
         torch.compiler.is_compiling()
@@ -181,7 +181,7 @@ def _zero(given: list[Elementwise], x: Tensor, near: Tensor) -> _Zero:
     that it uses may make it a different function for each.
     """
     f, *derivatives = given
-    # Not zeros_like, which torch.export takes for a constant inside jvp. NaN where x is not finite: nothing is near 0.
+    # torch.export takes zeros_like for a constant inside jvp. If x is not finite, this is NaN, and no value is near it.
     zero = (x - x).detach()
     value = f(zero).detach()
     ends = ~f(zero - _tolerance(x)).detach().isfinite()
@@ -263,14 +263,14 @@ def jets(
 
     largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
     near = x.abs() <= _tolerance(x) * largest
-    at_hand = _values_are_at_hand(x)
-    if at_hand and not bool(near.any()):
+    has_values = _has_concrete_values(x)
+    if has_values and not bool(near.any()):
         _check_values(function, x, y, unit)
         rows = [_real_jets(part, x, order) for part in parts]
     else:
         zeros = [_zero(part, x, near) for part in parts]
         x = torch.where(torch.stack([zero.counts for zero in zeros]).any(0), 0, x)
         rows = [_jets_at_zero(part, x, order, zero, slope_at_zero) for part, zero in zip(parts, zeros, strict=True)]
-        if at_hand:
+        if has_values:
             _check_values(function, x, torch.stack([row[..., 0, :] for row in rows]).sum(0), unit)
     return A, x, rows[0], rows[1] if len(rows) > 1 else None

@@ -182,7 +182,7 @@ def _power(A: Tensor, p: Tensor) -> Tensor:
     return cast("Tensor", result)
 
 
-def _of_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
+def _funm_from_jets(A: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, rows: Tensor) -> Any:
     return torch.ops.spectralgrad.spectral_function.default(A, eigenvalues, eigenvectors, rows, None, None, "jets", [])
 
 
@@ -240,9 +240,9 @@ def funm(
     A = autocast(A)
     eigenvalues, eigenvectors = torch.ops.spectralgrad.eigenpairs.default(A, "funm", "all")
     A, eigenvalues, real, imaginary = jets("funm", A, eigenvalues, f, df, d2f, d3f, slope_at_zero=math.inf)
-    result = _of_jets(A, eigenvalues, eigenvectors, real)
+    result = _funm_from_jets(A, eigenvalues, eigenvectors, real)
     if imaginary is not None:
-        result = result + 1j * _of_jets(A, eigenvalues, eigenvectors, imaginary)
+        result = result + 1j * _funm_from_jets(A, eigenvalues, eigenvectors, imaginary)
     return cast("Tensor", result)
 
 

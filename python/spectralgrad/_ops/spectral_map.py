@@ -53,7 +53,7 @@ def spectral_map(fn: Callable[[Tensor, Tensor], _T], A: Tensor) -> _T:
 
     Eigenvalues form a cluster if they are at most 8√eps·max|λ| apart. Inside a cluster, the derivative errs by the
     square of the gap. If `fn` is not linear in functions of A and several pairs are near, it errs by a fraction of the
-    gap. Outside clusters the error is eps over the gap. That is a few 1e-9 at worst in float64, and round-off at a gap
+    gap. Outside clusters the error is eps over the gap: a few 1e-9 at worst in float64, and round-off for a gap
     of 0.
 
     Args:

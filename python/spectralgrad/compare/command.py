@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="comma-separated frameworks and libraries to compare spectralgrad with (default: numpy, torch, jax and "
         "tensorflow, and for functions of a matrix torchspd, spd-learn and pot)",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer sizes: within a minute instead of ten")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes: half a minute instead of three minutes")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -280,8 +280,8 @@ def _graphs(comparison: Comparison) -> Figure:
     layers = _layers(_shown(comparison))
     for axes, family in zip(grid.flat, families, strict=False):
         for i, layer in enumerate(layers):
-            of_variant = [r for r in chosen if (r.peer, r.variant) == layer.variant and r.family == family]
-            heights = [_height([r for r in of_variant if r.loss == loss], 0.0) for loss in graphs.LOSS_NAMES]
+            selected = [r for r in chosen if (r.peer, r.variant) == layer.variant and r.family == family]
+            heights = [_height([r for r in selected if r.loss == loss], 0.0) for loss in graphs.LOSS_NAMES]
             # Markers stand side by side, because equal errors would hide each other.
             shift = (i - (len(layers) - 1) / 2) * 0.075
             points = [(x + shift, y) for x, y in enumerate(heights) if y is not None]
@@ -308,8 +308,8 @@ def _dimension(comparison: Comparison) -> Figure:
         sizes = sorted({record.n for record in chosen})
         for axes, (who, variants) in zip(row, panels.items(), strict=True):
             for layer in _layers(variants):
-                of_variant = [r for r in chosen if (r.peer, r.variant) == layer.variant]
-                heights = [_height([r for r in of_variant if r.n == n], layer.place) for n in sizes]
+                selected = [r for r in chosen if (r.peer, r.variant) == layer.variant]
+                heights = [_height([r for r in selected if r.n == n], layer.place) for n in sizes]
                 _curve(axes, [(float(n), y, 1) for n, y in zip(sizes, heights, strict=True)], layer)
             axes.set_xscale("log", base=2)
             axes.set_xticks(sizes, [str(n) for n in sizes])

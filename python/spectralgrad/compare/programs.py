@@ -292,7 +292,7 @@ gradient = jax.grad(lambda a: jnp.max(jnp.real(jnp.linalg.eigvals(a))))(A)
 )
 
 
-def of_peer(peer: str) -> list[Program]:
+def programs_of_peer(peer: str) -> list[Program]:
     return [program for program in PROGRAMS if program.peer == peer]
 
 

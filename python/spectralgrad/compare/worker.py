@@ -35,7 +35,7 @@ def work(name: str, folder: Path) -> None:
     else:
         started = time.perf_counter()
         failures = []
-        answer["programs"] = {program.key: programs.execute(program) for program in programs.of_peer(name)}
+        answer["programs"] = {program.key: programs.execute(program) for program in programs.programs_of_peer(name)}
         for problem in problems.load(folder):
             for variant in peer.variants:
                 results = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
