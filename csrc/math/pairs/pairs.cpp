@@ -85,8 +85,7 @@ class Denominators {
     const auto steps = (values.slice(-1, 1) - values.slice(-1, 0, -1)).abs() / unit;
     const auto first = at::zeros_like(values.slice(-1, 0, 1)).to(at::kLong);
     const auto number = at::cat({first, begins_cluster(steps, gate.step).to(at::kLong)}, -1).cumsum(-1);
-    const auto inside =
-        math::in_one_cluster<TensorArithmetic>(number.unsqueeze(-1), number.unsqueeze(-2), gaps, gate.reach);
+    auto inside = math::in_one_cluster<TensorArithmetic>(number.unsqueeze(-1), number.unsqueeze(-2), gaps, gate.reach);
     if (kind_ == Denominator::difference) {
       return inside;
     }
