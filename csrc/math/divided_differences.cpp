@@ -275,13 +275,6 @@ struct PairDifferences {
   }
 };
 
-/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
-Tensor at_positions(const Tensor& x, const Tensor& positions) {
-  auto shape = x.sizes().slice(0, x.dim() - 1).vec();
-  shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
-  return x.index_select(-1, positions.flatten()).reshape(shape);
-}
-
 /// The triples (i, j, k), each in ascending order, which is the order of the eigenvalues: positions (n, n, count).
 struct Triples {
   Tensor low;
@@ -438,9 +431,18 @@ Tensor singular_eigenvalues(const ScalarFunction& f, const Tensor& eigenvalues) 
   if (!is_singular_at_zero(f)) {
     return {};
   }
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
+  return eigenvalues <= zero_threshold(eigenvalues);
+}
+
+Tensor zero_threshold(const Tensor& eigenvalues) {
+  return tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
       eigenvalues.abs().amax({-1}, /*keepdim=*/true);
-  return eigenvalues <= noise;
+}
+
+Tensor at_positions(const Tensor& x, const Tensor& positions) {
+  auto shape = x.sizes().slice(0, x.dim() - 1).vec();
+  shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
+  return x.index_select(-1, positions.flatten()).reshape(shape);
 }
 
 Tensor values(const ScalarFunction& f, const Tensor& eigenvalues) {

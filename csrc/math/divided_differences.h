@@ -79,6 +79,12 @@ int64_t finite_derivatives_at_zero(const ScalarFunction& f);
 /// Undefined if f has none.
 at::Tensor singular_eigenvalues(const ScalarFunction& f, const at::Tensor& eigenvalues);
 
+/// The largest size (*, 1) of an eigenvalue that is 0 up to round-off: n eps max|lambda|. For n >= 1.
+at::Tensor zero_threshold(const at::Tensor& eigenvalues);
+
+/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
+at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions);
+
 /// f(lambda), (*, n), at ascending eigenvalues (*, n).
 at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
 

@@ -24,8 +24,7 @@ namespace {
 using at::Tensor;
 using Polynomial = std::vector<double>; // coefficients, the constant first
 
-// --- Hermite's interpolation on [0, 1]
-// ---------------------------------------------------------------------------------
+// --- Hermite's interpolation on [0, 1] ------------------------------------------------------------------------------
 
 Polynomial product(const Polynomial& p, const Polynomial& q) {
   Polynomial result(p.size() + q.size() - 1);
@@ -111,13 +110,6 @@ struct Ends {
     return sum;
   }
 };
-
-/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
-Tensor at_positions(const Tensor& x, const Tensor& positions) {
-  auto shape = x.sizes().slice(0, x.dim() - 1).vec();
-  shape.insert(shape.end(), positions.sizes().begin(), positions.sizes().end());
-  return x.index_select(-1, positions.flatten()).reshape(shape);
-}
 
 Tensor difference(const Tensor& x, const Tensor& i, const Tensor& j) {
   return at_positions(x, i) - at_positions(x, j);

@@ -102,10 +102,10 @@ Tensor eigenvalues_of_power_kernel(const Tensor& eigenvalues, const Tensor& p, s
       std::pair(Domain::nonzero, is_integer.logical_and(is_negative)),
       std::pair(Domain::positive, is_integer.logical_not().logical_and(is_negative)),
       std::pair(Domain::nonnegative, is_integer.logical_or(is_negative).logical_not())};
-  const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) *
-      eigenvalues.abs().amax({-1}, /*keepdim=*/true);
   const auto& is_root = domain_of_each[2].second;
-  auto result = eigenvalues.contiguous().masked_fill(is_root.logical_and(eigenvalues <= noise), 0);
+  auto result = eigenvalues.contiguous().masked_fill(
+      is_root.logical_and(eigenvalues <= math::zero_threshold(eigenvalues)),
+      0);
   for (const auto& [domain, applies] : domain_of_each) {
     const auto outside = is_outside(eigenvalues, domain).logical_and(applies);
     if (outside.any().item<bool>()) {

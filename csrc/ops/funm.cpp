@@ -165,13 +165,13 @@ struct Given {
     if (x.numel() == 0) {
       return {};
     }
-    const auto tolerance = tolerances::zero_eigenvalue(x.scalar_type(), x.size(-1));
-    auto near = x.abs() <= tolerance * x.abs().amax({-1}, /*keepdim=*/true);
+    auto near = x.abs() <= math::zero_threshold(x);
     if (!near.any().item<bool>()) {
       return {};
     }
     const auto zero = at::zeros_like(x);
     const auto slope = slope_at(zero);
+    const auto tolerance = tolerances::zero_eigenvalue(x.scalar_type(), x.size(-1));
     const auto ends = call(0, zero - tolerance).detach().isfinite().logical_not();
     // If f is defined above 0 only, NaN is the slope of x log x, which autograd computes as inf - inf. Otherwise it may
     // be an error in f.
@@ -263,9 +263,8 @@ Tensor power_of_eigenpairs(const Tensor& A, const Tensor& eigenvalues, const Ten
   // The derivative in p, x^p log(x), tends to 0 at 0. Eigenvalues that are 0 up to round-off add nothing to it.
   auto exponents = p.unsqueeze(-1).expand_symint(eigenvalues.sym_sizes());
   if (eigenvalues.sym_size(-1) != 0) {
-    const auto largest = eigenvalues.abs().amax({-1}, /*keepdim=*/true);
-    const auto noise = tolerances::zero_eigenvalue(eigenvalues.scalar_type(), eigenvalues.size(-1)) * largest;
-    const auto vanishes = (eigenvalues.abs() <= noise).logical_and(constant_p.unsqueeze(-1) > 0);
+    const auto is_zero = eigenvalues.abs() <= math::zero_threshold(eigenvalues);
+    const auto vanishes = is_zero.logical_and(constant_p.unsqueeze(-1) > 0);
     exponents = at::where(vanishes, constant_p.unsqueeze(-1), exponents);
   }
   // Zero eigenvalues may round to negative ones.
