@@ -4,6 +4,7 @@
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
+#include "core/decomposition_words.h"
 #include "core/report.h"
 #include "core/tolerances.h"
 
@@ -52,14 +53,17 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
   const auto rounding = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type());
   const auto close = (gaps <= rounding * eigenvalues.abs().amax(-1, /*keepdim=*/true)).any(-1).reshape({-1}).nonzero();
   if (close.numel() > 0) {
+    const auto& words = decomposition_words(caller);
     const auto message = c10::str(
         "spectralgrad.",
         caller,
-        ": A second derivative is taken through a repeated eigenvalue (of matrix ",
+        ": A second derivative is taken through a repeated ",
+        words.value,
+        " (of matrix ",
         close[0].item<int64_t>(),
-        " of the batch), where part of it is lost, whatever the loss. spectralgrad.funm, trace_funm, "
-        "spectral_projector and density_matrix have it; "
-        "rule=spectralgrad.Split(order=2) recovers most of it.");
+        " of the batch), where part of it is lost, whatever the loss. ",
+        words.second_order_alternatives,
+        "; rule=spectralgrad.Split(order=2) recovers most of it.");
     warn_or_raise(message);
     reported_pass = torch::autograd::get_current_graph_task_id();
   }

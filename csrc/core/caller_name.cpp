@@ -5,12 +5,12 @@
 namespace spectralgrad {
 namespace {
 
-thread_local std::string name; // "" stands for "eigh"
+thread_local std::string name; // empty if no guard has set it
 
 } // namespace
 
-std::string caller_name() {
-  return name.empty() ? "eigh" : name;
+std::string caller_name(std::string_view operation) {
+  return name.empty() ? std::string(operation) : name;
 }
 
 CallerNameGuard::CallerNameGuard(std::string_view function) : outer_(std::exchange(name, std::string(function))) {}

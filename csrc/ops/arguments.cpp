@@ -89,7 +89,7 @@ void scan(const Tensor& A, std::string_view UPLO, const F& f) {
 
 } // namespace
 
-void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
+void check_matrix(const char* function, const Tensor& A, std::string_view name) {
   TORCH_CHECK(
       A.dim() >= 2,
       "spectralgrad.",
@@ -98,17 +98,6 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       name,
       " must have at least 2 dimensions, but it has ",
       A.dim());
-  TORCH_CHECK(
-      A.sym_size(-1) == A.sym_size(-2),
-      "spectralgrad.",
-      function,
-      ": ",
-      name,
-      " must be batches of square matrices, but they are ",
-      A.sym_size(-2),
-      " by ",
-      A.sym_size(-1),
-      " matrices");
   TORCH_CHECK_NOT_IMPLEMENTED(
       A.layout() == at::kStrided,
       "spectralgrad.",
@@ -128,6 +117,21 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       "': Expected ",
       name,
       " to be float32, float64, complex64 or complex128");
+}
+
+void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
+  check_matrix(function, A, name);
+  TORCH_CHECK(
+      A.sym_size(-1) == A.sym_size(-2),
+      "spectralgrad.",
+      function,
+      ": ",
+      name,
+      " must be batches of square matrices, but they are ",
+      A.sym_size(-2),
+      " by ",
+      A.sym_size(-1),
+      " matrices");
   TORCH_CHECK(
       UPLO == "L" || UPLO == "U" || UPLO == "l" || UPLO == "u",
       "spectralgrad.",
@@ -188,6 +192,34 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO, 
       column,
       ") is ",
       A.reshape({-1, n, n})[matrix][row][column].item());
+}
+
+void check_all_finite(const char* function, const Tensor& A, std::string_view name) {
+  if (A.numel() == 0) {
+    return;
+  }
+  const auto matrices = A.reshape({-1, A.size(-2), A.size(-1)});
+  const auto positions = at::isfinite(matrices).logical_not().nonzero();
+  if (positions.size(0) == 0) {
+    return;
+  }
+  const auto at = [&](int64_t i) {
+    return positions[0][i].item<int64_t>();
+  };
+  TORCH_CHECK_LINALG(
+      false,
+      "spectralgrad.",
+      function,
+      ": ",
+      batch_element(A.dim() > 2, at(0)),
+      "Expected ",
+      name,
+      " to be finite, but the entry (",
+      at(1),
+      ", ",
+      at(2),
+      ") is ",
+      matrices[at(0)][at(1)][at(2)].item());
 }
 
 void write_out(const Tensor& result, const Tensor& out) {

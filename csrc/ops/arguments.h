@@ -12,8 +12,12 @@
 #include <string_view>
 #include <vector>
 
-// Argument checks and encodings shared by the operators on Hermitian matrices.
+// Argument checks and encodings shared by the operators.
 namespace spectralgrad::ops {
+
+/// Raises unless `A` is (*, m, n) of a supported dtype and layout. `name` is the name of A in the signature of
+/// `function`.
+void check_matrix(const char* function, const at::Tensor& A, std::string_view name = "A");
 
 /// Raises unless `A` is (*, n, n) of a supported dtype and layout and `UPLO` names a triangle. Error types and messages
 /// follow torch.linalg. `name` is the name of A in the signature of `function`.
@@ -36,6 +40,9 @@ at::Tensor is_not_finite(const at::Tensor& A, std::string_view UPLO);
 
 /// Raises `c10::LinAlgError`, naming the first such entry, if the triangle `UPLO` of a matrix contains a NaN or an Inf.
 void check_finite(const char* function, const at::Tensor& A, std::string_view UPLO, std::string_view name = "A");
+
+/// Does the same for all entries of matrices (*, m, n).
+void check_all_finite(const char* function, const at::Tensor& A, std::string_view name = "A");
 
 /// Copies a result into an out= tensor. Checks dtype and device and resizes as torch does.
 void write_out(const at::Tensor& result, const at::Tensor& out);

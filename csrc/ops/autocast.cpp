@@ -26,6 +26,8 @@ void register_autocast(torch::Library& library) {
   for (const auto* name :
        {"eigh",
         "eigvalsh",
+        "svd",
+        "svdvals",
         "expm",
         "logm",
         "sqrtm",

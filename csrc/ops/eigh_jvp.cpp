@@ -10,6 +10,7 @@
 #include "kernels/simd/batch_layout.h"
 #include "math/eigh.h"
 #include "ops/arguments.h"
+#include "ops/in_layout_of.h"
 
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
@@ -20,15 +21,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-/// Returns the tangent `x` with the strides of its primal. Forward AD would copy it to these strides anyway, and
-/// `eigh_jvp_meta` can predict them.
-Tensor in_layout_of(const Tensor& primal, const Tensor& x) {
-  if (x.strides() == primal.strides() && x.is_non_overlapping_and_dense()) {
-    return x;
-  }
-  return at::empty_like(primal).copy_(x);
-}
 
 std::pair<Tensor, Tensor> by_tensor_code(
     const Tensor& tangent,

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace spectralgrad::ops {
@@ -43,10 +44,11 @@ int sign_beyond(double threshold, double eigenvalue) {
   return (eigenvalue > threshold ? 1 : 0) - (eigenvalue < -threshold ? 1 : 0);
 }
 
-/// Splits the eigenvalues of one matrix in place. Returns whether one crossed n*eps*max|lambda| or its negative: then
-/// code that counts or clips eigenvalues by size or sign may give a different result. `pools` is workspace.
+/// Splits the ascending eigenvalues of one matrix in place, to at least `least` widths for the smallest one. Returns
+/// whether one crossed n*eps*max|lambda| or its negative: then code that counts or clips eigenvalues by size or sign may
+/// give a different result. `pools` is workspace.
 template <typename T>
-bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Pool>& pools) {
+bool split_one(T* eigenvalues, int64_t n, double relative_width, double least, std::vector<Pool>& pools) {
   const double largest = std::max(std::abs(double(eigenvalues[0])), std::abs(double(eigenvalues[n - 1])));
   const double width = largest == 0 ? relative_width : relative_width * largest;
   pools.clear();
@@ -64,8 +66,10 @@ bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Poo
   int64_t i = 0;
   for (const auto& pool : pools) {
     for (int64_t k = 0; k < pool.size; ++k, ++i) {
-      if (pool.size > 1) {
-        const auto moved = static_cast<T>(pool.mean_eigenvalue + (double(i) - pool.mean_index) * width);
+      const auto lower_bound = (least + double(i)) * width;
+      if (pool.size > 1 || pool.mean_eigenvalue < lower_bound) {
+        const auto moved = static_cast<T>(
+            std::max(pool.mean_eigenvalue + (double(i) - pool.mean_index) * width, lower_bound));
         crosses |= sign_beyond(threshold, double(eigenvalues[i])) != sign_beyond(threshold, double(moved));
         eigenvalues[i] = moved;
       }
@@ -74,12 +78,8 @@ bool split_one(T* eigenvalues, int64_t n, double relative_width, std::vector<Poo
   return crosses;
 }
 
-} // namespace
-
-at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
-  if (rule.kind() != Rule::Kind::split || eigenvalues.numel() == 0) {
-    return eigenvalues;
-  }
+/// Splits ascending `eigenvalues` (*, n), not empty, to at least `least` widths for the smallest one.
+at::Tensor split(const at::Tensor& eigenvalues, const Rule& rule, double least) {
   const auto n = eigenvalues.size(-1);
   const auto dtype = eigenvalues.scalar_type();
   const double width = rule.width().value_or(tolerances::split_width(dtype, rule.order()));
@@ -92,7 +92,7 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
     at::parallel_for(0, result.numel() / n, eigenvalues_per_task / n + 1, [&](int64_t begin, int64_t end) {
       std::vector<Pool> pools;
       for (auto i = begin; i < end; ++i) {
-        if (split_one(data + i * n, n, width, pools)) {
+        if (split_one(data + i * n, n, width, least, pools)) {
           crossing.found(i);
         }
       }
@@ -109,6 +109,22 @@ at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
     }
   });
   return result.to(eigenvalues.device());
+}
+
+bool splits(const at::Tensor& values, const Rule& rule) {
+  return rule.kind() == Rule::Kind::split && values.numel() > 0;
+}
+
+} // namespace
+
+at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
+  constexpr auto unbounded = -std::numeric_limits<double>::infinity();
+  return splits(eigenvalues, rule) ? split(eigenvalues, rule, unbounded) : eigenvalues;
+}
+
+at::Tensor split_singular_values(const at::Tensor& singular_values, bool is_square, const Rule& rule) {
+  return splits(singular_values, rule) ? split(singular_values.flip({-1}), rule, is_square ? 0.5 : 1).flip({-1})
+                                       : singular_values;
 }
 
 } // namespace spectralgrad::ops

@@ -19,6 +19,8 @@ from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trac
 from ._ops.pinvm import pinvm, pseudo_logdet  # noqa: E402
 from ._ops.spectral_map import spectral_map  # noqa: E402
 from ._ops.spectral_projector import spectral_projector  # noqa: E402
+from ._ops.svd import svd  # noqa: E402
+from ._ops.svdvals import svdvals  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
     Cutoff,
@@ -76,6 +78,8 @@ __all__ = [
     "spectral_projector",
     "sqrtm",
     "stand_in",
+    "svd",
+    "svdvals",
     "trace_funm",
     "trace_sqrtm",
     "uninstall",

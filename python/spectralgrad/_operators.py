@@ -38,6 +38,8 @@ _RTOL = "A: Tensor, rtol: Optional[float] = None"
 OPERATORS: dict[str, Operator] = {
     "eigh": Operator((2,), public=True, script=_UPLO),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
+    "svd": Operator((2,), public=True, script="A: Tensor, full_matrices: bool = True, driver: Optional[str] = None"),
+    "svdvals": Operator((2,), public=True, script="A: Tensor, driver: Optional[str] = None"),
     "expm": Operator(None, public=True, script=_MATRIX),
     "logm": Operator(None, public=True, script=_MATRIX),
     "sqrtm": Operator(None, public=True, script=_MATRIX),
@@ -61,6 +63,7 @@ OPERATORS: dict[str, Operator] = {
     "hermitian": Operator((2,)),
     "judge_cotangents": Operator((1, 2, 2, 1)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
+    "judge_singular_vectors": Operator((1, 2, 2, 2, 1, 1)),
     "once": Operator((None, 2), reports=False),
     "power_of_eigenpairs": Operator(None),
     "quantity": Operator((0,)),
@@ -68,6 +71,8 @@ OPERATORS: dict[str, Operator] = {
     "spectral_function": Operator((2, 1, 2, 2, 2, 2, 2)),
     "spectral_function_transposed": Operator((2, 1, 2, 2, 2, 2, 2)),
     "spectral_trace": Operator((2, 1, 2, 2)),
+    "svd_jvp": Operator((2, 2, 1, 2)),
+    "svd_vjp": Operator((2, 1, 2, 2, 1, 2)),
     "warn_of_second_order": Operator((None, 1)),
     "watch_second_order": Operator((1, 2)),
 }

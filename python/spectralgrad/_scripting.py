@@ -54,7 +54,8 @@ def register_scripting(namespace: dict[str, Any]) -> None:
             continue
         parameters = _SCRIPTS[name]
         arguments = ", ".join(re.findall(r"(\w+):", parameters))
-        result = "Tuple[Tensor, Tensor]" if len(handle(name)._schema.returns) == 2 else "Tensor"
+        count = len(handle(name)._schema.returns)
+        result = "Tensor" if count == 1 else f"Tuple[{', '.join(['Tensor'] * count)}]"
         _register_builtin(function, f"spectralgrad::{name}")
         # torch.jit.script(function) looks here first. It could not compile the Python code around the operator.
         scripted = f"spectralgrad_{name}"

@@ -20,6 +20,8 @@ from problems import distinct, normal
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh": lambda A: sg.eigh(A)[0],
     "eigvalsh": sg.eigvalsh,
+    "svd": lambda A: sg.svd(A)[0],
+    "svdvals": sg.svdvals,
     "expm": sg.expm,
     "logm": sg.logm,
     "sqrtm": sg.sqrtm,
@@ -58,6 +60,7 @@ class Batch:
         self.A, self.P = layout(A), layout(positive)
         self.L, self.V = map(layout, torch.linalg.eigh(A))
         self.P_eigenvalues, self.P_eigenvectors = map(layout, torch.linalg.eigh(positive))
+        self.U, self.S, self.Vh = map(layout, torch.linalg.svd(A))
         self.gL, self.gV = layout(normal(self.size, n, dtype=self.L.dtype, seed=1)), self.direction(2)
 
     def direction(self, seed: int) -> Tensor:
@@ -112,6 +115,9 @@ OPERATORS: dict[str, Call] = {
     "judge_rotations": Call(
         lambda x: (x.gL, x.gV, *(y + 1 for y in x.rotated()), x.L, x.V, 1), without=((0,), (1,), (2, 3))
     ),
+    "judge_singular_vectors": Call(
+        lambda x: (x.gL, x.gV, x.gV, x.gV.abs() + 1, x.gL.abs(), x.S), without=((0,), (4,), (1, 2, 3, 4))
+    ),
     "logm": Call(lambda x: (x.P,)),
     "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
     "pinvm": Call(lambda x: (x.A, None)),
@@ -133,6 +139,10 @@ OPERATORS: dict[str, Call] = {
     "spectral_projector": Call(lambda x: (x.A, 0, x.n // 2)),
     "spectral_trace": Call(lambda x: (x.A, x.L, x.V, x.jets())),
     "sqrtm": Call(lambda x: (x.P,)),
+    "svd": Call(lambda x: (x.A, True, None, *GATED)),
+    "svd_jvp": Call(lambda x: (x.direction(1), x.U, x.S, x.Vh, *GATED)),
+    "svd_vjp": Call(lambda x: (x.gV, x.gL, x.direction(3), x.U, x.S, x.Vh, *GATED), without=((0,), (1,), (2,))),
+    "svdvals": Call(lambda x: (x.A, None, *GATED)),
     "trace_sqrtm": Call(lambda x: (x.P,)),
     "warn_of_second_order": Call(lambda x: (x.V, x.L)),
     "watch_second_order": Call(lambda x: (x.L, x.V)),

@@ -12,4 +12,6 @@
 #include <spectralgrad/rule.h>
 #include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>
+#include <spectralgrad/svd.h>
+#include <spectralgrad/svdvals.h>
 #include <spectralgrad/version.h>

@@ -9,11 +9,12 @@ namespace spectralgrad::math {
 enum class Denominator {
   difference, // x_j - x_i; 0 for i = j
   sum, // x_j + x_i, for x >= 0
+  value, // x_j, for x >= 0: the difference to a value 0 that is not among them
 };
 
 template <typename Number>
 SPECTRALGRAD_INLINE Number denominator(Denominator kind, const Number& x_i, const Number& x_j) {
-  return kind == Denominator::difference ? x_j - x_i : x_j + x_i;
+  return kind == Denominator::difference ? x_j - x_i : kind == Denominator::sum ? x_j + x_i : x_j;
 }
 
 /// Returns 1/4 if sums or differences of the values may overflow, else 1. Values are multiplied by it before they are

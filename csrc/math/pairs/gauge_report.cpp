@@ -2,6 +2,7 @@
 
 #include "autograd/second_order.h"
 #include "core/caller_name.h"
+#include "core/decomposition_words.h"
 #include "core/report.h"
 
 #include <spectralgrad/checks.h>
@@ -14,32 +15,67 @@ namespace spectralgrad::math {
 namespace {
 
 std::string describe(const Verdict& verdict) {
+  const auto& words = decomposition_words(caller_name());
+  const auto prefix = "spectralgrad." + caller_name() + ": ";
   const auto where = c10::str(
-      " (eigenvalues ",
+      " (",
+      words.value,
+      "s ",
       verdict.first,
       " and ",
       verdict.second,
       " of matrix ",
       verdict.matrix,
       " of the batch are equal)");
-  const auto caller = "spectralgrad." + caller_name() + ": ";
   switch (verdict.finding) {
     case Finding::phases:
-      return "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by "
-             "e^{i phi}. The specified loss function depends on this quantity, so it is ill-defined.";
+      return words.depends_on_phases;
     case Finding::basis:
-      return caller +
-          "The loss depends on the choice of eigenvectors inside an eigenspace, so it has no gradient there" + where +
-          ". Only functions of the whole eigenspace, such as its projector, are well defined. With the default rule "
-          "these eigenvectors contribute zero to each other's part of the gradient.";
+      return c10::str(
+          prefix,
+          "The loss depends on the choice of ",
+          words.vectors,
+          " inside ",
+          words.a_space,
+          ", so it has no gradient there",
+          where,
+          ". ",
+          words.well_defined,
+          " With the default rule these ",
+          words.vectors,
+          " contribute zero to each other's part of the gradient.");
+    case Finding::null_spaces:
+      return c10::str(
+          prefix,
+          "The loss depends on the choice of singular vectors of the singular value 0, so it has no gradient there "
+          "(singular value ",
+          verdict.first,
+          " of matrix ",
+          verdict.matrix,
+          " of the batch is 0). The left and the right null space turn separately, so only the projectors onto the "
+          "whole null spaces are well defined. With the default rule these singular vectors contribute zero to each "
+          "other's part of the gradient.");
     case Finding::lost_limit:
-      return caller + "The loss looks like tr(M f(A)) written with eigenvectors of a repeated eigenvalue" + where +
-          ". Part of its gradient is a limit 0/0 that no backward of eigh can see, and is missing. "
-          "spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it; "
-          "rule=spectralgrad.Split() recovers most of it.";
+      return c10::str(
+          prefix,
+          "The loss looks like tr(M f(A)) written with ",
+          words.vectors,
+          " of a repeated ",
+          words.value,
+          where,
+          ". Part of its gradient is a limit 0/0 that no backward of ",
+          words.name,
+          " can see, and is missing. ",
+          words.alternatives,
+          "; rule=spectralgrad.Split() recovers most of it.");
     case Finding::not_differentiable:
-      return caller + "The loss treats equal eigenvalues differently" + where +
-          ", where they are not differentiable: only directional derivatives exist.";
+      return c10::str(
+          prefix,
+          "The loss treats equal ",
+          words.value,
+          "s differently",
+          where,
+          ", where they are not differentiable: only directional derivatives exist.");
     case Finding::none:
       break;
   }

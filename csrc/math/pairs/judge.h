@@ -10,17 +10,17 @@
 #include <cstdint>
 #include <type_traits>
 
-// Decides from the cotangents of one matrix whether the loss has a gradient through its eigenvectors.
-// math/pairs/judge_cotangents.h explains the statistics.
+// Decides from the cotangents of one matrix whether the loss has a gradient through its eigenvectors, or its singular
+// vectors. math/pairs/judge_cotangents.h and math/pairs/judge_singular_vectors.h explain the statistics.
 namespace spectralgrad::math {
 
 /// In order of severity, the most severe first.
-enum class Finding { phases, basis, lost_limit, not_differentiable, none };
+enum class Finding { phases, basis, null_spaces, lost_limit, not_differentiable, none };
 
 struct Verdict {
   Finding finding = Finding::none;
   int64_t matrix = 0; // index in the batch
-  int64_t first = 0; // indices of the two eigenvalues concerned
+  int64_t first = 0; // indices of the two eigenvalues, or singular values, concerned
   int64_t second = 0;
 
   bool is_more_severe_than(const Verdict& other) const {
@@ -28,9 +28,46 @@ struct Verdict {
   }
 };
 
+/// Whether entries of a cotangent are more than round-off. `magnitude(i, j)` returns N_ij and `scale()` M
+/// (math/pairs/pairs.h); both are expensive and called only if needed.
+template <typename real_t, typename Magnitude, typename Scale>
+class Significance {
+ public:
+  /// `largest` is the largest absolute eigenvalue.
+  Significance(real_t largest, const Magnitude& magnitude, const Scale& scale)
+      : magnitude_(magnitude),
+        scale_(scale),
+        // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
+        cancelled_(static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest) {}
+
+  /// Whether an entry of this size exceeds `factor` N_ij, and stands out. `known` is a lower bound of N_ij, the absolute
+  /// values of both entries together, and usually decides.
+  bool exceeds(real_t size, real_t factor, real_t known, int64_t i, int64_t j) const {
+    return size > factor * known && size > factor * magnitude_(i, j) && stands_out(size);
+  }
+
+  bool may_be_of_matrix(real_t size) const {
+    return !(size > cancelled_);
+  }
+
+  /// Columns of gV that should be zero are round-off of the other columns. It may be large compared to N, but not to M.
+  bool stands_out(real_t size) const {
+    if (floor_ < 0) {
+      floor_ = static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale_();
+    }
+    return size > floor_;
+  }
+
+ private:
+  static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  const Magnitude& magnitude_;
+  const Scale& scale_;
+  real_t cancelled_;
+  mutable real_t floor_ = -1;
+};
+
 /// Returns the most severe finding for one n x n matrix, n >= 1. `W(i, j)` returns an entry of V^H gV and is called
-/// only if `has_W`. `magnitude(i, j)` returns N_ij and `scale()` M (math/pairs/pairs.h); both are expensive and called
-/// only if needed. `eigenvalues_cotangent` is (n) or null.
+/// only if `has_W`. `magnitude` and `scale` are those of `Significance`. `eigenvalues_cotangent` is (n) or null.
 template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
 Verdict judge(
     int64_t n,
@@ -44,25 +81,13 @@ Verdict judge(
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
   const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
   const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
-  // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
-  const auto cancelled = static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest;
-  real_t floor = -1;
-  // Columns of gV that should be zero are round-off of the other columns. It may be large compared to N, but not to M.
-  const auto stands_out = [&](real_t size) {
-    if (floor < 0) {
-      floor = static_cast<real_t>(tolerances::finding_floor * tolerances::eps(dtype)) * scale();
-    }
-    return size > floor;
-  };
-  // `known` is a lower bound of N_ij, the absolute values of both entries together, and usually decides.
-  const auto exceeds = [&](real_t size, real_t factor, real_t known, int64_t i, int64_t j) {
-    return size > factor * known && size > factor * magnitude(i, j) && stands_out(size);
-  };
+  const Significance<real_t, Magnitude, Scale> significance(largest, magnitude, scale);
   if (has_W && !std::is_same_v<scalar_t, real_t>) {
     for (int64_t i = 0; i < n; ++i) {
       const auto diagonal = W(i, i);
       const auto size = std::abs(imaginary_part(diagonal));
-      if (size > cancelled && exceeds(size, tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
+      if (!significance.may_be_of_matrix(size) &&
+          significance.exceeds(size, tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
         return {Finding::phases, 0, i, i};
       }
     }
@@ -76,16 +101,18 @@ Verdict judge(
     for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {
       const bool unequal = eigenvalues_cotangent != nullptr &&
           std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) > tolerance * largest_cotangent &&
-          (largest == 0 || stands_out(std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) * largest));
+          (largest == 0 ||
+           significance.stands_out(std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) * largest));
       const auto upper = has_W ? W(i, j) : scalar_t(0);
       const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
       const auto known = std::abs(upper) + std::abs(lower);
       const auto skew = std::abs(upper - lower);
-      if (has_W && skew > cancelled && exceeds(skew, 2 * tolerance, known, i, j)) {
+      if (has_W && !significance.may_be_of_matrix(skew) && significance.exceeds(skew, 2 * tolerance, known, i, j)) {
         return {Finding::basis, 0, i, j};
       }
       if (unequal && verdict.finding > Finding::lost_limit) {
-        const bool hermitian_part_matters = has_W && exceeds(std::abs(upper + lower), 2 * tolerance, known, i, j);
+        const bool hermitian_part_matters = has_W &&
+            significance.exceeds(std::abs(upper + lower), 2 * tolerance, known, i, j);
         const Verdict found{hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
         if (found.finding < verdict.finding) {
           verdict = found;
@@ -94,6 +121,39 @@ Verdict judge(
     }
   }
   return verdict;
+}
+
+/// Returns the finding `null_spaces`, or none, for k descending singular values. `W(i, j)` returns an entry of
+/// U^H gU - V^H gV, and `outer(i)` the largest significant entry of column i of gU and gV outside the ranges of U and V.
+/// `magnitude` and `scale` are those of `Significance`.
+template <typename scalar_t, typename Entries, typename Outer, typename Magnitude, typename Scale>
+Verdict judge_null_spaces(
+    int64_t k,
+    const typename RealOf<scalar_t>::type* singular_values,
+    const Entries& W,
+    const Outer& outer,
+    const Magnitude& magnitude,
+    const Scale& scale) {
+  using real_t = typename RealOf<scalar_t>::type;
+  constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
+  const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * singular_values[0];
+  const Significance<real_t, Magnitude, Scale> significance(singular_values[0], magnitude, scale);
+  for (int64_t i = k - 1; i >= 0 && singular_values[i] <= same; --i) {
+    if (!significance.may_be_of_matrix(outer(i)) && significance.stands_out(outer(i))) {
+      return {Finding::null_spaces, 0, i, i};
+    }
+    for (int64_t j = i; j < k; ++j) {
+      const auto upper = W(i, j);
+      const auto lower = conjugate(W(j, i));
+      const auto skew = std::abs(upper - lower);
+      if (singular_values[i] + singular_values[j] <= same && !significance.may_be_of_matrix(skew) &&
+          significance.exceeds(skew, 2 * tolerance, std::abs(upper) + std::abs(lower), i, j)) {
+        return {Finding::null_spaces, 0, i, j};
+      }
+    }
+  }
+  return {};
 }
 
 } // namespace spectralgrad::math

@@ -65,7 +65,7 @@ class Denominators {
     diagonal_ = at::diag_embed(at::ones_like(values, values.options().dtype(at::kBool)));
   }
 
-  /// Mask (*, n, n) of the denominators that are zero by definition; an undefined tensor for sums, which have none.
+  /// Mask (*, n, n) of the denominators that are zero by definition; an undefined tensor for kinds without them.
   Tensor zeros() const {
     return kind_ == Denominator::difference ? diagonal_ : Tensor();
   }
@@ -85,17 +85,21 @@ class Denominators {
     const auto steps = (values.slice(-1, 1) - values.slice(-1, 0, -1)).abs() / unit;
     const auto first = at::zeros_like(values.slice(-1, 0, 1)).to(at::kLong);
     const auto number = at::cat({first, begins_cluster(steps, gate.step).to(at::kLong)}, -1).cumsum(-1);
-    auto inside = math::in_one_cluster<TensorArithmetic>(number.unsqueeze(-1), number.unsqueeze(-2), gaps, gate.reach);
+    const auto inside = [&](const Tensor& i, const Tensor& j) {
+      return math::in_one_cluster<TensorArithmetic>(i, j, gaps, gate.reach);
+    };
     if (kind_ == Denominator::difference) {
-      return inside;
+      return inside(number.unsqueeze(-1), number.unsqueeze(-2));
     }
-    // Sums are differences of x_j and -x_i. A cluster has both signs if it includes the smallest x, and if that and
-    // its negative are linked.
+    // Sums are differences of x_j and -x_i, and values are differences of x_j and 0. A cluster includes -x_i, or 0, if
+    // it includes the smallest x, and if that is linked to its negative, or to 0.
     const auto smallest = values.amin({-1}, /*keepdim=*/true);
     const auto around_zero = at::where(values == smallest, number, at::zeros_like(number) - 1).amax({-1}, true);
-    const auto has_both =
-        (number == around_zero).logical_and(begins_cluster(2 * smallest / unit, gate.step).logical_not());
-    return inside.logical_and(has_both.unsqueeze(-1));
+    const auto distance = kind_ == Denominator::sum ? 2 * smallest : smallest;
+    const auto other = at::where(begins_cluster(distance / unit, gate.step), at::zeros_like(around_zero) - 1, around_zero);
+    const auto i = at::where(number == other, number, at::zeros_like(number) - 1);
+    return kind_ == Denominator::sum ? inside(i.unsqueeze(-1), number.unsqueeze(-2))
+                                     : inside(other.unsqueeze(-1), number.unsqueeze(-2));
   }
 
   /// F (*, n, n) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a

@@ -38,10 +38,13 @@ struct CotangentSizes {
 /// Reverse mode: returns conj(F) o S for S (*, n, n), such as the skew-Hermitian part of V^H gV. It is the adjoint of
 /// `divide_tangent`.
 ///
-/// `values` (*, n) are real and sorted, in either order, or complex in any order. For sums they are also nonnegative.
-/// Two singular values can have a sum that is round-off, because sigma_j + sigma_i is a difference of the eigenvalues
-/// +-sigma of [[0, A], [A^H, 0]]. Clusters of sums are the clusters of these eigenvalues around 0. Clusters of complex
-/// values are chains of values in the plane.
+/// `values` (*, n) are real and sorted, in either order, or complex in any order. For sums and single values they are
+/// also nonnegative. Two singular values can have a sum that is round-off, because sigma_j + sigma_i is a difference of
+/// the eigenvalues +-sigma of [[0, A], [A^H, 0]]. Clusters of sums are the clusters of these eigenvalues around 0.
+/// Clusters of complex values are chains of values in the plane.
+///
+/// `Denominator::value` divides column j of S (*, r, n), with any number r of rows, by the value x_j. If A is not
+/// square, [[0, A], [A^H, 0]] has further eigenvalues 0, and sigma_j is the difference to these.
 ///
 /// The noise gate removes values, not derivatives: S may vanish because the loss is stationary. So the derivative of
 /// the result with respect to S is F even where the gate drops the value (a straight-through estimator). For pairs too

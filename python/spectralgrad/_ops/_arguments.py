@@ -91,6 +91,15 @@ def check_types(function: str, A: Any, UPLO: Any) -> None:
         raise TypeError(f"spectralgrad.{function}: Expected UPLO to be a str, but got {type(UPLO).__name__}")
 
 
+def check_svd_types(function: str, A: Any, driver: Any, full_matrices: Any = True) -> None:
+    check_tensor(function, A)
+    for name, x, kind in (("full_matrices", full_matrices, bool), ("driver", driver, str)):
+        if x is not None and not isinstance(x, kind):
+            raise TypeError(
+                f"spectralgrad.{function}: Expected {name} to be a {kind.__name__}, but got {type(x).__name__}"
+            )
+
+
 HALF = (torch.bfloat16, torch.float16)
 
 

@@ -1,0 +1,47 @@
+#include "core/decomposition_words.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace spectralgrad {
+namespace {
+
+constexpr DecompositionWords eigen{
+    "eigh",
+    "eigenvalue",
+    "eigenvectors",
+    "an eigenspace",
+    "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. The "
+    "specified loss function depends on this quantity, so it is ill-defined.",
+    "Only functions of the whole eigenspace, such as its projector, are well defined.",
+    "spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it",
+    "spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it"};
+
+constexpr DecompositionWords singular{
+    "svd",
+    "singular value",
+    "singular vectors",
+    "a singular subspace",
+    "svd_backward: The singular vectors in the complex case are specified up to multiplication by e^{i phi}. The "
+    "specified loss function depends on this phase term, making it ill-defined.",
+    "U and V turn together there, so U V^H and the projectors onto whole subspaces are well defined.",
+    "spectralgrad.funm and spectral_map of A^H A or A A^H have it",
+    "spectralgrad.polar, and funm and spectral_projector of A^H A or A A^H, have it"};
+
+constexpr std::string_view functions_of_singular_values[] = {
+    "svd",
+    "svdvals",
+    "svd_truncated",
+    "polar",
+    "orthogonal_procrustes",
+    "rigid_alignment",
+};
+
+} // namespace
+
+const DecompositionWords& decomposition_words(std::string_view caller) {
+  const auto* end = std::end(functions_of_singular_values);
+  return std::find(std::begin(functions_of_singular_values), end, caller) == end ? eigen : singular;
+}
+
+} // namespace spectralgrad

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string_view>
+
+namespace spectralgrad {
+
+/// The words in which messages speak of a decomposition.
+struct DecompositionWords {
+  const char* name;
+  const char* value;
+  const char* vectors;
+  const char* a_space; // with its article
+  const char* depends_on_phases; // torch.linalg's message
+  const char* well_defined; // what a loss may depend on at a degeneracy
+  const char* alternatives; // what has the derivative that is a limit 0/0
+  const char* second_order_alternatives;
+};
+
+/// The words for messages of the public function `caller`.
+const DecompositionWords& decomposition_words(std::string_view caller);
+
+} // namespace spectralgrad

@@ -1,0 +1,193 @@
+#include "math/pairs/judge_singular_vectors.h"
+
+#include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
+#include "core/caller_name.h"
+#include "core/optional_tensor.h"
+#include "math/pairs/gauge_report.h"
+#include "math/pairs/judge.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace spectralgrad {
+namespace {
+
+using at::Tensor;
+
+/// The arguments of the operator, on the host and contiguous. Any but the singular values may be undefined.
+struct Cotangents {
+  Tensor singular_values_cotangent;
+  Tensor W_together;
+  Tensor W_against;
+  Tensor magnitude;
+  Tensor outer;
+  Tensor singular_values;
+};
+
+template <typename T>
+const T* row(const Tensor& x, int64_t matrix, int64_t size) {
+  return x.defined() ? x.const_data_ptr<T>() + matrix * size : nullptr;
+}
+
+template <typename scalar_t>
+math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
+  using real_t = typename RealOf<scalar_t>::type;
+  const auto k = cotangents.singular_values.size(-1);
+  const auto* sigma = row<real_t>(cotangents.singular_values, matrix, k);
+  const auto* g_sigma = row<real_t>(cotangents.singular_values_cotangent, matrix, k);
+  const auto* together = row<scalar_t>(cotangents.W_together, matrix, k * k);
+  const auto* against = row<scalar_t>(cotangents.W_against, matrix, k * k);
+  const auto* N = row<real_t>(cotangents.magnitude, matrix, k * k);
+  const auto* outer = row<real_t>(cotangents.outer, matrix, k);
+  const auto magnitude = [&](int64_t i, int64_t j) {
+    return N[i * k + j];
+  };
+  const auto scale = [&] {
+    return std::max(largest_size(N, k * k), sigma[0] * largest_size(g_sigma, k));
+  };
+  std::vector<real_t> ascending(sigma, sigma + k);
+  for (auto& x : ascending) {
+    x = -x;
+  }
+  auto verdict = math::judge<scalar_t>(
+      k,
+      ascending.data(),
+      g_sigma,
+      together != nullptr,
+      [&](int64_t i, int64_t j) { return together[i * k + j]; },
+      magnitude,
+      scale);
+  if (against != nullptr) {
+    const auto found = math::judge_null_spaces<scalar_t>(
+        k,
+        sigma,
+        [&](int64_t i, int64_t j) { return against[i * k + j]; },
+        [&](int64_t i) { return outer == nullptr ? real_t(0) : outer[i]; },
+        magnitude,
+        scale);
+    if (found.is_more_severe_than(verdict)) {
+      verdict = found;
+    }
+  }
+  verdict.matrix = matrix;
+  return verdict;
+}
+
+Tensor judge_kernel(
+    const OptionalTensor& singular_values_cotangent,
+    const OptionalTensor& W_together,
+    const OptionalTensor& W_against,
+    const OptionalTensor& magnitude,
+    const OptionalTensor& outer,
+    const Tensor& singular_values,
+    std::string_view caller) {
+  auto result = at::zeros(singular_values.sizes(), singular_values.options());
+  if (checks() == Checks::ignore || singular_values.numel() == 0) {
+    return result;
+  }
+  const CallerNameGuard guard(caller);
+  // Runs on the host for every device, because it takes only a few passes over small data.
+  const auto on_host = [](const OptionalTensor& x) {
+    return x && x->defined() ? x->resolve_conj().resolve_neg().cpu().contiguous() : Tensor();
+  };
+  const Cotangents cotangents{
+      on_host(singular_values_cotangent),
+      on_host(W_together),
+      on_host(W_against),
+      on_host(magnitude),
+      on_host(outer),
+      on_host(singular_values)};
+  const auto dtype = (W_together ? *W_together : singular_values).scalar_type();
+  math::Verdict most_severe;
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_singular_vectors", [&] {
+    const auto k = singular_values.size(-1);
+    for (int64_t matrix = 0; matrix < singular_values.numel() / k; ++matrix) {
+      const auto verdict = judge_matrix<scalar_t>(cotangents, matrix);
+      if (verdict.is_more_severe_than(most_severe)) {
+        most_severe = verdict;
+      }
+    }
+  });
+  math::report(most_severe);
+  return result;
+}
+
+Tensor judge_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor& singular_values,
+    std::string_view) {
+  return at::empty_symint(singular_values.sym_sizes(), singular_values.options());
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::judge_singular_vectors", judge_meta> judge_op;
+
+Tensor judge_autograd(
+    const OptionalTensor& singular_values_cotangent,
+    const OptionalTensor& W_together,
+    const OptionalTensor& W_against,
+    const OptionalTensor& magnitude,
+    const OptionalTensor& outer,
+    const Tensor& singular_values,
+    std::string_view caller) {
+  return autograd::below_autograd([&] {
+    return judge_op.call(singular_values_cotangent, W_together, W_against, magnitude, outer, singular_values, caller);
+  });
+}
+
+} // namespace
+
+namespace math {
+
+Tensor judge_singular_vectors(
+    const Tensor& singular_values_cotangent,
+    const Tensor& W_together,
+    const Tensor& W_against,
+    const Tensor& magnitude,
+    const Tensor& outer,
+    const Tensor& singular_values) {
+  // The operator returns zeros. They are added to the gradient so that no compiler removes the call as dead code.
+  const auto zeros = judge_op.call(
+      optional(singular_values_cotangent),
+      optional(W_together),
+      optional(W_against),
+      optional(magnitude),
+      optional(outer),
+      singular_values,
+      caller_name("svd"));
+  return singular_values_cotangent.defined() ? singular_values_cotangent + zeros : zeros;
+}
+
+} // namespace math
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "judge_singular_vectors(Tensor? singular_values_cotangent, Tensor? W_together, Tensor? W_against, "
+      "Tensor? magnitude, Tensor? outer, Tensor singular_values, str caller=\"svd\") -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("judge_singular_vectors", judge_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("judge_singular_vectors", judge_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("judge_singular_vectors", judge_autograd);
+}
+
+} // namespace spectralgrad

@@ -1,0 +1,97 @@
+#include "ops/svd_jvp.h"
+
+#include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "core/caller_state.h"
+#include "math/svd.h"
+#include "ops/arguments.h"
+#include "ops/in_layout_of.h"
+
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+std::tuple<Tensor, Tensor, Tensor> svd_jvp_kernel(
+    const Tensor& tangent,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
+  const auto [dU, dS, dVh] = math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
+  return {in_layout_of(U, dU), in_layout_of(singular_values, dS), in_layout_of(Vh, dVh)};
+}
+
+std::tuple<Tensor, Tensor, Tensor> svd_jvp_meta(
+    const Tensor&,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    std::string_view,
+    RuleParameters,
+    std::string_view) {
+  return {at::empty_like(U), at::empty_like(singular_values), at::empty_like(Vh)};
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::svd_jvp", svd_jvp_meta> svd_jvp_op;
+
+std::tuple<Tensor, Tensor, Tensor> svd_jvp_autograd(
+    const Tensor& tangent,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const autograd::CallerState caller_state;
+  // Only the current level of torch.func's transforms matters, because the dispatcher calls this kernel for each outer
+  // level, too.
+  const autograd::variable_list inputs{tangent, U, singular_values, Vh};
+  if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
+    const autograd::TensorCode tensor_code;
+    const CallerNameGuard guard(caller);
+    return math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
+  }
+  return autograd::below_autograd(
+      [&] { return svd_jvp_op.call(tangent, U, singular_values, Vh, rule, parameters, caller); });
+}
+
+} // namespace
+
+std::tuple<Tensor, Tensor, Tensor> svd_jvp(
+    const Tensor& tangent,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    const Rule& rule) {
+  return svd_jvp_op.call(tangent, U, singular_values, Vh, rule.name(), rule.parameters(), caller_name("svd"));
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "svd_jvp(Tensor tangent, Tensor U, Tensor singular_values, Tensor Vh, str rule, float[] parameters, "
+      "str caller=\"svd\") -> (Tensor, Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("svd_jvp", svd_jvp_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("svd_jvp", svd_jvp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("svd_jvp", svd_jvp_autograd);
+}
+
+} // namespace spectralgrad::ops
