@@ -31,6 +31,7 @@ def pairs_of(eps: float) -> dict[str, list[tuple[complex, complex]]]:
     return {
         "difference": [(0.25, 1), (1, 1 + 2**10 * eps), (1, 1 + 2 * eps), (-1, 1), (1, 1)],
         "sum": [(0.25, 0.75), (0, 2**10 * eps), (eps, eps), (eps, 1), (0, 0)],
+        "value": [(0, 0.75), (1, 2**10 * eps), (0.5, eps), (0.5, 0)],
         "in_plane": [
             (0.25 + 0.5j, 1 - 1j),
             (1 + 1j, 1 + 2**10 * eps + 1j * (1 + 2**9 * eps)),
@@ -55,7 +56,7 @@ def rows() -> Iterator[str]:
     for dtype, eps in EPS.items():
         for kind, pairs in pairs_of(eps).items():
             for x_i, x_j in pairs:
-                d = mpmath.mpc(x_j) + mpmath.mpc(x_i) if kind == "sum" else mpmath.mpc(x_j) - mpmath.mpc(x_i)
+                d = mpmath.mpc(x_j) + {"sum": 1, "value": 0}.get(kind, -1) * mpmath.mpc(x_i)
                 for index, (form, given, unit) in enumerate(RULES):
                     if form == "bare" and d == 0:
                         continue
@@ -89,6 +90,7 @@ using at::kFloat;
 enum PairKind {{
   difference,
   sum,
+  value, // x_j alone
   in_plane, // difference of complex values
 }};
 
@@ -110,7 +112,7 @@ struct PairReference {{
   PairKind kind;
   int rule; // index in `rule_references`
   double re_i, im_i, re_j, im_j; // the values x_i and x_j, exact in `dtype`
-  double re, im; // the broadened inverse of x_j - x_i or x_j + x_i
+  double re, im; // the broadened inverse of x_j - x_i, x_j + x_i or x_j
 }};
 
 inline constexpr PairReference pair_references[] = {{""")

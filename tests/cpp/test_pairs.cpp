@@ -106,7 +106,9 @@ double numerator_of(double scale) {
 }
 
 Denominator denominator_of(PairKind kind) {
-  return kind == PairKind::sum ? Denominator::sum : Denominator::difference;
+  return kind == PairKind::sum  ? Denominator::sum
+      : kind == PairKind::value ? Denominator::value
+                                : Denominator::difference;
 }
 
 /// The values x_i and x_j and the largest value, multiplied by `scale`.
@@ -149,6 +151,7 @@ TEST(Pairs, CotangentsAreMultipliedByTheConjugateInverse) {
 TEST(Pairs, TangentsAreMultipliedByTheInverse) {
   for (const auto& reference : pair_references) {
     const auto d = reference.kind == sum ? std::abs(reference.re_i + reference.re_j)
+        : reference.kind == value        ? reference.re_j
                                          : std::hypot(reference.re_j - reference.re_i, reference.im_j - reference.im_i);
     const auto eps = tolerances::eps(reference.dtype);
     for (const auto scale : scales_of(reference.dtype)) {
@@ -248,7 +251,7 @@ TEST(Pairs, OnlyDifferencesHaveAZeroDiagonal) {
 TEST(Pairs, EmptySpectraGiveEmptyResults) {
   const auto values = at::zeros({2, 0}, at::kDouble);
   const auto S = at::zeros({2, 0, 0}, at::kDouble);
-  for (const auto kind : {Denominator::difference, Denominator::sum}) {
+  for (const auto kind : {Denominator::difference, Denominator::sum, Denominator::value}) {
     EXPECT_EQ(divide_cotangent(S, {}, values, kind, Rule::gated()).sizes(), S.sizes());
     EXPECT_EQ(divide_tangent(S, values, kind, Rule::gated()).sizes(), S.sizes());
   }
@@ -479,6 +482,34 @@ TEST(Clusters, OfSumsAreAroundZero) {
     const auto regular = at::tensor({1.0, 1 - 2 * eps, 8 * eps, 5 * eps}, at::kDouble).to(dtype);
     EXPECT_FALSE(pairs_in_clusters(regular, Denominator::sum).any().item<bool>());
   }
+}
+
+TEST(Clusters, OfSingleValuesAreAroundZero) {
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    const auto eps = tolerances::eps(dtype);
+    // The gap between 0 and the smallest value is up to a step of 8 eps, and the next value is one step further.
+    const auto values = at::tensor({1.0, 1 - 2 * eps, 14 * eps, 7 * eps}, at::kDouble).to(dtype);
+    auto expected = at::zeros({4, 4}, at::kBool);
+    expected.slice(1, 2).fill_(true);
+    EXPECT_TRUE(at::equal(pairs_in_clusters(values, Denominator::value), expected));
+    EXPECT_TRUE(at::equal(pairs_in_clusters(values.flip(0), Denominator::value), expected.flip({0, 1})));
+    const auto regular = at::tensor({1.0, 1 - 2 * eps, 12 * eps, 9 * eps}, at::kDouble).to(dtype);
+    EXPECT_FALSE(pairs_in_clusters(regular, Denominator::value).any().item<bool>());
+  }
+}
+
+TEST(Pairs, ValuesDivideColumnsOfAnyNumberOfRows) {
+  const auto values = at::tensor({4.0, 2.0, 0.5}, at::kDouble);
+  const auto S = at::arange(6, at::kDouble).view({2, 3});
+  const CotangentSizes sizes{at::zeros({2, 3}, at::kDouble), at::zeros({1, 1}, at::kDouble)};
+  for (const auto& quotients :
+       {divide_cotangent(S, sizes, values, Denominator::value, Rule::bare()),
+        divide_tangent(S, values, Denominator::value, Rule::bare())}) {
+    EXPECT_TRUE(at::equal(quotients, S / values));
+  }
+  EXPECT_EQ(
+      divide_tangent(S.slice(1, 0, 0), values.slice(0, 0, 0), Denominator::value, Rule::gated()).sizes(),
+      (at::IntArrayRef{2, 0}));
 }
 
 TEST(Clusters, OfComplexValuesAreChainsInThePlane) {

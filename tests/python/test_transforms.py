@@ -45,6 +45,18 @@ class Operation(NamedTuple):
     exact: bool = False  # second derivatives are right at a degeneracy
 
 
+def _positive(X: Tensor) -> Tensor:
+    """Of a positive definite matrix, singular values are eigenvalues, in descending order."""
+    return hermitian_part(X) + (4 + 0 * X[..., 0].real).diag_embed()
+
+
+def _svd_projector(X: Tensor) -> Tensor:
+    n = X.shape[-1]
+    U, _, Vh = sg.svd(_positive(X))
+    inside = slice(n - 3, n - 1)
+    return (projector(U, inside) + U[..., inside] @ Vh[..., inside, :]) / 2
+
+
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
     P = X + (4 + 0 * X[..., 0]).diag_embed()  # torch.export would lose a constant inside torch.func
     total = sg.expm(X) + sg.logm(P) + sg.sqrtm(P) + sg.invsqrtm(P) + sg.powm(P, 1.5) + sg.powm(X, 3)
@@ -82,6 +94,12 @@ OPERATIONS = {
     ),
     "eigvalsh": Operation(
         lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
+    ),
+    "svd": Operation(lambda X, M: expectation(M, _svd_projector(X)), reference.projector(1, 3)),
+    "svdvals": Operation(
+        lambda X, M: sg.svdvals(_positive(X)).sin().sum(),
+        reference.function(lambda x: mpmath.sin(x + 4), lambda x: mpmath.cos(x + 4)),
+        m_is_identity=True,
     ),
     "expm, logm, sqrtm, invsqrtm, powm": Operation(
         _named_functions, reference.function(_named_function, _named_function_slope), exact=True
@@ -857,7 +875,7 @@ def test_dispatch_subclass(operation: str, dtype: torch.dtype, spectrum: list[fl
     (G,) = torch.autograd.grad(case.f(X), X)
     assert isinstance(G, Dispatched)
     assert relative_error(G.inside, case.gradient()) <= 1e-13
-    assert any(name.startswith("spectralgrad.eig") for name in Dispatched.seen)
+    assert any(name.startswith(("spectralgrad.eig", "spectralgrad.svd")) for name in Dispatched.seen)
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     tangent = torch.func.jvp(case.f, (Dispatched(case.A),), (Dispatched(E),))[1]
     assert relative_error(tangent.inside, (case.gradient().conj() * E).sum().real) <= 1e-13
