@@ -23,6 +23,7 @@ import pytest
 
 import spectralgrad as sg
 from spectralgrad import _high_precision as reference
+from spectralgrad._high_precision import fixed_point
 from spectralgrad.compare import (
     add_arguments,
     command,
@@ -30,6 +31,7 @@ from spectralgrad.compare import (
     functions_worker,
     graphs,
     peers,
+    program_runs,
     programs,
     progress,
     question,
@@ -217,22 +219,22 @@ def test_problems_survive_the_way_to_a_worker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", [p for p in programs.PROGRAMS if p.peer in ("numpy", "torch")], ids=lambda p: p.key)
 def test_programs(program: programs.Program) -> None:
-    outcome = programs.execute(program)
+    outcome = program_runs.execute(program)
     if program.key == "torch as it stands":
         assert outcome["raised"].startswith("RuntimeError: grad can be implicitly created only for real scalar outputs")
         return
     assert outcome["raised"] is None
     wrong = program.key == "numpy not symmetric, v vT"
-    assert (programs.error(program, np.array(outcome["gradient"])) > 0.1) == wrong
+    assert (program_runs.error(program, np.array(outcome["gradient"])) > 0.1) == wrong
 
 
 def test_finite_differences_are_worse_than_the_frameworks() -> None:
-    assert min(error for _, error in programs.finite_differences()) > 1e-13
+    assert min(error for _, error in program_runs.finite_differences()) > 1e-13
 
 
 def test_folded() -> None:
-    assert programs.is_folded(np.array([[1.0, 0.0], [2.0, 1.0]]))
-    assert not programs.is_folded(np.array([[1.0, 1.0], [1.0, 1.0]]))
+    assert program_runs.is_folded(np.array([[1.0, 0.0], [2.0, 1.0]]))
+    assert not program_runs.is_folded(np.array([[1.0, 1.0], [1.0, 1.0]]))
 
 
 def test_a_framework_that_is_not_installed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,8 +329,8 @@ def test_products_of_integers_are_exact(shape: tuple[int, int, int], bits: int) 
         return np.array(entries, dtype=object).reshape(rows, columns)
 
     a, b = integers(p, n, bits), integers(n, q, bits // 2 + 1)
-    assert np.array_equal(reference._integer_matmul(a, b), a.dot(b))
-    assert np.array_equal(reference._integer_matmul(b.T, a.T), b.T.dot(a.T))
+    assert np.array_equal(fixed_point.integer_matmul(a, b), a.dot(b))
+    assert np.array_equal(fixed_point.integer_matmul(b.T, a.T), b.T.dot(a.T))
 
 
 @pytest.mark.parametrize("family", functions.FAMILIES)
@@ -527,6 +529,7 @@ def _record(peer: str, variant: str, gap: str, status: str, error: float | None)
 
 def test_no_curve_of_a_plot_hides_another() -> None:
     plots = pytest.importorskip("spectralgrad.compare.plots")
+    curves = pytest.importorskip("spectralgrad.compare.curves")
     variants = {
         "numpy": ["NumPy + formula"],
         "torch": ["PyTorch"],
@@ -549,7 +552,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
     assert {variant for panel in panels.values() for variant in panel} == {(r.peer, r.variant) for r in records}
     for panel in panels.values():
         figure, axes = plots.plt.subplots()
-        plots._gap_panel(axes, comparison, "projector", "double", panel)
+        curves.gap_panel(axes, comparison, "projector", "double", panel)
         drawn = [line for line in axes.lines if len(line.get_xdata()) == len(gaps)]
         lines, markers = drawn[::2], drawn[1::2]
         assert len(lines) == len(markers) == len(panel) <= 5
@@ -562,7 +565,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
         for i in (1, 3, 4):
             assert len({float(line.get_xdata()[i]) for line in markers}) == len(panel)
         # An error of zero has a place on the logarithmic axis.
-        assert {float(line.get_ydata()[0]) for line in markers} == {plots._BOTTOM}
+        assert {float(line.get_ydata()[0]) for line in markers} == {curves._BOTTOM}
         plots.plt.close(figure)
 
 

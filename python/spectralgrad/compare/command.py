@@ -94,7 +94,7 @@ def _write_numbers(comparison: Comparison, out: Path) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from . import plots, report, tables
+    from . import findings, plots, report, tables
 
     started = time.perf_counter()
     console = Console()
@@ -112,7 +112,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         for table in shown.values():
             console.print(tables.to_rich(table))
             console.print()
-        for line in report.findings(comparison):
+        for line in findings.findings(comparison):
             console.print(f"• {line}", markup=False, highlight=False)
         seconds = round(time.perf_counter() - started)
         written = f"{out / _REPORT}, {len(pictures)} plots and {_NUMBERS}"
