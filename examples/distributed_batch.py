@@ -39,8 +39,8 @@ assert reference.grad is not None
 difference = (gradient.full_tensor() - reference.grad).abs().max().item()
 
 print(
-    f"process {distributed.get_rank()}: {gradient.to_local().shape[0]} of {len(A)} matrices, gradient {gradient.placements}, "
-    f"off by {difference:.0e} from one process's\n",
+    f"process {distributed.get_rank()}: {gradient.to_local().shape[0]} of {len(A)} matrices, "
+    f"gradient {gradient.placements}, off by {difference:.0e} from one process's\n",
     end="",  # a single write, so that the lines of two processes do not mix
 )
 distributed.barrier()  # gloo may abort if one process ends before the other is done

@@ -10,6 +10,7 @@ from typing import Any
 
 import networkx
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -24,6 +25,9 @@ REAL = [torch.float64, torch.float32]
 COMPLEX = [torch.complex128, torch.complex64]
 DOUBLE = [torch.float64, torch.complex128]
 ALL = REAL + COMPLEX
+
+each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+each_dtype = pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: str(dtype)[6:])
 
 GAPS = [*(10.0**-k for k in range(2, 16)), 0.0]
 # Single precision cannot resolve gaps below 1e-8, so only two of them are tried.
@@ -45,6 +49,10 @@ def eps(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps
 
 
+def double_of(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex128 if dtype.is_complex else torch.float64
+
+
 def by_precision(dtype: torch.dtype, double: float, single: float) -> float:
     return double if dtype in DOUBLE else single
 
@@ -53,6 +61,10 @@ def normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
     return torch.tensor(x + 1j * rng.standard_normal(shape) if dtype.is_complex else x).to(dtype)
+
+
+def randn(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:
@@ -68,10 +80,15 @@ def random_hermitian(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     return hermitian_part(normal(*shape, dtype=dtype, seed=seed))
 
 
+def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A weight M for losses tr(M f(A)), and a direction E for derivatives."""
+    M, E = (random_hermitian(n, n, dtype=dtype, seed=seed) for seed in (100, 101))
+    return M, E
+
+
 def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
     """A Hermitian matrix with these eigenvalues (up to the rounding of `dtype`) and random eigenvectors."""
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=wide, seed=seed)).Q
+    Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=double_of(dtype), seed=seed)).Q
     return hermitian_part(Q * torch.as_tensor(spectrum, dtype=torch.float64) @ Q.mH).to(dtype)
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -232,21 +232,6 @@ def test_families_have_their_properties(dtype: torch.dtype) -> None:
 # --- the same bits ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 SMALL = [1, 2, 3, 4, 5, 7, 8]
 LARGER = [9, 12, 17, 33, 64, 65]
 COPIES = [1, 3, 7, 8, 9, 16, 17, 33]
@@ -268,16 +253,12 @@ def test_place_in_the_batch(n: int, dtype: torch.dtype, threads: int) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", slow_if_large(SMALL + LARGER))
-def test_number_of_threads(n: int, dtype: torch.dtype) -> None:
+def test_number_of_threads(n: int, dtype: torch.dtype, set_threads: Callable[[int], None]) -> None:
     A = first_matrices(n, dtype, 67 if n <= 8 else 19)
-    before = torch.get_num_threads()
     results = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append(decompose(A))
-    finally:
-        torch.set_num_threads(before)
+    for count in (1, 2, 3):
+        set_threads(count)
+        results.append(decompose(A))
     for result in results[1:]:
         assert_same_bits(result, results[0])
 

@@ -25,11 +25,11 @@ from torch.autograd import gradcheck, gradgradcheck
 import spectralgrad as sg
 from problems import (
     ALL,
-    DOUBLE,
     LinAlgError,
     benzene,
     buckminsterfullerene,
     by_precision,
+    each_double,
     eps,
     expectation,
     hermitian_part,
@@ -337,7 +337,6 @@ def error(ours: Tensor, expected: Tensor, unit: float = 1.0) -> float:
 each_graph = pytest.mark.parametrize("graph", GRAPHS)
 each_filling = pytest.mark.parametrize("filling", FILLINGS)
 each_overlap = pytest.mark.parametrize("overlap", OVERLAPS)
-each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 # For slow tests: each graph and each dtype, but not all combinations.
 each_molecule = pytest.mark.parametrize(
     ("graph", "dtype"), [("cube", torch.float64), ("benzene", torch.complex128)], ids=["cube", "complex benzene"]
@@ -364,7 +363,7 @@ def test_the_reference_obeys_hellmann_and_feynman(graph: str) -> None:
 @each_graph
 @each_filling
 @each_overlap
-@each_dtype
+@each_double
 def test_values(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
     inputs = case(graph, filling, overlap, dtype)
     result = evaluate(inputs)
@@ -417,7 +416,7 @@ def test_bond_orders_of_the_textbook(name: str) -> None:
         assert abs(float(G[i, j]) - order) <= 1e-15 * len(graph)
 
 
-@each_dtype
+@each_double
 def test_larger_ones_against_scipy(dtype: torch.dtype) -> None:
     n = 60
     H, S = random_hermitian(n, n, dtype=dtype, seed=1), overlap_of(n, dtype, 50.0)
@@ -517,7 +516,7 @@ def test_no_electrons_and_full_levels(electrons: int) -> None:
         sg.density_matrix(H, electrons=electrons, kT=0.1)
 
 
-@each_dtype
+@each_double
 def test_projector_is_idempotent(dtype: torch.dtype) -> None:
     S = overlap_of(6, dtype)
     for overlap in (None, S):
@@ -712,7 +711,7 @@ def test_smearings_take_empty_matrices_batches_and_transforms(smearing: Smearing
 @pytest.mark.slow
 @each_width
 @pytest.mark.parametrize("fixed", ["electrons", "mu"])
-@each_dtype
+@each_double
 def test_gradcheck_of_smearings(smearing: SmearingName, fixed: str, dtype: torch.dtype) -> None:
     inputs = [
         _ring(3, dtype),
@@ -819,7 +818,7 @@ def test_gradient_of_the_free_energy(graph: str, filling: str, overlap: str, dty
 
 
 @each_overlap
-@each_dtype
+@each_double
 def test_gradient_at_a_chemical_potential(overlap: str, dtype: torch.dtype) -> None:
     """At fixed μ, the gradients of Ω = F - μN are D in H and -W in S, and its slope in μ is -N."""
     inputs = case("cube", "mu", overlap, dtype)
@@ -842,7 +841,7 @@ def test_gradient_at_a_chemical_potential(overlap: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("filling", ["half", "projector"])
 @each_graph
-@each_dtype
+@each_double
 def test_every_entry_of_the_gradients(graph: str, filling: str, dtype: torch.dtype) -> None:
     """Every entry. D = ∂F/∂H and W = -∂F/∂S, so by Schwarz the gradients of tr(M D) are derivatives along M."""
     inputs = case(graph, filling, "overlap", dtype)
@@ -864,7 +863,7 @@ def test_every_entry_of_the_gradients(graph: str, filling: str, dtype: torch.dty
 
 @pytest.mark.parametrize("condition", [1e2, 1e3, 1e4])
 @pytest.mark.parametrize("filling", ["half", "projector"])
-@each_dtype
+@each_double
 def test_ill_conditioned_overlap(filling: str, condition: float, dtype: torch.dtype) -> None:
     inputs = case("benzene", filling, "overlap", dtype, condition)
     for name, expected in solved(inputs).items():
@@ -894,7 +893,7 @@ def test_an_electron_added_to_a_gap_that_is_too_cold() -> None:
 
 
 @pytest.mark.parametrize("kT", [0.2, 0.05, 0.03])
-@each_dtype
+@each_double
 def test_an_electron_added_to_a_gap(kT: float, dtype: torch.dtype) -> None:
     """∂D/∂N = f(1 - f)/Σ f(1 - f), half of it below the gap and half above, however small they are; and ∂F/∂N = μ."""
     v = torch.tensor([1, 1j, -1, 1j] if dtype.is_complex else [1.0, 1.0, -1.0, 1.0], dtype=dtype) / 2
@@ -971,7 +970,7 @@ def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch
 
 
 @each_graph
-@each_dtype
+@each_double
 def test_hessian_of_the_free_energy(graph: str, dtype: torch.dtype) -> None:
     """The Hessian of F times E is the derivative of D along E."""
     inputs = case(graph, "a fraction", "orthonormal", dtype)
@@ -1016,7 +1015,7 @@ def _ring(n: int, dtype: torch.dtype) -> Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("fixed", ["electrons", "mu"])
 @each_overlap
-@each_dtype
+@each_double
 def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
     n = 3
     S = overlap_of(n, dtype) if overlap == "overlap" else None
@@ -1046,7 +1045,7 @@ def test_gradcheck(fixed: str, overlap: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.slow
 @each_graph
-@each_dtype
+@each_double
 def test_gradcheck_of_molecules(graph: str, dtype: torch.dtype) -> None:
     H = graph_hamiltonian(graph, dtype).requires_grad_()
     for options in ({"electrons": len(H), "kT": 0.3}, {"electrons": len(H)}):
@@ -1063,7 +1062,7 @@ def test_gradcheck_of_molecules(graph: str, dtype: torch.dtype) -> None:
 
 
 @each_overlap
-@each_dtype
+@each_double
 def test_batch_with_a_filling_for_each(overlap: str, dtype: torch.dtype) -> None:
     """Electrons or μ, and kT, differ within a batch. Each matrix has the values and derivatives it has alone."""
     S = overlap_of(6, dtype) if overlap == "overlap" else None
@@ -1178,7 +1177,7 @@ def test_numbers_and_tensors_are_the_same() -> None:
 # --- transforms ------------------------------------------------------------------------------------------------------
 
 
-@each_dtype
+@each_double
 def test_vmap(dtype: torch.dtype) -> None:
     H = torch.stack([(1 + k) * graph_hamiltonian("benzene", dtype) for k in range(3)])
     electrons, kT = torch.tensor([6.0, 2.5, 11.0], dtype=torch.float64), torch.tensor([0.2, 0.3, 0.4]).double()
@@ -1503,7 +1502,7 @@ def _outside(M: Tensor, P: Tensor) -> Tensor:
     return hermitian_part(M - inside + P * inside.diagonal().sum() / 3)
 
 
-@each_dtype
+@each_double
 def test_an_open_shell_has_derivatives_where_its_level_stays_whole(dtype: torch.dtype) -> None:
     """First and second ones of every field, without a report."""
     H, P, electrons = _open_shell(dtype)
@@ -1538,7 +1537,7 @@ def test_an_open_shell_has_derivatives_where_its_level_stays_whole(dtype: torch.
         assert error(G, result.density_matrix.detach()) <= 1e-13
 
 
-@each_dtype
+@each_double
 def test_mixed_derivatives_in_electrons_of_an_open_shell(dtype: torch.dtype) -> None:
     """d²tr(M D)/dN dH, in either order: the derivative of the level's projector over its multiplicity."""
     H, P, electrons = _open_shell(dtype)
@@ -1617,7 +1616,7 @@ def test_a_well_posed_loss_of_an_open_shell_is_silent(dtype: torch.dtype) -> Non
 
 
 @pytest.mark.parametrize("condition", [10.0, 1e4])
-@each_dtype
+@each_double
 def test_a_level_that_an_overlap_splits_by_rounding_is_one(condition: float, dtype: torch.dtype) -> None:
     """Benzene with 4 electrons: 2 of the 4 places at -1."""
     for seed in range(5):

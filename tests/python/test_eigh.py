@@ -257,16 +257,12 @@ def test_place_in_the_batch_does_not_matter(dtype: torch.dtype, n: int, device: 
 
 @pytest.mark.parametrize("n", [3, 17, 70])
 @pytest.mark.parametrize("dtype", ALL)
-def test_number_of_threads_does_not_matter(dtype: torch.dtype, n: int) -> None:
+def test_number_of_threads_does_not_matter(dtype: torch.dtype, n: int, set_threads: Callable[[int], None]) -> None:
     A = torch.stack([distinct(n, dtype, seed) for seed in range(5)])
-    threads = torch.get_num_threads()
     results = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append((*sg.eigh(A), sg.eigvalsh(A)))
-    finally:
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3):
+        set_threads(count)
+        results.append((*sg.eigh(A), sg.eigvalsh(A)))
     for result in results[1:]:
         assert all(torch.equal(x, y) for x, y in zip(result, results[0], strict=True))
 

@@ -3,6 +3,8 @@ better of the two orders, whichever order the rows are in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import ALL, DOUBLE, eps, normal, random_hermitian
+from problems import ALL, DOUBLE, double_of, eps, normal, random_hermitian
 
 ORDERS = ["large to small", "small to large", "shuffled"]
 SINGLE = [torch.float32, torch.complex64]
@@ -31,7 +33,7 @@ def rows_in(order: str, n: int) -> Tensor:
 def graded(count: int, n: int, dtype: torch.dtype, span: float = 2.0) -> Tensor:
     """From large to small."""
     d = torch.logspace(0, -span, n, dtype=torch.float64)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     Z = normal(count, n, max(60, 2 * n), dtype=wide, seed=n)
     A = d[:, None] * (Z @ Z.mH) * d / Z.shape[-1]
     A = torch.tril(A) + torch.tril(A, -1).mH
@@ -41,7 +43,7 @@ def graded(count: int, n: int, dtype: torch.dtype, span: float = 2.0) -> Tensor:
 def indefinite(count: int, n: int, dtype: torch.dtype, span: float = 2.0) -> Tensor:
     """D S D with eigenvalues of S near 1 and -1, from large to small."""
     d = torch.logspace(0, -span, n, dtype=torch.float64)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     S = torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(n)[:n]) + 0.1 / n**0.5 * random_hermitian(
         count, n, n, dtype=wide, seed=n
     )
@@ -56,7 +58,7 @@ def in_order(A: Tensor, order: str) -> Tensor:
 def reference(A: Tensor) -> Tensor:
     """Eigenvalues in twice the precision."""
     if A.dtype in SINGLE:
-        return torch.linalg.eigvalsh(A.to(torch.complex128 if A.is_complex() else torch.float64))
+        return torch.linalg.eigvalsh(A.to(double_of(A.dtype)))
     with mpmath.workdps(40):
         solve = mpmath.eighe if A.is_complex() else mpmath.eigsy
         rows = [[float(x) for x in solve(mpmath.matrix(X.tolist()), eigvals_only=True)] for X in A.numpy()]
@@ -159,7 +161,9 @@ def mixed(n: int, dtype: torch.dtype) -> Tensor:
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [3, 5, 8, 20, 64, 80])
-def test_bits_do_not_depend_on_the_place_in_the_batch(n: int, dtype: torch.dtype) -> None:
+def test_bits_do_not_depend_on_the_place_in_the_batch(
+    n: int, dtype: torch.dtype, set_threads: Callable[[int], None]
+) -> None:
     A = mixed(n, dtype)
     L, V = sg.eigh(A)
     values = sg.eigvalsh(A)
@@ -167,12 +171,8 @@ def test_bits_do_not_depend_on_the_place_in_the_batch(n: int, dtype: torch.dtype
         assert torch.equal(sg.eigh(A[order]).eigenvalues, L[order])
         assert torch.equal(sg.eigh(A[order]).eigenvectors, V[order])
         assert torch.equal(sg.eigvalsh(A[order]), values[order])
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1 if before > 1 else 2)
-        assert torch.equal(sg.eigh(A).eigenvectors, V)
-    finally:
-        torch.set_num_threads(before)
+    set_threads(1 if torch.get_num_threads() > 1 else 2)
+    assert torch.equal(sg.eigh(A).eigenvectors, V)
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -181,7 +181,7 @@ def test_gradients(n: int, dtype: torch.dtype) -> None:
     """The rows of eigenvectors are back in their places: tr(M P) of the largest eigenvector has a known gradient."""
     A = graded(3, n, dtype).requires_grad_()
     M = random_hermitian(n, n, dtype=dtype, seed=1)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
 
     def gradient(X: Tensor, eigh: object) -> Tensor:
         X = X.detach().requires_grad_()

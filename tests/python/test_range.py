@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import jvp
 
 import spectralgrad as sg
-from problems import normal, random_hermitian, with_spectrum
+from problems import double_of, normal, random_hermitian, with_spectrum
 
 SINGLE = [torch.float32, torch.complex64]
 Function = Callable[[Tensor], Tensor]
@@ -29,7 +29,7 @@ SPECTRA = {
 
 
 def widened(x: Tensor) -> Tensor:
-    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+    return x.to(double_of(x.dtype))
 
 
 def derivatives(f: Function, A: Tensor, C: Tensor, D: Tensor, cotangent: float, tangent: float) -> dict[str, Tensor]:

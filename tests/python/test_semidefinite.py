@@ -16,10 +16,12 @@ from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
 import spectralgrad as sg
 from problems import (
-    ALL,
     DOUBLE,
     LinAlgError,
     by_precision,
+    double_of,
+    each_double,
+    each_dtype,
     eps,
     expectation,
     gradient_of,
@@ -32,9 +34,6 @@ from problems import (
 )
 from reference import relative_error
 
-each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
-each_dtype = pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: str(dtype)[6:])
-
 
 @pytest.fixture
 def silent() -> Iterator[None]:
@@ -45,7 +44,7 @@ def silent() -> Iterator[None]:
 
 def factor(m: int, n: int, singular_values: Any, dtype: torch.dtype, seed: int) -> Tensor:
     """An m × n matrix."""
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     s = torch.as_tensor(singular_values, dtype=torch.float64)
     U = torch.linalg.qr(normal(m, m, dtype=wide, seed=seed)).Q
     V = torch.linalg.qr(normal(n, n, dtype=wide, seed=seed + 1)).Q
@@ -54,7 +53,7 @@ def factor(m: int, n: int, singular_values: Any, dtype: torch.dtype, seed: int) 
 
 def polar(F: Tensor, rank: int) -> Tensor:
     """U Vᴴ of the singular value decomposition, the gradient of the nuclear norm."""
-    U, _, Vh = torch.linalg.svd(F.to(torch.complex128 if F.is_complex() else torch.float64), full_matrices=False)
+    U, _, Vh = torch.linalg.svd(F.to(double_of(F.dtype)), full_matrices=False)
     return U[:, :rank] @ Vh[:rank]
 
 
@@ -415,7 +414,7 @@ each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTR
 
 def _exact_pinv(spectrum: list[float], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """A, its pseudo-inverse and the projector onto its kernel."""
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     V = torch.linalg.qr(normal(4, 4, dtype=wide, seed=7)).Q
     L = torch.tensor(spectrum, dtype=torch.float64)
     inverse = torch.where(L == 0, 0, 1 / torch.where(L == 0, 1, L))

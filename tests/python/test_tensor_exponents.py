@@ -22,17 +22,17 @@ from problems import (
     DOUBLE,
     LinAlgError,
     by_precision,
+    directions,
+    each_double,
     eps,
     expectation,
     hermitian_part,
     hessian_times,
-    random_hermitian,
     with_cluster,
     with_spectrum,
 )
 from reference import relative_error
 
-each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 EXPONENTS = [0.3, -1.7, 2.5, 3.0, -2.0, 1.0, 0.0, 12.5]
 
 
@@ -58,11 +58,6 @@ def power(p: float, logarithms: int = 0) -> reference.Differences:
         return y
 
     return reference.smooth(f, df, d2f)
-
-
-def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    M, E = (random_hermitian(n, n, dtype=dtype, seed=seed) for seed in (100, 101))
-    return M, E
 
 
 # --- values and derivatives ------------------------------------------------------------------------------------------

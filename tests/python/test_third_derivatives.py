@@ -21,8 +21,9 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 import spectralgrad as sg
 from problems import (
     ALL,
-    DOUBLE,
     by_precision,
+    double_of,
+    each_double,
     eps,
     expectation,
     hermitian_part,
@@ -38,7 +39,6 @@ MatrixFunction = Callable[[Tensor], Tensor]
 Derivatives = Callable[[int, Any], Any]  # the k-th derivative at x, of mpmath numbers
 
 DIGITS = 80
-each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 
 class Case(NamedTuple):
@@ -178,7 +178,7 @@ def _paths(data: tuple[bytes, ...], dtype: str, n: int) -> _Paths:
 
 def third(A: Tensor, directions: Sequence[Tensor], derivative: Derivatives) -> Tensor:
     """D³f(A)[E_1, E_2, E_3], Daleckii and Krein (1965), from a decomposition in many digits."""
-    wide = torch.complex128 if A.is_complex() else torch.float64
+    wide = double_of(A.dtype)
     data = tuple(X.to(wide).resolve_conj().contiguous().numpy().tobytes() for X in (A, *directions))
     with mpmath.workdps(DIGITS):
         paths = _paths(data, np.dtype(A.to(wide).numpy().dtype).str, len(A))

@@ -29,7 +29,9 @@ class Contender:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def _by_hand(f: Function) -> Function:
+def by_hand(f: Function) -> Function:
+    """Returns A -> V f(λ) Vᴴ by torch.linalg.eigh."""
+
     def function(a: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(a)
         return (vectors * f(values).unsqueeze(-2)) @ vectors.mH
@@ -48,7 +50,7 @@ def _torch() -> list[Contender]:
         Contender(
             "eigh by hand",
             "V f(λ) Vᴴ, 1/Δ by torch.linalg.eigh",
-            {name: _by_hand(f) for name, f in elementwise.items()},
+            {name: by_hand(f) for name, f in elementwise.items()},
         ),
         Contender(
             "matrix_exp", "the exponential of the block matrix [[A, G], [0, A]]", {"exp": torch.linalg.matrix_exp}
