@@ -92,6 +92,15 @@ def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
     return hermitian_part(Q * torch.as_tensor(spectrum, dtype=torch.float64) @ Q.mH).to(dtype)
 
 
+def with_singular_values(m: int, n: int, singular_values: Any, dtype: torch.dtype, seed: int) -> Tensor:
+    """An m × n matrix with these singular values, and otherwise zero ones."""
+    wide = double_of(dtype)
+    s = torch.as_tensor(singular_values, dtype=torch.float64)
+    U = torch.linalg.qr(normal(m, m, dtype=wide, seed=seed)).Q
+    V = torch.linalg.qr(normal(n, n, dtype=wide, seed=seed + 1)).Q
+    return ((U[:, : len(s)] * s) @ V[: len(s)]).to(dtype)
+
+
 def clustered(gap: float, dtype: torch.dtype, seed: int, *, positive: bool = False) -> Tensor:
     """An 8 × 8 matrix with four eigenvalues `gap` apart, at the indices `CLUSTER`."""
     lower = [0.2, 0.5] if positive else [-2.0, -1.0]
@@ -178,6 +187,18 @@ def invariant_loss(M: Tensor) -> Loss:
         return (L.sin() * weights).sum() + ((V.conj() * (M @ V)).sum(-2).real * weights.sqrt()).sum()
 
     return loss
+
+
+def gap_factor(
+    gap: float = 1.0, dtype: torch.dtype = torch.float64, eigh: Callable[..., Any] = sg.eigh, **options: Any
+) -> float:
+    """The factor of eigh for 1/gap: the gradient for S_12 = 1 at diag(0, gap), where V is the identity."""
+    A = torch.diag(torch.tensor([0, gap], dtype=dtype)).requires_grad_()
+    _, V = eigh(A, **options)
+    assert torch.equal(V.detach(), torch.eye(2, dtype=dtype))
+    (G,) = torch.autograd.grad(V, A, torch.tensor([[0, 2], [0, 0]], dtype=dtype))
+    assert torch.equal(G, G.mT)
+    return float(G[0, 1])
 
 
 def gradient_of(f: MatrixFunction, A: Tensor) -> Tensor:

@@ -239,32 +239,16 @@ def test_lazy_conjugate_is_conjugated(dtype: torch.dtype, device: str) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 17])
 @pytest.mark.parametrize("dtype", ALL)
-def test_place_in_the_batch_does_not_matter(dtype: torch.dtype, n: int, device: str) -> None:
+def test_gradients_do_not_depend_on_the_place_in_the_batch(dtype: torch.dtype, n: int, device: str) -> None:
+    """They agree to round-off, because the rounding of matrix products depends on the alignment of their data.
+
+    `test_accuracy.py` asserts that decompositions have the same bits.
+    """
     A = torch.stack([distinct(n, dtype, seed) for seed in range(7)]).to(device)
     loss = invariant_loss(random_hermitian(n, n, dtype=dtype, seed=1).to(device))
     order = torch.randperm(7)
-    if device == "cpu":
-        for ours, expected in zip(sg.eigh(A[order]), sg.eigh(A), strict=True):
-            assert torch.equal(ours, expected[order])
-        if n <= 8:  # For larger n, the method depends on the size of the batch.
-            for ours, expected in zip(sg.eigh(A[3]), sg.eigh(A), strict=True):
-                assert torch.equal(ours, expected[3])
-        assert torch.equal(sg.eigvalsh(A[order]), sg.eigvalsh(A)[order])
-    # To round-off, not to the bit, because the rounding of matrix products depends on the alignment of their data.
     assert relative_error(gradient(loss, A[order]), gradient(loss, A)[order]) <= 8 * n * eps(dtype)
     assert relative_error(gradient(loss, A[3]), gradient(loss, A)[3]) <= 8 * n * eps(dtype)
-
-
-@pytest.mark.parametrize("n", [3, 17, 70])
-@pytest.mark.parametrize("dtype", ALL)
-def test_number_of_threads_does_not_matter(dtype: torch.dtype, n: int, set_threads: Callable[[int], None]) -> None:
-    A = torch.stack([distinct(n, dtype, seed) for seed in range(5)])
-    results = []
-    for count in (1, 2, 3):
-        set_threads(count)
-        results.append((*sg.eigh(A), sg.eigvalsh(A)))
-    for result in results[1:]:
-        assert all(torch.equal(x, y) for x, y in zip(result, results[0], strict=True))
 
 
 @pytest.mark.parametrize("dtype", ALL)

