@@ -87,7 +87,7 @@ class Session:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine, and the versions of all possible contenders, including those that this benchmark does not use."""
+    """Returns the machine, and the versions of all possible contenders, used by this benchmark or not."""
     described = machine.describe()
     for name in ("torch", "tensorflow", "jax", "jaxlib", "scipy"):
         try:
@@ -105,7 +105,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The environment that limits every runtime to this number of threads.
+    """Returns the environment that limits every runtime to this number of threads.
 
     It must be set for a new process, because TensorFlow and XLA create their threads when they start, and OpenBLAS when
     it is loaded.
@@ -140,7 +140,7 @@ def fresh_process(arguments: Iterable[str], threads: int) -> Any:
                 [sys.executable, sys.argv[0], *arguments, "--answer", str(answer)],
                 env=_environment(threads),
                 stderr=stderr,  # TensorFlow logs to stderr, whatever TF_CPP_MIN_LOG_LEVEL is
-                # It must be set before any framework counts the CPUs.
+                # The affinity must be set before any framework counts the CPUs.
                 preexec_fn=functools.partial(os.sched_setaffinity, 0, _cores(threads)),
                 check=False,
             )
@@ -200,7 +200,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     parser.add_argument(
         "--show", action="store_true", help="show tables and plots of the results in the folder, without measuring"
     )
-    parser.add_argument("--require-targets", action="store_true", help="exit status 1 where a target is not reached")
+    parser.add_argument("--require-targets", action="store_true", help="exit status 1 if a target is not reached")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # only for the processes that measure
     for name, default in benchmark.options.items():
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
@@ -209,7 +209,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     if parsed.answer is not None:
         torch.set_num_threads(parsed.threads[0])
         torch.manual_seed(0)
-        # If the loss had no gradient, the benchmark would measure something else.
+        # A loss without a gradient takes another path, so its time would mean nothing.
         warnings.simplefilter("error", sg.GaugeWarning)
         session = Session(parsed.threads[0], parsed.quick, {name: getattr(parsed, name) for name in benchmark.options})
         benchmark.measure(session)
@@ -221,18 +221,20 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     if parsed.show:
         content = json.loads(path.read_text(encoding="utf-8"))
     else:
-        numbers = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
+        thread_counts = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
         available = len(os.sched_getaffinity(0))
-        if not all(1 <= threads <= available for threads in numbers):
+        if not all(1 <= threads <= available for threads in thread_counts):
             parser.error(
-                f"--threads: expected numbers from 1 to {available}, the CPUs of this process, but got {numbers}"
+                f"--threads: expected numbers from 1 to {available}, the CPUs of this process, but got {thread_counts}"
             )
         handed_on = ["--quick"] * parsed.quick
         for name in benchmark.options:
             handed_on += [f"--{name}", str(getattr(parsed, name))]
         load = os.getloadavg()[0]
         if load > 0.3:
-            print(f"The machine is busy (load {load:.1f}): with every core in use OpenMP's regions take milliseconds.")
+            print(
+                f"The machine is busy (load {load:.1f}): if all cores are in use, parallel regions take milliseconds."
+            )
         content = {
             "title": benchmark.title,
             "script": f"benchmarks/{Path(sys.argv[0]).name}",
@@ -241,7 +243,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
             "load_before": load,
             "measurements": [
                 record
-                for threads in numbers
+                for threads in thread_counts
                 for record in fresh_process(["--threads", str(threads), *handed_on], threads)
             ],
         }

@@ -21,10 +21,10 @@ CASE_FIELDS = ("part", "function", "operation", "dtype", "n", "batch", "spectrum
 
 @dataclass(frozen=True)
 class Target:
-    """The speed relative to the reference that `contender` should reach in the case with these fields.
+    """The speed, relative to the reference, that `contender` should reach in the case with these fields.
 
-    `first` is the target; `second` is the speed of a prototype, for information. Both are for AVX-512, unless
-    `any_capability`. `contender` must also be faster than each contender in `ahead_of`.
+    `first` is the target. `second` is the speed of a prototype, which is only shown. Both are for AVX-512 unless
+    `any_capability` is true. `contender` must also be faster than each contender in `ahead_of`.
     """
 
     case: Mapping[str, Any]
@@ -51,9 +51,9 @@ def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Consol
     table = Table("case", "median", "of minima", "first", "second", "ahead of", "reached", title="targets")
     everything = True
     for target in targets:
-        shares = 1.3 if content["machine"]["capability"] != "AVX512" and not target.any_capability else 1.0
-        first = target.first / shares
-        second = "" if target.second is None else f"{target.second / shares:.3g}"
+        divisor = 1.3 if content["machine"]["capability"] != "AVX512" and not target.any_capability else 1.0
+        first = target.first / divisor
+        second = "" if target.second is None else f"{target.second / divisor:.3g}"
         found = select(content["measurements"], **target.case, contender=target.contender)
         if not found:
             everything = False
@@ -84,7 +84,7 @@ def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Consol
 
 
 def print_records(title: str, records: Sequence[Record], console: Console) -> None:
-    """A row for each case, a column for each contender."""
+    """Prints a row for each case, with a column for each contender."""
     shown = [name for name in CASE_FIELDS if any(name in r for r in records)]
     contenders = list(dict.fromkeys(r["contender"] for r in records))
     rows: dict[tuple[str, ...], dict[str, str]] = {}
@@ -102,7 +102,7 @@ def print_records(title: str, records: Sequence[Record], console: Console) -> No
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with a panel for each combination of values of the fields `panels`; `y` computes a point of a record."""
+    """A figure with a panel for each combination of values of the fields `panels`. `y` computes a record's height."""
 
     name: str
     x: str
@@ -126,7 +126,7 @@ def speedup(record: Record) -> float:
     return record["speedup"]
 
 
-# Key: the beginning of a contender's name.
+# The keys are beginnings of contenders' names.
 _COLOURS = {
     "spectralgrad": "#1f77b4",
     "torch.linalg.eig": "#d62728",
@@ -151,7 +151,7 @@ def draw(plot: Plot, records: Sequence[Record], folder: Path) -> None:
     panels = list(dict.fromkeys(tuple(r[name] for name in plot.panels) for r in chosen))
     if not panels:
         return
-    # Text that stays text makes the file ten times smaller. The salt makes the file reproducible to the byte.
+    # Text as text, not as paths, makes the file ten times smaller. The salt makes it reproducible to the byte.
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": plot.name, "font.size": 9}):
         columns = min(len(panels), 4)
         rows = -(-len(panels) // columns)

@@ -45,12 +45,12 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     if cases and len(DEVICES) == 1:
         stand_in = CasesOnCuda.from_parent(session, name="cases_on_cuda")
         stand_in.add_marker(pytest.mark.cuda)
-        stand_in.add_marker(pytest.mark.skip(reason=f"there is no CUDA device: {cases} cases are left out"))
+        stand_in.add_marker(pytest.mark.skip(reason=f"no CUDA device: {cases} cases are left out"))
         items.append(stand_in)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts its background jobs with Ctrl-C ignored, and so would be the commands that tests interrupt.
+    # A shell starts background jobs with Ctrl-C ignored. Commands that the tests interrupt would inherit this.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # No test may warn about a loss unless it says so with pytest.warns: well-posed losses must be silent.

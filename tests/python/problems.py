@@ -93,7 +93,7 @@ def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
 
 
 def with_singular_values(m: int, n: int, singular_values: Any, dtype: torch.dtype, seed: int) -> Tensor:
-    """An m × n matrix with these singular values, and otherwise zero ones."""
+    """An m × n matrix with these singular values; its other singular values are zero."""
     wide = double_of(dtype)
     s = torch.as_tensor(singular_values, dtype=torch.float64)
     U = torch.linalg.qr(normal(m, m, dtype=wide, seed=seed)).Q
@@ -139,7 +139,7 @@ def benzene() -> networkx.Graph:
 
 
 def buckminsterfullerene() -> networkx.Graph:
-    """The icosahedron truncated: an atom at each end of each edge, bonded along the edge and around the vertex."""
+    """The truncated icosahedron: an atom at each end of each edge, bonded along the edge and around the vertex."""
     icosahedron = networkx.icosahedral_graph()
     atoms = [(u, v) for u in icosahedron for v in icosahedron[u]]
     bonds = [((u, v), (v, u)) for u, v in icosahedron.edges]

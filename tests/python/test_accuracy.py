@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ import reference
 import spectralgrad as sg
 from problems import ALL, DOUBLE, LinAlgError, eps, random_hermitian
 from reference import relative_error
+from script_files import ROOT
 from spectra import (
     FAMILIES,
     Batch,
@@ -147,6 +149,17 @@ def test_any_small_matrix(data: st.DataObject, n: int, dtype: torch.dtype) -> No
     assert worst.eigenvalues <= value_bound(n)
     assert value_ratios(A, values_only).max() <= value_bound(n)
     assert bool((L.diff() >= 0).all())
+
+
+def test_the_readme_quotes_the_bounds_of_eigenvalues() -> None:
+    text = re.sub(r"\s+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+    quoted = re.search(
+        r"SIMD kernels are accurate to `(\d+) eps \|A\|`, .* to `max\((\d+), (\d+) sqrt\(n\)\) eps \|A\|`", text
+    )
+    assert quoted is not None
+    lanes, least, factor = map(float, quoted.groups())
+    for n in SIZES:
+        assert (value_bound(n, "lanes"), value_bound(n)) == (lanes, max(least, factor * n**0.5))
 
 
 # --- the reference and the ratios ------------------------------------------------------------------------------------
@@ -394,7 +407,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "equal rows": lambda A: A[:, :1, :].real.to(A.dtype).expand(A.shape),
     "conjugated": lambda A: A.conj(),
     "negative": lambda A: torch._neg_view(A),
-    # Without zeros, because their signs depend on which of the two is done first, and decide the signs of eigenvectors.
+    # Without zeros, because the order of conjugation and negation decides their signs, and these decide the signs of V.
     "conjugated and negative": lambda A: torch._neg_view(family("normal", A.shape[-1], A.dtype).conj()).mT,
     "half of a complex one": lambda A: (
         torch.view_as_complex(torch.stack([A.real, A.real], -1)).real.to(A.dtype)

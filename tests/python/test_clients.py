@@ -37,7 +37,7 @@ def client(name: str) -> Any:
 
 
 def reached(setting: str) -> contextlib.AbstractContextManager[None]:
-    """A context with the setting in the last column of the table."""
+    """Enters the setting in the last column of the table."""
     rule = sg.Split() if "Split" in setting else None
     return sg.stand_in(rule=rule) if setting.startswith("stand_in") else installed(rule)
 
@@ -256,6 +256,17 @@ def test_table(row: tuple[str, ...]) -> None:
     with reached(setting):
         check(after, measure(at))
     check(before, measure(at))
+
+
+def test_the_example_has_a_finite_gradient() -> None:
+    client("geoopt")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    try:
+        exec(example, names)
+    finally:
+        sg.uninstall()
+    assert bool(names["A"].grad.isfinite().all())
 
 
 def test_the_table_is_complete() -> None:

@@ -96,7 +96,7 @@ def test_matrix_functions_of_a_library_that_is_not_installed(
     names = ["spectralgrad", "numpy", "torch", "torchspd", "spd-learn", "pot"]
     answer = _by_functions(tmp_path, names, wait=lambda: printed.append(capsys.readouterr().out))
     assert answer.finished
-    # It waits once, between the derivatives and the times: other processes would slow these down.
+    # It waits once, before it measures times, because other processes would slow the calls down.
     (before,) = printed
     assert [line.split("/")[0] for line in before.splitlines()] == [functions.FIRST] * len(functions.FUNCTIONS)
     assert capsys.readouterr().out == "sqrt 3 double\n"

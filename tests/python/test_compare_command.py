@@ -128,7 +128,7 @@ def test_packages_that_are_missing_are_named(
 
 
 def _refused(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The single line on standard error of a run that is refused before the work starts."""
+    """The single line on standard error of a run that fails before its work starts."""
     monkeypatch.setattr(command, "_compare", lambda arguments: pytest.fail("the work started"))
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -228,7 +228,7 @@ def test_a_signal_leaves_no_processes_and_no_files(number: signal.Signals, statu
 
 
 def test_a_signal_waits_for_the_end_of_a_block() -> None:
-    """The block starts threads. One whose start is interrupted would run on and write into a folder being removed."""
+    """The block starts threads. A signal during a start would leave a thread that writes into the removed folder."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("only the main thread may set handlers of signals")
     done = []

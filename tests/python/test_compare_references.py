@@ -123,7 +123,7 @@ def test_bond_orders_agree_with_textbooks() -> None:
 
 @pytest.mark.parametrize("name", ["benzene, Hückel", "Petersen, Laplacian"])
 def test_two_references_agree(name: str) -> None:
-    """Polynomials in the matrix, and eigenvectors, are two ways to 60 digits without a common step."""
+    """Polynomials in the matrix and eigenvectors are two methods without a common step; both have 60 digits."""
     graph = next(graph for graph in graphs.all_graphs() if graph.name == name)
     closed = graphs.ClosedForms()
     spectrum = reference.eigh_mp(graph.matrix)

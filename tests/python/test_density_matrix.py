@@ -215,7 +215,7 @@ def test_projector_is_idempotent(dtype: torch.dtype) -> None:
 @each_overlap
 @each_double
 def test_batch_with_a_filling_for_each(overlap: str, dtype: torch.dtype) -> None:
-    """Electrons or μ, and kT, differ within a batch. Each matrix has the values and derivatives it has alone."""
+    """Electrons or μ, and kT, differ within a batch. Each matrix has the same values and derivatives as alone."""
     S = overlap_of(6, dtype) if overlap == "overlap" else None
     Hs = torch.stack([(1 + k) * graph_hamiltonian("benzene", dtype, S) for k in range(3)]).reshape(3, 1, 6, 6)
     M = random_hermitian(3, 2, 6, 6, dtype=dtype, seed=3)
@@ -275,7 +275,7 @@ def test_shapes_and_types(dtype: torch.dtype, n: int, batch: tuple[int, ...]) ->
 @pytest.mark.parametrize("filling", ["half", "a fraction", "projector", "mu", "gaussian", "Methfessel-Paxton", "cold"])
 @each_overlap
 def test_every_precision(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """Single precision is accurate to about its round-off, degenerate or not."""
+    """Single precision is accurate to about its round-off, with and without degenerate levels."""
     inputs = case(graph, filling, overlap, dtype)
     M = random_hermitian(*inputs["H"].shape, dtype=dtype, seed=3)
     leaves = with_leaves(inputs, ["H"])

@@ -162,7 +162,7 @@ def test_ill_conditioned_overlap(filling: str, condition: float, dtype: torch.dt
 
 
 def test_derivatives_of_a_fermi_level_between_empty_and_full() -> None:
-    """All f(1 - f) underflow, but ∂μ is a quotient of their sums: the mean over the levels at the gap."""
+    """All f(1 - f) underflow. ∂μ is a quotient of their sums, so it is still the mean over the levels at the gap."""
     H = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 3.0], dtype=torch.float64)).requires_grad_()
     mu = sg.density_matrix(H, electrons=4, kT=1e-3, full_output=True).mu
     (G,) = torch.autograd.grad(mu, H)
@@ -180,7 +180,7 @@ def test_an_electron_added_to_a_gap_that_is_too_cold() -> None:
 @pytest.mark.parametrize("kT", [0.2, 0.05, 0.03])
 @each_double
 def test_an_electron_added_to_a_gap(kT: float, dtype: torch.dtype) -> None:
-    """∂D/∂N = f(1 - f)/Σ f(1 - f), half of it below the gap and half above, however small they are; and ∂F/∂N = μ."""
+    """∂D/∂N = f(1 - f)/Σ f(1 - f) is half below and half above the gap, however small f(1 - f) is; and ∂F/∂N = μ."""
     v = torch.tensor([1, 1j, -1, 1j] if dtype.is_complex else [1.0, 1.0, -1.0, 1.0], dtype=dtype) / 2
     P = torch.outer(v, v.conj())
     eye = torch.eye(4, dtype=dtype)
@@ -219,7 +219,7 @@ def _smooth_loss(inputs: Inputs, names: tuple[str, ...], M: Tensor) -> Callable[
 )
 @each_overlap
 def test_second_derivatives(graph: str, filling: str, overlap: str, dtype: torch.dtype) -> None:
-    """Mixed second derivatives in all inputs, by each mode over each mode, against mixed differences."""
+    """Mixed second derivatives in all inputs, by both modes over both modes, against mixed differences."""
     inputs = case(graph, filling, overlap, dtype)
     along = directions(inputs)
     names = tuple(along)
@@ -268,7 +268,7 @@ def test_hessian_of_the_free_energy(graph: str, dtype: torch.dtype) -> None:
 
 
 def test_third_derivatives() -> None:
-    """Against a difference of second ones, at levels that meet; a fourth is refused."""
+    """Against a difference of second derivatives, at degenerate levels; a fourth derivative raises."""
     H, E = graph_hamiltonian("benzene", torch.float64), random_hermitian(6, 6, dtype=torch.float64, seed=3)
     jvp, h = torch.func.jvp, 1e-3
 

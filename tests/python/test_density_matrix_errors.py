@@ -143,7 +143,7 @@ def test_a_fermi_level_that_is_not_finite(value: float, kT: float) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0])
 def test_numbers_are_checked_under_every_transform(value: float) -> None:
-    """The sentence is the one that eager code gets."""
+    """The message is the same as in eager mode."""
 
     def by_mu(mu: Tensor, kT: Any = 0.1) -> Tensor:
         return sg.density_matrix(RING, mu=mu, kT=kT)[0, 1]

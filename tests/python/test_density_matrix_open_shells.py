@@ -60,7 +60,7 @@ def test_an_open_shell_is_filled_in_equal_fractions(name: str, scale: float, dty
 
 
 def _open_shell(dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
-    """The cube with 5 electrons: 3 in its threefold level at -1. Its projector, too."""
+    """The cube with 5 electrons, 3 of them in its threefold level at -1; and the projector onto that level."""
     H = graph_hamiltonian("cube", dtype)
     L, V = torch.linalg.eigh(H)
     level = (L + 1).abs() < 0.1
@@ -69,14 +69,14 @@ def _open_shell(dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
 
 
 def _outside(M: Tensor, P: Tensor) -> Tensor:
-    """M with a multiple of the identity for its block inside the level."""
+    """M, with its block inside the level replaced by a multiple of the identity."""
     inside = P @ M @ P
     return hermitian_part(M - inside + P * inside.diagonal().sum() / 3)
 
 
 @each_double
-def test_an_open_shell_has_derivatives_where_its_level_stays_whole(dtype: torch.dtype) -> None:
-    """First and second ones of every field, without a report."""
+def test_an_open_shell_has_derivatives_if_its_level_stays_degenerate(dtype: torch.dtype) -> None:
+    """First and second derivatives of every field, without a warning."""
     H, P, electrons = _open_shell(dtype)
     E, M = (_outside(random_hermitian(8, 8, dtype=dtype, seed=seed), P) for seed in (1, 2))
     inputs = {
@@ -92,7 +92,7 @@ def test_an_open_shell_has_derivatives_where_its_level_stays_whole(dtype: torch.
         expected = tangents(inputs, {"H": E})
         for field in ("density_matrix", "energy", "energy_weighted_density_matrix"):
             assert error(forward[field], expected[field]) <= 1e-13, field
-        # More electrons go into the level, in equal parts.
+        # Added electrons go into the level, in equal fractions.
         along = forward_tangents(inputs, {"electrons": torch.ones((), dtype=torch.float64)})
         assert error(along["density_matrix"], P / 3) <= 1e-14
         assert error(along["energy"], torch.tensor(-1.0, dtype=torch.float64)) <= 1e-14
@@ -102,7 +102,7 @@ def test_an_open_shell_has_derivatives_where_its_level_stays_whole(dtype: torch.
         loss = expectation(M, result.density_matrix)
         G, slope = torch.autograd.grad(loss, [leaves["H"], leaves["electrons"]], retain_graph=True)
         assert error(expectation(G, E), expectation(M, expected["density_matrix"])) <= 1e-13
-        assert error(P @ G @ P, torch.zeros_like(G)) <= 1e-13  # what splits the level is left out
+        assert error(P @ G @ P, torch.zeros_like(G)) <= 1e-13  # the part of E that splits the level is left out
         assert error(slope, expectation(M, P / 3)) <= 1e-13
         # The energy's gradient is D, equal fractions included.
         (G,) = torch.autograd.grad(result.energy, leaves["H"])
@@ -127,8 +127,8 @@ def test_mixed_derivatives_in_electrons_of_an_open_shell(dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
-def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtype) -> None:
-    """For a loss and for a perturbation. The result is the derivative at equal fractions."""
+def test_a_dependence_on_single_states_of_an_open_shell_is_reported(scale: float, dtype: torch.dtype) -> None:
+    """A loss and a perturbation that split the level are reported. The result is the derivative at equal fractions."""
     H, P, electrons = _open_shell(dtype)
     M = scale * random_hermitian(8, 8, dtype=dtype, seed=1)
     message = (
@@ -166,7 +166,7 @@ def test_a_look_inside_an_open_shell_is_reported(scale: float, dtype: torch.dtyp
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_a_well_posed_loss_of_an_open_shell_is_silent(dtype: torch.dtype) -> None:
-    """Round-off is no look inside, in random bases and for losses that are stationary."""
+    """Round-off does not count as a dependence on single states: in random bases, and for stationary losses."""
     count = 0
     with sg.checks("raise"):
         for seed in range(30):
@@ -202,7 +202,7 @@ def test_a_level_that_an_overlap_splits_by_rounding_is_one(condition: float, dty
 
 
 def test_open_shells_in_a_batch() -> None:
-    """Each matrix by itself, and the report names the one that it is about."""
+    """Matrices of a batch are independent, and the warning names the affected one."""
     whole = torch.diag(torch.tensor([-1.0, 0.5, 2.0, 3.0], dtype=torch.float64))
     X = torch.stack([whole, whole, RING]).requires_grad_()
     D = sg.density_matrix(X, electrons=4)

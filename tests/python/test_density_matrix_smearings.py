@@ -134,14 +134,14 @@ def test_the_root_nearest_to_the_gaussian_one(smearing: SmearingName, seed: int)
         expected = nearest_root(exact_levels, filled, width, smearing)
         ours = mpmath.mpf(result.mu.item())
         f = SMEARINGS[smearing].occupation
-        # A root, to the rounding of μ; and no further from the Gaussian one than the nearest, to a step of the search.
+        # It is a root up to the rounding of μ, and the nearest one to the Gaussian root up to one step of the search.
         assert abs(sum(f((e - ours) / width) for e in exact_levels) - filled) <= 4e-15 * (1 + 2 / kT)
         assert abs(abs(ours - near) - abs(expected - near)) <= kT / 16
     assert abs(float(result.density_matrix.trace()) - electrons) <= 1e-13 * (1 + 1 / kT)
 
 
 def test_a_metallic_level_in_closed_form() -> None:
-    """One level of multiplicity m with m/2 electrons: f = 1/2 fixes x, which is 0 but for the cold smearing."""
+    """One level of multiplicity m with m/2 electrons: f = 1/2 fixes x. It is 0, except for the cold smearing."""
     H = 0.3 * torch.eye(4, dtype=torch.float64)
     arguments: list[tuple[SmearingName, float | None]] = [("gaussian", 0.0), ("methfessel-paxton", 0.0), ("cold", None)]
     for smearing, x in arguments:
@@ -227,7 +227,7 @@ def test_gradcheck_of_smearings(smearing: SmearingName, fixed: str, dtype: torch
 
 @pytest.mark.parametrize("smearing", ["Fermi", "mp", None, 1, ["cold"]])
 @pytest.mark.parametrize("kT", [0, 0.1])
-def test_unknown_smearings_get_a_sentence(smearing: Any, kT: float) -> None:
+def test_unknown_smearings_are_named_in_the_message(smearing: Any, kT: float) -> None:
     with pytest.raises(
         ValueError, match=r"spectralgrad\.density_matrix: Expected smearing to be one of 'fermi', .*but got"
     ):

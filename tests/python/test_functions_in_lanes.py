@@ -1,4 +1,4 @@
-"""The operator behind functions of a matrix, for f(A) and its derivative along E: the CPU's kernel and tensor code."""
+"""The operator `spectral_function` for f(A) and its derivative along E: the CPU kernel and the tensor code."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def distance(x: Tensor, y: Tensor) -> float:
 @pytest.mark.parametrize("dtype", REAL, ids=["float64", "float32"])
 @each_function
 def test_first_differences(function: Function, dtype: torch.dtype, way: Callable[..., Tensor]) -> None:
-    """They are the result if V is the identity and E is all ones. They are accurate to a few eps at every gap."""
+    """If V is the identity and E all ones, the result is f[a, b]. It is accurate to a few eps at every gap."""
     for n in (1, 2, 3, 5, 8, 17):
         L = spectra(n, dtype, positive=function.positive)
         V = torch.eye(n, dtype=dtype).expand(COUNT, n, n)
@@ -181,7 +181,7 @@ def test_jets(dtype: torch.dtype) -> None:
 
 @each_dtype
 def test_second_directions_and_broadcasting(dtype: torch.dtype) -> None:
-    """Tensor code computes these instead of the kernel. The second derivative of the square along E, E is 2 E^2."""
+    """Tensor code computes second derivatives. That of the square along E, E is 2 E^2."""
     L, V, E = decompositions(4, dtype, positive=True)
     E = hermitian_part(E)
     result = torch.ops.spectralgrad.spectral_function.default(V, L, V, None, E, E, "power", [2.0])
@@ -313,7 +313,7 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
             apply(function, L, V, E)
         with sg.checks("ignore"):
             assert torch.equal(apply(function, L, V, E), result)
-        # A direction without a part inside the null space loses nothing and does not warn, whatever its scale.
+        # A direction without a part inside the null space gives the exact result and no warning, whatever its scale.
         inside = V[..., :2] @ V[..., :2].mH
         outside = E - inside @ E @ inside
         for scale in (1.0, 1e-25, 1e25):

@@ -16,11 +16,12 @@ from problems import ALL, DOUBLE, double_of, eps, normal, random_hermitian
 
 ORDERS = ["large to small", "small to large", "shuffled"]
 SINGLE = [torch.float32, torch.complex64]
-# The worst of a few dozen matrices is one with nearly dependent rows of Z, where rounding decides how large the error
-# is. It stays below 4 times torch's error but for two cases: 6.5 times (n = 5) with the kernels for any processor, and
-# 4.5 times (n = 64) with MKL_CBWR=COMPATIBLE.
-QUANTILES = {0.5: 4.0, 0.95: 4.0, 1.0: 8.0}  # and how many times torch's error
-# Relative errors below this many eps are no errors.
+# The worst of a few dozen matrices has nearly dependent rows of Z, so that rounding decides how large the error is. The
+# error stays below 4 times torch's, except for two cases: 6.5 times (n = 5) with the kernels for any processor, and 4.5
+# times (n = 64) with MKL_CBWR=COMPATIBLE.
+# Quantile of the errors -> the largest accepted ratio to torch's quantile.
+QUANTILES = {0.5: 4.0, 0.95: 4.0, 1.0: 8.0}
+# Relative errors below this many eps are accepted in any case.
 EXACT = 4.0
 
 
@@ -31,7 +32,7 @@ def rows_in(order: str, n: int) -> Tensor:
 
 
 def graded(count: int, n: int, dtype: torch.dtype, span: float = 2.0) -> Tensor:
-    """From large to small."""
+    """D Z Zᴴ D, with the rows from large to small."""
     d = torch.logspace(0, -span, n, dtype=torch.float64)
     wide = double_of(dtype)
     Z = normal(count, n, max(60, 2 * n), dtype=wide, seed=n)
@@ -66,7 +67,7 @@ def reference(A: Tensor) -> Tensor:
 
 
 def errors(found: Tensor, exact: Tensor) -> Tensor:
-    """Over matrices, quantiles of the largest relative error of an eigenvalue."""
+    """Quantiles, over matrices, of the largest relative error of an eigenvalue."""
     worst = ((found.double() - exact).abs() / exact.abs()).amax(-1)
     return worst.quantile(torch.tensor(list(QUANTILES), dtype=torch.float64))
 
@@ -77,7 +78,7 @@ def assert_no_less_accurate(found: Tensor, by_torch: Tensor, exact: Tensor) -> N
 
 
 def in_pieces(A: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """So few matrices at a time take LAPACK, and torch's way where one is large."""
+    """A few matrices at a time are decomposed by LAPACK, and a single large one by torch."""
     pieces = [(*sg.eigh(piece), sg.eigvalsh(piece)) for piece in A.split(size)]
     L, V, values = zip(*pieces, strict=True)
     return torch.cat(L), torch.cat(V), torch.cat(values)
@@ -118,7 +119,7 @@ def test_small_eigenvalues_by_lapack(n: int, count: int, size: int, dtype: torch
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", SINGLE)
 def test_one_large_matrix(dtype: torch.dtype, order: str) -> None:
-    # Rows are given to LAPACK for columns.
+    # LAPACK gets the rows as columns.
     A = graded(1, 300, dtype)
     assert_accurate(in_order(A, order), reference(A), 1)
 
@@ -178,7 +179,7 @@ def test_bits_do_not_depend_on_the_place_in_the_batch(
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("n", [5, 20])
 def test_gradients(n: int, dtype: torch.dtype) -> None:
-    """The rows of eigenvectors are back in their places: tr(M P) of the largest eigenvector has a known gradient."""
+    """The rows of V are in the original order: tr(M P) of the largest eigenvector has a known gradient."""
     A = graded(3, n, dtype).requires_grad_()
     M = random_hermitian(n, n, dtype=dtype, seed=1)
     wide = double_of(dtype)

@@ -94,8 +94,8 @@ def test_quoted_speed_is_the_committed_one() -> None:
     assert re.findall(r"\d\s+times\b|\d×(?!\d)|\d-fold|\d% faster", before + after) == []
 
 
-def test_the_limit_that_is_stated_first_is_one() -> None:
-    """At 2I, (V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ have different gradients. `eigh` cannot tell them apart; `Split` can."""
+def test_the_first_limit_of_the_readme() -> None:
+    """At 2I, (V diag(λ) Vᵀ)₁₂ and 2 (V Vᵀ)₁₂ have different gradients. `eigh` cannot distinguish them; `Split` can."""
 
     def gradients(rule: sg.Rule) -> list[torch.Tensor]:
         found = []
@@ -109,5 +109,5 @@ def test_the_limit_that_is_stated_first_is_one() -> None:
     torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=1e-15)
     first, second = gradients(sg.Split())
     swap = torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=torch.float64)
-    assert (first - swap).abs().max() < 1e-7  # the README says about 1e-8
+    assert (first - swap).abs().max() < 1e-7  # typically a few 1e-8, says the README
     assert second.abs().max() < 1e-7

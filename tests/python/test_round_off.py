@@ -265,7 +265,7 @@ def well_posed(kind: str, A: Tensor, W: Tensor, name: str, multiplicity: int) ->
     elif kind == "second derivative":
         L = sg.eigh(A).eigenvalues
         (g,) = torch.autograd.grad(L.sum(), A, create_graph=True)
-        # The derivative of the trace is constant, so what follows is round-off.
+        # The derivative of the trace is constant, so its cotangents are round-off.
         torch.einsum("ij,ji->", W, g).real.backward()
     else:
         V = sg.eigh(A).eigenvectors[:, :multiplicity]

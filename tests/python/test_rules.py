@@ -362,7 +362,7 @@ def test_finite_at_the_zero_matrix(rule: sg.Rule, dtype: torch.dtype) -> None:
     ids=["kernel", "zero", "tiny", "negative"],
 )
 def test_split_reports_eigenvalues_that_cross_zero(values: list[float], dtype: torch.dtype) -> None:
-    """Without the report, code that clips or counts eigenvalues would silently be wrong."""
+    """Without the warning, code that clips or counts eigenvalues would silently be wrong."""
     A = torch.diag(torch.tensor(values, dtype=dtype))
     for decompose in (sg.eigh, sg.eigvalsh):
         with pytest.warns(

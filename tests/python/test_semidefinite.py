@@ -121,7 +121,7 @@ def _twice_forward(f: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
 @each_double
 @pytest.mark.parametrize("f", [sg.sqrtm, lambda A: sg.powm(A, 0.5), lambda A: sg.funm(A, torch.sqrt)])
 def test_roots_of_fixed_rank_have_every_derivative(f: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
-    """The loss is tr(M √(FᴴF)), for a full M. √ is smooth at constant rank. M's part in the kernel is reported."""
+    """The loss is tr(M √(FᴴF)), for a full M. √ is smooth at constant rank. The part of M in the kernel is reported."""
     for singular_values in SINGULAR_VALUES.values():
         F, E = with_singular_values(2, 4, singular_values[1:], dtype, 3), normal(2, 4, dtype=dtype, seed=9)
         M = random_hermitian(4, 4, dtype=dtype, seed=5)
@@ -140,7 +140,7 @@ def test_roots_of_fixed_rank_have_every_derivative(f: Callable[[Tensor], Tensor]
         with sg.checks("ignore"):
             product = hessian_times(loss, F, E)
         assert float((product.conj() * E).real.sum()) == pytest.approx(second, rel=1e-10)
-        # Forward over forward: the second tangent has a part inside the kernel that belongs there, in silence.
+        # Forward over forward: the second tangent has a part inside the kernel, which is right and gives no warning.
         if not dtype.is_complex:
             forward, twice = _twice_forward(lambda t, loss=loss, F=F, E=E: loss(F + t * E))
             assert float(forward) == pytest.approx(first, rel=1e-13)
@@ -162,7 +162,7 @@ def test_second_derivatives_inside_the_kernel(dtype: torch.dtype) -> None:
 
 
 def test_tangents_inside_the_kernel_are_reported() -> None:
-    """Also a multiple of the identity: √(A + t) has no derivative at t = 0."""
+    """Also for a multiple of the identity: √(A + t) has no derivative at t = 0."""
     A = torch.diag(torch.tensor([0.0, 0, 1], dtype=torch.float64))
     for f in (sg.sqrtm, sg.trace_sqrtm, lambda A: sg.powm(A, 0.3), lambda A: sg.funm(A, torch.sqrt)):
         with pytest.warns(sg.GaugeWarning, match="A is singular"):
@@ -281,7 +281,7 @@ def test_frechet_distance_of_fewer_samples_than_dimensions(dtype: torch.dtype) -
 
 @each_double
 def test_a_zero_that_is_rounded_below_zero(dtype: torch.dtype) -> None:
-    """The example that was NaN: a square root at -1e-17, forwards, backwards and under transforms."""
+    """A square root at -1e-17, which was NaN: forward, backward and under transforms."""
     A = torch.diag(torch.tensor([-1e-17, 0.0, 1e-17, 1, 4], dtype=torch.float64)).to(dtype)
     expected = torch.diag(torch.tensor([0.0, 0, 0, 0.5, 0.25], dtype=torch.float64)).to(dtype)
     for f in (torch.sqrt, lambda x: x**0.5, lambda x: x.clamp(min=0).sqrt()):
@@ -299,7 +299,7 @@ def test_a_zero_that_is_rounded_below_zero(dtype: torch.dtype) -> None:
 
 
 def test_entropy_of_singular_states() -> None:
-    """x log x is 0 at 0; its slope is infinite there, also where autograd makes that NaN."""
+    """x log x is 0 at 0, with an infinite slope; autograd may compute the slope as NaN."""
     F = with_singular_values(4, 2, [0.6, 0.8], torch.float64, 0)
     rho = F @ F.mT
     entropy = -(0.36 * np.log(0.36) + 0.64 * np.log(0.64))
@@ -330,7 +330,7 @@ def test_funm_of_roots_is_sqrtm(dtype: torch.dtype) -> None:
 
 
 def test_smooth_functions_keep_small_eigenvalues() -> None:
-    """Only functions that are not smooth at 0 take noise for 0."""
+    """Only functions that are not smooth at 0 count noise as 0."""
     A = torch.diag(torch.tensor([1e-20, 1.0], dtype=torch.float64))
     assert float(sg.funm(A, torch.sin)[0, 0]) == pytest.approx(1e-20, rel=1e-12)
     assert float(sg.trace_funm(A[:1, :1], torch.sqrt)) == pytest.approx(1e-10, rel=1e-12)

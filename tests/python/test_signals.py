@@ -46,7 +46,7 @@ def signal_states(f: Callable[[], Any]) -> list[tuple[bool, bool, bool]]:
     running = True
 
     def handler(*_: Any) -> None:
-        if not running:  # a signal that waited until the end: a timer set now would end the process
+        if not running:  # the signal came at the end; a timer set now would end the process
             return
         state = (torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
         with torch.enable_grad():
@@ -93,7 +93,7 @@ def test_a_signal_handler_in_a_backward_sees_the_same_state_as_in_torchs_backwar
 
 
 def test_errors_in_a_signal_handler_name_its_own_functions() -> None:
-    """`eigvalsh`, which is differentiated by `eigh`, has set its own name for messages when it is interrupted."""
+    """`eigvalsh` calls `eigh` and sets its own name for messages. Calls in the handler must not use that name."""
     bad = torch.full((2, 2), torch.nan)
     seen: list[str] = []
     running = True

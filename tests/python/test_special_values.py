@@ -1,4 +1,4 @@
-"""Functions of a matrix at the inputs where programs start: I, 2 I, 0, projectors, equal arguments, extreme scales.
+"""Functions of a matrix at common first inputs: I, 2 I, 0, projectors, equal arguments, extreme scales.
 
 The matrices have exact eigenvalues and eigenvectors, so all references are closed forms. A warning is an error here.
 """

@@ -228,7 +228,7 @@ def test_gradcheck(spectrum: list[float], dtype: torch.dtype, device: str) -> No
 
 
 def test_third_derivatives() -> None:
-    """Against a difference of second ones; a fourth is refused."""
+    """Against a difference of second derivatives; a fourth derivative raises."""
     A, _, _ = _two_levels(torch.float64)
     M, X = directions(4, torch.float64)
     along = lambda t: loss(M, 0, 2)(A + t * X)  # noqa: E731
@@ -307,7 +307,7 @@ def test_cut_through_a_level(start: int, stop: int, cut: str, dtype: torch.dtype
 def test_levels_of_any_multiplicity(
     levels: list[tuple[int, float]], data: st.DataObject, seed: int, dtype: torch.dtype
 ) -> None:
-    """Projectors of all levels: idempotent, orthogonal, complete; and so are their derivatives."""
+    """Projectors onto all levels are idempotent, orthogonal and complete, and derivatives obey these identities."""
     spectrum: list[float] = []
     borders = [0]
     energy = data.draw(st.floats(-3, 3))

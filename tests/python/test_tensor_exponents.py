@@ -319,7 +319,7 @@ def test_scripted() -> None:
 
 
 def test_learned() -> None:
-    """The exponent that made a matrix is found again."""
+    """A fit finds the exponent that was used to make the matrix."""
     A = with_cluster(4, 2, 0, torch.float64, seed=0)
     target = sg.powm(A, 0.37)
     p = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)

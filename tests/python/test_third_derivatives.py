@@ -136,7 +136,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 def divided_difference(derivative: Derivatives, arguments: list[Any]) -> Any:
     """f[x_0, ..., x_m] of ascending mpmath numbers, in enough digits for the quotients of gaps that are not 0."""
-    # Eigenvalues that are equal differ in the last digits they are computed to.
+    # Equal eigenvalues differ in their last computed digits.
     near = max(1, abs(arguments[0]), abs(arguments[-1])) * mpmath.mpf(10) ** (-DIGITS // 4)
     level = [derivative(0, x) for x in arguments]
     for k in range(1, len(arguments)):
@@ -228,7 +228,7 @@ def _quadruples(gap: float) -> list[list[float]]:
     ]
 
 
-# Most of them about where the expansions take over.
+# Most gaps are near the one from which on expansions are used.
 GAPS = [1.0, 0.3, 0.1, 0.05, 0.02, 0.01, 3e-3, 1e-3, 1e-4, 1e-6, 1e-9, 1e-12, 0.0]
 UNITS = [
     torch.zeros(4, 4).index_put((torch.tensor([k, k + 1]), torch.tensor([k + 1, k])), torch.ones(2)) for k in range(3)
@@ -305,7 +305,7 @@ def test_cubes(dtype: torch.dtype) -> None:
 
 
 def test_batches_too_large_for_one_piece() -> None:
-    """n⁴/4 differences a matrix are taken a few million at a time."""
+    """The n⁴/4 differences of each matrix are computed a few million at a time."""
     n = 32
     D = directions(n, torch.float64)
     expected = sum(torch.linalg.multi_dot(order) for order in itertools.permutations(D))
@@ -378,7 +378,7 @@ def test_compiled(name: str) -> None:
 @pytest.mark.parametrize("gap", [0.1, 1e-3, 1e-7, 0])
 @each_double
 def test_parameters(gap: float, dtype: torch.dtype) -> None:
-    """d/dθ of two derivatives in A of exp(θA), first, last, and in between: x exp(θx)."""
+    """d/dθ of second derivatives of exp(θA) in A, with d/dθ first, last, and in between: x exp(θx)."""
     A, (M, E, _) = with_cluster(4, 3, gap, dtype, seed=0), directions(4, dtype)
     t = mpmath.mpf(0.7)
     with mpmath.workdps(DIGITS):
@@ -407,7 +407,7 @@ def test_parameters(gap: float, dtype: torch.dtype) -> None:
 
 
 def second(A: Tensor, M: Tensor, E: Tensor, derivative: Derivatives) -> Tensor:
-    """D²f(A)[M, E] of f, as the third derivative of its integral, along the identity."""
+    """D²f(A)[M, E], computed as the third derivative of f's integral along M, E and the identity."""
 
     def integral(k: int, x: Any) -> Any:
         return derivative(k - 1, x)
@@ -437,7 +437,7 @@ def test_functions_that_autograd_cannot_see() -> None:
         A = with_cluster(4, 3, gap, torch.float64, seed=0)
         bessel = lambda k, x: mpmath.besselj(0, x, derivative=k)  # noqa: E731
         expected = third(A, D, bessel)
-        # With no derivative beyond f''' differences of near arguments err by the square of the gap, or by eps over it.
+        # Without derivatives beyond f''', differences of near arguments err by the square of the gap or by eps over it.
         assert relative_error(third_gradient(lambda X: sg.funm(X, *functions), A, *D), expected) <= 1e-7
         message = r"spectralgrad\.funm: Expected one more derivative of f .*give it \(df, d2f, d3f\)"
         with pytest.raises(RuntimeError, match=message):
@@ -476,7 +476,7 @@ def test_steps_have_no_graph_and_no_derivative() -> None:
 
 @each_double
 def test_projectors(dtype: torch.dtype) -> None:
-    """(1 + sign(A))/2 about a gap: held against the smooth step 1/(1 + exp(-80 x)), equal to rounding there."""
+    """Compares (1 + sign(A))/2 with 1/(1 + exp(-80 x)), which equals it up to rounding outside the gap."""
     A, D = with_spectrum([-1.3, -1.3, -1.0, 0.9, 0.9], dtype, seed=1), directions(5, dtype)
 
     def tanh(k: int, x: Any) -> Any:
@@ -500,7 +500,7 @@ def test_traces_have_four(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("f", "p"), [(sg.sqrtm, 0.5), (lambda A: sg.powm(A, 0.3), 0.3), (_tensor_power, 0.3)])
 @each_double
 def test_roots_of_singular_matrices(f: MatrixFunction, p: float, dtype: torch.dtype) -> None:
-    """Among matrices of one kernel the derivative is that of the regular part."""
+    """Among matrices with the same kernel, the derivative is that of the regular part."""
     L = torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0], dtype=torch.float64)
     A = torch.diag(L).to(dtype)
     D = tuple(E.clone() for E in directions(5, dtype))
@@ -591,7 +591,7 @@ def _along_factors(factor: Tensor, direction: Tensor, weights: Tensor, ratio: Ca
 
 
 def _factors(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """F (2, 4) with equal singular values, a direction of it, and a matrix with all entries."""
+    """F (2, 4) with equal singular values, a direction E (2, 4), and a Hermitian weight M (4, 4) without structure."""
     Q = torch.linalg.qr(normal(4, 4, dtype=dtype, seed=3)).Q
     return 1.3 * Q[:2], normal(2, 4, dtype=dtype, seed=9), random_hermitian(4, 4, dtype=dtype, seed=5)
 
@@ -657,7 +657,7 @@ INSIDE += [(lambda A: sg.powm(A, 2.5), 3), (_tensor_powers(2.5), 3)]
 
 @pytest.mark.parametrize(("f", "needed"), INSIDE)
 def test_directions_inside_the_kernel_are_reported(f: MatrixFunction, needed: int) -> None:
-    """With k finite derivatives at 0 it takes k + 1 of them."""
+    """If f has k finite derivatives at 0, a derivative along k + 1 directions inside the kernel is reported."""
     A = torch.diag(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
     inside = directions(3, torch.float64)
     outside = []

@@ -171,7 +171,7 @@ def test_the_other_argument_of_a_function_is_asked() -> None:
 
 @pytest.mark.parametrize("f", [sg.funm, sg.trace_funm], ids=["funm", "trace_funm"])
 def test_stand_in_reaches_calls_inside_a_function(f: Callable[..., Tensor]) -> None:
-    """torch.linalg inside the function that is given, and inside that of spectral_map."""
+    """stand_in reaches torch.linalg inside the functions that are passed to funm and spectral_map."""
     seen: list[float] = []
 
     def g(x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_functions_are_scripted_by_themselves(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
 @pytest.mark.parametrize("name", OTHERS)
-def test_functions_that_cannot_be_scripted_get_a_sentence(name: str) -> None:
+def test_functions_that_cannot_be_scripted_say_so(name: str) -> None:
     sentence = rf"spectralgrad\.{name}: Expected a call from Python, but TorchScript is to compile it\. Scripts can"
     function = getattr(sg, name)
 
@@ -82,7 +82,7 @@ def squared(A: Tensor) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_a_script_calls_them_by_way_of_python() -> None:
+def test_a_script_calls_them_through_python() -> None:
     squared.__annotations__.update(dict.fromkeys(("A", "return"), Tensor))  # TorchScript reads no strings
     ignored = torch.jit.ignore(squared)
 
