@@ -242,7 +242,7 @@ def test_lazy_conjugate_is_conjugated(dtype: torch.dtype, device: str) -> None:
 def test_gradients_do_not_depend_on_the_place_in_the_batch(dtype: torch.dtype, n: int, device: str) -> None:
     """They agree to round-off, because the rounding of matrix products depends on the alignment of their data.
 
-    `test_accuracy.py` asserts that decompositions have the same bits.
+    `test_same_bits.py` asserts that decompositions have the same bits.
     """
     A = torch.stack([distinct(n, dtype, seed) for seed in range(7)]).to(device)
     loss = invariant_loss(random_hermitian(n, n, dtype=dtype, seed=1).to(device))
