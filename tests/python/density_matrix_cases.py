@@ -13,13 +13,7 @@ from torch import Tensor
 
 import spectralgrad as sg
 from density_matrix_reference import FIELDS, MATRICES, Inputs
-from problems import (
-    benzene,
-    hermitian_part,
-    huckel,
-    random_hermitian,
-    with_spectrum,
-)
+from problems import benzene, hermitian_part, huckel, random_hermitian, with_spectrum
 
 GRAPHS = {
     "benzene": benzene,  # -2, -1, -1, 1, 1, 2
@@ -124,10 +118,10 @@ each_molecule = pytest.mark.parametrize(
 def forward_tangents(inputs: Inputs, direction: Inputs) -> dict[str, Tensor]:
     names = list(direction)
 
-    def of(*values: Tensor) -> tuple[Tensor, ...]:
+    def fields(*values: Tensor) -> tuple[Tensor, ...]:
         return tuple(evaluate(inputs | dict(zip(names, values))))
 
-    along = torch.func.jvp(of, tuple(inputs[name] for name in names), tuple(direction.values()))[1]
+    along = torch.func.jvp(fields, tuple(inputs[name] for name in names), tuple(direction.values()))[1]
     return dict(zip(FIELDS, along))
 
 

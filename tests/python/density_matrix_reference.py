@@ -121,14 +121,7 @@ def _entropy_term(x: Any) -> Any:
 
 
 def solve(
-    H: Any,
-    S: Any = None,
-    *,
-    electrons: Any = None,
-    mu: Any = None,
-    kT: Any = 0,
-    spin: int = 2,
-    smearing: str = "fermi",
+    H: Any, S: Any = None, *, electrons: Any = None, mu: Any = None, kT: Any = 0, spin: int = 2, smearing: str = "fermi"
 ) -> dict[str, Any]:
     """Computes all of `FIELDS` from object arrays of mpmath numbers."""
     is_complex = any(isinstance(x, mpmath.mpc) for M in (H, S) if M is not None for x in M.flat)

@@ -200,6 +200,7 @@ def _function(data: bytes, dtype: str, n: int, differences: Differences) -> Func
 
 
 def of(A: Tensor, differences: Differences) -> Function:
+    """f(A) and its derivatives; decompositions are kept for later calls."""
     array = _array(A)
     return _function(array.tobytes(), array.dtype.str, len(array), differences)
 

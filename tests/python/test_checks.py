@@ -262,10 +262,7 @@ def test_without_checks_only_the_nonfinite_matrix_gives_nan(dtype: torch.dtype, 
     dirty[1, 3, 1] = bad
     for level in ("warn", "raise"):
         for f in (sg.eigh, sg.eigvalsh):
-            with (
-                checks_in_all_threads(level),
-                pytest.raises(LinAlgError, match=r"\(Batch element 1\).*\(3, 1\)"),
-            ):
+            with checks_in_all_threads(level), pytest.raises(LinAlgError, match=r"\(Batch element 1\).*\(3, 1\)"):
                 f(dirty)
     loss = invariant_loss(M_of(4, dtype).to(device))
     with checks_in_all_threads("ignore"):

@@ -245,7 +245,7 @@ def test_the_picture_of_the_documentation_shows_the_measured_errors() -> None:
     chosen = [p for p in sweep.problems((8,), list(shown["PyTorch"])) if p.key.endswith("/double/projector")]
     assert [p.meta["kind"] for p in chosen] == list(sweep.KINDS)
     shared = References()
-    exact = {p.key: shared.of(p) for p in chosen}
+    exact = {p.key: shared.exact(p) for p in chosen}
     measured = (
         ("numpy", numpy_peer.NumPyPeer(), "NumPy + formula"),
         ("torch", torch_peer.TorchPeer(), "PyTorch"),

@@ -46,10 +46,7 @@ def test_peers_that_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str])
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("rich", "matplotlib", "threadpoolctl"):
         pytest.importorskip(name)
-    problems = [
-        *sweep.problems((3,), ["1", "1e-8", "0", sweep.EXACT]),
-        *graphs.problems(("benzene, Hückel",)),
-    ]
+    problems = [*sweep.problems((3,), ["1", "1e-8", "0", sweep.EXACT]), *graphs.problems(("benzene, Hückel",))]
     monkeypatch.setattr(results, "all_problems", lambda quick: problems)
     monkeypatch.setattr(functions, "cases", lambda quick: [(functions.SEPARATED, ""), (functions.IDENTITY, "")])
     monkeypatch.setattr(functions, "timed", lambda quick: [("double", "exp", 3, 4)])

@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 
 from spectralgrad import _high_precision as reference
-from spectralgrad.compare import (
-    functions,
-    graphs,
-    sweep,
-)
+from spectralgrad.compare import functions, graphs, sweep
 from spectralgrad.compare.losses import LOSSES, Parameters
 from spectralgrad.compare.peers import numpy_peer
 from spectralgrad.compare.problems import Problem, References
@@ -73,14 +69,14 @@ def test_numpys_cotangents_belong_to_the_losses(name: str, kind: str) -> None:
     p = _parameters(name, n, 3, kind, rng)
     problem = Problem("p", name, matrix[None], p, ["1"])
     (computed,) = numpy_peer.create().gradients("", LOSSES[name], problem.matrices, p)
-    exact = References().of(problem)[0].gradient
+    exact = References().exact(problem)[0].gradient
     assert exact is not None
     assert reference.relative_error(computed, exact) < 1e-13
 
 
 def test_an_exactly_repeated_eigenvalue_has_no_reference_derivative() -> None:
     matrix = np.diag([1.0, 1.0, 3.0])
-    (exact,) = References().of(Problem("p", "eigenvalue", matrix[None], Parameters(0, 1), ["exact"]))
+    (exact,) = References().exact(Problem("p", "eigenvalue", matrix[None], Parameters(0, 1), ["exact"]))
     assert exact.gradient is None
     assert exact.why_not == "no derivative: the eigenvalue is repeated exactly"
 

@@ -30,17 +30,7 @@ from density_matrix_cases import (
     with_leaves,
 )
 from density_matrix_reference import DIGITS, FIELDS, MATRICES, chemical_potential, solved, tangents
-from problems import (
-    ALL,
-    benzene,
-    by_precision,
-    each_double,
-    eps,
-    expectation,
-    hermitian_part,
-    huckel,
-    random_hermitian,
-)
+from problems import ALL, benzene, by_precision, each_double, eps, expectation, hermitian_part, huckel, random_hermitian
 from reference import relative_error
 
 

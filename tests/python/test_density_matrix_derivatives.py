@@ -34,15 +34,7 @@ from density_matrix_cases import (
     with_leaves,
 )
 from density_matrix_reference import DIGITS, MATRICES, Inputs, chemical_potential, second_tangents, solved, tangents
-from problems import (
-    buckminsterfullerene,
-    each_double,
-    expectation,
-    hermitian_part,
-    huckel,
-    random_hermitian,
-    total,
-)
+from problems import buckminsterfullerene, each_double, expectation, hermitian_part, huckel, random_hermitian, total
 from reference import relative_error
 from spectralgrad import _high_precision as exact
 
@@ -135,10 +127,7 @@ def test_every_entry_of_the_gradients(graph: str, filling: str, dtype: torch.dty
     result = evaluate(leaves)
     along_H, along_S = tangents(inputs, {"H": M}), tangents(inputs, {"S": M})
     D, W = MATRICES
-    for field, expected in {
-        D: (along_H[D], -along_H[W]),
-        W: (-along_S[D], along_S[W]),
-    }.items():
+    for field, expected in {D: (along_H[D], -along_H[W]), W: (-along_S[D], along_S[W])}.items():
         ours = torch.autograd.grad(
             expectation(M, getattr(result, field)), [leaves["H"], leaves["S"]], retain_graph=True
         )

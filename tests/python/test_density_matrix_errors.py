@@ -12,10 +12,7 @@ from torch import Tensor
 
 import spectralgrad as sg
 from density_matrix_cases import RING, error
-from problems import (
-    LinAlgError,
-    with_spectrum,
-)
+from problems import LinAlgError, with_spectrum
 
 SINGULAR = torch.diag(torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64))
 

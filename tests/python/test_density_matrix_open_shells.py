@@ -13,15 +13,7 @@ from torch import Tensor
 import spectralgrad as sg
 from density_matrix_cases import RING, error, evaluate, forward_tangents, graph_hamiltonian, with_leaves
 from density_matrix_reference import solved, tangents
-from problems import (
-    ALL,
-    each_double,
-    eps,
-    expectation,
-    hermitian_part,
-    random_hermitian,
-    with_spectrum,
-)
+from problems import ALL, each_double, eps, expectation, hermitian_part, random_hermitian, with_spectrum
 
 # Levels; electrons; spin; occupations.
 OPEN_SHELLS: dict[str, tuple[list[float], float, int, list[float]]] = {

@@ -17,15 +17,7 @@ from torch.autograd import gradcheck, gradgradcheck
 import spectralgrad as sg
 from density_matrix_cases import FERMI_LEVELS, error, graph_hamiltonian, ring
 from density_matrix_reference import DIGITS, SMEARINGS, _gauss, _shifted, chemical_potential, nearest_root
-from problems import (
-    ALL,
-    by_precision,
-    each_double,
-    eps,
-    expectation,
-    hermitian_part,
-    random_hermitian,
-)
+from problems import ALL, by_precision, each_double, eps, expectation, hermitian_part, random_hermitian
 from spectralgrad._ops.density_matrix import Smearing as SmearingName
 
 WIDTHS = ["gaussian", "methfessel-paxton", "cold"]

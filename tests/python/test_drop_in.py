@@ -19,11 +19,7 @@ from problems import distinct, random_hermitian
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(
-    "f",
-    [*FUNCTIONS.values(), lambda A: sg.eigh(A)[1].abs()],
-    ids=[*FUNCTIONS, "eigenvectors"],
-)
+@pytest.mark.parametrize("f", [*FUNCTIONS.values(), lambda A: sg.eigh(A)[1].abs()], ids=[*FUNCTIONS, "eigenvectors"])
 def test_autocast_computes_in_float32(f: Callable[[Tensor], Tensor], half: torch.dtype) -> None:
     Z = random_hermitian(3, 3, dtype=torch.float64, seed=0)
     A = (Z @ Z + torch.eye(3)).to(half)

@@ -87,10 +87,7 @@ def test_equals_torch_off_degeneracy(dtype: torch.dtype, n: int, device: str) ->
 
 
 @given(
-    st.lists(st.floats(0.3, 3), min_size=2, max_size=6),
-    st.floats(-5, 5),
-    st.integers(0, 10**6),
-    st.sampled_from(ALL),
+    st.lists(st.floats(0.3, 3), min_size=2, max_size=6), st.floats(-5, 5), st.integers(0, 10**6), st.sampled_from(ALL)
 )
 def test_gradient_of_each_eigenvector(steps: list[float], lowest: float, seed: int, dtype: torch.dtype) -> None:
     """Against 60 digits: the expectation value of M in every eigenvector, for any spectrum of gaps 0.3 and more."""

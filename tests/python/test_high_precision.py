@@ -10,9 +10,7 @@ import pytest
 
 from spectralgrad import _high_precision as reference
 from spectralgrad._high_precision import fixed_point
-from spectralgrad.compare import (
-    sweep,
-)
+from spectralgrad.compare import sweep
 
 
 def _residual(matrix: np.ndarray, spectrum: reference.Spectrum) -> float:

@@ -29,11 +29,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H) must have at least 2 dimensions, but it has 1"),
     "bfloat16": (EYE.bfloat16(), NotImplementedError, "not implemented for 'BFloat16': Expected (A|H) to be float32"),
     "int": (EYE.int(), NotImplementedError, "not implemented for 'Int': Expected (A|H) to be float32"),
-    "sparse": (
-        EYE.to_sparse(),
-        NotImplementedError,
-        "Expected (A|H) to be a dense tensor, but its layout is",
-    ),
+    "sparse": (EYE.to_sparse(), NotImplementedError, "Expected (A|H) to be a dense tensor, but its layout is"),
     "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }

@@ -63,10 +63,7 @@ FUNCTIONS: dict[str, Function] = {
     **{f"powm {p}": power(p) for p in (0, 1, 2, 3, -1, -2, 0.5, 1.5, 2.5, -0.5)},
     "funm sin": elementwise(torch.sin, mpmath.sin, mpmath.cos, lambda x: -mpmath.sin(x)),
     "funm tanh": elementwise(
-        torch.tanh,
-        mpmath.tanh,
-        lambda x: mpmath.sech(x) ** 2,
-        lambda x: -2 * mpmath.sech(x) ** 2 * mpmath.tanh(x),
+        torch.tanh, mpmath.tanh, lambda x: mpmath.sech(x) ** 2, lambda x: -2 * mpmath.sech(x) ** 2 * mpmath.tanh(x)
     ),
     "funm log": elementwise(torch.log, *LOG),
     # These vanish on a whole cluster, at 1, 2 or 0.

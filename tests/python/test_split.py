@@ -16,12 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import (
-    ALL,
-    REAL,
-    eps,
-    with_spectrum,
-)
+from problems import ALL, REAL, eps, with_spectrum
 
 
 @pytest.mark.parametrize("dtype", ALL)

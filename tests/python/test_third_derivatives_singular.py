@@ -13,15 +13,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import (
-    GAPS,
-    MatrixFunction,
-    by_precision,
-    each_double,
-    expectation,
-    normal,
-    random_hermitian,
-)
+from problems import GAPS, MatrixFunction, by_precision, each_double, expectation, normal, random_hermitian
 from reference import relative_error
 from third_derivatives_reference import (
     DIGITS,

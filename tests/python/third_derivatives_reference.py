@@ -16,11 +16,7 @@ from torch import Tensor
 from torch.func import jvp
 
 import spectralgrad as sg
-from problems import (
-    double_of,
-    expectation,
-    random_hermitian,
-)
+from problems import double_of, expectation, random_hermitian
 
 MatrixFunction = Callable[[Tensor], Tensor]
 Derivatives = Callable[[int, Any], Any]  # the k-th derivative at x, of mpmath numbers

@@ -139,9 +139,7 @@ def gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, var
     for layer in layers_of(variants):
         groups = {gap: [r for r in chosen if (r.peer, r.variant) == layer.variant and r.label == gap] for gap in gaps}
         draw_curve(
-            axes,
-            [(place[gap], height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps],
-            layer,
+            axes, [(place[gap], height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps], layer
         )
     axes.set_xscale("log")
     axes.set_xlim(10, place[sweep.EXACT] / _ROOM / 4)

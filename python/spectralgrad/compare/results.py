@@ -122,7 +122,7 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         progress.advance(task)
 
     return {
-        problem.key: (closed if problem.meta["part"] == graphs.PART else general).of(problem, tick)
+        problem.key: (closed if problem.meta["part"] == graphs.PART else general).exact(problem, tick)
         for problem in problems
     }
 
