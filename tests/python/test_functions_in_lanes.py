@@ -181,7 +181,7 @@ def test_jets(dtype: torch.dtype) -> None:
 
 @each_dtype
 def test_second_directions_and_broadcasting(dtype: torch.dtype) -> None:
-    """Tensor code computes second derivatives. That of the square along E, E is 2 E^2."""
+    """Tensor code computes second derivatives: x^2 has 2 E^2 along E and E."""
     L, V, E = decompositions(4, dtype, positive=True)
     E = hermitian_part(E)
     result = torch.ops.spectralgrad.spectral_function.default(V, L, V, None, E, E, "power", [2.0])
