@@ -1,5 +1,8 @@
 #pragma once
 
+#include "core/caller_state.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <algorithm>
@@ -38,6 +41,14 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     static const auto handle =
         c10::Dispatcher::singleton().findSchemaOrThrow(name.text, overload.text).template typed<Result(Arguments...)>();
     return handle.call(arguments...);
+  }
+
+  /// The kernel for the Autograd key of an operator whose results are constants: it creates no node and no tangent. The
+  /// dispatcher calls it at every level of nested transforms.
+  static Result call_as_constant(Arguments... arguments) {
+    const CallerState caller;
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    return OperatorHandle().call(arguments...);
   }
 };
 
