@@ -44,7 +44,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("constant", constant_op.call_as_constant);
+  library.impl("constant", constant_op.constant_kernel());
 }
 
 } // namespace spectralgrad

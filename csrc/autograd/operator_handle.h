@@ -16,7 +16,7 @@ template <size_t size>
 struct Literal {
   char text[size];
 
-  // NOLINTNEXTLINE(google-explicit-constructor): so that a literal can be written where a template wants this
+  // NOLINTNEXTLINE(misc-explicit-constructor): so that a literal can be written where a template wants this
   constexpr Literal(const char (&literal)[size]) {
     std::copy_n(literal, size, text);
   }
@@ -45,7 +45,12 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
 
   /// The kernel for the Autograd key of an operator whose results are constants: it creates no node and no tangent. The
   /// dispatcher calls it at every level of nested transforms.
-  static Result call_as_constant(Arguments... arguments) {
+  constexpr auto constant_kernel() const {
+    return &call_below_autograd;
+  }
+
+ private:
+  static Result call_below_autograd(Arguments... arguments) {
     const CallerState caller;
     const at::AutoDispatchBelowADInplaceOrView guard;
     return OperatorHandle().call(arguments...);

@@ -10,7 +10,6 @@
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/maximum.h>
@@ -174,9 +173,7 @@ Tensor power_of_two_below(const Tensor& eigenvalues) {
   // A 0 is appended, because there may be no eigenvalue, and a compiler must not read their number.
   const auto sizes = at::constant_pad_nd(eigenvalues.abs(), {0, 1});
   const auto unit = sizes.amax({-1}, /*keepdim=*/true).log2().floor().exp2();
-  const double least = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
-                                                               : std::numeric_limits<double>::min();
-  return at::where((unit > 0).logical_and(unit.isfinite()), unit.clamp_min(least), at::ones_like(unit));
+  return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -195,8 +192,8 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigenpairs", eigenpairs_op.call_as_constant);
-  library.impl("eigenvalues_of_power", eigenvalues_of_power_op.call_as_constant);
+  library.impl("eigenpairs", eigenpairs_op.constant_kernel());
+  library.impl("eigenvalues_of_power", eigenvalues_of_power_op.constant_kernel());
 }
 
 } // namespace spectralgrad::ops

@@ -36,8 +36,7 @@ at::Tensor eigenvalues_of_power(const char* function, const at::Tensor& eigenval
 /// saved, autograd would refuse a change of A in place before the backward.
 at::Tensor place_in_graph(const at::Tensor& A, const at::Tensor& eigenvectors);
 
-/// Returns max|lambda|, (*, 1), rounded down to a power of two with a finite inverse; 1 if max|lambda| is 0 or not
-/// finite.
+/// Returns max|lambda|, (*, 1), rounded down to a power of two; 1 if max|lambda| is 0 or not finite.
 at::Tensor power_of_two_below(const at::Tensor& eigenvalues);
 
 } // namespace spectralgrad::ops

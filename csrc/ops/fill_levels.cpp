@@ -176,7 +176,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("fill_levels", fill_levels_op.call_as_constant);
+  library.impl("fill_levels", fill_levels_op.constant_kernel());
 }
 
 } // namespace spectralgrad::ops

@@ -132,7 +132,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("drop_small_eigenvalues", drop_small_op.call_as_constant);
+  library.impl("drop_small_eigenvalues", drop_small_op.constant_kernel());
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {

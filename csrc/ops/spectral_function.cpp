@@ -8,11 +8,13 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -62,8 +64,11 @@ Tensor in_units(
   if (f.name != "steps" || directions.empty() || eigenvalues.numel() == 0 || is_near_one(eigenvalues)) {
     return function(f, eigenvalues, eigenvectors, directions);
   }
-  const auto unit = power_of_two_below(eigenvalues);
+  const double smallest_normal = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
+                                                                         : std::numeric_limits<double>::min();
+  const auto unit = power_of_two_below(eigenvalues).clamp_min(smallest_normal); // its inverse is finite
   std::vector<Tensor> scaled;
+  scaled.reserve(directions.size());
   for (const auto& E : directions) {
     scaled.push_back(E / unit.unsqueeze(-1));
   }

@@ -6,7 +6,7 @@
 
 namespace spectralgrad::ops {
 
-/// Returns sum_i f(lambda_i), (*), for an f given as jets. Differentiable in the jets and in A.
+/// Returns sum_i f(lambda_i), (*), for an f given as jets. Differentiable in the jets, and four times in A.
 at::Tensor spectral_trace(const Eigenpairs& pairs, const at::Tensor& jets);
 
 } // namespace spectralgrad::ops

@@ -76,7 +76,7 @@ def check_tensor(function: str, x: Any, name: str = "A") -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"spectralgrad.{function}: Expected {name} to be a Tensor, but got {type(x).__name__}")
     # The import of DTensor is not noticed, but the first one that arrives is.
-    if type(x) is not Tensor and not torch.compiler.is_compiling():
+    if type(x) not in (Tensor, Parameter) and not torch.compiler.is_compiling():
         distributed._register_if_imported()
 
 
