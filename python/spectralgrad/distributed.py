@@ -4,19 +4,26 @@ Every operator takes batches of matrices, so each rank computes its shard of the
 dimension of the matrices is gathered, or its shards are exchanged for those of a batch dimension. A `Partial` is
 reduced. The rank that holds a bad matrix reports it, so batch positions in messages count within the shard of that
 rank.
+
+DTensor has a table of the operators that it can shard, and it takes long to import. So the operators are entered there
+by `import spectralgrad` if DTensor is already imported, else by the first call of a function with a DTensor. `register`
+does it at any time. It is needed where no function of this package is called in eager mode before: with `install`, or
+if DTensor is imported after this package and the first call is inside of `torch.compile`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ._after_import import after_import
 from ._operators import OPERATORS, handle, tensor_positions
 
-_DTENSOR_MODULE = "torch.distributed.tensor"
+__all__ = ["register"]
+
+_registered = False
 
 
 def _batch_dimensions(tensors: Sequence[Any], trailing: tuple[int | None, ...]) -> int:
@@ -45,13 +52,31 @@ def _register(name: str, trailing: tuple[int | None, ...]) -> None:
 
 
 def register() -> None:
-    """Tells DTensor how the operators are sharded."""
+    """Tells DTensor how the operators of this package are sharded. Imports DTensor. A second call does nothing.
+
+    Raises:
+        RuntimeError: torch is built without ``torch.distributed``.
+
+    Example::
+
+        >>> import spectralgrad.distributed
+        >>> spectralgrad.distributed.register()
+    """
+    global _registered
+    if _registered:
+        return
+    if not torch.distributed.is_available():
+        raise RuntimeError(
+            "spectralgrad.distributed.register: Expected a torch with torch.distributed, but this one is built "
+            "without it"
+        )
     for name, operator in OPERATORS.items():
         if operator.trailing is not None:
             _register(name, operator.trailing)
+    _registered = True
 
 
-def register_when_needed() -> None:
-    """Calls `register` now or as soon as somebody imports DTensor. Does nothing if torch is built without it."""
-    if torch.distributed.is_available():
-        after_import(_DTENSOR_MODULE, register)
+def _register_if_imported() -> None:
+    """Calls `register` if DTensor is already imported."""
+    if "torch.distributed.tensor" in sys.modules:
+        register()
