@@ -89,10 +89,7 @@ struct HermitianMatrix {
     for (int64_t i = 0; i < n; ++i) {
       auto largest = std::abs(diagonal(i));
       for (auto j = begin(i); j < end(i); ++j) {
-        auto size = std::abs(row(i)[j * parts]);
-        if constexpr (parts == 2) {
-          size = std::max(size, std::abs(row(i)[j * parts + 1]));
-        }
+        const auto size = std::max(std::abs(row(i)[j * parts]), std::abs(row(i)[(j + 1) * parts - 1]));
         auto& column_norm = norms[static_cast<size_t>(j)];
         column_norm = std::max(column_norm, size);
         largest = std::max(largest, size);

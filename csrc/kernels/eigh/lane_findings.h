@@ -9,15 +9,12 @@ SPECTRALGRAD_INLINE void lower(int64_t& lowest, int64_t index) {
   lowest = index < lowest ? index : lowest;
 }
 
-/// Lowers `lowest` to the index of the first matrix whose lane is set in `mask`.
+/// Lowers `lowest` to the index of the first matrix whose lane is set in `mask`, if any is. Lanes that repeat the last
+/// matrix come after it.
 template <typename T>
-void note(const Mask<T>& mask, const Members& members, int64_t& lowest) {
-  const int unset = mask.zero_mask();
-  for (int lane = 0; lane < members.count; ++lane) {
-    if ((unset >> lane & 1) == 0) {
-      lower(lowest, members.first + lane);
-      return;
-    }
+SPECTRALGRAD_INLINE void note(const Mask<T>& mask, const Members& members, int64_t& lowest) {
+  if (any<T>(mask)) {
+    lower(lowest, members.first + __builtin_ctz(~mask.zero_mask()));
   }
 }
 

@@ -180,10 +180,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
     center[g] = center_of_diagonal(group);
     // NaN in lanes with non-finite matrices, zero in the others.
     nan_or_zero[g] = extent.zeros * zero;
-    const auto not_finite = negation<T>(finite);
-    if (any<T>(not_finite)) {
-      note<T>(not_finite, members[g], findings.not_finite);
-    }
+    note<T>(negation<T>(finite), members[g], findings.not_finite);
   }
   bool converged = false;
   {
@@ -201,16 +198,20 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
         store(d, fma(load(d) + center[g], from[g], nan_or_zero[g]));
       }
     };
+    const auto copy_eigenvalues = [&](int lane) {
+      T* to = batch.eigenvalues + (members[g].first + lane) * n;
+      for (int i = 0; i < n; ++i) {
+        to[i] = workspace.d[(i * groups + g) * W + lane];
+      }
+      return to;
+    };
     const bool corrects = n >= corrected_from;
     if (!corrects) {
       finish();
     }
     int order[W][largest_n];
     for (int lane = 0; lane < members[g].count; ++lane) {
-      T* to = batch.eigenvalues + (members[g].first + lane) * n;
-      for (int i = 0; i < n; ++i) {
-        to[i] = workspace.d[(i * groups + g) * W + lane];
-      }
+      T* to = copy_eigenvalues(lane);
       sort(n, to, order[lane]);
       // Also writes to the lanes that repeat the last matrix.
       const int lanes_end = lane + 1 < members[g].count ? lane + 1 : W;
@@ -227,10 +228,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       }
       finish();
       for (int lane = 0; lane < members[g].count; ++lane) {
-        T* to = batch.eigenvalues + (members[g].first + lane) * n;
-        for (int i = 0; i < n; ++i) {
-          to[i] = workspace.d[(i * groups + g) * W + lane];
-        }
+        copy_eigenvalues(lane);
       }
     }
     alignas(64) T lane_nan_or_zero[W];

@@ -40,15 +40,9 @@ void decompose(const EighBatch<T>& batch, int64_t begin, int64_t end, T* memory,
 
 template <typename T>
 int64_t workspace(int n, bool is_complex, bool vectors) {
-  if (n <= 4) {
-    return 0;
-  }
-  if (groups_at_once<T>(n, vectors) == 4) {
-    return is_complex ? LaneWorkspace<T, true, 4>::workspace_size(n, vectors)
-                      : LaneWorkspace<T, false, 4>::workspace_size(n, vectors);
-  }
-  return is_complex ? LaneWorkspace<T, true, 2>::workspace_size(n, vectors)
-                    : LaneWorkspace<T, false, 2>::workspace_size(n, vectors);
+  const auto each = is_complex ? LaneWorkspace<T, true, 1>::workspace_size(n, vectors)
+                               : LaneWorkspace<T, false, 1>::workspace_size(n, vectors);
+  return n <= 4 ? 0 : groups_at_once<T>(n, vectors) * each;
 }
 
 template <typename T>

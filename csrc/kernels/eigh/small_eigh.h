@@ -63,10 +63,7 @@ void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, Eigh
     if (!converged) {
       lower(findings.not_converged, first);
     }
-    const auto not_finite = negation<T>(finite);
-    if (any<T>(not_finite)) {
-      note<T>(not_finite, members, findings.not_finite);
-    }
+    note<T>(negation<T>(finite), members, findings.not_finite);
     // NaN in lanes with non-finite matrices, zero in the others. Adding it also turns -0 into 0.
     const auto nan_or_zero = extent.zeros * zero;
     for (int i = 0; i < n; ++i) {
