@@ -1,7 +1,7 @@
 #include "ops/spectral_function_on_cpu.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
 #include "kernels/spectral_function/simd_spectral_function.h"
@@ -23,7 +23,6 @@ using kernels::by_rows;
 using kernels::by_rows_or_columns;
 using kernels::for_each_register;
 using kernels::matrices;
-using kernels::pass_in_lanes;
 using kernels::row;
 using math::Form;
 using math::ScalarFunction;
@@ -100,7 +99,8 @@ Tensor spectral_function_on_cpu(
   const auto vectors = eigenvectors.sizes().slice(0, eigenvectors.dim() - 1);
   const auto real = c10::toRealValueType(eigenvectors.scalar_type());
   if (eigenvectors.numel() == 0 || directions.size() > 1 || !fits(eigenvalues, vectors, real) ||
-      !pass_in_lanes(eigenvectors) || (!directions.empty() && math::has_partly_filled_level(f))) {
+      !kernels::pass_in_lanes(kernels::batch_traits(eigenvectors)) ||
+      (!directions.empty() && math::has_partly_filled_level(f))) {
     return by_tensor_code();
   }
   const auto direction = directions.empty() ? Tensor() : directions[0];

@@ -1,7 +1,7 @@
 #include "kernels/eigh_jvp/eigh_jvp.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"

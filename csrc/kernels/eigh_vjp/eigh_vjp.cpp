@@ -1,7 +1,7 @@
 #include "kernels/eigh_vjp/eigh_vjp.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_vjp/eigh_vjp_by_products.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
@@ -103,7 +103,7 @@ Tensor eigh_vjp(
     return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
   }
   const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
-  return vjp_in_lanes(inputs.V) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
+  return vjp_in_lanes(batch_traits(inputs.V)) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
 }
 
 } // namespace spectralgrad::kernels
