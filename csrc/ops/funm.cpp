@@ -68,7 +68,7 @@ struct Given {
     }
     const auto y = call(0, x);
     check_values(y);
-    const auto order = autograd::is_differentiated(A) ? math::jet_order : 0;
+    const auto order = autograd::is_differentiated(A) ? tolerances::jet_order : 0;
     if (order == 0) {
       jets = y.unsqueeze(-2);
       return;

@@ -106,7 +106,7 @@ Tensor pseudo_logdet(const Tensor& A, Tolerance rtol) {
   const auto inverse = kept.reciprocal();
   std::vector<Tensor> rows{(kept * unit).abs().log()};
   auto power = inverse;
-  for (int64_t k = 1; k <= math::jet_order; ++k) {
+  for (int64_t k = 1; k <= tolerances::jet_order; ++k) {
     rows.push_back(power);
     power = power * inverse * -static_cast<double>(k);
   }

@@ -5,6 +5,7 @@
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
 #include "kernels/spectral_function/simd_spectral_function.h"
+#include "math/judge_directions.h"
 #include "math/spectral_function.h"
 
 #include <spectralgrad/checks.h>
