@@ -25,7 +25,7 @@ inline at::Tensor empty_in_lines(int64_t count, int64_t rows, int64_t columns, c
 
 /// Returns `x` with each matrix at the beginning of a cache line; row-major or column-major as before.
 inline at::Tensor in_lines(const at::Tensor& x) {
-  const auto plain = x.resolve_conj();
+  auto plain = x.resolve_conj();
   if (begins_lines(plain)) {
     return plain;
   }

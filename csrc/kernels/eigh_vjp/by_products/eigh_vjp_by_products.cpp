@@ -23,6 +23,7 @@
 #include <complex>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 // The steps are in the order in which `vjp_of_batch`, below them, takes them.
 namespace spectralgrad::kernels {
