@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace spectralgrad::kernels {
@@ -47,5 +48,10 @@ class BlockPairs {
   int64_t block_;
   int64_t blocks_;
 };
+
+/// The blocks for one pass over an n x n matrix. They are small enough that a few threads share even a small matrix.
+inline BlockPairs pairs_of_pass(int64_t n) {
+  return {n, std::clamp<int64_t>(n / 8, 16, 128) / 16 * 16};
+}
 
 } // namespace spectralgrad::kernels

@@ -1,12 +1,12 @@
 #pragma once
 
-#include "core/tolerances.h"
-#include "kernels/eigh_vjp/block_pairs.h"
+#include "core/arithmetic.h"
+#include "kernels/eigh_vjp/by_products/block_pairs.h"
+#include "kernels/eigh_vjp/by_products/columns.h"
+#include "kernels/eigh_vjp/by_products/gap_pass.h"
 #include "kernels/eigh_vjp/cotangent_magnitude.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
-#include "kernels/eigh_vjp/gap_pass.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
-#include "kernels/eigh_vjp/used_columns.h"
 #include "math/pairs/broadening.h"
 #include "math/pairs/clusters.h"
 #include "math/pairs/noise_gate.h"
@@ -77,13 +77,7 @@ class Undecided {
       const auto [first, second] = columns(entry.i, entry.j);
       asked[static_cast<size_t>(first)] = asked[static_cast<size_t>(second)] = true;
     }
-    std::vector<int64_t> all;
-    for (int64_t i = 0; i < n; ++i) {
-      if (asked[static_cast<size_t>(i)]) {
-        all.push_back(i);
-      }
-    }
-    return all;
+    return selected(asked);
   }
 
   std::vector<Entry> entries_;
@@ -102,7 +96,6 @@ class GapDivision {
         gate_(rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{}),
         columns_(columns),
         k_(columns.size()),
-        all_(k_ == inputs.n),
         eigenvalues_(gather_columns(inputs.L)),
         cotangent_(inputs.gL.defined() ? gather_columns(inputs.gL) : at::Tensor()),
         norms_(rule.gates() ? gather_columns(norms) : at::Tensor()),
@@ -118,14 +111,6 @@ class GapDivision {
 
   void run(const at::Tensor& W) const {
     const auto pairs = pairs_of_pass(k_);
-    if (all_) {
-      for_each_part(
-          inputs_.count,
-          pairs.rows(),
-          k_ * k_ / pairs.rows(),
-          [&](int64_t matrix, int64_t begin, int64_t end) { divide(entries(W, matrix), matrix, pairs, begin, end); });
-      return;
-    }
     const auto n = inputs_.n;
     const std::unique_ptr<bool[]> has_column(new bool[static_cast<size_t>(n)]);
     for (int64_t i = 0; i < n; ++i) {
@@ -139,14 +124,14 @@ class GapDivision {
         return (i * pairs.rows() + n - 1) / n;
       };
       divide(square, matrix, pairs, to_block_row(begin), to_block_row(end));
-      divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
+      if (k_ < n) {
+        divide_rows(entries(W, matrix), matrix, has_column.get(), begin, end);
+      }
     });
     columns_.put_rows(W, squares);
   }
 
  private:
-  static constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-
   /// The cluster number of each eigenvalue, (count, n); an undefined tensor if every cluster has one eigenvalue.
   at::Tensor find_clusters() const {
     const auto n = inputs_.n;
@@ -167,7 +152,7 @@ class GapDivision {
   }
 
   at::Tensor gather_columns(const at::Tensor& x) const {
-    return all_ ? x : columns_.of(x).contiguous();
+    return columns_.of(x).contiguous();
   }
 
   scalar_t* entries(const at::Tensor& W, int64_t matrix) const {
@@ -229,7 +214,6 @@ class GapDivision {
   math::NoiseGate<real_t> gate_;
   const Columns& columns_;
   int64_t k_;
-  bool all_;
   at::Tensor eigenvalues_;
   at::Tensor cotangent_;
   at::Tensor norms_;

@@ -1,8 +1,7 @@
 #pragma once
 
-#include "kernels/eigh_vjp/block_pairs.h"
+#include "kernels/eigh_vjp/by_products/block_pairs.h"
 #include "kernels/simd/capability.h"
-#include "kernels/simd/matrices.h"
 #include "math/pairs/broadening.h"
 #include "math/pairs/noise_gate.h"
 
@@ -45,27 +44,6 @@ struct GapPassKernel {
       const bool* has_column,
       int64_t begin,
       int64_t end);
-  /// The sum and the maximum of the absolute values in each column of an n x n matrix, over rows begin <= i < end.
-  /// Complex absolute values are approximated from below. `sums` and `largest` have n entries.
-  void (*column_sums)(const Matrices<T>&, int64_t n, bool is_complex, int64_t begin, int64_t end, T* sums, T* largest);
-  /// Upper bounds of the norms of n columns, zero for a zero column, from the results of `column_sums` for `parts`
-  /// ranges of rows: `sums` and `largest` are (parts, n).
-  void (*norm_bounds)(const T* sums, const T* largest, int64_t parts, int64_t n, bool is_complex, T* norms);
-  /// Writes the absolute values of `count` columns of a matrix, for rows begin <= i < end: entry i of column
-  /// `columns[c]` to `sizes[c][i]`.
-  void (*column_sizes)(
-      const Matrices<T>&,
-      bool is_complex,
-      const int64_t* columns,
-      int64_t count,
-      T* const* sizes,
-      int64_t begin,
-      int64_t end);
-  /// sum_k a_k b_k + c_k d_k
-  T (*two_products)(const T* a, const T* b, const T* c, const T* d, int64_t n);
-  /// Replaces X (n x n, row-major) by (X + X^H)/2, for one pair of blocks as in `divide`. `from_upper`: copies the
-  /// upper triangle to the lower one instead, except in tiles on the diagonal.
-  void (*make_hermitian)(T* X, int64_t n, bool is_complex, bool from_upper, const BlockPair&);
 
   SPECTRALGRAD_FOR_EACH_CAPABILITY(GapPassKernel)
 };

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "kernels/eigh_vjp/block_pairs.h"
+#include "kernels/eigh_vjp/by_products/block_pairs.h"
+#include "kernels/simd/along_rows.h"
 #include "kernels/simd/exchange.h"
 
 #include <type_traits>
@@ -8,36 +9,6 @@
 // Passes over one large matrix that combine each entry with the one across the diagonal. They work tile by tile, so
 // that both are read and written along rows, a vector register at a time.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
-
-/// Loads `count` adjacent entries of a row; the other lanes are zero. `store_along` writes only `count` entries.
-template <typename T, bool is_complex>
-SPECTRALGRAD_INLINE Entry<T, is_complex> load_along(const T* from, int count) {
-  constexpr int W = lane_count<T>;
-  if constexpr (is_complex) {
-    const int second_count = 2 * count > W ? 2 * count - W : 0;
-    const auto first = count == W ? load(from) : Vec<T>::loadu(from, 2 * count < W ? 2 * count : W);
-    const auto second = count == W ? load(from + W)
-                                   : (second_count > 0 ? Vec<T>::loadu(from + W, second_count) : Vec<T>(T(0)));
-    const auto parts = at::vec::deinterleave2(first, second);
-    return {parts.first, parts.second};
-  } else {
-    return count == W ? load(from) : Vec<T>::loadu(from, count);
-  }
-}
-
-template <typename T>
-SPECTRALGRAD_INLINE void store_along(T* to, const Vec<T>& x, int count) {
-  x.store(to, count);
-}
-template <typename T>
-SPECTRALGRAD_INLINE void store_along(T* to, const Complex<T>& z, int count) {
-  constexpr int W = lane_count<T>;
-  const auto parts = at::vec::interleave2(z.re, z.im);
-  parts.first.store(to, 2 * count < W ? 2 * count : W);
-  if (2 * count > W) {
-    parts.second.store(to + W, 2 * count - W);
-  }
-}
 
 /// Replaces a tile, one register per row, by its conjugate transpose.
 template <typename T>
