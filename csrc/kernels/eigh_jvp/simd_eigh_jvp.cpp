@@ -56,7 +56,13 @@ class Jvp {
   /// Replaces the tangent in X by its Hermitian part, scaled by a power of two so that the largest entry is about 1.
   /// Returns the largest entry of the tangent, before scaling.
   SPECTRALGRAD_INLINE Vec<T> make_hermitian() {
-    const auto largest = largest_entry<T, is_complex>(X_, n_);
+    // Not `largest_entry`, which is slower here (docs/measurements.md).
+    Vec<T> largest(T(0));
+    for (int r = 0; r < n_; ++r) {
+      for (int c = 0; c < n_; ++c) {
+        largest = larger(largest, abs_lower_bound(at(X_, r, c)));
+      }
+    }
     const auto to = Scale<T>(largest).to;
     const auto half = to * Vec<T>(T(0.5));
     for (int r = 0; r < n_; ++r) {
