@@ -6,27 +6,16 @@ The parts are: sizes (large batches), complex, batches (from a single matrix up)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from contenders import FORWARD, FORWARD_BACKWARD, all_peers, contenders, matrices
-from harness import SETTLE, Benchmark, Plot, Record, Session, Target, per_matrix, run, speedup
+from harness import SETTLE, Benchmark, Session, run
+from presentation import Plot, Target, per_matrix, speedup
 
 BOTH = (FORWARD, FORWARD_BACKWARD)
 # Size -> batch size. torch takes 10 to 100 ms for a batch, and longer for the largest matrices.
-LARGE_BATCH = {
-    2: 32768,
-    3: 16384,
-    4: 16384,
-    8: 4096,
-    16: 1024,
-    32: 512,
-    64: 128,
-    128: 128,
-    256: 8,
-    512: 4,
-    1024: 1,
-    2048: 1,
-}
+LARGE_BATCH = {2: 32768, 3: 16384, 4: 16384, 8: 4096, 16: 1024, 32: 512, 64: 128, 128: 128}
+LARGE_BATCH |= {256: 8, 512: 4, 1024: 1, 2048: 1}
 # With one thread, only sizes up to this one are measured.
 LARGEST_OF_ONE_THREAD = 128
 REAL, COMPLEX = ("float32", "float64"), ("complex64", "complex128")
@@ -97,29 +86,16 @@ def measure(session: Session) -> None:
             session.compare(calls, settle=SETTLE, operation=operation, **case._asdict())
 
 
-def _is_in_part(part: str) -> Any:
-    def chosen(record: Record) -> bool:
-        return record["part"] == part
-
-    return chosen
+def _speedup(name: str, part: str, panel: str) -> Plot:
+    return Plot(name, "n", speedup, "times as fast as torch", (panel, "operation"), {"part": part}, level=1)
 
 
 PLOTS = [
-    Plot("eigh_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), _is_in_part("sizes")),
-    Plot("eigh_speedup", "n", speedup, "times as fast as torch", ("dtype", "operation"), _is_in_part("sizes"), level=1),
-    Plot(
-        "eigh_complex", "n", speedup, "times as fast as torch", ("dtype", "operation"), _is_in_part("complex"), level=1
-    ),
-    Plot("eigh_batches", "batch", per_matrix, "µs per matrix", ("n", "dtype", "operation"), _is_in_part("batches")),
-    Plot(
-        "eigh_spectra",
-        "n",
-        speedup,
-        "times as fast as torch",
-        ("spectrum", "operation"),
-        _is_in_part("spectra"),
-        level=1,
-    ),
+    Plot("eigh_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), {"part": "sizes"}),
+    _speedup("eigh_speedup", "sizes", "dtype"),
+    _speedup("eigh_complex", "complex", "dtype"),
+    Plot("eigh_batches", "batch", per_matrix, "µs per matrix", ("n", "dtype", "operation"), {"part": "batches"}),
+    _speedup("eigh_spectra", "spectra", "spectrum"),
 ]
 
 if __name__ == "__main__":

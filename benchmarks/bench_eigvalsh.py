@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contenders import FORWARD, all_peers, contenders, matrices
-from harness import SETTLE, Benchmark, Plot, Session, Target, per_matrix, run, speedup
+from harness import SETTLE, Benchmark, Session, run
+from presentation import Plot, Target, per_matrix, speedup
 
 LARGE_BATCH = {3: 16384, 8: 4096, 16: 1024, 32: 512, 128: 64, 512: 4}
 # n -> target speed relative to torch.linalg.eigvalsh, for two threads and float32.

@@ -1,7 +1,7 @@
 """Measures the peak resident memory of one forward + backward, each in a fresh process.
 
-Memory in use before the call is subtracted: the matrices, the cotangents, and what the imports and one decomposition of
-a 2×2 matrix leave behind.
+Memory in use before the call is subtracted: the matrices, the cotangents, the imported modules, and workspaces that the
+decomposition of a 2×2 matrix has allocated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from rich.console import Console
 from rich.table import Table
 
 from contenders import FORWARD_BACKWARD, contenders, matrices, torch_peers
-from harness import Benchmark, Record, Session, run, words
+from harness import Benchmark, Session, run
+from presentation import Record, words
 
 BATCH = {3: 100_000, 16: 8192, 64: 512, 256: 32, 2048: 1}
 DTYPES = ("float32", "float64")
 
 
 def _status(name: str) -> int:
-    """The value of a line of /proc/self/status, in kilobytes."""
+    """Returns the value of a line of /proc/self/status, in kilobytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
-    """The peak memory of this process, in MiB, beyond the memory before the call."""
+    """Returns the peak memory of this process, in MiB, minus the memory before the call."""
     torch.set_num_threads(threads)
     peer = next(peer for peer in torch_peers() if contender.startswith(peer.prefix))
 
@@ -41,9 +42,8 @@ def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
 
     call(matrices(2, 1, dtype))()
     prepared = call(matrices(n, batch, dtype))
-    ctypes.CDLL(None).malloc_trim(
-        0
-    )  # otherwise the call could reuse memory that was freed earlier, and it would not count
+    # Without this, the call could reuse memory that was freed earlier, which would not be counted.
+    ctypes.CDLL(None).malloc_trim(0)
     held = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current resident memory
     kept = prepared()

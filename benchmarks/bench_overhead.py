@@ -6,7 +6,8 @@ The targets: forward takes at most 1.5 times as long as torch.linalg, forward + 
 from __future__ import annotations
 
 from contenders import FORWARD, FORWARD_BACKWARD, contenders, matrices, torch_peers
-from harness import Benchmark, Session, Target, run
+from harness import Benchmark, Session, run
+from presentation import Target
 
 DTYPES = ("float32", "float64", "complex128")
 TARGETS = {FORWARD: 1 / 1.5, FORWARD_BACKWARD: 1 / 1.2}

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import spectralgrad as sg
 from contenders import matrices
-from harness import Benchmark, Plot, Session, Target, per_call, run, speedup
+from harness import Benchmark, Session, run
+from presentation import Plot, Target, per_call, speedup
 
 SIZES = (256, 512, 1024)
 BACKWARD = "backward, n/8 used"
@@ -29,8 +31,6 @@ def _backward(eigh: Callable[[Tensor], Any], A: Tensor) -> Callable[[], Any]:
 
 
 def measure(session: Session) -> None:
-    import spectralgrad as sg
-
     cases = [(dtype, n) for n in SIZES for dtype in ("float32", "float64")]
     for dtype, n in session.progress([("float32", 64)] if session.quick else cases):
         A = torch.from_numpy(matrices(n, 1, dtype))

@@ -15,27 +15,18 @@ from torch import Tensor
 
 import spectralgrad as sg
 from contenders import FORWARD, FORWARD_BACKWARD, matrices
-from harness import Benchmark, Plot, Session, Target, per_matrix, run, speedup
+from harness import Benchmark, Session, run
+from presentation import Plot, Target, per_matrix, speedup
+from spectralgrad.compare.peers.functions import Function, by_hand
 
 BATCH = {3: 8192, 8: 2048, 16: 512}
 # n -> target speed relative to V f(λ) Vᵀ by torch.linalg.eigh, for two threads, float32 and both operations.
 TARGETS = {3: 10, 8: 6, 16: 5}
 BY_HAND, MATRIX_EXP = "torch.linalg.eigh by hand", "torch.linalg.matrix_exp"
 
-Function = Callable[[Tensor], Tensor]
-
-
-def _by_hand(f: Function) -> Function:
-    def function(A: Tensor) -> Tensor:
-        L, V = torch.linalg.eigh(A)
-        return (V * f(L).unsqueeze(-2)) @ V.mH
-
-    return function
-
-
 FUNCTIONS: dict[str, dict[str, Function]] = {
-    "expm": {BY_HAND: _by_hand(torch.exp), "spectralgrad.expm": sg.expm, MATRIX_EXP: torch.linalg.matrix_exp},
-    "sqrtm": {BY_HAND: _by_hand(torch.sqrt), "spectralgrad.sqrtm": sg.sqrtm},
+    "expm": {BY_HAND: by_hand(torch.exp), "spectralgrad.expm": sg.expm, MATRIX_EXP: torch.linalg.matrix_exp},
+    "sqrtm": {BY_HAND: by_hand(torch.sqrt), "spectralgrad.sqrtm": sg.sqrtm},
 }
 
 

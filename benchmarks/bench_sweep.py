@@ -14,14 +14,15 @@ from typing import NamedTuple
 from rich.console import Console
 
 from contenders import FORWARD, FORWARD_BACKWARD, SPECTRA, contenders, matrices, torch_peers
-from harness import Benchmark, Record, Session, print_records, run
+from harness import Benchmark, Session, run
+from presentation import Record, print_records
 
 LIMIT = 0.9
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 129, 200, 256, 384, 512, 768, 1024)
 BATCHES = (1, 2, 3, 5, 8, 17, 32, 100, 256, 1000, 4096)
 DTYPES = ("float32", "float64", "complex64", "complex128")
 OPERATIONS = (("eigh", FORWARD), ("eigh", FORWARD_BACKWARD), ("eigvalsh", FORWARD))
-# (Repeats, seconds per turn): of the first measurement, and of up to three more.
+# (Repeats, seconds per turn) of the first measurement, and of up to three more.
 LONGER_AND_LONGER = ((5, 0.004), (9, 0.01), (15, 0.02), (25, 0.02))
 # The table shows at least this number of cases.
 SHOWN = 20

@@ -43,7 +43,7 @@ SPECTRA = ("random", "positive", "repeated", "graded", "low rank", "identity", "
 
 
 def matrices(n: int, batch: int, dtype: str, spectrum: str = "random", seed: int = 0) -> Array:
-    """`batch` symmetric or Hermitian n × n matrices, the same for the same arguments."""
+    """Returns symmetric or Hermitian matrices (batch, n, n), the same for the same arguments."""
     rng = np.random.default_rng([seed, n, batch])
     kind = np.dtype(dtype)
     if spectrum == "random":
@@ -64,7 +64,7 @@ def matrices(n: int, batch: int, dtype: str, spectrum: str = "random", seed: int
 
 
 def _lower(n: int, spectrum: str) -> int:
-    """A number of lowest eigenvectors that does not cut an eigenspace."""
+    """Returns how many of the lowest eigenvectors the loss uses; the number does not divide an eigenspace."""
     if spectrum == "identity":
         return n
     if spectrum == "repeated":
@@ -73,10 +73,10 @@ def _lower(n: int, spectrum: str) -> int:
 
 
 def cotangents(L: Array, V: Array, spectrum: str) -> tuple[Array, Array]:
-    """The cotangents of L and V for the loss Σ λ + λ²/2 + tr(M V diag(w) Vᴴ)/√n, which does not depend on phases.
+    """Returns the cotangents of L and V for Σ λ + λ²/2 + tr(M V diag(w) Vᴴ)/√n, which does not depend on phases.
 
-    Random matrices have distinct eigenvalues. Their w is random, so that the backward divides by every gap. Otherwise w
-    is 1 for the lower eigenvectors and 0 for the others, so the loss does not depend on the basis of an eigenspace.
+    Random matrices have distinct eigenvalues, and w is random, so that the backward divides by every gap. For other
+    spectra w is 1 for the lower eigenvectors and 0 otherwise, so that the loss does not depend on bases of eigenspaces.
     """
     n = L.shape[-1]
     rng = np.random.default_rng(n)
@@ -175,7 +175,7 @@ FORWARD, FORWARD_BACKWARD = "forward", "forward + backward"
 
 
 def torch_peers() -> list[Any]:
-    """torch.linalg, which is the reference, and this package."""
+    """Returns torch.linalg, which is the reference, and this package."""
     return [TorchPeer(torch.linalg, "torch.linalg."), TorchPeer(sg, "spectralgrad.")]
 
 
@@ -189,7 +189,7 @@ def all_peers() -> list[Any]:
 
 
 def contenders(peers: list[Any], function: str, A: Array, operations: tuple[str, ...], spectrum: str = "random") -> Any:
-    """Operation -> contender -> call on A. Raises AssertionError if a contender's eigenvalues differ from torch's."""
+    """Returns operation -> contender -> call on A. Raises AssertionError if eigenvalues differ from torch's."""
     calls: dict[str, dict[str, Call]] = {operation: {} for operation in operations}
     reference = None
     for peer in peers:

@@ -1,4 +1,4 @@
-"""Common code of the benchmarks: one process per number of threads, interleaved repeats, JSON, tables, plots, targets.
+"""Common code of the benchmarks: a process for each number of threads, interleaved repeats, JSON, the command line.
 
 A benchmark consists of a function that passes cases and contenders to a `Session`, and a `Benchmark` that says how to
 show the results. `docs/benchmarks.md` explains the method.
@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 import spectralgrad as sg
+from presentation import Plot, Record, Target, draw, judge, print_records
 from spectralgrad.compare import machine, timing
 
 HERE = Path(__file__).parent
@@ -37,11 +37,7 @@ QUICK_RESULTS = HERE.parent / "build" / "bench"
 # Seconds to wait before a turn, until the idle threads of other runtimes have stopped spinning.
 SETTLE = 0.01
 
-# One measurement: the case (operation, dtype, n, …), the contender, and what `Session.compare` adds.
-Record = dict[str, Any]
 Item = TypeVar("Item")
-
-CASE_FIELDS = ("part", "function", "operation", "dtype", "n", "batch", "spectrum", "threads")
 
 
 # --- measuring, in a process with a fixed number of threads -----------------------------------------------------------
@@ -91,7 +87,7 @@ class Session:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine, and the versions of all possible contenders, including those that this benchmark does not use."""
+    """Returns the machine, and the versions of all possible contenders, used by this benchmark or not."""
     described = machine.describe()
     for name in ("torch", "tensorflow", "jax", "jaxlib", "scipy"):
         try:
@@ -109,7 +105,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The environment that limits every runtime to this number of threads.
+    """Returns the environment that limits every runtime to this number of threads.
 
     It must be set for a new process, because TensorFlow and XLA create their threads when they start, and OpenBLAS when
     it is loaded.
@@ -144,194 +140,13 @@ def fresh_process(arguments: Iterable[str], threads: int) -> Any:
                 [sys.executable, sys.argv[0], *arguments, "--answer", str(answer)],
                 env=_environment(threads),
                 stderr=stderr,  # TensorFlow logs to stderr, whatever TF_CPP_MIN_LOG_LEVEL is
-                # It must be set before any framework counts the CPUs.
+                # The affinity must be set before any framework counts the CPUs.
                 preexec_fn=functools.partial(os.sched_setaffinity, 0, _cores(threads)),
                 check=False,
             )
         if ended.returncode:
             sys.exit(log.read_text() + f"\nthe process that measures ended with {ended.returncode}")
         return json.loads(answer.read_text())
-
-
-# --- targets ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Target:
-    """The speed relative to the reference that `contender` should reach in the case with these fields.
-
-    `first` is the target; `second` is the speed of a prototype, for information. Both are for AVX-512, unless
-    `any_capability`. `contender` must also be faster than each contender in `ahead_of`.
-    """
-
-    case: Mapping[str, Any]
-    contender: str
-    first: float
-    second: float | None = None
-    ahead_of: tuple[str, ...] = ()
-    any_capability: bool = False
-
-
-def select(records: Iterable[Record], **fields: Any) -> list[Record]:
-    return [r for r in records if all(r.get(name) == value for name, value in fields.items())]
-
-
-def words(record: Mapping[str, Any]) -> str:
-    """Describes a case in words."""
-    said = [str(record[name]) for name in ("function", "operation", "dtype") if name in record]
-    shape = f"{record['batch']} × " if "batch" in record else ""
-    return " ".join(said) + f" {shape}{record['n']}×{record['n']}"
-
-
-def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Console) -> bool:
-    """Prints the targets and the speeds that were measured. Returns whether all targets were reached."""
-    table = Table("case", "median", "of minima", "first", "second", "ahead of", "reached", title="targets")
-    everything = True
-    for target in targets:
-        shares = 1.3 if content["machine"]["capability"] != "AVX512" and not target.any_capability else 1.0
-        first = target.first / shares
-        second = "" if target.second is None else f"{target.second / shares:.3g}"
-        found = select(content["measurements"], **target.case, contender=target.contender)
-        if not found:
-            everything = False
-            table.add_row(words(target.case), "", "", f"{first:.3g}", second, "", "not measured")
-            continue
-        ours = found[0]
-        leads = [
-            (theirs["median"] / ours["median"], peer)
-            for peer in target.ahead_of
-            for theirs in select(content["measurements"], **target.case, contender=peer)
-        ]
-        reached = ours["speedup"] >= first and all(lead > 1 for lead, _ in leads)
-        everything &= reached
-        table.add_row(
-            words(ours),
-            f"{ours['speedup']:.2f}",
-            f"{ours['speedup_of_minima']:.2f}",
-            f"{first:.3g}",
-            second,
-            ", ".join(f"{peer.split('.')[0]} {lead:.2g}" for lead, peer in leads),
-            "yes" if reached else "[red]no",
-        )
-    console.print(table)
-    return everything
-
-
-# --- tables and plots -------------------------------------------------------------------------------------------------
-
-
-def print_records(title: str, records: Sequence[Record], console: Console) -> None:
-    """A row for each case, a column for each contender."""
-    shown = [name for name in CASE_FIELDS if any(name in r for r in records)]
-    contenders = list(dict.fromkeys(r["contender"] for r in records))
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for r in records:
-        cell = f"{r['median'] * 1e6:.1f} | {r['minimum'] * 1e6:.1f} | {r['speedup']:.2f}"
-        rows.setdefault(tuple(str(r.get(name, "")) for name in shown), {})[r["contender"]] = cell
-    caption = "median µs | minimum µs | times as fast as the first"
-    table = Table(*shown, title=title, caption=caption)
-    for contender in contenders:
-        table.add_column(contender, justify="right", no_wrap=True)
-    for case, cells in rows.items():
-        table.add_row(*case, *(cells.get(contender, "") for contender in contenders))
-    console.print(table)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure with a panel for each combination of values of the fields `panels`; `y` computes a point of a record."""
-
-    name: str
-    x: str
-    y: Callable[[Record], float]
-    label: str
-    panels: tuple[str, ...]
-    chosen: Callable[[Record], bool] = lambda r: True
-    level: float | None = None
-
-
-def per_matrix(record: Record) -> float:
-    return record["median"] / record["batch"] * 1e6
-
-
-def per_call(record: Record) -> float:
-    return record["median"] * 1e6
-
-
-def speedup(record: Record) -> float:
-    return record["speedup"]
-
-
-# Key: the beginning of a contender's name.
-_COLOURS = {
-    "spectralgrad": "#1f77b4",
-    "torch.linalg.eig": "#d62728",
-    "torch": "#9467bd",
-    "tf": "#8c564b",
-    "jax": "#ff7f0e",
-    "numpy": "#7f7f7f",
-}
-
-
-def _label(record: Record) -> str:
-    return f"{record['contender']}, threads: {record['threads']}"
-
-
-def draw(plot: Plot, records: Sequence[Record], folder: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    chosen = [r for r in records if plot.chosen(r)]
-    panels = list(dict.fromkeys(tuple(r[name] for name in plot.panels) for r in chosen))
-    if not panels:
-        return
-    # Text that stays text makes the file ten times smaller. The salt makes the file reproducible to the byte.
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": plot.name, "font.size": 9}):
-        columns = min(len(panels), 4)
-        rows = -(-len(panels) // columns)
-        figure, grid = plt.subplots(
-            rows,
-            columns,
-            figsize=(3.4 * columns, 3 * rows + 0.6),
-            squeeze=False,
-            layout="constrained",
-            sharex=True,
-            sharey=True,
-        )
-        handles = {}
-        for axes, panel in zip(grid.flat, panels):
-            inside = select(chosen, **dict(zip(plot.panels, panel)))
-            for label in dict.fromkeys(_label(r) for r in inside):
-                line = sorted((r for r in inside if _label(r) == label), key=lambda r: r[plot.x])
-                handles[label] = axes.plot(
-                    [r[plot.x] for r in line],
-                    [plot.y(r) for r in line],
-                    color=next(colour for beginning, colour in _COLOURS.items() if label.startswith(beginning)),
-                    linestyle="--" if line[0]["threads"] == 1 else "-",
-                    marker="o",
-                    markersize=3,
-                    linewidth=1.2,
-                )[0]
-            if plot.level is not None:
-                axes.axhline(plot.level, color="#b0b0b0", linewidth=0.8)
-            axes.set_xscale("log", base=2)
-            ticks = sorted({r[plot.x] for r in chosen})
-            axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=90 if len(ticks) > 5 else 0)
-            axes.minorticks_off()
-            axes.set_yscale("log")
-            axes.set_title(
-                " ".join(f"{k} {v}" if isinstance(v, int) else v for k, v in zip(plot.panels, panel)), fontsize=8
-            )
-            axes.set_xlabel(plot.x)
-            axes.set_ylabel(plot.label)
-            axes.grid(True, which="major", color="#e4e4e4", linewidth=0.6)
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.set_visible(False)
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
-        figure.savefig(folder / f"{plot.name}.svg", metadata={"Date": None})
-        plt.close(figure)
 
 
 # --- a program --------------------------------------------------------------------------------------------------------
@@ -385,7 +200,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     parser.add_argument(
         "--show", action="store_true", help="show tables and plots of the results in the folder, without measuring"
     )
-    parser.add_argument("--require-targets", action="store_true", help="exit status 1 where a target is not reached")
+    parser.add_argument("--require-targets", action="store_true", help="exit status 1 if a target is not reached")
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)  # only for the processes that measure
     for name, default in benchmark.options.items():
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
@@ -394,7 +209,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     if parsed.answer is not None:
         torch.set_num_threads(parsed.threads[0])
         torch.manual_seed(0)
-        # If the loss had no gradient, the benchmark would measure something else.
+        # A loss without a gradient takes another path, so its time would mean nothing.
         warnings.simplefilter("error", sg.GaugeWarning)
         session = Session(parsed.threads[0], parsed.quick, {name: getattr(parsed, name) for name in benchmark.options})
         benchmark.measure(session)
@@ -406,18 +221,20 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     if parsed.show:
         content = json.loads(path.read_text(encoding="utf-8"))
     else:
-        numbers = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
+        thread_counts = parsed.threads or (benchmark.threads[-1:] if parsed.quick else benchmark.threads)
         available = len(os.sched_getaffinity(0))
-        if not all(1 <= threads <= available for threads in numbers):
+        if not all(1 <= threads <= available for threads in thread_counts):
             parser.error(
-                f"--threads: expected numbers from 1 to {available}, the CPUs of this process, but got {numbers}"
+                f"--threads: expected numbers from 1 to {available}, the CPUs of this process, but got {thread_counts}"
             )
         handed_on = ["--quick"] * parsed.quick
         for name in benchmark.options:
             handed_on += [f"--{name}", str(getattr(parsed, name))]
         load = os.getloadavg()[0]
         if load > 0.3:
-            print(f"The machine is busy (load {load:.1f}): with every core in use OpenMP's regions take milliseconds.")
+            print(
+                f"The machine is busy (load {load:.1f}): if all cores are in use, parallel regions take milliseconds."
+            )
         content = {
             "title": benchmark.title,
             "script": f"benchmarks/{Path(sys.argv[0]).name}",
@@ -426,7 +243,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
             "load_before": load,
             "measurements": [
                 record
-                for threads in numbers
+                for threads in thread_counts
                 for record in fresh_process(["--threads", str(threads), *handed_on], threads)
             ],
         }

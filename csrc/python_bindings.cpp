@@ -4,6 +4,7 @@
 
 #include "core/caller_name.h"
 #include "core/context_defaults.h"
+#include "core/tolerances.h"
 
 #include <pybind11/operators.h>
 #include <pybind11/pybind11.h>
@@ -116,6 +117,12 @@ PYBIND11_MODULE(_C, module) {
   module.attr("version") = SPECTRALGRAD_VERSION;
   module.attr("built_against_torch") = TORCH_VERSION;
   module.attr("cxx_compiler") = SPECTRALGRAD_CXX_COMPILER;
+
+  // Constants of csrc/core/tolerances.h. `zero_eigenvalue` is in units of n*eps, because n may be symbolic in Python.
+  constexpr int64_t one_row = 1;
+  module.attr("jet_order") = spectralgrad::tolerances::jet_order;
+  module.attr("zero_eigenvalue") = spectralgrad::tolerances::zero_eigenvalue(at::kDouble, one_row) /
+      spectralgrad::tolerances::eps(at::kDouble);
 
   py::class_<Rule>(module, "Rule")
       .def_static(

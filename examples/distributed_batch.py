@@ -1,19 +1,20 @@
 """A batch of matrices over several processes: torchrun --nproc-per-node 2 examples/distributed_batch.py
 
-Each process decomposes its share of 101 matrices, forward and backward, and nothing is sent for it. Half of the
-matrices repeat their eigenvalues, where torch.linalg's own gradient of a projector is NaN.
+Each process decomposes its share of 101 matrices, forward and backward, without communication. Half of the matrices
+have degenerate (repeated) eigenvalues, where the gradient of a projector through torch.linalg.eigh is NaN.
 """
 
 import torch
 from torch import distributed
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 import spectralgrad as sg
 
 distributed.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
 
-torch.manual_seed(0)  # the same matrices everywhere, before they are shared out
+torch.manual_seed(0)  # all processes start with the same matrices
 X = torch.randn(101, 6, 6, dtype=torch.float64)
 matrices = X + X.mT
 matrices[::2] = torch.diag(torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0, 3.0], dtype=torch.float64))
@@ -21,7 +22,7 @@ weight = X[0] + X[0].mT
 
 
 def loss(A: torch.Tensor, M: torch.Tensor) -> torch.Tensor:
-    """tr(M P), P the projector onto the three lowest eigenvectors of each matrix."""
+    """Returns the sum of tr(M P), where P is the projector onto the three lowest eigenvectors of each matrix."""
     V = sg.eigh(A).eigenvectors[..., :3]
     return (M * (V @ V.mT)).sum()
 
@@ -29,14 +30,18 @@ def loss(A: torch.Tensor, M: torch.Tensor) -> torch.Tensor:
 A = distribute_tensor(matrices, mesh, [Shard(0)]).requires_grad_()
 loss(A, distribute_tensor(weight, mesh, [Replicate()])).backward()
 
+gradient = A.grad
+assert isinstance(gradient, DTensor)
+
 reference = matrices.clone().requires_grad_()
 loss(reference, weight).backward()
-difference = (A.grad.full_tensor() - reference.grad).abs().max().item()
+assert reference.grad is not None
+difference = (gradient.full_tensor() - reference.grad).abs().max().item()
 
 print(
-    f"process {distributed.get_rank()}: {A.to_local().shape[0]} of {len(A)} matrices, gradient {A.grad.placements}, "
-    f"off by {difference:.0e} from one process's\n",
-    end="",  # one write, that lines of two processes do not mix
+    f"process {distributed.get_rank()}: {gradient.to_local().shape[0]} of {len(A)} matrices, "
+    f"gradient {gradient.placements}, off by {difference:.0e} from one process's\n",
+    end="",  # a single write, so that the lines of two processes do not mix
 )
-distributed.barrier()  # gloo may abort where one process is gone before the other is done
+distributed.barrier()  # gloo may abort if one process ends before the other is done
 distributed.destroy_process_group()

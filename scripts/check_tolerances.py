@@ -33,7 +33,7 @@ class Exemption(NamedTuple):
 
 EXCEPTIONS = (
     Exemption(
-        "kernels/eigh/eigh_method.cpp",
+        "kernels/eigh/method_choice.cpp",
         "size * size * ",
         "Times fitted to measurements. They choose the faster method, whose results are the same.",
     ),

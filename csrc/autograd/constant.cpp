@@ -17,11 +17,6 @@ Tensor constant_kernel(const Tensor& x) {
 
 constexpr autograd::OperatorHandle<"spectralgrad::constant", constant_kernel> constant_op;
 
-// Creates no node and no tangent. The dispatcher calls this kernel at every level of nested transforms.
-Tensor constant_autograd(const Tensor& x) {
-  return autograd::below_autograd([&] { return constant_op.call(x); });
-}
-
 } // namespace
 
 namespace autograd {
@@ -49,7 +44,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("constant", constant_autograd);
+  library.impl("constant", constant_op.constant_kernel());
 }
 
 } // namespace spectralgrad

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "core/caller_state.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <algorithm>
@@ -13,7 +16,7 @@ template <size_t size>
 struct Literal {
   char text[size];
 
-  // NOLINTNEXTLINE(google-explicit-constructor): so that a literal can be written where a template wants this
+  // NOLINTNEXTLINE(misc-explicit-constructor): so that a literal can be written where a template wants this
   constexpr Literal(const char (&literal)[size]) {
     std::copy_n(literal, size, text);
   }
@@ -38,6 +41,19 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     static const auto handle =
         c10::Dispatcher::singleton().findSchemaOrThrow(name.text, overload.text).template typed<Result(Arguments...)>();
     return handle.call(arguments...);
+  }
+
+  /// The kernel for the Autograd key of an operator whose results are constants: it creates no node and no tangent. The
+  /// dispatcher calls it at every level of nested transforms.
+  constexpr auto constant_kernel() const {
+    return &call_below_autograd;
+  }
+
+ private:
+  static Result call_below_autograd(Arguments... arguments) {
+    const CallerState caller;
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    return OperatorHandle().call(arguments...);
   }
 };
 

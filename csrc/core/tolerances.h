@@ -112,6 +112,10 @@ inline constexpr double agreement = 16.0;
 /// derivatives it errs by 1e-12.
 inline constexpr double reach_of_any_expansion = 0.1;
 
+/// The number of derivatives that `funm` uses of a given function. With four, first differences err by a few eps and
+/// second ones by less than 1e-11 (docs/measurements.md).
+inline constexpr int64_t jet_order = 4;
+
 /// A first divided difference errs by this, relative to its value and to the effect of its arguments' round-off: two
 /// roundings of a closed form.
 inline double first_difference(c10::ScalarType dtype) {

@@ -1,12 +1,8 @@
 #pragma once
 
-#include "math/closed_forms.h"
+#include "math/scalar_function.h"
 
 #include <ATen/core/Tensor.h>
-
-#include <string>
-#include <string_view>
-#include <vector>
 
 // Divided differences of a function on a spectrum. The derivatives of f(A) consist of them (math/spectral_function.h):
 //     f[a,b] = (f(a) - f(b))/(a - b),   f[a,a] = f'(a),   f[a,b,c] = (f[a,b] - f[b,c])/(a - c),   f[a,a,a] = f''(a)/2
@@ -26,68 +22,6 @@
 // next order.
 namespace spectralgrad::math {
 
-/// A function of a real argument, given by its name:
-/// - "exp", "log", "sqrt", "invsqrt", "power" (the first parameter is the exponent), and the smearings of
-///   math/smearing.h: "fermi" = 1/(1 + e^x), "gaussian", "methfessel-paxton", "cold";
-/// - "pinv": 1/x, and 0 at eigenvalues that are exactly 0;
-/// - "jets": f is known by its values and derivatives at the eigenvalues only. Row k of `jets` (*, K+1, n) has the k-th
-///   derivative. An infinite f' at an eigenvalue that is exactly 0 means that f is singular there, like a square root.
-///   The higher derivatives must then be 0 or infinite;
-/// - "powers": x^p with an exponent for each matrix, given like "jets". Eigenvalues that count as 0 are exactly 0;
-/// - "steps": f is constant in a neighbourhood of each eigenvalue, `jets` (*, 1, n) are its values.
-///
-/// A name with a closed form may come with jets, too. They are not read, but differentiated, if f depends on more than
-/// x.
-struct ScalarFunction {
-  std::string name;
-  std::vector<double> parameters;
-  at::Tensor jets;
-};
-
-/// The kind of the last direction of a derivative. It matters only if f' is infinite at 0 and the direction has a part
-/// inside the null space. This decides whether that part is reported.
-enum class DirectionKind {
-  /// A cotangent. A part proportional to the identity is not reported, because traces such as tr sqrt(F^T F) have it
-  /// and are well-posed in F.
-  cotangent,
-  /// A tangent. Any part is reported.
-  tangent,
-  /// The change of a direction. It has such a part even along matrices of constant rank, so nothing is reported.
-  change,
-};
-
-/// Operators take the kind as one more parameter.
-DirectionKind direction_kind(const ScalarFunction& f);
-std::vector<double> with_direction_kind(std::string_view name, std::vector<double> parameters, DirectionKind kind);
-
-/// The number of derivatives that `funm` uses of a given function. With four, first differences err by a few eps and
-/// second ones by less than 1e-11 (docs/measurements.md).
-inline constexpr int64_t jet_order = 4;
-
-/// The closed form of f (math/closed_forms.h), if it has one, and its exponent if it is a power.
-Form form_of(const ScalarFunction& f);
-Exponent exponent_of(const ScalarFunction& f);
-
-/// Whether f has a closed form that is defined at 0 although one of its derivatives is not. Values and differences then
-/// treat eigenvalues as 0 that are 0 up to round-off.
-bool is_singular_at_zero(const ScalarFunction& f);
-
-/// The number of finite derivatives at 0 of such a function.
-int64_t finite_derivatives_at_zero(const ScalarFunction& f);
-
-/// The mask of eigenvalues that such a function treats as 0, and for "jets" of those with an infinite f': (*, n).
-/// Undefined if f has none.
-at::Tensor singular_eigenvalues(const ScalarFunction& f, const at::Tensor& eigenvalues);
-
-/// The largest size (*, 1) of an eigenvalue that is 0 up to round-off: n eps max|lambda|. For n >= 1.
-at::Tensor zero_threshold(const at::Tensor& eigenvalues);
-
-/// Gathers the entries of x (..., n) at integer positions of any shape: (..., *shape).
-at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions);
-
-/// f(lambda), (*, n), at ascending eigenvalues (*, n).
-at::Tensor values(const ScalarFunction& f, const at::Tensor& eigenvalues);
-
 /// f[lambda_i, lambda_j]: (*, n, n).
 at::Tensor first_differences(const ScalarFunction& f, const at::Tensor& eigenvalues);
 
@@ -99,21 +33,19 @@ struct DifferenceArguments {
 };
 DifferenceArguments difference_arguments(const ScalarFunction& f, const at::Tensor& eigenvalues, int64_t order);
 
-/// f[lambda_i, lambda_j, lambda_k]: n^3 numbers, computed in slices.
-class SecondDifferences {
- public:
-  SecondDifferences(const ScalarFunction& f, const at::Tensor& eigenvalues);
+/// The effect of round-off of x on f^(k), in units of eps: |x f^(k+1)|. It exceeds |f^(k)| where a value vanishes by
+/// cancellation, such as x^2 - 1 at 1, and in the tails of a Gaussian.
+at::Tensor effect_of_rounding(const at::Tensor& x, const at::Tensor& jets, int64_t k);
 
-  /// For start <= k < start + count: (*, n, n, count).
-  at::Tensor slice(int64_t start, int64_t count) const;
-
- private:
-  ScalarFunction f_;
-  at::Tensor x_; // eigenvalues, in units of their largest where f is homogeneous
-  at::Tensor unit_; // what the differences are then to be multiplied with
-  at::Tensor jets_; // and
-  at::Tensor first_; // first differences, if there is no closed form
-};
+/// Whether an expansion with an error of about `error` is better than the quotient of a difference of terms that large.
+/// It must also agree with the quotient up to the quotient's round-off, because given derivatives may be wrong, or may
+/// be zeros from some order on.
+at::Tensor expansion_is_better(
+    const at::Tensor& gap,
+    const at::Tensor& quotient,
+    const at::Tensor& terms,
+    const at::Tensor& expansion,
+    const at::Tensor& error);
 
 /// Whether the expansion of a difference between `a` and `b`, in units of f's own scale, is accurate also for other
 /// functions than the one for which it was chosen. A gradient in jets is one in the parameters of f, and so a

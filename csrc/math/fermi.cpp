@@ -10,6 +10,8 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 
+#include <vector>
+
 namespace spectralgrad::math {
 
 using at::Tensor;
@@ -24,11 +26,22 @@ Tensor fermi(const Tensor& x) {
   return at::where(x < 0, 1 - at::sigmoid(x), at::sigmoid(-x));
 }
 
+Tensor fermi_jets(const Tensor& f, const Tensor& u, const Tensor& v, int64_t order) {
+  std::vector<Tensor> rows{f, -u, u * v, u * (2 * u - v * v), u * v * (v * v - 8 * u)};
+  if (order > 4) {
+    const auto vv = v * v;
+    rows.push_back(u * (vv * (22 * u - vv) - 16 * u * u));
+    rows.push_back(u * v * (vv * (vv - 52 * u) + 136 * u * u));
+  }
+  rows.resize(order + 1);
+  return at::stack(rows, -2);
+}
+
 Tensor fermi_jets(const Tensor& x) {
   const auto f = fermi(x);
   const auto u = f * fermi(-x);
   const auto v = fermi(-x) - f;
-  return at::stack({f, -u, u * v, u * (2 * u - v * v), u * v * (v * v - 8 * u)}, -2);
+  return fermi_jets(f, u, v, 4);
 }
 
 Tensor fermi_entropy_jets(const Tensor& x) {

@@ -18,6 +18,8 @@ at::Tensor fermi(const at::Tensor& x);
 /// ln f(x).
 at::Tensor log_fermi(const at::Tensor& x);
 
+/// f and its derivatives up to `order`, which is at most 6, from f, u and v: (*, order + 1, n).
+at::Tensor fermi_jets(const at::Tensor& f, const at::Tensor& u, const at::Tensor& v, int64_t order);
 /// f and its first four derivatives: (*, 5, n).
 at::Tensor fermi_jets(const at::Tensor& x);
 /// The entropy s = -(f ln f + (1 - f) ln(1 - f)) and its first four derivatives: (*, 5, n).

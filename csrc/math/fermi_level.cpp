@@ -3,6 +3,7 @@
 #include "core/tolerances.h"
 #include "math/fermi.h"
 #include "math/gaussian_smearing.h"
+#include "math/polynomial.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/native/Math.h>
@@ -160,10 +161,7 @@ class NearestRoot {
   /// full.
   Term term(int64_t i, double z) const {
     const double sign = i < whole_ ? -1 : 1;
-    double p = 0;
-    for (auto c = f_.p.rbegin(); c != f_.p.rend(); ++c) {
-      p = p * z + *c;
-    }
+    const auto p = evaluate(f_.p, z, 0.0);
     const auto y = sign * z;
     if (y > 0) {
       const auto scaled = calc_erfcx(y) / 2 + sign * p;

@@ -1,14 +1,12 @@
 #pragma once
 
+#include "math/polynomial.h"
+
 #include <spectralgrad/density_matrix.h>
 
-#include <cstdint>
-#include <vector>
+#include <cstddef>
 
 namespace spectralgrad::math {
-
-/// The coefficients of a polynomial, lowest power first.
-using Polynomial = std::vector<double>;
 
 inline Polynomial scaled(Polynomial p, double factor) {
   for (auto& c : p) {

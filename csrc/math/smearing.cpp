@@ -3,12 +3,14 @@
 #include "autograd/constant.h"
 #include "core/tolerances.h"
 #include "math/gaussian_smearing.h"
+#include "math/polynomial.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amin.h>
 #include <ATen/ops/erfc.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
@@ -26,14 +28,6 @@ using autograd::recorded_constant;
 /// e^(-z^2) is 0 for larger |z| in every dtype, so z is clamped to this, and polynomials of z do not overflow.
 constexpr double horizon = 40;
 
-Tensor evaluate(const Polynomial& p, const Tensor& z) {
-  auto result = at::zeros_like(z);
-  for (auto c = p.rbegin(); c != p.rend(); ++c) {
-    result = result * z + *c;
-  }
-  return result;
-}
-
 struct Argument {
   Tensor z;
   Tensor weight; // e^(-z^2)
@@ -42,14 +36,14 @@ struct Argument {
       : z((x + f.shift).clamp(-horizon, horizon)), weight(at::exp(-(z * z))) {}
 
   Tensor operator()(const Polynomial& p) const {
-    return evaluate(p, z) * weight;
+    return evaluate(p, z, at::zeros_like(z)) * weight;
   }
 };
 
 /// Appends P(z) e^(-z^2) and its derivatives up to the k-th. `weight` is e^(-z^2).
 void append_jets(std::vector<Tensor>& rows, Polynomial p, int64_t k, const Tensor& z, const Tensor& weight) {
   for (int64_t i = 0; i <= k; ++i) {
-    rows.push_back(evaluate(p, z) * weight);
+    rows.push_back(evaluate(p, z, at::zeros_like(z)) * weight);
     p = derivative_of_weighted(p);
   }
 }
@@ -155,7 +149,12 @@ Tensor smeared_values(Smearing smearing, const Tensor& x) {
 }
 
 Tensor smeared_jets(Smearing smearing, const Tensor& x, int64_t order) {
-  return jets_of(GaussianSmearing(smearing), x, order);
+  if (smearing != Smearing::fermi) {
+    return jets_of(GaussianSmearing(smearing), x, order);
+  }
+  const auto f = at::sigmoid(-x);
+  const auto rest = at::sigmoid(x);
+  return fermi_jets(f, f * rest, rest - f, order);
 }
 
 Tensor smeared_first_differences(Smearing smearing, const Tensor& a, const Tensor& b) {

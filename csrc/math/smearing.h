@@ -40,18 +40,17 @@ OccupationSlope occupation_slope(Smearing smearing, const at::Tensor& x);
 /// Whether x = 0 is in a gap so wide that all levels (*, n) are empty or full up to round-off: (*). A constant.
 at::Tensor is_in_wide_gap(Smearing smearing, const at::Tensor& x);
 
-// Used by math/divided_differences.h for all smearings but "fermi", which has a closed form. The results are constants
-// of differentiation.
+// Used for divided differences. The results are constants of differentiation.
 
-/// f(x).
+/// f(x), not for "fermi", which has a closed form.
 at::Tensor smeared_values(Smearing smearing, const at::Tensor& x);
 
 /// f and its derivatives up to `order`: (*, order + 1, n).
 at::Tensor smeared_jets(Smearing smearing, const at::Tensor& x, int64_t order);
 
-/// f[a, b] for a <= b. If a and b are close, it is the mean of f' between them, by Gauss-Legendre quadrature. Otherwise
-/// it is the quotient (f(b) - f(a))/(b - a). On each side of mu the smaller of f and 1 - f is used, which avoids
-/// cancellation.
+/// f[a, b] for a <= b, not for "fermi". If a and b are close, it is the mean of f' between them, by Gauss-Legendre
+/// quadrature. Otherwise it is the quotient (f(b) - f(a))/(b - a). On each side of mu the smaller of f and 1 - f is
+/// used, which avoids cancellation.
 at::Tensor smeared_first_differences(Smearing smearing, const at::Tensor& a, const at::Tensor& b);
 
 } // namespace spectralgrad::math

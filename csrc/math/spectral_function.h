@@ -33,13 +33,6 @@ at::Tensor spectral_function(
 /// For other implementations of D_1: raises if fewer derivatives of f are known than D_m needs.
 void require_derivatives(const ScalarFunction& f, int64_t order = 1);
 
-/// For other implementations of D_1: whether steps have a partly filled level, so that directions must be checked.
-bool has_partly_filled_level(const ScalarFunction& f);
-
-/// For other implementations of D_1: reports, depending on `checks()`, that a part of the derivative at that matrix of
-/// the batch is infinite.
-void warn_of_infinite_derivative(const ScalarFunction& f, int64_t matrix);
-
 /// The transpose of D_m in the jets of f (*, K+1, n), in which D_m is linear. Returns the gradient of
 /// Re tr(E_0 D_m(E_1 ... E_m)) with respect to the jets. `directions` are E_0 ... E_m, one to three.
 at::Tensor spectral_function_transposed(

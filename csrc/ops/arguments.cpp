@@ -1,7 +1,9 @@
 #include "ops/arguments.h"
 
 #include "core/lowest_index.h"
+#include "kernels/eigh/hermitian_matrix.h"
 
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -12,11 +14,7 @@
 #include <c10/util/StringUtil.h>
 #include <c10/util/accumulate.h>
 
-#include <bit>
-#include <cmath>
 #include <cstdint>
-#include <limits>
-#include <type_traits>
 
 namespace spectralgrad::ops {
 namespace {
@@ -27,64 +25,24 @@ c10::IntArrayRef batch_shape(const Tensor& A) {
   return A.sizes().slice(0, A.dim() - 2);
 }
 
-/// Tests the exponent bits of all numbers. Compilers do not vectorize a loop that ends early or sums floating-point
-/// numbers.
-template <typename T>
-bool all_finite(const T* numbers, int64_t count) {
-  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  constexpr auto exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-  Bits found = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    found |= static_cast<Bits>((std::bit_cast<Bits>(numbers[i]) & exponent) == exponent);
-  }
-  return found == 0;
-}
-
-/// Returns the first non-finite entry in one triangle of a row-major matrix, as row * n + column; -1 if all are finite.
-/// `parts` is 2 for complex numbers. The imaginary part of the diagonal counts as zero and is not read.
-template <typename T>
-int64_t first_not_finite(const T* matrix, int64_t n, bool upper, int64_t parts) {
-  for (int64_t row = 0; row < n; ++row) {
-    const auto* entries = matrix + row * n * parts;
-    const auto diagonal = row * parts;
-    if (upper ? all_finite(entries + diagonal, 1) && all_finite(entries + diagonal + parts, (n - row - 1) * parts)
-              : all_finite(entries, diagonal + 1)) {
-      continue;
-    }
-    for (int64_t column = upper ? row : 0;; ++column) {
-      const auto* entry = entries + column * parts;
-      if (!std::isfinite(entry[0]) || (parts == 2 && row != column && !std::isfinite(entry[1]))) {
-        return row * n + column;
-      }
-    }
-  }
-  return -1;
-}
-
-/// Calls `f(matrix, position)` with the result of `first_not_finite` for each matrix of a CPU batch, from several
-/// threads.
+/// Calls `f(matrix, position)` with `first_not_finite()` of each matrix of a CPU batch, from several threads.
 template <typename F>
 void scan(const Tensor& A, std::string_view UPLO, const F& f) {
   const auto n = A.size(-1);
   const auto plain = A.is_contiguous() ? A : A.resolve_conj().resolve_neg().contiguous();
-  const int64_t parts = A.is_complex() ? 2 : 1;
-  const auto scan_all = [&](const auto* data) {
-    constexpr int64_t entries_per_task = 1 << 15;
+  constexpr int64_t entries_per_task = 1 << 15;
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "check_finite", [&] {
+    const auto* data = static_cast<const scalar_t*>(plain.const_data_ptr());
     at::parallel_for(
         0,
         c10::multiply_integers(batch_shape(A)),
         entries_per_task / (n * n + 1) + 1,
         [&](int64_t begin, int64_t end) {
           for (auto i = begin; i < end; ++i) {
-            f(i, first_not_finite(data + i * n * n * parts, n, is_upper(UPLO), parts));
+            f(i, kernels::HermitianMatrix<scalar_t>{data + i * n * n, n, is_upper(UPLO)}.first_not_finite());
           }
         });
-  };
-  if (c10::toRealValueType(A.scalar_type()) == at::kDouble) {
-    scan_all(static_cast<const double*>(plain.const_data_ptr()));
-  } else {
-    scan_all(static_cast<const float*>(plain.const_data_ptr()));
-  }
+  });
 }
 
 } // namespace

@@ -5,11 +5,11 @@
 #include <torch/library.h>
 
 // Runs the operators in float32 under autocast on every device, as torch does with torch.linalg.eigh.
-namespace spectralgrad::autograd {
+namespace spectralgrad::ops {
 namespace {
 
 void in_float32(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
-  const CallerState caller; // before autocast is switched off
+  const autograd::CallerState caller; // before autocast is switched off
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto count = op.schema().arguments().size();
   for (size_t i = stack->size() - count; i < stack->size(); ++i) {
@@ -62,4 +62,4 @@ TORCH_LIBRARY_IMPL(spectralgrad, AutocastMPS, library) {
   register_autocast(library);
 }
 
-} // namespace spectralgrad::autograd
+} // namespace spectralgrad::ops

@@ -7,22 +7,18 @@
 #include "math/smearing.h"
 #include "ops/arguments.h"
 #include "ops/chemical_potential.h"
-#include "ops/chemical_potential_derivatives.h"
 #include "ops/fill_levels.h"
 #include "ops/hermitian.h"
+#include "ops/orthonormal_basis.h"
 #include "ops/quantity.h"
 #include "ops/spectral_function.h"
-
-#include <spectralgrad/checks.h>
+#include "ops/spectral_trace.h"
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/TensorSubclassLikeUtils.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/amin.h>
-#include <ATen/ops/linalg_cholesky.h>
-#include <ATen/ops/linalg_cholesky_ex.h>
-#include <ATen/ops/linalg_solve_triangular.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/real.h>
@@ -44,65 +40,6 @@ namespace {
 using at::Tensor;
 
 constexpr auto function = "density_matrix";
-
-Tensor cholesky_factor(const Tensor& S) {
-  if (checks() == Checks::ignore) {
-    const auto [factor, info] = at::linalg_cholesky_ex(S);
-    return at::where((info == 0).unsqueeze(-1).unsqueeze(-1), factor, std::numeric_limits<double>::quiet_NaN());
-  }
-  try {
-    return at::linalg_cholesky(S);
-  } catch (const c10::LinAlgError& error) {
-    const std::string message = error.what_without_backtrace();
-    const auto batch = message.find("(Batch element");
-    const auto end = message.find("):");
-    TORCH_CHECK_LINALG(
-        false,
-        "spectralgrad.density_matrix: ",
-        batch == std::string::npos ? "" : message.substr(batch, end + 3 - batch),
-        "Expected overlap to be positive definite, but it is not");
-  }
-}
-
-/// Changes to an orthonormal basis and back. With S = C C^H, C^-1 H C^-H has the eigenvalues of H x = epsilon S x.
-class Basis {
- public:
-  explicit Basis(const std::optional<Tensor>& overlap) {
-    if (overlap) {
-      factor_ = cholesky_factor(ops::hermitian(*overlap, function, "overlap"));
-    }
-  }
-
-  /// Returns C^-1 H C^-H.
-  Tensor reduce(const Tensor& H) const {
-    if (!factor_.defined()) {
-      return H;
-    }
-    const auto left = at::linalg_solve_triangular(factor_, H, /*upper=*/false);
-    return math::hermitian_part(at::linalg_solve_triangular(factor_.mH(), left, /*upper=*/true, /*left=*/false));
-  }
-
-  /// Returns C^-H D C^-1.
-  Tensor restore(const Tensor& D) const {
-    if (!factor_.defined()) {
-      return D;
-    }
-    const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
-    return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
-  }
-
-  /// The round-off of the levels in units of eps*max|epsilon|, (*): about the condition number of S. Undefined means 1.
-  Tensor amplification() const {
-    if (!factor_.defined() || factor_.sym_size(-1) == 0) {
-      return {};
-    }
-    const auto diagonal = at::real(autograd::recorded_constant(factor_).diagonal(0, -2, -1));
-    return (diagonal.amax({-1}) / diagonal.amin({-1})).square();
-  }
-
- private:
-  Tensor factor_;
-};
 
 struct GroundState {
   Tensor filled; // the occupations, constants
@@ -146,18 +83,12 @@ GroundState ground_state(
   return {filled, (homo + lumo) / 2, added, share};
 }
 
-DensityMatrix compute(
-    const Tensor& matrix,
-    const std::optional<Tensor>& electrons,
-    const std::optional<Tensor>& mu,
-    const std::optional<Tensor>& temperature,
-    const std::optional<Tensor>& overlap,
-    double spin,
-    Smearing smearing,
-    bool full) {
+DensityMatrix compute(const Tensor& matrix, const DensityMatrixOptions& given, bool full) {
   const autograd::NoAutocast no_autocast;
+  const auto& electrons = given.electrons;
+  const double spin = given.spin;
   TORCH_CHECK_VALUE(
-      electrons.has_value() != mu.has_value(),
+      electrons.has_value() != given.mu.has_value(),
       "spectralgrad.density_matrix: Expected one of electrons and mu, but got ",
       electrons ? "both" : "neither");
   TORCH_CHECK_VALUE(
@@ -165,26 +96,26 @@ DensityMatrix compute(
       "spectralgrad.density_matrix: Expected spin to be positive and finite, but got ",
       spin);
   Tensor given_mu;
-  if (mu) {
-    given_mu = ops::quantity(*mu, function, "mu", /*positive=*/false);
+  if (given.mu) {
+    given_mu = ops::quantity(*given.mu, function, "mu", /*positive=*/false);
   }
   const auto H = ops::hermitian(matrix, function, "H");
-  const Basis basis(overlap);
+  const ops::OrthonormalBasis basis(given.overlap);
   const auto reduced = basis.reduce(H);
   const auto pairs = ops::eigenpairs(function, reduced);
 
   DensityMatrix result;
   Tensor occupied; // spin f, in the orthonormal basis
   Tensor kT;
-  if (temperature) {
-    kT = ops::quantity(*temperature, function, "kT", /*positive=*/true);
-    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin, smearing) : given_mu;
-    const math::ReducedLevels levels(pairs, result.mu, kT);
-    const auto jets = levels.in_units(math::occupation_jets(smearing, levels.x));
-    occupied = spin * ops::spectral_function({math::name_of(smearing), {}, jets}, levels.pairs);
+  if (given.kT) {
+    kT = ops::quantity(*given.kT, function, "kT", /*positive=*/true);
+    result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin, given.smearing) : given_mu;
+    const ops::ReducedLevels levels(pairs, result.mu, kT);
+    const auto jets = levels.in_units(math::occupation_jets(given.smearing, levels.x));
+    occupied = spin * ops::spectral_function({math::name_of(given.smearing), {}, jets}, levels.pairs);
     if (full) {
       result.entropy = spin *
-          ops::spectral_trace(levels.pairs, levels.in_units(math::entropy_jets(smearing, levels.x)));
+          ops::spectral_trace(levels.pairs, levels.in_units(math::entropy_jets(given.smearing, levels.x)));
     }
   } else {
     const auto state = ground_state(pairs.eigenvalues, electrons, given_mu, basis.amplification(), spin);
@@ -206,7 +137,7 @@ DensityMatrix compute(
   if (full) {
     const auto product = at::matmul(occupied, reduced);
     result.energy = at::real(product.diagonal(0, -2, -1)).sum(-1);
-    result.free_energy = temperature ? result.energy - kT * result.entropy : result.energy.clone();
+    result.free_energy = given.kT ? result.energy - kT * result.entropy : result.energy.clone();
     result.energy_weighted_density_matrix = basis.restore(math::hermitian_part(product));
   }
   return result;
@@ -256,7 +187,8 @@ struct Broadcast {
 
 using Quantity = std::optional<Tensor>;
 
-Tensor density_matrix_composite(
+template <bool full>
+auto density_matrix_composite(
     const Tensor& H,
     const Quantity& electrons,
     const Quantity& mu,
@@ -264,39 +196,30 @@ Tensor density_matrix_composite(
     const Quantity& overlap,
     double spin,
     std::string_view smearing) {
-  return compute(H, electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing), /*full=*/false).density_matrix;
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> density_matrix_full_composite(
-    const Tensor& H,
-    const Quantity& electrons,
-    const Quantity& mu,
-    const Quantity& kT,
-    const Quantity& overlap,
-    double spin,
-    std::string_view smearing) {
-  auto all = compute(H, electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing), /*full=*/true);
-  return {
-      std::move(all.density_matrix),
-      std::move(all.mu),
-      std::move(all.energy),
-      std::move(all.entropy),
-      std::move(all.free_energy),
-      std::move(all.energy_weighted_density_matrix)};
+  auto all = compute(H, {electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing)}, full);
+  if constexpr (full) {
+    return std::tuple(
+        std::move(all.density_matrix),
+        std::move(all.mu),
+        std::move(all.energy),
+        std::move(all.entropy),
+        std::move(all.free_energy),
+        std::move(all.energy_weighted_density_matrix));
+  } else {
+    return std::move(all.density_matrix);
+  }
 }
 
 } // namespace
 
 Tensor density_matrix(const Tensor& H, const DensityMatrixOptions& options) {
   const Broadcast all(H, options);
-  const auto& x = all.options;
-  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, x.smearing, /*full=*/false).density_matrix;
+  return compute(all.H, all.options, /*full=*/false).density_matrix;
 }
 
 DensityMatrix density_matrix_full(const Tensor& H, const DensityMatrixOptions& options) {
   const Broadcast all(H, options);
-  const auto& x = all.options;
-  return compute(all.H, x.electrons, x.mu, x.kT, x.overlap, x.spin, x.smearing, /*full=*/true);
+  return compute(all.H, all.options, /*full=*/true);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -311,8 +234,8 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
-  library.impl("density_matrix", density_matrix_composite);
-  library.impl("density_matrix_full", density_matrix_full_composite);
+  library.impl("density_matrix", density_matrix_composite<false>);
+  library.impl("density_matrix_full", density_matrix_composite<true>);
 }
 
 } // namespace spectralgrad

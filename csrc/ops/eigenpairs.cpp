@@ -1,16 +1,20 @@
+#include "ops/eigenpairs.h"
+
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
-#include "core/caller_state.h"
 #include "core/tolerances.h"
+#include "math/divided_differences.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
-#include "ops/spectral_function.h"
 
 #include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
@@ -125,10 +129,6 @@ Tensor eigenvalues_of_power_meta(const Tensor& eigenvalues, const Tensor&, std::
 constexpr autograd::OperatorHandle<"spectralgrad::eigenvalues_of_power", eigenvalues_of_power_meta>
     eigenvalues_of_power_op;
 
-Tensor eigenvalues_of_power_autograd(const Tensor& eigenvalues, const Tensor& p, std::string_view function) {
-  return autograd::below_autograd([&] { return eigenvalues_of_power_op.call(eigenvalues, p, function); });
-}
-
 std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view function, std::string_view) {
   check_hermitian_arguments(std::string(function).c_str(), A, "L");
   return hermitian_decomposition_meta(A);
@@ -136,11 +136,22 @@ std::tuple<Tensor, Tensor> eigenpairs_meta(const Tensor& A, std::string_view fun
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigenpairs", eigenpairs_meta> eigenpairs_op;
 
-// Creates no node and no tangent, at any level of transforms.
-std::tuple<Tensor, Tensor> eigenpairs_autograd(const Tensor& A, std::string_view function, std::string_view domain) {
-  const autograd::CallerState caller;
-  return autograd::below_autograd([&] { return eigenpairs_op.call(A, function, domain); });
-}
+/// Returns the data of `like`, which has the shape and dtype of `A`. Its derivative with respect to `A` is the
+/// identity.
+class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
+ public:
+  static constexpr bool is_traceable = true;
+
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& /*A*/, const Tensor& like) {
+    return autograd::below_autograd([&] { return like.detach(); });
+  }
+
+  static autograd::variable_list backward(
+      torch::autograd::AutogradContext*,
+      const autograd::variable_list& cotangents) {
+    return {cotangents[0], Tensor()};
+  }
+};
 
 } // namespace
 
@@ -151,6 +162,18 @@ Eigenpairs eigenpairs(const char* function, const Tensor& A, std::string_view do
 
 Tensor eigenvalues_of_power(const char* function, const Tensor& eigenvalues, const Tensor& p) {
   return eigenvalues_of_power_op.call(eigenvalues, p, function);
+}
+
+Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
+  const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
+  return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
+}
+
+Tensor power_of_two_below(const Tensor& eigenvalues) {
+  // A 0 is appended, because there may be no eigenvalue, and a compiler must not read their number.
+  const auto sizes = at::constant_pad_nd(eigenvalues.abs(), {0, 1});
+  const auto unit = sizes.amax({-1}, /*keepdim=*/true).log2().floor().exp2();
+  return at::where((unit > 0).logical_and(unit.isfinite()), unit, at::ones_like(unit));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -169,8 +192,8 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigenpairs", eigenpairs_autograd);
-  library.impl("eigenvalues_of_power", eigenvalues_of_power_autograd);
+  library.impl("eigenpairs", eigenpairs_op.constant_kernel());
+  library.impl("eigenvalues_of_power", eigenvalues_of_power_op.constant_kernel());
 }
 
 } // namespace spectralgrad::ops

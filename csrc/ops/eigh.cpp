@@ -2,21 +2,28 @@
 
 #include "ops/eigh.h"
 
+#include "autograd/constant.h"
+#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
+#include "core/caller_state.h"
 #include "ops/arguments.h"
-#include "ops/hermitian_decomposition.h"
+#include "ops/eigh_jvp.h"
+#include "ops/eigh_vjp.h"
 #include "ops/split.h"
 
 #include <torch/library.h>
 
-namespace spectralgrad {
+#include <optional>
+#include <string>
+
+namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using ops::MethodName;
-using ops::RuleName;
-using ops::RuleParameters;
+using autograd::Dictionary;
+using autograd::Saved;
+using autograd::variable_list;
 
 std::tuple<Tensor, Tensor> eigh_kernel(
     const Tensor& A,
@@ -25,11 +32,11 @@ std::tuple<Tensor, Tensor> eigh_kernel(
     RuleParameters parameters,
     MethodName method) {
   const auto function = caller_name();
-  ops::check_hermitian_arguments(function.c_str(), A, UPLO);
-  const auto resolved = ops::resolve_rule(rule, parameters);
+  check_hermitian_arguments(function.c_str(), A, UPLO);
+  const auto resolved = resolve_rule(rule, parameters);
   auto [eigenvalues, eigenvectors] =
-      ops::hermitian_decomposition(function.c_str(), A, UPLO, /*compute_eigenvectors=*/true, method);
-  return {ops::split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
+      hermitian_decomposition(function.c_str(), A, UPLO, /*compute_eigenvectors=*/true, method);
+  return {split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
 }
 
 std::tuple<Tensor, Tensor> eigh_meta(
@@ -38,9 +45,9 @@ std::tuple<Tensor, Tensor> eigh_meta(
     RuleName rule,
     RuleParameters parameters,
     MethodName) {
-  ops::check_hermitian_arguments(caller_name().c_str(), A, UPLO);
-  ops::resolve_rule(rule, parameters);
-  return ops::hermitian_decomposition_meta(A);
+  check_hermitian_arguments(caller_name().c_str(), A, UPLO);
+  resolve_rule(rule, parameters);
+  return hermitian_decomposition_meta(A);
 }
 
 std::tuple<Tensor&, Tensor&> eigh_out_kernel(
@@ -50,40 +57,86 @@ std::tuple<Tensor&, Tensor&> eigh_out_kernel(
     RuleParameters parameters,
     Tensor& eigenvalues,
     Tensor& eigenvectors) {
-  ops::check_out_not_differentiated("eigh", {A, eigenvalues, eigenvectors});
+  check_out_not_differentiated("eigh", {A, eigenvalues, eigenvectors});
   const auto result = eigh_kernel(A, UPLO, rule, parameters, std::nullopt);
-  ops::write_out(std::get<0>(result), eigenvalues);
-  ops::write_out(std::get<1>(result), eigenvectors);
+  write_out(std::get<0>(result), eigenvalues);
+  write_out(std::get<1>(result), eigenvectors);
   return {eigenvalues, eigenvectors};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigh", eigh_kernel> eigh_op;
 constexpr autograd::OperatorHandle<"spectralgrad::eigh", eigh_out_kernel, "out"> eigh_out_op;
 
-} // namespace
+/// `eigh` as an operation for autograd/differentiable_op.h. Inputs: {A}; outputs: {eigenvalues, eigenvectors}.
+struct Eigh {
+  static constexpr const char* name = "Eigh";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = true;
 
-std::tuple<Tensor, Tensor> ops::call_eigh(
+  struct Options {
+    std::string UPLO;
+    Rule rule;
+    std::optional<std::string> method;
+    std::string caller; // the function that messages name
+
+    // The derivatives need neither UPLO nor the method: the gradient is Hermitian, whichever triangle was read.
+    void save(Dictionary& dictionary) const {
+      dictionary["rule"] = rule.name();
+      dictionary["parameters"] = rule.parameters();
+      dictionary["caller"] = caller;
+    }
+    static Options load(const Dictionary& dictionary) {
+      return {
+          "",
+          Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
+          {},
+          dictionary.at("caller").toStringRef()};
+    }
+  };
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    const EncodedRule rule(options.rule);
+    auto [eigenvalues, eigenvectors] =
+        eigh_op.call(inputs[0], options.UPLO, rule.name, rule.parameters, options.method);
+    return {std::move(eigenvalues), std::move(eigenvectors)};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+    const CallerNameGuard guard(options.caller);
+    return {eigh_vjp(cotangents[0], cotangents[1], saved.outputs[0], saved.outputs[1], options.rule)};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+    const CallerNameGuard guard(options.caller);
+    auto [eigenvalues, eigenvectors] = eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
+    return {std::move(eigenvalues), std::move(eigenvectors)};
+  }
+};
+
+std::tuple<Tensor, Tensor> eigh_autograd(
     const Tensor& A,
     std::string_view UPLO,
     RuleName rule,
     RuleParameters parameters,
     MethodName method) {
-  return eigh_op.call(A, UPLO, rule, parameters, method);
+  const autograd::CallerState caller;
+  if (!autograd::is_differentiated(A)) {
+    return autograd::below_autograd([&] { return eigh_op.call(A, UPLO, rule, parameters, method); });
+  }
+  return differentiable_eigh(A, UPLO, resolve_rule(rule, parameters), method);
 }
 
-std::tuple<Tensor, Tensor> eigh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return ops::call_eigh(A, UPLO, encoded.name, encoded.parameters, std::nullopt);
-}
+} // namespace
 
-std::tuple<Tensor&, Tensor&> eigh_out(
-    Tensor& eigenvalues,
-    Tensor& eigenvectors,
+std::tuple<Tensor, Tensor> differentiable_eigh(
     const Tensor& A,
     std::string_view UPLO,
-    const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return eigh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
+    const Rule& rule,
+    MethodName method) {
+  auto outputs = autograd::differentiable<Eigh>(
+      {A},
+      {std::string(UPLO), rule, std::optional<std::string>(method), caller_name()});
+  return {std::move(outputs[0]), std::move(outputs[1])};
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -105,6 +158,29 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("eigh", eigh_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigh", eigh_autograd);
+}
+
+} // namespace spectralgrad::ops
+
+namespace spectralgrad {
+
+std::tuple<at::Tensor, at::Tensor> eigh(const at::Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::eigh_op.call(A, UPLO, encoded.name, encoded.parameters, std::nullopt);
+}
+
+std::tuple<at::Tensor&, at::Tensor&> eigh_out(
+    at::Tensor& eigenvalues,
+    at::Tensor& eigenvectors,
+    const at::Tensor& A,
+    std::string_view UPLO,
+    const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::eigh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues, eigenvectors);
 }
 
 } // namespace spectralgrad

@@ -1,7 +1,8 @@
 #pragma once
 
-#include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
+
+#include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
 
@@ -10,13 +11,12 @@
 
 namespace spectralgrad::ops {
 
-/// Calls the operator `spectralgrad::eigh` through the dispatcher. The rule is encoded as in ops/arguments.h; `method`
-/// is explained in ops/hermitian_decomposition.h.
-std::tuple<at::Tensor, at::Tensor> call_eigh(
+/// The operator `spectralgrad::eigh` with its derivatives, for kernels of the Autograd key. `method` is explained in
+/// ops/hermitian_decomposition.h.
+std::tuple<at::Tensor, at::Tensor> differentiable_eigh(
     const at::Tensor& A,
     std::string_view UPLO,
-    RuleName rule,
-    RuleParameters parameters,
+    const Rule& rule,
     MethodName method);
 
 } // namespace spectralgrad::ops

@@ -5,7 +5,7 @@
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
 #include "math/eigh.h"
@@ -43,7 +43,7 @@ std::pair<Tensor, Tensor> on_cpu(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  const bool in_lanes = eigenvectors.numel() > 0 && kernels::pass_in_lanes(eigenvectors);
+  const bool in_lanes = eigenvectors.numel() > 0 && kernels::pass_in_lanes(kernels::batch_traits(eigenvectors));
   return (in_lanes ? kernels::eigh_jvp : by_tensor_code)(tangent, eigenvalues, eigenvectors, rule);
 }
 

@@ -1,30 +1,33 @@
 #include <spectralgrad/eigvalsh.h>
 
+#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "core/caller_name.h"
+#include "core/caller_state.h"
 #include "ops/arguments.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
 
+#include <spectralgrad/eigh.h>
+
 #include <torch/library.h>
 
-namespace spectralgrad {
+namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using ops::RuleName;
-using ops::RuleParameters;
 
 Tensor eigvalsh_kernel(const Tensor& A, std::string_view UPLO, RuleName rule, RuleParameters parameters) {
-  ops::check_hermitian_arguments("eigvalsh", A, UPLO);
-  const auto resolved = ops::resolve_rule(rule, parameters);
-  const auto result = ops::hermitian_decomposition("eigvalsh", A, UPLO, /*compute_eigenvectors=*/false);
-  return ops::split_eigenvalues(std::get<0>(result), resolved);
+  check_hermitian_arguments("eigvalsh", A, UPLO);
+  const auto resolved = resolve_rule(rule, parameters);
+  const auto result = hermitian_decomposition("eigvalsh", A, UPLO, /*compute_eigenvectors=*/false);
+  return split_eigenvalues(std::get<0>(result), resolved);
 }
 
 Tensor eigvalsh_meta(const Tensor& A, std::string_view UPLO, RuleName rule, RuleParameters parameters) {
-  ops::check_hermitian_arguments("eigvalsh", A, UPLO);
-  ops::resolve_rule(rule, parameters);
-  return std::get<0>(ops::hermitian_decomposition_meta(A));
+  check_hermitian_arguments("eigvalsh", A, UPLO);
+  resolve_rule(rule, parameters);
+  return std::get<0>(hermitian_decomposition_meta(A));
 }
 
 Tensor& eigvalsh_out_kernel(
@@ -33,25 +36,27 @@ Tensor& eigvalsh_out_kernel(
     RuleName rule,
     RuleParameters parameters,
     Tensor& eigenvalues) {
-  ops::check_out_not_differentiated("eigvalsh", {A, eigenvalues});
-  ops::write_out(eigvalsh_kernel(A, UPLO, rule, parameters), eigenvalues);
+  check_out_not_differentiated("eigvalsh", {A, eigenvalues});
+  write_out(eigvalsh_kernel(A, UPLO, rule, parameters), eigenvalues);
   return eigenvalues;
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigvalsh", eigvalsh_kernel> eigvalsh_op;
 constexpr autograd::OperatorHandle<"spectralgrad::eigvalsh", eigvalsh_out_kernel, "out"> eigvalsh_out_op;
 
+// The derivative needs the eigenvectors. So if A is differentiated, this is the first result of `eigh`.
+Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, RuleName rule, RuleParameters parameters) {
+  const autograd::CallerState caller;
+  const auto resolved = resolve_rule(rule, parameters);
+  if (autograd::requires_grad({A}) || autograd::has_tangent(A)) {
+    check_hermitian_arguments("eigvalsh", A, UPLO);
+    const CallerNameGuard guard("eigvalsh");
+    return std::get<0>(eigh(A, UPLO, resolved));
+  }
+  return autograd::below_autograd([&] { return eigvalsh(A, UPLO, resolved); });
+}
+
 } // namespace
-
-Tensor eigvalsh(const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return eigvalsh_op.call(A, UPLO, encoded.name, encoded.parameters);
-}
-
-Tensor& eigvalsh_out(Tensor& eigenvalues, const Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return eigvalsh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues);
-}
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def("eigvalsh(Tensor A, str UPLO=\"L\", str? rule=None, float[] parameters=[]) -> Tensor eigenvalues");
@@ -70,6 +75,28 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("eigvalsh", eigvalsh_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("eigvalsh", eigvalsh_autograd);
+}
+
+} // namespace spectralgrad::ops
+
+namespace spectralgrad {
+
+at::Tensor eigvalsh(const at::Tensor& A, std::string_view UPLO, const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::eigvalsh_op.call(A, UPLO, encoded.name, encoded.parameters);
+}
+
+at::Tensor& eigvalsh_out(
+    at::Tensor& eigenvalues,
+    const at::Tensor& A,
+    std::string_view UPLO,
+    const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::eigvalsh_out_op.call(A, UPLO, encoded.name, encoded.parameters, eigenvalues);
 }
 
 } // namespace spectralgrad

@@ -1,6 +1,5 @@
 #include "ops/fill_levels.h"
 
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/tolerances.h"
 #include "ops/arguments.h"
@@ -149,18 +148,6 @@ Tensor fill_levels_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::fill_levels", fill_levels_meta> fill_levels_op;
 
-Tensor fill_levels_autograd(
-    const Tensor& eigenvalues,
-    const Tensor& filling,
-    const OptionalTensor& amplification,
-    std::string_view function,
-    std::string_view argument,
-    double capacity,
-    bool share) {
-  return autograd::below_autograd(
-      [&] { return fill_levels_op.call(eigenvalues, filling, amplification, function, argument, capacity, share); });
-}
-
 } // namespace
 
 Tensor fill_levels(
@@ -189,7 +176,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("fill_levels", fill_levels_autograd);
+  library.impl("fill_levels", fill_levels_op.constant_kernel());
 }
 
 } // namespace spectralgrad::ops

@@ -1,8 +1,10 @@
 #include "ops/hermitian_decomposition.h"
 
+#include "kernels/blas/syevd.h"
 #include "kernels/eigh/batch_eigh.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/hermitian_matrix.h"
 #include "kernels/eigh/lapack_eigh.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh/row_order.h"
 #include "ops/arguments.h"
 
@@ -12,6 +14,7 @@
 #include <ATen/ops/_linalg_eigh.h>
 #include <ATen/ops/conj_physical.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 #include <c10/util/Exception.h>
 
 #include <cstdint>
@@ -28,29 +31,29 @@ using kernels::simd::EighFindings;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-/// A contiguous batch `A` whose graded matrices are sorted as LAPACK needs them if it gets rows as columns.
+/// A contiguous CPU batch `A` whose graded matrices are sorted as LAPACK needs them if it gets rows as columns.
 class InOrder {
  public:
   InOrder(const Tensor& A, bool upper) : matrices(A), n_(A.size(-1)) {
     AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "eigh", [&] {
-      kernels::RowOrder<scalar_t> order(n_);
-      const auto* from = A.const_data_ptr<scalar_t>();
+      std::vector<typename RealOf<scalar_t>::type> norms(static_cast<size_t>(n_));
       for (int64_t k = 0; k < A.numel() / (n_ * n_); ++k) {
-        if (!order.find(from + k * n_ * n_, upper, /*to_upper=*/!upper)) {
+        const kernels::HermitianMatrix<scalar_t> matrix{A.const_data_ptr<scalar_t>() + k * n_ * n_, n_, upper};
+        matrix.row_norms(norms);
+        kernels::RowOrder order(norms, /*to_upper=*/!upper);
+        if (!order.sorts()) {
           continue;
         }
         if (orders_.empty()) {
           matrices = A.clone();
         }
         auto* to = matrices.mutable_data_ptr<scalar_t>() + k * n_ * n_;
-        auto rows = at::empty({n_}, at::kLong);
         for (int64_t i = 0; i < n_; ++i) {
-          rows.mutable_data_ptr<int64_t>()[i] = order[i];
           for (int64_t j = upper ? i : 0; j < (upper ? n_ : i + 1); ++j) {
-            to[i * n_ + j] = order.entry(from + k * n_ * n_, upper, i, j);
+            to[i * n_ + j] = order.entry(matrix, i, j);
           }
         }
-        orders_.emplace_back(k, std::move(rows));
+        orders_.emplace_back(k, std::move(order));
       }
     });
   }
@@ -60,14 +63,14 @@ class InOrder {
   /// Puts the rows of the eigenvectors into the order of `A`.
   void restore(const Tensor& eigenvectors) const {
     const auto all = eigenvectors.view({-1, n_, n_});
-    for (const auto& [k, rows] : orders_) {
-      all[k].index_copy_(0, rows, all[k].clone());
+    for (const auto& [k, order] : orders_) {
+      all[k].index_copy_(0, at::tensor(order.rows()), all[k].clone());
     }
   }
 
  private:
   int64_t n_;
-  std::vector<std::pair<int64_t, Tensor>> orders_; // of matrix k
+  std::vector<std::pair<int64_t, kernels::RowOrder>> orders_; // of matrix k
 };
 
 /// Decomposes with torch.linalg.eigh's kernel. `to_the_bit`: the results must be bitwise equal to torch.linalg.eigh's.
@@ -114,6 +117,19 @@ std::tuple<Tensor, Tensor> by_torch(
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 
+/// Whether `A` is a single CPU matrix, contiguous and diagonal.
+bool is_diagonal(const Tensor& A) {
+  const auto n = A.size(-1);
+  if (!A.device().is_cpu() || A.numel() != n * n || !A.is_contiguous() || A.is_conj() || A.is_neg()) {
+    return false;
+  }
+  return AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "eigh", [&] {
+    const auto* data = A.const_data_ptr<scalar_t>();
+    return kernels::HermitianMatrix<scalar_t>{data, n, /*upper=*/false}.is_diagonal() &&
+        kernels::HermitianMatrix<scalar_t>{data, n, /*upper=*/true}.is_diagonal();
+  });
+}
+
 EighMethod parse_method(const char* function, std::string_view name, const Tensor& A) {
   const bool can_choose = A.device().is_cpu() && A.numel() > 0;
   if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
@@ -143,7 +159,8 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     std::string_view UPLO,
     bool compute_eigenvectors,
     MethodName method) {
-  const auto chosen = method ? parse_method(function, *method, A) : kernels::eigh_method(A, compute_eigenvectors);
+  const auto chosen = method ? parse_method(function, *method, A)
+                             : kernels::eigh_method(kernels::batch_traits(A), compute_eigenvectors, is_diagonal(A));
   if (chosen == EighMethod::torch) {
     return by_torch(function, A, UPLO, compute_eigenvectors, /*to_the_bit=*/method.has_value());
   }

@@ -8,7 +8,7 @@
 
 namespace spectralgrad::ops {
 
-/// The argument `str? method` of an operator's schema: "lanes", "lapack" or "torch" (kernels/eigh/eigh_method.h). No
+/// The argument `str? method` of an operator's schema: "lanes", "lapack" or "torch" (kernels/eigh/method_choice.h). No
 /// value means the fastest one for the input.
 using MethodName = std::optional<std::string_view>;
 

@@ -1,6 +1,7 @@
 #include <spectralgrad/install.h>
 
-#include "ops/eigh_autograd.h"
+#include "autograd/differentiable_op.h"
+#include "ops/eigh.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
@@ -66,8 +67,7 @@ std::tuple<Tensor, Tensor> linalg_eigh_autograd(
   }
   // "torch" gives values bitwise equal to those without derivatives. Otherwise the signs of eigenvectors would depend
   // on requires_grad.
-  auto outputs = autograd::differentiable<autograd::Eigh>({A}, {std::string(UPLO), installed_rule(), "torch"});
-  return {std::move(outputs[0]), std::move(outputs[1])};
+  return ops::differentiable_eigh(A, UPLO, installed_rule(), "torch");
 }
 
 // torch registers its kernel for the alias key Autograd. Kernels for the autograd key of a backend take precedence over

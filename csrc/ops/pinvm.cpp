@@ -1,10 +1,10 @@
 #include <spectralgrad/pinvm.h>
 
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/report.h"
 #include "core/tolerances.h"
 #include "ops/spectral_function.h"
+#include "ops/spectral_trace.h"
 
 #include <spectralgrad/checks.h>
 
@@ -76,11 +76,6 @@ Tensor drop_small_meta(const Tensor& eigenvalues, Tolerance, std::string_view) {
 
 constexpr autograd::OperatorHandle<"spectralgrad::drop_small_eigenvalues", drop_small_meta> drop_small_op;
 
-// The result has no node and no tangent, because eigenvalues are constants here.
-Tensor drop_small_autograd(const Tensor& eigenvalues, Tolerance rtol, std::string_view function) {
-  return autograd::below_autograd([&] { return drop_small_op.call(eigenvalues, rtol, function); });
-}
-
 /// Decomposes A, and sets eigenvalues that count as 0 to exactly 0.
 ops::Eigenpairs on_the_range(const char* function, const Tensor& A, Tolerance rtol) {
   TORCH_CHECK_VALUE(
@@ -111,7 +106,7 @@ Tensor pseudo_logdet(const Tensor& A, Tolerance rtol) {
   const auto inverse = kept.reciprocal();
   std::vector<Tensor> rows{(kept * unit).abs().log()};
   auto power = inverse;
-  for (int64_t k = 1; k <= math::jet_order; ++k) {
+  for (int64_t k = 1; k <= tolerances::jet_order; ++k) {
     rows.push_back(power);
     power = power * inverse * -static_cast<double>(k);
   }
@@ -137,7 +132,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("drop_small_eigenvalues", drop_small_autograd);
+  library.impl("drop_small_eigenvalues", drop_small_op.constant_kernel());
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeImplicitAutograd, library) {

@@ -2,19 +2,14 @@
 
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
-#include "core/caller_state.h"
+#include "core/optional_tensor.h"
 #include "math/spectral_function.h"
-#include "ops/arguments.h"
-#include "ops/spectral_function_autograd.h"
 #include "ops/spectral_function_on_cpu.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/clamp_min.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/ones_like.h>
-#include <ATen/ops/where.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -37,38 +32,6 @@ std::vector<Tensor> defined(std::initializer_list<OptionalTensor> tensors) {
     }
   }
   return result;
-}
-
-/// Returns the data of `like`, which has the shape and dtype of `A`. Its derivative with respect to `A` is the
-/// identity.
-class PlaceInGraph : public torch::autograd::Function<PlaceInGraph> {
- public:
-  static constexpr bool is_traceable = true;
-
-  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& /*A*/, const Tensor& like) {
-    return autograd::below_autograd([&] { return like.detach(); });
-  }
-
-  static autograd::variable_list backward(
-      torch::autograd::AutogradContext*,
-      const autograd::variable_list& cotangents) {
-    return {cotangents[0], Tensor()};
-  }
-};
-
-/// Replaces A as an input of the operators here, which need its place in the graph and never read its values. If A
-/// itself were saved, autograd would refuse a change of A in place before the backward.
-Tensor place_in_graph(const Tensor& A, const Tensor& eigenvectors) {
-  const bool ordinary = autograd::requires_grad({A}) && !autograd::transform_is_active() && !autograd::has_tangent(A);
-  return ordinary ? PlaceInGraph::apply(A, eigenvectors) : A;
-}
-
-/// max|lambda|, (*, 1), rounded down to a power of two with a finite inverse; 1 if max|lambda| is 0 or not finite.
-Tensor unit_of(const Tensor& eigenvalues) {
-  const auto unit = eigenvalues.abs().amax({-1}, /*keepdim=*/true).log2().floor().exp2();
-  const double least = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
-                                                               : std::numeric_limits<double>::min();
-  return at::where((unit > 0).logical_and(unit.isfinite()), unit.clamp_min(least), at::ones_like(unit));
 }
 
 /// Whether max|lambda| of all matrices is so near 1 that gaps and their inverse squares stay inside the range of
@@ -101,8 +64,11 @@ Tensor in_units(
   if (f.name != "steps" || directions.empty() || eigenvalues.numel() == 0 || is_near_one(eigenvalues)) {
     return function(f, eigenvalues, eigenvectors, directions);
   }
-  const auto unit = unit_of(eigenvalues);
+  const double smallest_normal = eigenvalues.scalar_type() == at::kFloat ? std::numeric_limits<float>::min()
+                                                                         : std::numeric_limits<double>::min();
+  const auto unit = power_of_two_below(eigenvalues).clamp_min(smallest_normal); // its inverse is finite
   std::vector<Tensor> scaled;
+  scaled.reserve(directions.size());
   for (const auto& E : directions) {
     scaled.push_back(E / unit.unsqueeze(-1));
   }
@@ -143,28 +109,6 @@ Tensor spectral_function_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::spectral_function", spectral_function_meta> spectral_function_op;
 
-Tensor spectral_function_autograd(
-    const Tensor& A,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const OptionalTensor& jets,
-    const OptionalTensor& first_direction,
-    const OptionalTensor& second_direction,
-    std::string_view function,
-    c10::ArrayRef<double> parameters,
-    const OptionalTensor& third_direction) {
-  const autograd::CallerState caller;
-  return autograd::differentiable<autograd::SpectralFunction>(
-      {place_in_graph(A, eigenvectors),
-       eigenvalues,
-       eigenvectors,
-       tensor_or_undefined(jets),
-       tensor_or_undefined(first_direction),
-       tensor_or_undefined(second_direction),
-       tensor_or_undefined(third_direction)},
-      {std::string(function), parameters.vec()})[0];
-}
-
 Tensor transposed_kernel(
     const Tensor&,
     const Tensor& eigenvalues,
@@ -194,43 +138,6 @@ Tensor transposed_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::spectral_function_transposed", transposed_meta> transposed_op;
 
-Tensor transposed_autograd(
-    const Tensor& A,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Tensor& jets,
-    const Tensor& first_direction,
-    const OptionalTensor& second_direction,
-    const OptionalTensor& third_direction) {
-  return autograd::differentiable<autograd::SpectralFunctionTransposed>(
-      {place_in_graph(A, eigenvectors),
-       eigenvalues,
-       eigenvectors,
-       jets,
-       first_direction,
-       tensor_or_undefined(second_direction),
-       tensor_or_undefined(third_direction)},
-      {})[0];
-}
-
-Tensor trace_kernel(const Tensor&, const Tensor&, const Tensor&, const Tensor& jets) {
-  return jets.select(-2, 0).sum(-1);
-}
-
-Tensor trace_meta(const Tensor&, const Tensor& eigenvalues, const Tensor&, const Tensor& jets) {
-  const auto shape = eigenvalues.sym_sizes();
-  return at::empty_symint(shape.slice(0, shape.size() - 1), jets.options());
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::spectral_trace", trace_meta> trace_op;
-
-Tensor trace_autograd(const Tensor& A, const Tensor& eigenvalues, const Tensor& eigenvectors, const Tensor& jets) {
-  const autograd::CallerState caller;
-  return autograd::differentiable<autograd::SpectralTrace>(
-      {place_in_graph(A, eigenvectors), eigenvalues, eigenvectors, jets},
-      {})[0];
-}
-
 } // namespace
 
 Tensor call_spectral_function(
@@ -254,19 +161,11 @@ Tensor call_spectral_function_transposed(const autograd::variable_list& inputs) 
       .call(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], optional(inputs[5]), optional(inputs[6]));
 }
 
-Tensor call_spectral_trace(const autograd::variable_list& inputs) {
-  return trace_op.call(inputs[0], inputs[1], inputs[2], inputs[3]);
-}
-
 Tensor spectral_function(const ScalarFunction& f, const Eigenpairs& pairs) {
   return call_spectral_function(
       {pairs.A, pairs.eigenvalues, pairs.eigenvectors, f.jets, Tensor(), Tensor(), Tensor()},
       f.name,
       f.parameters);
-}
-
-Tensor spectral_trace(const Eigenpairs& pairs, const Tensor& jets) {
-  return call_spectral_trace({pairs.A, pairs.eigenvalues, pairs.eigenvectors, jets});
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -276,13 +175,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "spectral_function_transposed(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets, "
       "Tensor first_direction, Tensor? second_direction, Tensor? third_direction=None) -> Tensor");
-  library.def("spectral_trace(Tensor A, Tensor eigenvalues, Tensor eigenvectors, Tensor jets) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("spectral_function", spectral_function_with<in_units<math::spectral_function>>);
   library.impl("spectral_function_transposed", transposed_kernel);
-  library.impl("spectral_trace", trace_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
@@ -292,13 +189,6 @@ TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("spectral_function", spectral_function_meta);
   library.impl("spectral_function_transposed", transposed_meta);
-  library.impl("spectral_trace", trace_meta);
-}
-
-TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("spectral_function", spectral_function_autograd);
-  library.impl("spectral_function_transposed", transposed_autograd);
-  library.impl("spectral_trace", trace_autograd);
 }
 
 } // namespace spectralgrad::ops

@@ -1,22 +1,28 @@
-#include "ops/spectral_function_autograd.h"
-
+#include "core/caller_state.h"
+#include "core/optional_tensor.h"
 #include "math/divided_differences.h"
+#include "ops/spectral_function.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/diag_embed.h>
-#include <ATen/ops/ones_like.h>
-#include <ATen/ops/real.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/graph_task.h>
+#include <torch/library.h>
 
-namespace spectralgrad::autograd {
+#include <string>
+#include <vector>
+
+// The derivatives of the operators of ops/spectral_function.h, in terms of each other. math/spectral_function.h has the
+// formulas.
+namespace spectralgrad::ops {
 namespace {
 
+using at::Tensor;
+using autograd::Saved;
+using autograd::variable_list;
 using math::DirectionKind;
 
 // Indices of the inputs.
 constexpr size_t A = 0;
-constexpr size_t eigenvectors = 2;
 constexpr size_t jets = 3;
 constexpr size_t first_direction = 4;
 constexpr size_t third_direction = 6;
@@ -94,174 +100,182 @@ DirectionKind kind_of_cotangent(int64_t order) {
   return order < highest ? DirectionKind::change : DirectionKind::cotangent;
 }
 
-/// The parameters of a derivative whose last direction is of that kind. A derivative along a change remains one if
-/// directions are added: added tangents and cotangents are judged on their own, in the derivatives without the change.
-std::vector<double> with_kind(const SpectralFunction::Options& options, DirectionKind kind) {
-  const bool is_along_change = math::direction_kind({options.function, options.parameters, {}}) ==
-      DirectionKind::change;
-  return math::with_direction_kind(
-      options.function,
-      options.parameters,
-      is_along_change ? DirectionKind::change : kind);
+/// D_m. Inputs as for `call_spectral_function`.
+struct SpectralFunction {
+  static constexpr const char* name = "SpectralFunction";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  struct Options {
+    std::string function;
+    std::vector<double> parameters;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["function"] = function;
+      dictionary["parameters"] = parameters;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("function").toStringRef(), dictionary.at("parameters").toDoubleVector()};
+    }
+  };
+
+  /// The parameters of a derivative whose last direction is of that kind. A derivative along a change remains one if
+  /// directions are added. Added tangents and cotangents are judged on their own, in derivatives without the change.
+  static std::vector<double> with_kind(const Options& options, DirectionKind kind) {
+    const bool is_along_change = math::direction_kind({options.function, options.parameters, {}}) ==
+        DirectionKind::change;
+    return math::with_direction_kind(
+        options.function,
+        options.parameters,
+        is_along_change ? DirectionKind::change : kind);
+  }
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    return {call_spectral_function(inputs, options.function, options.parameters)};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    const auto& G = cotangents[0];
+    variable_list result(x.size());
+    if (!G.defined()) {
+      return result;
+    }
+    const auto parameters = with_kind(options, kind_of_cotangent(order_of(x)));
+    const auto call = [&](const variable_list& inputs) {
+      return call_spectral_function(inputs, options.function, parameters);
+    };
+    for (auto place = first_direction; place <= third_direction; ++place) {
+      if (x[place].defined() && saved.needed[place]) {
+        result[place] = call(with(x, place, G));
+      }
+    }
+    if (x[jets].defined() && saved.needed[jets]) {
+      result[jets] = call_spectral_function_transposed(with_direction_before(x, G));
+    }
+    // Computed last, so that a pass through this graph reaches the derivative of the highest order first
+    // (`kind_of_cotangent`).
+    if (saved.needed[A]) {
+      result[A] = call(with_direction(x, G));
+    }
+    return result;
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+    const auto& x = saved.inputs;
+    const auto call = [&](const variable_list& inputs, DirectionKind kind) {
+      return call_spectral_function(inputs, options.function, with_kind(options, kind));
+    };
+    Tensor sum;
+    if (tangents[A].defined()) {
+      add(sum, call(with_direction(x, tangents[A]), DirectionKind::tangent));
+    }
+    if (tangents[jets].defined()) {
+      // The change of f is known by its jets only.
+      const auto name = options.function == "steps" ? "steps" : "jets";
+      add(sum, call_spectral_function(with(x, jets, tangents[jets]), name, {}));
+    }
+    for (auto place = first_direction; place <= third_direction; ++place) {
+      if (tangents[place].defined()) {
+        add(sum, call(with(x, place, tangents[place]), DirectionKind::change));
+      }
+    }
+    return {sum};
+  }
+};
+
+/// The transpose of D_m in the jets. Inputs as for `call_spectral_function_transposed`.
+struct SpectralFunctionTransposed {
+  static constexpr const char* name = "SpectralFunctionTransposed";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = false;
+  using Options = autograd::NoOptions;
+
+  static variable_list forward(const variable_list& inputs, const Options&) {
+    return {call_spectral_function_transposed(inputs)};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options&) {
+    const auto& x = saved.inputs;
+    variable_list result(x.size());
+    if (!cotangents[0].defined()) {
+      return result;
+    }
+    // The pairing of the result with jets c equals the pairing of E_0 with D_m of the function with jets c.
+    const auto with_jets = with(x, jets, cotangents[0]);
+    const auto call = [&](const variable_list& inputs) {
+      return call_spectral_function(inputs, "jets", {});
+    };
+    if (saved.needed[A]) {
+      result[A] = call(with_jets);
+    }
+    for (auto place = first_direction; place <= third_direction; ++place) {
+      if (x[place].defined() && saved.needed[place]) {
+        result[place] = call(without_direction(with_jets, place));
+      }
+    }
+    return result;
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options&) {
+    const auto& x = saved.inputs;
+    Tensor sum;
+    if (tangents[A].defined()) {
+      add(sum, call_spectral_function_transposed(with_direction(x, tangents[A])));
+    }
+    for (auto place = first_direction; place <= third_direction; ++place) {
+      if (tangents[place].defined()) {
+        add(sum, call_spectral_function_transposed(with(x, place, tangents[place])));
+      }
+    }
+    return {sum};
+  }
+};
+
+Tensor spectral_function_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const OptionalTensor& jets,
+    const OptionalTensor& first_direction,
+    const OptionalTensor& second_direction,
+    std::string_view function,
+    c10::ArrayRef<double> parameters,
+    const OptionalTensor& third_direction) {
+  const autograd::CallerState caller;
+  return autograd::differentiable<SpectralFunction>(
+      {place_in_graph(A, eigenvectors),
+       eigenvalues,
+       eigenvectors,
+       tensor_or_undefined(jets),
+       tensor_or_undefined(first_direction),
+       tensor_or_undefined(second_direction),
+       tensor_or_undefined(third_direction)},
+      {std::string(function), parameters.vec()})[0];
 }
 
-/// The jets of f', from those of f.
-Tensor derivative_of(const Tensor& jets_of_f) {
-  return jets_of_f.slice(-2, 1);
+Tensor transposed_autograd(
+    const Tensor& A,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& jets,
+    const Tensor& first_direction,
+    const OptionalTensor& second_direction,
+    const OptionalTensor& third_direction) {
+  return autograd::differentiable<SpectralFunctionTransposed>(
+      {place_in_graph(A, eigenvectors),
+       eigenvalues,
+       eigenvectors,
+       jets,
+       first_direction,
+       tensor_or_undefined(second_direction),
+       tensor_or_undefined(third_direction)},
+      {})[0];
 }
 
 } // namespace
 
-// --- D_m -------------------------------------------------------------------------------------------------------------
-
-void SpectralFunction::Options::save(Dictionary& dictionary) const {
-  dictionary["function"] = function;
-  dictionary["parameters"] = parameters;
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("spectral_function", spectral_function_autograd);
+  library.impl("spectral_function_transposed", transposed_autograd);
 }
 
-SpectralFunction::Options SpectralFunction::Options::load(const Dictionary& dictionary) {
-  return {dictionary.at("function").toStringRef(), dictionary.at("parameters").toDoubleVector()};
-}
-
-variable_list SpectralFunction::forward(const variable_list& inputs, const Options& options) {
-  return {ops::call_spectral_function(inputs, options.function, options.parameters)};
-}
-
-variable_list SpectralFunction::vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
-  const auto& x = saved.inputs;
-  const auto& G = cotangents[0];
-  variable_list result(x.size());
-  if (!G.defined()) {
-    return result;
-  }
-  const auto parameters = with_kind(options, kind_of_cotangent(order_of(x)));
-  const auto call = [&](const variable_list& inputs) {
-    return ops::call_spectral_function(inputs, options.function, parameters);
-  };
-  for (auto place = first_direction; place <= third_direction; ++place) {
-    if (x[place].defined() && saved.needed[place]) {
-      result[place] = call(with(x, place, G));
-    }
-  }
-  if (x[jets].defined() && saved.needed[jets]) {
-    result[jets] = ops::call_spectral_function_transposed(with_direction_before(x, G));
-  }
-  // Computed last, so that a pass through this graph reaches the derivative of the highest order first
-  // (`kind_of_cotangent`).
-  if (saved.needed[A]) {
-    result[A] = call(with_direction(x, G));
-  }
-  return result;
-}
-
-variable_list SpectralFunction::jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
-  const auto& x = saved.inputs;
-  const auto call = [&](const variable_list& inputs, DirectionKind kind) {
-    return ops::call_spectral_function(inputs, options.function, with_kind(options, kind));
-  };
-  Tensor sum;
-  if (tangents[A].defined()) {
-    add(sum, call(with_direction(x, tangents[A]), DirectionKind::tangent));
-  }
-  if (tangents[jets].defined()) {
-    // The change of f is known by its jets only.
-    const auto name = options.function == "steps" ? "steps" : "jets";
-    add(sum, ops::call_spectral_function(with(x, jets, tangents[jets]), name, {}));
-  }
-  for (auto place = first_direction; place <= third_direction; ++place) {
-    if (tangents[place].defined()) {
-      add(sum, call(with(x, place, tangents[place]), DirectionKind::change));
-    }
-  }
-  return {sum};
-}
-
-// --- its transpose in the jets ---------------------------------------------------------------------------------------
-
-variable_list SpectralFunctionTransposed::forward(const variable_list& inputs, const Options&) {
-  return {ops::call_spectral_function_transposed(inputs)};
-}
-
-variable_list SpectralFunctionTransposed::vjp(const variable_list& cotangents, const Saved& saved, const Options&) {
-  const auto& x = saved.inputs;
-  variable_list result(x.size());
-  if (!cotangents[0].defined()) {
-    return result;
-  }
-  // The pairing of the result with jets c equals the pairing of E_0 with D_m of the function with jets c.
-  const auto with_jets = with(x, jets, cotangents[0]);
-  const auto call = [&](const variable_list& inputs) {
-    return ops::call_spectral_function(inputs, "jets", {});
-  };
-  if (saved.needed[A]) {
-    result[A] = call(with_jets);
-  }
-  for (auto place = first_direction; place <= third_direction; ++place) {
-    if (x[place].defined() && saved.needed[place]) {
-      result[place] = call(without_direction(with_jets, place));
-    }
-  }
-  return result;
-}
-
-variable_list SpectralFunctionTransposed::jvp(const variable_list& tangents, const Saved& saved, const Options&) {
-  const auto& x = saved.inputs;
-  Tensor sum;
-  if (tangents[A].defined()) {
-    add(sum, ops::call_spectral_function_transposed(with_direction(x, tangents[A])));
-  }
-  for (auto place = first_direction; place <= third_direction; ++place) {
-    if (tangents[place].defined()) {
-      add(sum, ops::call_spectral_function_transposed(with(x, place, tangents[place])));
-    }
-  }
-  return {sum};
-}
-
-// --- the trace -------------------------------------------------------------------------------------------------------
-
-variable_list SpectralTrace::forward(const variable_list& inputs, const Options&) {
-  return {ops::call_spectral_trace(inputs)};
-}
-
-variable_list SpectralTrace::vjp(const variable_list& cotangents, const Saved& saved, const Options&) {
-  const auto& x = saved.inputs;
-  variable_list result(x.size());
-  const auto& g = cotangents[0];
-  if (!g.defined()) {
-    return result;
-  }
-  const auto scalar = g.unsqueeze(-1).unsqueeze(-1);
-  if (saved.needed[A]) {
-    const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
-        "jets",
-        {});
-    result[A] = scalar * slope;
-  }
-  if (saved.needed[jets]) {
-    // The transpose with the identity as E_0.
-    const auto multiple = at::diag_embed(at::ones_like(x[1])) * scalar;
-    result[jets] = ops::call_spectral_function_transposed(
-        {x[A], x[1], x[eigenvectors], x[jets], multiple.to(x[eigenvectors].scalar_type()), Tensor(), Tensor()});
-  }
-  return result;
-}
-
-variable_list SpectralTrace::jvp(const variable_list& tangents, const Saved& saved, const Options&) {
-  const auto& x = saved.inputs;
-  Tensor sum;
-  if (tangents[A].defined()) {
-    const auto slope = ops::call_spectral_function(
-        {x[A], x[1], x[eigenvectors], derivative_of(x[jets]), Tensor(), Tensor(), Tensor()},
-        "jets",
-        {});
-    add(sum, at::real(slope.conj() * tangents[A]).sum(at::IntArrayRef{-2, -1}));
-  }
-  if (tangents[jets].defined()) {
-    add(sum, ops::call_spectral_trace(with(x, jets, tangents[jets])));
-  }
-  return {sum};
-}
-
-} // namespace spectralgrad::autograd
+} // namespace spectralgrad::ops

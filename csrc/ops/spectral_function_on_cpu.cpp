@@ -1,10 +1,11 @@
 #include "ops/spectral_function_on_cpu.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
 #include "kernels/spectral_function/simd_spectral_function.h"
+#include "math/judge_directions.h"
 #include "math/spectral_function.h"
 
 #include <spectralgrad/checks.h>
@@ -21,9 +22,7 @@ namespace {
 using at::Tensor;
 using kernels::by_rows;
 using kernels::by_rows_or_columns;
-using kernels::for_each_register;
 using kernels::matrices;
-using kernels::pass_in_lanes;
 using kernels::row;
 using math::Form;
 using math::ScalarFunction;
@@ -48,7 +47,6 @@ Tensor in_lanes(
   const auto lost = is_judged ? at::empty({count}, L.options().dtype(at::kBool)) : Tensor();
   AT_DISPATCH_FLOATING_TYPES(L.scalar_type(), "spectral_function", [&] {
     const auto dtype = L.scalar_type();
-    const auto& kernel = kernels::simd::for_this_machine<kernels::simd::SpectralFunctionKernel<scalar_t>>();
     const auto* given_numbers = row<scalar_t>(numbers, 0, n);
     const kernels::simd::SpectralFunctionBatch<scalar_t> batch{
         static_cast<int>(n),
@@ -67,10 +65,7 @@ Tensor in_lanes(
         lost.defined() ? lost.mutable_data_ptr<bool>() : nullptr,
         static_cast<scalar_t>(tolerances::gauge(dtype)),
         static_cast<scalar_t*>(result.mutable_data_ptr())};
-    const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-    for_each_register<scalar_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
-      kernel.apply(batch, begin, end, memory);
-    });
+    kernels::run_in_lanes(batch, count);
   });
   if (lost.defined()) {
     const auto* begin = lost.const_data_ptr<bool>();
@@ -100,7 +95,8 @@ Tensor spectral_function_on_cpu(
   const auto vectors = eigenvectors.sizes().slice(0, eigenvectors.dim() - 1);
   const auto real = c10::toRealValueType(eigenvectors.scalar_type());
   if (eigenvectors.numel() == 0 || directions.size() > 1 || !fits(eigenvalues, vectors, real) ||
-      !pass_in_lanes(eigenvectors) || (!directions.empty() && math::has_partly_filled_level(f))) {
+      !kernels::pass_in_lanes(kernels::batch_traits(eigenvectors)) ||
+      (!directions.empty() && math::has_partly_filled_level(f))) {
     return by_tensor_code();
   }
   const auto direction = directions.empty() ? Tensor() : directions[0];

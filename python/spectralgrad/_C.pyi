@@ -7,6 +7,8 @@ from typing import Any
 version: str
 built_against_torch: str
 cxx_compiler: str
+jet_order: int
+zero_eigenvalue: float
 
 class Rule:
     @staticmethod

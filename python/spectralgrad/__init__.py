@@ -7,11 +7,10 @@ from ._torch_version import check as _check_torch_version
 
 _check_torch_version(_build_info.built_against_torch, _torch.__version__)
 
-from . import _C  # noqa: E402
+from . import _C, distributed  # noqa: E402
 from ._batching import register_batching as _register_batching  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._checks_in_graphs import register_with_dynamo as _register_with_dynamo  # noqa: E402
-from ._distributed import register_when_needed as _register_when_needed  # noqa: E402
 from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
@@ -36,7 +35,7 @@ from ._scripting import register_scripting as _register_scripting  # noqa: E402
 from ._standing_in import _Mode, install, installed, stand_in, uninstall  # noqa: E402
 
 _register_batching()
-_register_when_needed()
+distributed._register_if_imported()
 _register_with_dynamo(
     [
         *(method for block in (checks, stand_in, use_rule) for method in (block.__enter__, block.__exit__)),

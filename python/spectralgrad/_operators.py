@@ -1,6 +1,6 @@
 """One line for each operator: what vmap, DTensor, TorchScript and compilers need to know about it.
 
-`_batching`, `_distributed`, `_scripting` and `_checks_in_graphs` register the operators from here. A new operator needs
+`_batching`, `distributed`, `_scripting` and `_checks_in_graphs` register the operators from here. A new operator needs
 a line here, and one in `tests/python/operator_cases.py`. `test_operators.py` names an operator whose line is missing.
 """
 

@@ -14,6 +14,7 @@ import torch
 from . import _C
 from ._current import current, enter, leave, rules
 
+_GATED_NOISE, _GATED_WIDTH = _C.Rule.parse("gated", []).parameters
 _FIELD_KINDS: dict[str, tuple[type, str]] = {"order": (int, "1 or 2"), "relative": (bool, "a bool")}
 
 
@@ -56,8 +57,8 @@ class Gated(Rule):
     included. ``noise=0`` keeps all entries. The rule does not depend on the scale of A, and has nothing to tune.
     """
 
-    noise: float = 4.0
-    width: float = 2.0
+    noise: float = _GATED_NOISE
+    width: float = _GATED_WIDTH
 
     _name: ClassVar[str] = "gated"
 

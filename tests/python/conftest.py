@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 import torch
+import torch._dynamo
 
 import spectralgrad as sg
 from spectralgrad import _current
@@ -44,12 +45,12 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     if cases and len(DEVICES) == 1:
         stand_in = CasesOnCuda.from_parent(session, name="cases_on_cuda")
         stand_in.add_marker(pytest.mark.cuda)
-        stand_in.add_marker(pytest.mark.skip(reason=f"there is no CUDA device: {cases} cases are left out"))
+        stand_in.add_marker(pytest.mark.skip(reason=f"no CUDA device: {cases} cases are left out"))
         items.append(stand_in)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts its background jobs with Ctrl-C ignored, and so would be the commands that tests interrupt.
+    # A shell starts background jobs with Ctrl-C ignored. Commands that the tests interrupt would inherit this.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # No test may warn about a loss unless it says so with pytest.warns: well-posed losses must be silent.
@@ -89,6 +90,35 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest, set_threads: Callable[[int], None]) -> int:
+    set_threads(request.param)
+    return int(request.param)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """torch.compile keeps a few compiled versions of a function only, and counts those of other tests."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import networkx
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -24,6 +25,9 @@ REAL = [torch.float64, torch.float32]
 COMPLEX = [torch.complex128, torch.complex64]
 DOUBLE = [torch.float64, torch.complex128]
 ALL = REAL + COMPLEX
+
+each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+each_dtype = pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: str(dtype)[6:])
 
 GAPS = [*(10.0**-k for k in range(2, 16)), 0.0]
 # Single precision cannot resolve gaps below 1e-8, so only two of them are tried.
@@ -45,6 +49,10 @@ def eps(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps
 
 
+def double_of(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex128 if dtype.is_complex else torch.float64
+
+
 def by_precision(dtype: torch.dtype, double: float, single: float) -> float:
     return double if dtype in DOUBLE else single
 
@@ -53,6 +61,10 @@ def normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
     return torch.tensor(x + 1j * rng.standard_normal(shape) if dtype.is_complex else x).to(dtype)
+
+
+def randn(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:
@@ -68,11 +80,25 @@ def random_hermitian(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     return hermitian_part(normal(*shape, dtype=dtype, seed=seed))
 
 
+def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A weight M for losses tr(M f(A)), and a direction E for derivatives."""
+    M, E = (random_hermitian(n, n, dtype=dtype, seed=seed) for seed in (100, 101))
+    return M, E
+
+
 def with_spectrum(spectrum: Any, dtype: torch.dtype, seed: int) -> Tensor:
     """A Hermitian matrix with these eigenvalues (up to the rounding of `dtype`) and random eigenvectors."""
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=wide, seed=seed)).Q
+    Q = torch.linalg.qr(normal(len(spectrum), len(spectrum), dtype=double_of(dtype), seed=seed)).Q
     return hermitian_part(Q * torch.as_tensor(spectrum, dtype=torch.float64) @ Q.mH).to(dtype)
+
+
+def with_singular_values(m: int, n: int, singular_values: Any, dtype: torch.dtype, seed: int) -> Tensor:
+    """An m × n matrix with these singular values; its other singular values are zero."""
+    wide = double_of(dtype)
+    s = torch.as_tensor(singular_values, dtype=torch.float64)
+    U = torch.linalg.qr(normal(m, m, dtype=wide, seed=seed)).Q
+    V = torch.linalg.qr(normal(n, n, dtype=wide, seed=seed + 1)).Q
+    return ((U[:, : len(s)] * s) @ V[: len(s)]).to(dtype)
 
 
 def clustered(gap: float, dtype: torch.dtype, seed: int, *, positive: bool = False) -> Tensor:
@@ -113,7 +139,7 @@ def benzene() -> networkx.Graph:
 
 
 def buckminsterfullerene() -> networkx.Graph:
-    """The icosahedron truncated: an atom at each end of each edge, bonded along the edge and around the vertex."""
+    """The truncated icosahedron: an atom at each end of each edge, bonded along the edge and around the vertex."""
     icosahedron = networkx.icosahedral_graph()
     atoms = [(u, v) for u in icosahedron for v in icosahedron[u]]
     bonds = [((u, v), (v, u)) for u, v in icosahedron.edges]
@@ -161,6 +187,18 @@ def invariant_loss(M: Tensor) -> Loss:
         return (L.sin() * weights).sum() + ((V.conj() * (M @ V)).sum(-2).real * weights.sqrt()).sum()
 
     return loss
+
+
+def gap_factor(
+    gap: float = 1.0, dtype: torch.dtype = torch.float64, eigh: Callable[..., Any] = sg.eigh, **options: Any
+) -> float:
+    """The factor of eigh for 1/gap: the gradient for S_12 = 1 at diag(0, gap), where V is the identity."""
+    A = torch.diag(torch.tensor([0, gap], dtype=dtype)).requires_grad_()
+    _, V = eigh(A, **options)
+    assert torch.equal(V.detach(), torch.eye(2, dtype=dtype))
+    (G,) = torch.autograd.grad(V, A, torch.tensor([[0, 2], [0, 0]], dtype=dtype))
+    assert torch.equal(G, G.mT)
+    return float(G[0, 1])
 
 
 def gradient_of(f: MatrixFunction, A: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from problems import double_of
 from spectralgrad import _high_precision as exact
 
 Weights = Callable[[Any], Any]  # eigenvalues, as mpmath numbers -> K of `spectralgrad._high_precision.gradient`
@@ -29,7 +30,7 @@ def function(f: Callable[[Any], Any], df: Callable[[Any], Any]) -> Weights:
 
 def _array(A: Tensor) -> np.ndarray:
     # Widening is exact, so the reference decomposes the same matrix, even if it was rounded to float32.
-    return A.detach().cpu().to(torch.complex128 if A.is_complex() else torch.float64).numpy()
+    return A.detach().cpu().to(double_of(A.dtype)).numpy()
 
 
 def _spectrum(A: np.ndarray) -> exact.Spectrum:
@@ -199,6 +200,7 @@ def _function(data: bytes, dtype: str, n: int, differences: Differences) -> Func
 
 
 def of(A: Tensor, differences: Differences) -> Function:
+    """f(A) and its derivatives; decompositions are kept for later calls."""
     array = _array(A)
     return _function(array.tobytes(), array.dtype.str, len(array), differences)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import random_hermitian
+from problems import gradient_of, random_hermitian
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def client(name: str) -> Any:
 
 
 def reached(setting: str) -> contextlib.AbstractContextManager[None]:
-    """A context with the setting in the last column of the table."""
+    """Enters the setting in the last column of the table."""
     rule = sg.Split() if "Split" in setting else None
     return sg.stand_in(rule=rule) if setting.startswith("stand_in") else installed(rule)
 
@@ -55,15 +55,9 @@ def relative_error(G: Tensor, expected: Tensor) -> float:
     return ((G - expected).abs().max() / expected.abs().max()).item()
 
 
-def gradient(loss: Function, A: Tensor) -> Tensor:
-    A = A.detach().clone().requires_grad_()
-    (G,) = torch.autograd.grad(loss(A), A)
-    return G
-
-
 def hermitian_gradient(loss: Function, A: Tensor) -> Tensor:
     """The symmetric part, which does not depend on how a client treats matrices that are not symmetric."""
-    G = gradient(loss, A)
+    G = gradient_of(loss, A)
     return (G + G.mT) / 2
 
 
@@ -183,7 +177,7 @@ def kornia_quaternions(at: str) -> float:
         average = geometry.average_quaternions(geometry.Quaternion(data)).data.reshape(4)
         return average @ M @ average  # independent of the sign of the average
 
-    return relative_error(gradient(loss, q.repeat(5, 1)), (tangent / 5).repeat(5, 1))
+    return relative_error(gradient_of(loss, q.repeat(5, 1)), (tangent / 5).repeat(5, 1))
 
 
 def data_with_covariance(c: float) -> Tensor:
@@ -198,7 +192,7 @@ def kornia_whitening(at: str) -> float:
     zca = client("kornia.enhance.zca")
     data = data_with_covariance(2)
     expected = -(2**-1.5) / 5 * data @ X
-    return relative_error(gradient(lambda D: (X * zca.zca_mean(D, eps=0.0)[0]).sum(), data), expected)
+    return relative_error(gradient_of(lambda D: (X * zca.zca_mean(D, eps=0.0)[0]).sum(), data), expected)
 
 
 # --- torchspd --------------------------------------------------------------------------------------------------------
@@ -262,6 +256,17 @@ def test_table(row: tuple[str, ...]) -> None:
     with reached(setting):
         check(after, measure(at))
     check(before, measure(at))
+
+
+def test_the_example_has_a_finite_gradient() -> None:
+    client("geoopt")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    try:
+        exec(example, names)
+    finally:
+        sg.uninstall()
+    assert bool(names["A"].grad.isfinite().all())
 
 
 def test_the_table_is_complete() -> None:
@@ -333,7 +338,7 @@ def test_called_in_their_place(row: tuple[str, ...]) -> None:
         return result if result.ndim == 0 else (X * result).sum()
 
     point = data_with_covariance(2) if variable == "D" else POINTS[at]
-    G = gradient(loss, point) if variable == "D" else hermitian_gradient(loss, point)
+    G = gradient_of(loss, point) if variable == "D" else hermitian_gradient(loss, point)
     check(documented, relative_error(G, expected_gradient(called, point)))
 
 
@@ -393,7 +398,7 @@ def test_torchspd_in_small_units() -> None:
     A = 1e-10 * torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
     expected = divided_differences(*FUNCTIONS["log"], A)
     assert relative_error(hermitian_gradient(lambda B: (X * logm(B)).sum(), A), expected) > 1
-    assert relative_error(gradient(lambda B: (X * sg.logm(B)).sum(), A), expected) <= 1e-14
+    assert relative_error(gradient_of(lambda B: (X * sg.logm(B)).sum(), A), expected) <= 1e-14
 
 
 def test_torchspd_twice() -> None:
@@ -409,7 +414,7 @@ def test_torchspd_is_the_same_to_the_bit() -> None:
     A = DIAG + 0.3 * X @ X
 
     def G() -> Tensor:
-        return gradient(lambda B: (X * logm(B)).sum(), A)
+        return gradient_of(lambda B: (X * logm(B)).sum(), A)
 
     before = G()
     with installed(None):

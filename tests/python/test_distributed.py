@@ -22,7 +22,7 @@ import spectralgrad as sg
 from operator_cases import OPERATORS, Batch
 from problems import DOUBLE, LinAlgError, normal, random_hermitian, with_spectrum
 from reference import relative_error
-from spectralgrad import _distributed, _operators
+from spectralgrad import _operators, distributed
 from spectralgrad._operators import handle
 
 if not torch.distributed.is_available():
@@ -536,44 +536,74 @@ def test_in_processes(failures: Callable[[int], dict[str, str]], processes: int,
     assert failure is None, failure
 
 
-IMPORTS = {
-    "spectralgrad first": "import spectralgrad; import torch.distributed.tensor",
+ONE_PROCESS = """
+from torch.distributed.device_mesh import init_device_mesh
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+mesh = init_device_mesh("cpu", (1,))
+D = distribute_tensor(torch.eye(2).expand(3, 2, 2), mesh, [Shard(0)])
+"""
+IMPORTS = "import spectralgrad as sg, torch; from torch.distributed.tensor import Shard, distribute_tensor\n"
+PROGRAMS = {
     "DTensor first": "import torch.distributed.tensor; import spectralgrad",
-    "through the compiler": "import spectralgrad; import torch._dynamo; import torch.distributed.tensor",
-    "through FSDP": "import spectralgrad; import torch.distributed.fsdp; import torch.distributed.tensor",
-    "through parallel modules": "import spectralgrad; import torch.distributed.tensor.parallel",
-    "looked for before": "import importlib.util, spectralgrad; "
-    "importlib.util.find_spec('torch.distributed.tensor'); import torch.distributed.tensor",
+    "register": f"{IMPORTS}sg.distributed.register()",
+    "register before DTensor": "import spectralgrad as sg; sg.distributed.register(); import torch.distributed.tensor",
+    "example": "import doctest, spectralgrad as sg; assert doctest.testmod(sg.distributed) == (0, 2)",
+    "register twice": f"{IMPORTS}sg.distributed.register(); sg.distributed.register()",
+    "first call": f"{IMPORTS}{ONE_PROCESS}assert sg.expm(D).placements == D.placements",
+    "first call of several operators": f"{IMPORTS}{ONE_PROCESS}sg.density_matrix(D, electrons=2, kT=0.1)",
+    "first call by torch": f"{IMPORTS}{ONE_PROCESS}\nwith sg.stand_in():\n    torch.linalg.eigh(D)",
 }
 
 
-@pytest.mark.parametrize("imports", IMPORTS.values(), ids=IMPORTS)
-def test_registered_whatever_is_imported_first(imports: str) -> None:
-    program = f"""
-{imports}
-import sys, torch
+def run_program(program: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_operators_are_registered(program: str) -> None:
+    run_program(f"""{program}
 from torch.distributed.tensor import DTensor
-from spectralgrad import _after_import, _distributed, _operators
+from spectralgrad import _operators
 known = DTensor._op_dispatcher.sharding_propagator.op_strategy_funcs
 for name, operator in _operators.OPERATORS.items():
     assert operator.trailing is None or _operators.handle(name) in known, name
-hooks = [finder for finder in sys.meta_path if isinstance(finder, _after_import._AfterImport)]
-assert _distributed._DTENSOR_MODULE not in [hook._name for hook in hooks]
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+""")
+
+
+def test_an_operator_that_is_not_registered_is_refused_by_dtensor() -> None:
+    run_program(f"""{IMPORTS}{ONE_PROCESS}
+try:
+    torch.ops.spectralgrad.eigh(D, "L", None, [])
+except NotImplementedError as error:
+    assert "spectralgrad.eigh.default does not have a sharding strategy registered" in str(error), error
+else:
+    raise AssertionError("no error")
+sg.distributed.register()
+torch.ops.spectralgrad.eigh(D, "L", None, [])
+""")
+
+
+@pytest.mark.parametrize("statement", ["sg.distributed.register()", "sg.eigh(D)"])
+def test_compiled_code(statement: str) -> None:
+    run_program(f"""{IMPORTS}{ONE_PROCESS}
+{statement}
+compiled = torch.compile(lambda A: sg.eigh(A)[0], backend="aot_eager", fullgraph=True)
+assert compiled(D).placements == D.placements
+""")
 
 
 def test_importing_spectralgrad_does_not_import_dtensor() -> None:
-    program = "import sys, spectralgrad; assert 'torch.distributed.tensor' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+    run_program("import sys, spectralgrad; assert 'torch.distributed.tensor' not in sys.modules")
+    run_program("import sys, spectralgrad, torch; assert not [x for x in sys.meta_path if 'spectralgrad' in repr(x)]")
 
 
 def test_without_torch_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_registered", False)
     monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
     monkeypatch.delitem(sys.modules, "torch.distributed.tensor", raising=False)
-    before = list(sys.meta_path)
-    _distributed.register_when_needed()
-    assert sys.meta_path == before
+    distributed._register_if_imported()
+    with pytest.raises(RuntimeError, match=r"^spectralgrad\.distributed\.register: Expected a torch with"):
+        distributed.register()
 
 
 def test_example_under_torchrun() -> None:

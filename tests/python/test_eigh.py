@@ -87,10 +87,7 @@ def test_equals_torch_off_degeneracy(dtype: torch.dtype, n: int, device: str) ->
 
 
 @given(
-    st.lists(st.floats(0.3, 3), min_size=2, max_size=6),
-    st.floats(-5, 5),
-    st.integers(0, 10**6),
-    st.sampled_from(ALL),
+    st.lists(st.floats(0.3, 3), min_size=2, max_size=6), st.floats(-5, 5), st.integers(0, 10**6), st.sampled_from(ALL)
 )
 def test_gradient_of_each_eigenvector(steps: list[float], lowest: float, seed: int, dtype: torch.dtype) -> None:
     """Against 60 digits: the expectation value of M in every eigenvector, for any spectrum of gaps 0.3 and more."""
@@ -239,36 +236,16 @@ def test_lazy_conjugate_is_conjugated(dtype: torch.dtype, device: str) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 17])
 @pytest.mark.parametrize("dtype", ALL)
-def test_place_in_the_batch_does_not_matter(dtype: torch.dtype, n: int, device: str) -> None:
+def test_gradients_do_not_depend_on_the_place_in_the_batch(dtype: torch.dtype, n: int, device: str) -> None:
+    """They agree to round-off, because the rounding of matrix products depends on the alignment of their data.
+
+    `test_same_bits.py` asserts that decompositions have the same bits.
+    """
     A = torch.stack([distinct(n, dtype, seed) for seed in range(7)]).to(device)
     loss = invariant_loss(random_hermitian(n, n, dtype=dtype, seed=1).to(device))
     order = torch.randperm(7)
-    if device == "cpu":
-        for ours, expected in zip(sg.eigh(A[order]), sg.eigh(A), strict=True):
-            assert torch.equal(ours, expected[order])
-        if n <= 8:  # For larger n, the method depends on the size of the batch.
-            for ours, expected in zip(sg.eigh(A[3]), sg.eigh(A), strict=True):
-                assert torch.equal(ours, expected[3])
-        assert torch.equal(sg.eigvalsh(A[order]), sg.eigvalsh(A)[order])
-    # To round-off, not to the bit, because the rounding of matrix products depends on the alignment of their data.
     assert relative_error(gradient(loss, A[order]), gradient(loss, A)[order]) <= 8 * n * eps(dtype)
     assert relative_error(gradient(loss, A[3]), gradient(loss, A)[3]) <= 8 * n * eps(dtype)
-
-
-@pytest.mark.parametrize("n", [3, 17, 70])
-@pytest.mark.parametrize("dtype", ALL)
-def test_number_of_threads_does_not_matter(dtype: torch.dtype, n: int) -> None:
-    A = torch.stack([distinct(n, dtype, seed) for seed in range(5)])
-    threads = torch.get_num_threads()
-    results = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append((*sg.eigh(A), sg.eigvalsh(A)))
-    finally:
-        torch.set_num_threads(threads)
-    for result in results[1:]:
-        assert all(torch.equal(x, y) for x, y in zip(result, results[0], strict=True))
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -473,7 +450,7 @@ def test_keyword_of_torch() -> None:
 
 
 def test_tolerances_of_these_tests_can_fail() -> None:
-    """relative_error detects errors: torch's is above 1e-9 where the tests above demand 1e-13."""
+    """relative_error detects errors: torch's gradient errs by more than 1e-9, and the tests above demand 1e-13."""
     A, M = with_spectrum([1, 1 + 1e-10, 3], torch.float64, 0), random_hermitian(3, 3, dtype=torch.float64, seed=1)
     expected = reference.frechet(A, M, reference.projector(0, 2))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import mpmath
 import pytest
@@ -21,6 +21,7 @@ from problems import (
     by_precision,
     clustered,
     distinct,
+    double_of,
     eps,
     expectation,
     normal,
@@ -70,7 +71,7 @@ def projectors(V: Tensor, dV: Tensor) -> Tensor:
 @each_way
 def test_values(jvp: Jvp, dtype: torch.dtype, n: int, count: int, device: str) -> None:
     A, E = problem(count, n, dtype)
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     exact, along = A.to(wide), (E + E.mH).to(wide) / 2
     L, V = torch.linalg.eigh(exact)
     # First-order perturbation theory, with eigenvalues 0.75 apart or more.
@@ -188,27 +189,13 @@ def assert_same_bits(ours: Tangents, theirs: Tangents) -> None:
         assert torch.equal(torch.nan_to_num(x, nan=7.0), torch.nan_to_num(y, nan=7.0))
 
 
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-def assert_bits_do_not_depend_on_the_batch(n: int, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
+def assert_bits_do_not_depend_on_the_batch(n: int, dtype: torch.dtype, set_threads: Callable[[int], None]) -> None:
     A, E = problem(70, n, dtype)
-    threads(1)
+    set_threads(1)
     expected = _dual(A, E)
     order = torch.randperm(70)
     for count in (1, 2, 3):
-        threads(count)
+        set_threads(count)
         assert_same_bits(_dual(A[order], E[order]), tuple(x[order] for x in expected))  # type: ignore[arg-type]
     for some in (slice(0, 1), slice(3, 5), slice(7, 24), slice(50, 70)):
         assert_same_bits(_dual(A[some], E[some]), tuple(x[some] for x in expected))  # type: ignore[arg-type]
@@ -217,15 +204,15 @@ def assert_bits_do_not_depend_on_the_batch(n: int, dtype: torch.dtype, threads: 
 
 @pytest.mark.parametrize("n", range(1, 9))
 @pytest.mark.parametrize("dtype", ALL)
-def test_bits_of_small_matrices(dtype: torch.dtype, n: int, threads: Callable[[int], None]) -> None:
-    assert_bits_do_not_depend_on_the_batch(n, dtype, threads)
+def test_bits_of_small_matrices(dtype: torch.dtype, n: int, set_threads: Callable[[int], None]) -> None:
+    assert_bits_do_not_depend_on_the_batch(n, dtype, set_threads)
 
 
 @pytest.mark.parametrize("n", [9, 17, 24, 25, 33, 64])
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.usefixtures("deterministic")
-def test_bits_under_deterministic_algorithms(dtype: torch.dtype, n: int, threads: Callable[[int], None]) -> None:
-    assert_bits_do_not_depend_on_the_batch(n, dtype, threads)
+def test_bits_under_deterministic_algorithms(dtype: torch.dtype, n: int, set_threads: Callable[[int], None]) -> None:
+    assert_bits_do_not_depend_on_the_batch(n, dtype, set_threads)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 17, 33])

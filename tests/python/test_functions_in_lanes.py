@@ -1,9 +1,8 @@
-"""The operator behind functions of a matrix, for f(A) and its derivative along E: the CPU's kernel and tensor code."""
+"""The operator `spectral_function` for f(A) and its derivative along E: the CPU kernel and the tensor code."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mpmath
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
-from problems import ALL, COMPLEX, REAL, eps, hermitian_part, normal, random_hermitian
+from problems import ALL, COMPLEX, REAL, double_of, each_dtype, eps, hermitian_part, normal, random_hermitian
 
 DIGITS = 60
 
@@ -44,7 +43,6 @@ FUNCTIONS = {
     "fermi": Function(lambda x: 1 / (1 + mpmath.exp(x)), lambda x: -1 / (4 * mpmath.cosh(x / 2) ** 2), "fermi"),
 }
 each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-each_dtype = pytest.mark.parametrize("dtype", ALL, ids=lambda dtype: str(dtype)[6:])
 SIZES = [*range(1, 9), 17, 33, 60]
 COUNT = 37  # full vector registers and a partly filled one, for every instruction set
 
@@ -79,7 +77,7 @@ def spectra(n: int, dtype: torch.dtype, *, positive: bool) -> Tensor:
 def decompositions(n: int, dtype: torch.dtype, *, positive: bool, count: int = COUNT) -> tuple[Tensor, Tensor, Tensor]:
     """Eigenvalues, eigenvectors stored by columns as `eigh` does, and a direction that is not Hermitian."""
     L = spectra(n, dtype, positive=positive)[:count]
-    wide = torch.complex128 if dtype.is_complex else torch.float64
+    wide = double_of(dtype)
     V = torch.linalg.qr(normal(count, n, n, dtype=wide, seed=n)).Q.to(dtype)
     return L, V.mT.contiguous().mT, normal(count, n, n, dtype=dtype, seed=n + 1)
 
@@ -92,13 +90,6 @@ def distance(x: Tensor, y: Tensor) -> float:
     return float((torch.linalg.matrix_norm(x - y) / norm.clamp_min(torch.finfo(norm.dtype).tiny)).max())
 
 
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 # --- first divided differences, and products with them ----------------------------------------------------------------
 
 
@@ -106,7 +97,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.mark.parametrize("dtype", REAL, ids=["float64", "float32"])
 @each_function
 def test_first_differences(function: Function, dtype: torch.dtype, way: Callable[..., Tensor]) -> None:
-    """They are the result if V is the identity and E is all ones. They are accurate to a few eps at every gap."""
+    """If V is the identity and E all ones, the result is f[a, b]. It is accurate to a few eps at every gap."""
     for n in (1, 2, 3, 5, 8, 17):
         L = spectra(n, dtype, positive=function.positive)
         V = torch.eye(n, dtype=dtype).expand(COUNT, n, n)
@@ -190,7 +181,7 @@ def test_jets(dtype: torch.dtype) -> None:
 
 @each_dtype
 def test_second_directions_and_broadcasting(dtype: torch.dtype) -> None:
-    """Tensor code computes these instead of the kernel. The second derivative of the square along E, E is 2 E^2."""
+    """Tensor code computes second derivatives: x^2 has 2 E^2 along E and E."""
     L, V, E = decompositions(4, dtype, positive=True)
     E = hermitian_part(E)
     result = torch.ops.spectralgrad.spectral_function.default(V, L, V, None, E, E, "power", [2.0])
@@ -221,12 +212,12 @@ def test_same_bits_at_any_place(function: Function, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("n", [3, 8, 33])
-def test_number_of_threads_does_not_matter(n: int, threads: Callable[[int], None]) -> None:
+def test_number_of_threads_does_not_matter(n: int, set_threads: Callable[[int], None]) -> None:
     for dtype in ALL:
         L, V, E = (x.repeat(20, *[1] * (x.dim() - 1)) for x in decompositions(n, dtype, positive=True))
         results = []
         for count in (1, 2, 5):
-            threads(count)
+            set_threads(count)
             results.append([apply(FUNCTIONS[name], L, V, E) for name in ("exp", "sqrt", "power 0.3")])
         for result in results[1:]:
             assert all(map(torch.equal, result, results[0]))
@@ -310,7 +301,7 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
         others[[4, 20]] = False
         assert torch.equal(result[others], regular[others])
         # Two eigenvalues are zero, the others far away: f[0,x] = x^(p-1), and 0 for the two zeros.
-        wide = torch.complex128 if dtype.is_complex else torch.float64
+        wide = double_of(dtype)
         X = (V.mH @ hermitian_part(E) @ V)[4].to(wide)
         x = [0.0, 0.0, *L[4, 2:].tolist()]
         M = [[0.0 if a == b == 0 else p * a ** (p - 1) if a == b else (a**p - b**p) / (a - b) for b in x] for a in x]
@@ -322,13 +313,11 @@ def test_infinite_differences_are_left_out(dtype: torch.dtype, p: float) -> None
             apply(function, L, V, E)
         with sg.checks("ignore"):
             assert torch.equal(apply(function, L, V, E), result)
-        # A direction without a part inside the null space loses nothing and does not warn, whatever its scale.
+        # A direction without a part inside the null space gives the exact result and no warning, whatever its scale.
         inside = V[..., :2] @ V[..., :2].mH
         outside = E - inside @ E @ inside
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for scale in (1.0, 1e-25, 1e25):
-                apply(function, L, V, scale * outside)
+        for scale in (1.0, 1e-25, 1e25):
+            apply(function, L, V, scale * outside)
 
 
 @pytest.mark.parametrize("way", [apply, by_tensor_code], ids=["kernel", "tensor code"])

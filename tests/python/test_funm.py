@@ -1158,11 +1158,18 @@ def test_change_of_basis(spectrum: list[float], seed: int, dtype: torch.dtype, n
     plain, other = (
         (f(X), gradient_of(loss(f, Y), X), hessian_times(loss(f, Y), X, Z)) for X, Y, Z in [(A, M, E), turned]
     )
-    for x, y in zip(plain, other, strict=True):
-        assert relative_error(Q @ x @ Q.mH, y) <= 1e-10
-    for x, y in zip(plain[:2], other[:2], strict=True):
-        assert relative_error(Q @ x @ Q.mH, y) <= 2e-12
-    assert relative_error(f(A.conj()), plain[0].conj()) <= 1e-13
+    norm = torch.linalg.matrix_norm
+    value, first, second = plain
+    # Round-off of A changes a result by |A| times the next derivative, which counts where the result itself is about 0,
+    # such as log(I).
+    sizes = [
+        norm(value) + norm(A) * norm(first) / norm(M),
+        norm(first) + norm(A) * norm(second) / norm(E),
+        norm(second),
+    ]
+    for x, y, size, tolerance in zip(plain, other, sizes, (2e-12, 2e-12, 1e-10), strict=True):
+        assert norm(Q @ x @ Q.mH - y) <= tolerance * size
+    assert norm(f(A.conj()) - value.conj()) <= 1e-13 * sizes[0]
 
 
 @given(positive_spectra, seeds, st.sampled_from(ALL), st.integers(-8, 8), st.sampled_from([0.5, -0.5, 0.3, 2, -1, 3]))

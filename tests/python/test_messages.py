@@ -29,11 +29,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H) must have at least 2 dimensions, but it has 1"),
     "bfloat16": (EYE.bfloat16(), NotImplementedError, "not implemented for 'BFloat16': Expected (A|H) to be float32"),
     "int": (EYE.int(), NotImplementedError, "not implemented for 'Int': Expected (A|H) to be float32"),
-    "sparse": (
-        EYE.to_sparse(),
-        NotImplementedError,
-        "Expected (A|H) to be a dense tensor, but its layout is",
-    ),
+    "sparse": (EYE.to_sparse(), NotImplementedError, "Expected (A|H) to be a dense tensor, but its layout is"),
     "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
@@ -79,7 +75,7 @@ def test_errors_of_compiled_code(name: str) -> None:
     compiled = torch.compile(FUNCTIONS[name], backend="aot_eager")
     for bad in ("NaN", "not square", "bfloat16"):
         A, kind, _ = BAD[bad]
-        # Dynamo reports by an error of its own what goes wrong with shapes and dtypes.
+        # Dynamo raises its own error for wrong shapes and dtypes.
         with pytest.raises(kind if bad == "NaN" else Exception, match=rf"spectralgrad\.{name}"):
             compiled(A)
     torch._dynamo.reset()
@@ -195,7 +191,7 @@ def test_warnings_of_compiled_code(f: Callable[[Tensor], Tensor], name: str) -> 
 
 
 def test_each_message_names_its_own_function() -> None:
-    """One after the other, and one inside the derivative of the other."""
+    """Calls in sequence, and a call inside the derivative of another one."""
     (first,) = findings(lambda: backward(lowest(sg.eigvalsh), EYE))
     (second,) = findings(lambda: backward(lowest(CALLED["eigh"][0]), EYE))
     assert first.startswith("spectralgrad.eigvalsh: ")

@@ -15,29 +15,19 @@ import torch
 from torch import Tensor
 
 import spectralgrad as sg
+from problems import ALL, REAL, double_of, eps, gradient_of, hermitian_part, randn
 
-REAL = [torch.float64, torch.float32]
-DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64]
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-4}
 
 
-def eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps
-
-
 def basis(n: int, seed: int, dtype: torch.dtype) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.linalg.qr(torch.randn(n, n, dtype=wide, generator=torch.Generator().manual_seed(seed)))[0]
-
-
-def hermitian(x: Tensor) -> Tensor:
-    return (x + x.mH) / 2
+    wide = double_of(dtype)
+    return torch.linalg.qr(randn(n, n, dtype=wide, seed=seed))[0]
 
 
 def gradient(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
     """The Hermitian part of the gradient, which need not be Hermitian if the loss uses A itself."""
-    A = A.clone().requires_grad_()
-    return hermitian(torch.autograd.grad(loss(A), A)[0])
+    return hermitian_part(gradient_of(loss, A))
 
 
 def error(found: Tensor, right: Tensor) -> float:
@@ -58,7 +48,7 @@ ENERGIES: dict[str, tuple[list[float], int]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("name", ENERGIES)
 @pytest.mark.parametrize("scale", [1.0, 1e20, 1e-20])
 def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float) -> None:
@@ -67,8 +57,8 @@ def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float
     worst = 0.0
     for seed in range(10):
         Q = basis(len(spectrum), seed, dtype)
-        A = (hermitian((Q * torch.tensor(spectrum, dtype=torch.float64)) @ Q.mH) * scale).to(dtype)
-        A = hermitian(A)
+        A = (hermitian_part((Q * torch.tensor(spectrum, dtype=torch.float64)) @ Q.mH) * scale).to(dtype)
+        A = hermitian_part(A)
 
         def energy(X: Tensor, A: Tensor = A) -> Tensor:
             V = sg.eigh(X).eigenvectors[:, :occupied]
@@ -82,7 +72,7 @@ def test_energy_of_the_matrix_itself(name: str, dtype: torch.dtype, scale: float
     assert worst <= EXACT[dtype.to_real()]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("mix", [0.1, 1.0])
 @pytest.mark.parametrize(
     "name", ["core level, h = 0", "core level, h = 0.01", "core level, h = 0.3", "a cluster of 20"]
@@ -94,8 +84,8 @@ def test_energy_of_a_perturbed_matrix(name: str, dtype: torch.dtype, mix: float)
     worst = 0.0
     for seed in range(10):
         Q = basis(len(spectrum), seed, dtype)
-        A = hermitian((Q * levels) @ Q.mH).to(dtype)
-        C = hermitian(torch.randn(Q.shape, dtype=Q.dtype, generator=torch.Generator().manual_seed(seed + 50)))
+        A = hermitian_part((Q * levels) @ Q.mH).to(dtype)
+        C = hermitian_part(randn(*Q.shape, dtype=Q.dtype, seed=seed + 50))
         M = A + (mix * C).to(dtype)
 
         def energy(X: Tensor, M: Tensor = M) -> Tensor:
@@ -129,7 +119,7 @@ def test_kernel_of_a_gram_matrix(dtype: torch.dtype) -> None:
     # tr(Vᵀ A V) over the kernel is the sum of its eigenvalues, so the gradient is the projector.
     worst = 0.0
     for seed in range(30):
-        X = torch.randn(12, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        X = randn(12, 9, dtype=torch.float64, seed=seed)
         A = (X @ X.T).to(dtype)
 
         def loss(A: Tensor) -> Tensor:
@@ -183,10 +173,8 @@ def test_projector_at_every_gap(dtype: torch.dtype, n: int) -> None:
             levels[first : first + size] = levels[first] + spread * torch.linspace(0, 1, size, dtype=torch.float64)
             levels = levels.sort().values
             Q = basis(n, seed, torch.float64)
-            A = hermitian((Q * levels) @ Q.T).to(dtype)
-            C = hermitian(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(
-                dtype
-            )
+            A = hermitian_part((Q * levels) @ Q.T).to(dtype)
+            C = hermitian_part(randn(n, n, dtype=torch.float64, seed=seed)).to(dtype)
 
             def loss(A: Tensor, first: int = first, size: int = size, C: Tensor = C) -> Tensor:
                 V = sg.eigh(A).eigenvectors[:, first : first + size]
@@ -207,14 +195,14 @@ def test_functions_of_separated_float32_spectra(n: int) -> None:
     for seed in range(50):
         generator = torch.Generator().manual_seed(seed)
         X = torch.randn(n, n, dtype=torch.float64, generator=generator)
-        A = hermitian(X @ X.T / n + torch.eye(n, dtype=torch.float64)).float()
+        A = hermitian_part(X @ X.T / n + torch.eye(n, dtype=torch.float64)).float()
         C = torch.randn(n, n, dtype=torch.float64, generator=generator)
         L, V = torch.linalg.eigh(A.double())
         gaps = L - L[:, None]
         # The derivative of the exponential, without a quotient of differences.
         half = gaps / 2
         differences = (L + L[:, None]).div(2).exp() * torch.where(half == 0, 1.0, half.sinh() / half)
-        right = V @ (differences * (V.T @ hermitian(C) @ V)) @ V.T
+        right = V @ (differences * (V.T @ hermitian_part(C) @ V)) @ V.T
         for eigh, errors in ((sg.eigh, ours), (torch.linalg.eigh, theirs)):
 
             def loss(A: Tensor, eigh: Callable[..., Any] = eigh, C: Tensor = C) -> Tensor:
@@ -239,7 +227,7 @@ def test_the_gradient_of_an_ill_posed_loss_is_not_large(dtype: torch.dtype, n: i
     # A cycle's eigenvalues come in pairs. The absolute value of an entry depends on the basis of the pair's eigenspace.
     ring = torch.roll(torch.eye(n, dtype=dtype), 1, 0)
     A = 2 * torch.eye(n, dtype=dtype) - ring - ring.T
-    weights = torch.randn(n, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    weights = randn(n, 3, dtype=dtype, seed=1)
 
     def loss(A: Tensor) -> Tensor:
         return (weights * sg.eigh(A).eigenvectors[:, 1:4].abs()).sum()
@@ -252,7 +240,7 @@ def test_the_gradient_of_an_ill_posed_loss_is_not_large(dtype: torch.dtype, n: i
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ALL)
 def test_ill_posed_losses_are_found_at_every_scale(dtype: torch.dtype, scale: float) -> None:
     missed = 0
     for seed in range(25):
@@ -260,7 +248,7 @@ def test_ill_posed_losses_are_found_at_every_scale(dtype: torch.dtype, scale: fl
         levels = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         levels[1] = levels[0]
         Q = basis(n, seed, dtype)
-        A = hermitian((Q * levels) @ Q.mH).to(dtype).requires_grad_()
+        A = hermitian_part((Q * levels) @ Q.mH).to(dtype).requires_grad_()
         weights = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype.to_real())
         place = int(torch.linalg.eigvalsh(A.detach()).sub(float(levels[0])).abs().argmin())
         with sg.checks("raise"):

@@ -1,4 +1,4 @@
-"""Every operator has its line in the table of the package and in that of the tests, and what the lines say is true."""
+"""Every operator has a line in the table of the package and in that of the tests, and the lines are right."""
 
 from __future__ import annotations
 

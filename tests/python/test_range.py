@@ -1,6 +1,6 @@
-"""Matrices near the ends of float32: gaps that overflow, and functions whose derivatives leave its range on the way.
+"""Matrices near the limits of float32: gaps that overflow, and functions with intermediate results outside its range.
 
-The reference is the same in float64, on the same numbers.
+The reference is the same computation in float64.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import jvp
 
 import spectralgrad as sg
-from problems import normal, random_hermitian, with_spectrum
+from problems import double_of, normal, random_hermitian, with_spectrum
 
 SINGLE = [torch.float32, torch.complex64]
 Function = Callable[[Tensor], Tensor]
@@ -29,7 +29,7 @@ SPECTRA = {
 
 
 def widened(x: Tensor) -> Tensor:
-    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+    return x.to(double_of(x.dtype))
 
 
 def derivatives(f: Function, A: Tensor, C: Tensor, D: Tensor, cotangent: float, tangent: float) -> dict[str, Tensor]:
@@ -197,7 +197,7 @@ def test_each_matrix_of_a_batch_by_its_own_scale() -> None:
 
 
 def test_a_function_that_takes_float32_only() -> None:
-    """It is called as before, also where float64 would be of use."""
+    """f is called with float32 eigenvalues, even if float64 would help."""
     layer = torch.nn.Linear(1, 1)
     with torch.no_grad():
         layer.weight.fill_(2.0)

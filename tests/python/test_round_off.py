@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 import spectralgrad as sg
-
-DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64]
+from problems import ALL, double_of, gradient_of, hermitian_part, randn
 
 # Name -> f on eigenvalues, its first derivative, and the eigenvalue of the cluster, at which most f vanish.
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], float]] = {
@@ -32,13 +31,9 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor
 }
 
 
-def hermitian(x: Tensor) -> Tensor:
-    return (x + x.mH) / 2
-
-
 def random_matrix(n: int, seed: int, dtype: torch.dtype) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(n, n, dtype=wide, generator=torch.Generator().manual_seed(seed))
+    wide = double_of(dtype)
+    return randn(n, n, dtype=wide, seed=seed)
 
 
 def divided_differences(f: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -53,9 +48,9 @@ def matrix_and_gradient(name: str, levels: list[float], seed: int, dtype: torch.
     f, slope, _ = FUNCTIONS[name]
     x = torch.tensor(levels, dtype=torch.float64)
     Q = torch.linalg.qr(random_matrix(len(levels), seed, dtype))[0]
-    W = hermitian(random_matrix(len(levels), seed + 1000, dtype))
+    W = hermitian_part(random_matrix(len(levels), seed + 1000, dtype))
     right = Q @ (divided_differences(f, slope, x) * (Q.mH @ W @ Q)) @ Q.mH
-    return hermitian((Q * x) @ Q.mH), W, right
+    return hermitian_part((Q * x) @ Q.mH), W, right
 
 
 def mapped(name: str, A: Tensor, W: Tensor) -> Tensor:
@@ -63,11 +58,11 @@ def mapped(name: str, A: Tensor, W: Tensor) -> Tensor:
     A = A.clone().requires_grad_()
     y = sg.spectral_map(lambda L, V: (V * f(L).unsqueeze(-2)) @ V.mH, A)
     loss = torch.einsum("ij,ji->", W, y).real
-    return hermitian(torch.autograd.grad(loss, A)[0])
+    return hermitian_part(torch.autograd.grad(loss, A)[0])
 
 
 @pytest.mark.parametrize("multiplicity", [2, 3])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_spectral_map_of_functions_that_vanish_on_a_cluster(name: str, dtype: torch.dtype, multiplicity: int) -> None:
     zero = FUNCTIONS[name][2]
@@ -83,7 +78,7 @@ def test_spectral_map_of_functions_that_vanish_on_a_cluster(name: str, dtype: to
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("n", [2, 3, 5, 8])
 def test_spectral_map_of_the_logarithm_at_the_identity(n: int, dtype: torch.dtype) -> None:
-    W = hermitian(random_matrix(n, n, dtype))
+    W = hermitian_part(random_matrix(n, n, dtype))
     found = mapped("log", torch.eye(n, dtype=dtype), W)
     torch.testing.assert_close(found, W, rtol=0, atol=1e-12)
 
@@ -93,7 +88,7 @@ def test_spectral_map_of_a_kink_inside_a_cluster() -> None:
     y = sg.spectral_map(lambda L, V: (V * L.relu()) @ V.T, A)
     y[0, 1].backward()
     assert A.grad is not None
-    assert float(hermitian(A.grad)[0, 1]) == pytest.approx(0.375, abs=1e-9)
+    assert float(hermitian_part(A.grad)[0, 1]) == pytest.approx(0.375, abs=1e-9)
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -105,7 +100,7 @@ def test_spectral_map_of_the_identity_plus_ones(power: int) -> None:
     sg.funm(B, lambda x: (power * x).exp())[3, 3].backward()
     assert A.grad is not None
     assert B.grad is not None
-    torch.testing.assert_close(hermitian(A.grad), hermitian(B.grad), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(hermitian_part(A.grad), hermitian_part(B.grad), rtol=1e-10, atol=1e-10)
 
 
 def test_spectral_map_in_a_chain_of_near_eigenvalues() -> None:
@@ -114,7 +109,7 @@ def test_spectral_map_in_a_chain_of_near_eigenvalues() -> None:
     x = 1 + 1e-7 * torch.arange(n, dtype=torch.float64)
     Q = torch.linalg.qr(random_matrix(n, 1, torch.float64))[0]
     B, C = random_matrix(n, 2, torch.float64), random_matrix(n, 3, torch.float64)
-    A = hermitian((Q * x) @ Q.T)
+    A = hermitian_part((Q * x) @ Q.T)
     calls = 0
 
     def fn(L: Tensor, V: Tensor) -> Tensor:
@@ -133,8 +128,7 @@ def test_spectral_map_in_a_chain_of_near_eigenvalues() -> None:
 
     gradients = []
     for loss in (with_spectral_map, with_torch_eigh, with_functions):
-        a = A.clone().requires_grad_()
-        gradients.append(hermitian(torch.autograd.grad(loss(a), a)[0]))
+        gradients.append(hermitian_part(gradient_of(loss, A)))
         if loss is with_spectral_map:
             assert calls <= 9
     size = torch.linalg.matrix_norm(gradients[2])
@@ -146,8 +140,8 @@ def test_spectral_map_in_a_chain_of_near_eigenvalues() -> None:
 @pytest.mark.parametrize("n", [64, 256])
 def test_spectral_map_of_a_random_float32_matrix(n: int) -> None:
     X = random_matrix(n, 5, torch.float64)
-    A = hermitian(X @ X.T / n + torch.eye(n, dtype=torch.float64)).float()
-    W = hermitian(random_matrix(n, 6, torch.float64))
+    A = hermitian_part(X @ X.T / n + torch.eye(n, dtype=torch.float64)).float()
+    W = hermitian_part(random_matrix(n, 6, torch.float64))
     L, V = torch.linalg.eigh(A.double())
     half = (L - L[:, None]) / 2
     differences = (L + L[:, None]).div(2).exp() * torch.where(half == 0, 1.0, half.sinh() / half)
@@ -161,8 +155,7 @@ def test_spectral_map_of_a_random_float32_matrix(n: int) -> None:
 
     errors = []
     for loss in (lambda A: sg.spectral_map(fn, A), lambda A: fn(*torch.linalg.eigh(A))):
-        a = A.clone().requires_grad_()
-        found = hermitian(torch.autograd.grad(loss(a), a)[0]).double()
+        found = hermitian_part(gradient_of(loss, A)).double()
         errors.append(float(torch.linalg.matrix_norm(found - right) / torch.linalg.matrix_norm(right)))
     print(f"n = {n}: {calls} calls; error {errors[0]:.1e}, plain backward {errors[1]:.1e}")
     assert errors[0] <= 3 * errors[1]
@@ -244,7 +237,7 @@ def test_training_to_convergence_is_silent() -> None:
     optimizer = torch.optim.Adam([X], lr=0.05)
     for _ in range(300):
         optimizer.zero_grad()
-        V = sg.eigh(hermitian(X)).eigenvectors[:, :2]
+        V = sg.eigh(hermitian_part(X)).eigenvectors[:, :2]
         loss = (V @ V.T - target).square().sum()
         loss.backward()
         optimizer.step()
@@ -272,7 +265,7 @@ def well_posed(kind: str, A: Tensor, W: Tensor, name: str, multiplicity: int) ->
     elif kind == "second derivative":
         L = sg.eigh(A).eigenvalues
         (g,) = torch.autograd.grad(L.sum(), A, create_graph=True)
-        # The derivative of the trace is constant, so what follows is round-off.
+        # The derivative of the trace is constant, so its cotangents are round-off.
         torch.einsum("ij,ji->", W, g).real.backward()
     else:
         V = sg.eigh(A).eigenvectors[:, :multiplicity]
@@ -287,7 +280,7 @@ def well_posed(kind: str, A: Tensor, W: Tensor, name: str, multiplicity: int) ->
     multiplicity=st.integers(1, 3),
     others=st.integers(1, 5),
     seed=st.integers(0, 10**6),
-    dtype=st.sampled_from(DTYPES),
+    dtype=st.sampled_from(ALL),
     scale=st.sampled_from([1e-8, 1e-3, 1.0, 1e3, 1e8]),
 )
 @settings(max_examples=2000)
@@ -311,7 +304,7 @@ def test_well_posed_losses_are_never_reported(
     multiplicity=st.integers(2, 3),
     others=st.integers(1, 5),
     seed=st.integers(0, 10**6),
-    dtype=st.sampled_from(DTYPES),
+    dtype=st.sampled_from(ALL),
     scale=st.floats(-8, 8),
 )
 @settings(max_examples=500)
@@ -322,7 +315,7 @@ def test_ill_posed_losses_are_always_reported(
     A = matrix_and_gradient("x", levels, seed, dtype)[0]
     A = A.to(dtype).requires_grad_()
     COUNTS["ill-posed"] += 1
-    M = (10**scale * hermitian(random_matrix(len(levels), seed + 2000, dtype))).to(dtype)
+    M = (10**scale * hermitian_part(random_matrix(len(levels), seed + 2000, dtype))).to(dtype)
     with sg.checks("raise"):
         v = sg.eigh(A).eigenvectors[:, :1]
         loss = torch.einsum("ij,ji->", M, v @ v.mH).real

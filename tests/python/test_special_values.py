@@ -1,4 +1,4 @@
-"""Functions of a matrix at the inputs where programs start: I, 2 I, 0, projectors, equal arguments, extreme scales.
+"""Functions of a matrix at common first inputs: I, 2 I, 0, projectors, equal arguments, extreme scales.
 
 The matrices have exact eigenvalues and eigenvectors, so all references are closed forms. A warning is an error here.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 import reference
 import spectralgrad as sg
-from problems import ALL, DOUBLE, eps, expectation, gradient_of, hessian_times, random_hermitian
+from problems import ALL, DOUBLE, double_of, eps, expectation, gradient_of, hessian_times, random_hermitian
 
 Scalar = Callable[[Any], Any]
 MatrixFunction = Callable[[Tensor], Tensor]
@@ -63,10 +63,7 @@ FUNCTIONS: dict[str, Function] = {
     **{f"powm {p}": power(p) for p in (0, 1, 2, 3, -1, -2, 0.5, 1.5, 2.5, -0.5)},
     "funm sin": elementwise(torch.sin, mpmath.sin, mpmath.cos, lambda x: -mpmath.sin(x)),
     "funm tanh": elementwise(
-        torch.tanh,
-        mpmath.tanh,
-        lambda x: mpmath.sech(x) ** 2,
-        lambda x: -2 * mpmath.sech(x) ** 2 * mpmath.tanh(x),
+        torch.tanh, mpmath.tanh, lambda x: mpmath.sech(x) ** 2, lambda x: -2 * mpmath.sech(x) ** 2 * mpmath.tanh(x)
     ),
     "funm log": elementwise(torch.log, *LOG),
     # These vanish on a whole cluster, at 1, 2 or 0.
@@ -117,16 +114,12 @@ def allowed(domain: str, values: list[float]) -> bool:
     }[domain]
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64
-
-
 def bases(dtype: torch.dtype) -> Iterator[Tensor]:
     """The standard basis, and one with entries ±1/2 (times i if complex). Both make matrices without round-off."""
-    yield torch.eye(4, dtype=wide(dtype))
-    H = torch.tensor([[1, 1], [1, -1]], dtype=wide(dtype))
+    yield torch.eye(4, dtype=double_of(dtype))
+    H = torch.tensor([[1, 1], [1, -1]], dtype=double_of(dtype))
     phases = torch.tensor([1, 1j, -1, -1j]) if dtype.is_complex else torch.tensor([1, -1, 1, 1])
-    yield torch.kron(H, H) / 2 * phases.to(wide(dtype)).unsqueeze(-1)
+    yield torch.kron(H, H) / 2 * phases.to(double_of(dtype)).unsqueeze(-1)
 
 
 def others(A: Tensor) -> Tensor:
@@ -174,7 +167,7 @@ def check_function(function: Function, values: list[float], V: Tensor, dtype: to
     value = error(function.call(A), (V * f) @ V.mH, f.abs().max() + K.abs().max() * abs(scale))
     if not value <= tolerance:
         faults.append(f"value {value:.1e}")
-    expected = V @ (K * (V.mH @ M.to(wide(dtype)) @ V)) @ V.mH
+    expected = V @ (K * (V.mH @ M.to(double_of(dtype)) @ V)) @ V.mH
     unit = K.abs().max() * M.abs().amax((-2, -1), keepdim=True).double()
     X = A.expand_as(M).clone().requires_grad_()
     (G,) = torch.autograd.grad(expectation(M, function.call(X)), X)
@@ -252,7 +245,7 @@ def test_empty_and_single(name: str, dtype: torch.dtype) -> None:
             X = torch.full((1, 1), x, dtype=dtype, requires_grad=True)
             y = function.call(X)
             (G,) = torch.autograd.grad(y.real.sum(), X)
-            expected = torch.cat([spectral([x], function.f), spectral([x], function.df)]).to(wide(dtype))
+            expected = torch.cat([spectral([x], function.f), spectral([x], function.df)]).to(double_of(dtype))
             assert error(torch.cat([y.flatten(), G.flatten()]), expected, 1.0) <= 8 * eps(dtype)
 
 
@@ -308,7 +301,7 @@ def test_singular_roots(name: str, dtype: torch.dtype, spectrum: str) -> None:
         K = torch.zeros(4, 4, dtype=torch.float64)
         K[:, kernel:] = differences(values, function.f, lambda x: function.df(x) if x else 0)[:, kernel:]
         K[kernel:] = K[:, kernel:].mT
-    M = random_hermitian(4, 4, dtype=wide(dtype), seed=1)
+    M = random_hermitian(4, 4, dtype=double_of(dtype), seed=1)
     M[:kernel, :kernel] = 0
     for V in bases(dtype):
         P = V[:, kernel:] @ V[:, kernel:].mH
@@ -317,7 +310,7 @@ def test_singular_roots(name: str, dtype: torch.dtype, spectrum: str) -> None:
         (G,) = torch.autograd.grad(expectation((V @ M @ V.mH).to(dtype), y), X)
         # Zero eigenvalues are round-off, and the value contains the root of that round-off.
         assert error(y, (V * f) @ V.mH, 1.0) <= (8 * eps(dtype)) ** 0.5
-        inside_out = P @ y.detach().to(wide(dtype)) - (V * f) @ V.mH
+        inside_out = P @ y.detach().to(double_of(dtype)) - (V * f) @ V.mH
         assert float(inside_out.abs().max()) <= 100 * eps(dtype)
         assert error(G, V @ (K * M) @ V.mH, 1.0) <= 100 * eps(dtype)
 
@@ -426,9 +419,9 @@ def test_compositions_that_are_the_identity(name: str, dtype: torch.dtype) -> No
         if allowed(domain, SPECTRA[spectrum]):
             A = (V * torch.tensor(SPECTRA[spectrum], dtype=torch.float64) @ V.mH).to(dtype)
             M = random_hermitian(4, 4, dtype=dtype, seed=1)
-            assert error(function(A), A.to(wide(dtype)), 1.0) <= 200 * eps(dtype), spectrum
+            assert error(function(A), A.to(double_of(dtype)), 1.0) <= 200 * eps(dtype), spectrum
             G = gradient_of(lambda X, M=M: expectation(M, function(X)), A)
-            assert error(G, M.to(wide(dtype)), 1.0) <= 500 * eps(dtype), spectrum
+            assert error(G, M.to(double_of(dtype)), 1.0) <= 500 * eps(dtype), spectrum
 
 
 @each_dtype
@@ -472,7 +465,7 @@ def test_projectors(dtype: torch.dtype, scale: float) -> None:
             weights = torch.tensor(K, dtype=torch.float64)
             P = V[:, start:stop] @ V[:, start:stop].mH
             assert error(y, P, 1.0) <= 40 * eps(dtype)
-            exact = V @ (weights * (V.mH @ M.to(wide(dtype)) @ V)) @ V.mH
+            exact = V @ (weights * (V.mH @ M.to(double_of(dtype)) @ V)) @ V.mH
             assert error(G, exact, 4 / scale) <= 40 * eps(dtype), (spectrum, start, stop)
 
 
@@ -501,7 +494,7 @@ def test_density_matrices_of_degenerate_levels(dtype: torch.dtype, scale: float,
         filling: dict[str, Any] = {"mu": scale * mu} if given == "mu" else {"electrons": float(f.sum())}
         D = sg.density_matrix(X, **filling, kT=scale * kT)
         (G,) = torch.autograd.grad(expectation(M, D), X)
-        M_ = K * (V.mH @ M.to(wide(dtype)) @ V)
+        M_ = K * (V.mH @ M.to(double_of(dtype)) @ V)
         if given == "electrons":
             share = M_.diagonal(dim1=-2, dim2=-1).real.sum(-1) / slope.sum()
             M_ = M_ - torch.diag_embed(share[:, None] * slope).to(M_.dtype)
@@ -523,7 +516,7 @@ def test_density_matrix_with_the_hamiltonian_as_overlap(dtype: torch.dtype) -> N
         inverse = (V / values) @ V.mH
         assert error(D, 2 * f * inverse, 1.0) <= 100 * eps(dtype), spectrum
         M = random_hermitian(4, 4, dtype=dtype, seed=1)
-        along = inverse @ M.to(wide(dtype)) @ inverse
+        along = inverse @ M.to(double_of(dtype)) @ inverse
         in_H, in_S = torch.autograd.grad(expectation(M, D), (H, S))
         assert error(in_H, 2 * slope * along, 1.0) <= 200 * eps(dtype), spectrum
         assert error(in_S, -2 * (slope + f) * along, 1.0) <= 200 * eps(dtype), spectrum
@@ -545,7 +538,7 @@ def test_full_and_empty_shells(dtype: torch.dtype) -> None:
                 K[i][j] = K[j][i] = 2 / (values[i] - values[j])
             weights = torch.tensor(K, dtype=torch.float64)
             assert error(D, 2 * V[:, :filled] @ V[:, :filled].mH, 1.0) <= 40 * eps(dtype)
-            exact = V @ (weights * (V.mH @ M.to(wide(dtype)) @ V)) @ V.mH
+            exact = V @ (weights * (V.mH @ M.to(double_of(dtype)) @ V)) @ V.mH
             assert error(G, exact, 1.0) <= 80 * eps(dtype), (spectrum, filled)
 
 

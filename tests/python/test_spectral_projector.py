@@ -6,7 +6,7 @@ test_funm.py tests layouts, batches, triangles and matrices that are not finite,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +28,9 @@ from problems import (
     buckminsterfullerene,
     by_precision,
     cluster,
+    directions,
     distinct,
+    each_double,
     eps,
     expectation,
     gradient,
@@ -38,7 +40,6 @@ from problems import (
     huckel,
     normal,
     projector_loss,
-    random_hermitian,
     total,
     with_cluster,
     with_spectrum,
@@ -48,12 +49,6 @@ from reference import relative_error
 GAPS = [1.0, 0.1, *(10.0**-k for k in range(2, 16)), 0.0]
 DTYPES_AND_GAPS = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap == 0]
 SIZES = [(3, 2), (4, 3), (7, 5)]  # size of the matrix, size of its cluster
-each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
-
-
-def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    M, E = (random_hermitian(n, n, dtype=dtype, seed=seed) for seed in (100, 101))
-    return M, E
 
 
 def loss(M: Tensor, start: int, stop: int) -> Callable[[Tensor], Tensor]:
@@ -233,7 +228,7 @@ def test_gradcheck(spectrum: list[float], dtype: torch.dtype, device: str) -> No
 
 
 def test_third_derivatives() -> None:
-    """Against a difference of second ones; a fourth is refused."""
+    """Against a difference of second derivatives; a fourth derivative raises."""
     A, _, _ = _two_levels(torch.float64)
     M, X = directions(4, torch.float64)
     along = lambda t: loss(M, 0, 2)(A + t * X)  # noqa: E731
@@ -312,7 +307,7 @@ def test_cut_through_a_level(start: int, stop: int, cut: str, dtype: torch.dtype
 def test_levels_of_any_multiplicity(
     levels: list[tuple[int, float]], data: st.DataObject, seed: int, dtype: torch.dtype
 ) -> None:
-    """Projectors of all levels: idempotent, orthogonal, complete; and so are their derivatives."""
+    """Projectors onto all levels are idempotent, orthogonal and complete, and derivatives obey these identities."""
     spectrum: list[float] = []
     borders = [0]
     energy = data.draw(st.floats(-3, 3))
@@ -349,13 +344,6 @@ def test_equals_eigh_off_degeneracy(dtype: torch.dtype) -> None:
 
 
 # --- compiled --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.slow

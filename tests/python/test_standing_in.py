@@ -27,7 +27,7 @@ from reference import frechet, projector, relative_error
 
 
 def invariants(L: Tensor, V: Tensor) -> Tensor:
-    """Well-posed everywhere; its gradient is the identity, and NaN by torch's formula where eigenvalues are equal."""
+    """Well-posed everywhere. Its gradient is the identity; torch's formula gives NaN at equal eigenvalues."""
     return L.sum() + V.abs().square().sum()
 
 

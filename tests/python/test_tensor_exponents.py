@@ -22,17 +22,17 @@ from problems import (
     DOUBLE,
     LinAlgError,
     by_precision,
+    directions,
+    each_double,
     eps,
     expectation,
     hermitian_part,
     hessian_times,
-    random_hermitian,
     with_cluster,
     with_spectrum,
 )
 from reference import relative_error
 
-each_double = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 EXPONENTS = [0.3, -1.7, 2.5, 3.0, -2.0, 1.0, 0.0, 12.5]
 
 
@@ -58,11 +58,6 @@ def power(p: float, logarithms: int = 0) -> reference.Differences:
         return y
 
     return reference.smooth(f, df, d2f)
-
-
-def directions(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    M, E = (random_hermitian(n, n, dtype=dtype, seed=seed) for seed in (100, 101))
-    return M, E
 
 
 # --- values and derivatives ------------------------------------------------------------------------------------------
@@ -324,7 +319,7 @@ def test_scripted() -> None:
 
 
 def test_learned() -> None:
-    """The exponent that made a matrix is found again."""
+    """A fit finds the exponent that was used to make the matrix."""
     A = with_cluster(4, 2, 0, torch.float64, seed=0)
     target = sg.powm(A, 0.37)
     p = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)

@@ -21,7 +21,7 @@ from torch.testing._internal.common_utils import TestGradients as Gradients
 from torch.testing._internal.opinfo.core import OpInfo
 
 import spectralgrad as sg
-from problems import ALL, DOUBLE
+from problems import ALL, each_double
 
 # torch's class, whose helpers these tests use. pytest reads this attribute, which the class does not declare.
 Gradients.__test__ = False  # type: ignore[attr-defined]
@@ -98,7 +98,6 @@ def check(name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any]
 
 KINDS = ["fn_grad", "fn_gradgrad", "fn_fwgrad_bwgrad", "forward_mode_AD"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
-each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
 
 
 @pytest.fixture
@@ -111,14 +110,14 @@ def installed() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 @each_kind
-@each_dtype
+@each_double
 @pytest.mark.parametrize("name", THROUGH_EIGH + OTHERS)
 def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind)
 
 
 @each_kind
-@each_dtype
+@each_double
 @pytest.mark.parametrize(
     ("name", "function"), [("linalg.eigh", sg.eigh), ("linalg.eigvalsh", sg.eigvalsh)], ids=["eigh", "eigvalsh"]
 )
@@ -126,7 +125,7 @@ def test_gradients_of_ours(name: str, function: Callable[..., Any], dtype: torch
     check(name, dtype, kind, function)
 
 
-@each_dtype
+@each_double
 @pytest.mark.parametrize("name", ["linalg.eigh", "linalg.eigvalsh"])
 def test_gradients_stood_in(name: str, dtype: torch.dtype) -> None:
     """`stand_in` only puts `sg.eigh` in torch's place; `test_gradients_of_ours` has the other kinds."""

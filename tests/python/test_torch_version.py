@@ -11,12 +11,7 @@ from spectralgrad import _build_info, _torch_version
 
 @pytest.mark.parametrize(
     ("built_against", "running"),
-    [
-        ("2.13.0", "2.13.0"),
-        ("2.13.0+cpu", "2.13.0+cu130"),
-        ("2.13.0+cpu", "2.13.1"),
-        ("2.13.0", "2.13.0a0+gitabcdef0"),
-    ],
+    [("2.13.0", "2.13.0"), ("2.13.0+cpu", "2.13.0+cu130"), ("2.13.0+cpu", "2.13.1"), ("2.13.0", "2.13.0a0+gitabcdef0")],
 )
 def test_the_same_minor_version_passes(built_against: str, running: str) -> None:
     _torch_version.check(built_against, running)

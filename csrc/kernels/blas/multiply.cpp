@@ -1,5 +1,7 @@
 #include "kernels/blas/multiply.h"
 
+#include "kernels/blas/by_type.h"
+
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
@@ -39,20 +41,6 @@ namespace {
 
 using simd::Matrices;
 
-// Null if LibTorch contains no BLAS.
-Gemm<float>* gemm_of(float /*unused*/) {
-  return sgemm_;
-}
-Gemm<double>* gemm_of(double /*unused*/) {
-  return dgemm_;
-}
-Gemm<c10::complex<float>>* gemm_of(c10::complex<float> /*unused*/) {
-  return cgemm_;
-}
-Gemm<c10::complex<double>>* gemm_of(c10::complex<double> /*unused*/) {
-  return zgemm_;
-}
-
 template <typename scalar_t>
 at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x) {
   // The const_cast is safe, because the factors are only read.
@@ -74,7 +62,7 @@ void multiply(
     const Matrices<scalar_t>& B,
     scalar_t* C,
     int64_t row_of_C) {
-  auto* const gemm = gemm_of(scalar_t());
+  auto* const gemm = by_type<scalar_t>(sgemm_, dgemm_, cgemm_, zgemm_);
   if (gemm == nullptr) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});

@@ -3,6 +3,7 @@
 #include "core/scalar_traits.h"
 #include "kernels/eigh/diagonal_eigh.h"
 #include "kernels/eigh/eigh_results.h"
+#include "kernels/eigh/simd_eigh.h"
 #include "kernels/simd/for_each_register.h"
 
 #include <ATen/Dispatch.h>
@@ -33,12 +34,14 @@ void decompose_unless_diagonal(
     const Decompose& decompose) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto n = results.n;
-  const auto* from = static_cast<const scalar_t*>(results.matrices.const_data_ptr());
+  const auto matrix = [&, from = static_cast<const scalar_t*>(results.matrices.const_data_ptr())](int64_t i) {
+    return HermitianMatrix<scalar_t>{from + i * n * n, n, upper};
+  };
   auto* values = static_cast<real_t*>(results.eigenvalues.mutable_data_ptr());
   auto* vectors = results.template eigenvectors_or_null<scalar_t>();
   std::vector<int64_t> diagonal;
   for (auto i = begin; i < end && n >= diagonal_from; ++i) {
-    if (is_diagonal(from + i * n * n, n, upper)) {
+    if (matrix(i).is_diagonal()) {
       diagonal.push_back(i);
     }
   }
@@ -55,11 +58,7 @@ void decompose_unless_diagonal(
       decompose(first, last);
     }
     for (; next != after; ++next) {
-      diagonal_eigh(
-          from + *next * n * n,
-          n,
-          values + *next * n,
-          vectors == nullptr ? nullptr : vectors + *next * n * n);
+      diagonal_eigh(matrix(*next), values + *next * n, vectors == nullptr ? nullptr : vectors + *next * n * n);
     }
   }
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/eigh/simd_eigh.h"
+#include "kernels/eigh/eigh_batch.h"
 
 #include <ATen/core/Tensor.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/lowest_index.h"
-#include "kernels/eigh/simd_eigh.h"
+#include "kernels/eigh/eigh_batch.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>

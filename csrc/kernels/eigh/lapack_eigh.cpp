@@ -4,8 +4,10 @@
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
 #include "kernels/blas/sequential_blas.h"
+#include "kernels/blas/syevd.h"
 #include "kernels/eigh/diagonal_eigh.h"
 #include "kernels/eigh/eigh_results.h"
+#include "kernels/eigh/hermitian_matrix.h"
 #include "kernels/eigh/row_order.h"
 
 #include <ATen/Dispatch.h>
@@ -16,52 +18,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
-#include <type_traits>
-
-namespace {
-
-template <typename real_t>
-using Syevd = void(
-    const char* jobz,
-    const char* uplo,
-    const int* n,
-    real_t* A,
-    const int* lda,
-    real_t* w,
-    real_t* work,
-    const int* lwork,
-    int* iwork,
-    const int* liwork,
-    int* info);
-
-template <typename real_t>
-using Heevd = void(
-    const char* jobz,
-    const char* uplo,
-    const int* n,
-    c10::complex<real_t>* A,
-    const int* lda,
-    real_t* w,
-    c10::complex<real_t>* work,
-    const int* lwork,
-    real_t* rwork,
-    const int* lrwork,
-    int* iwork,
-    const int* liwork,
-    int* info);
-
-} // namespace
-
-// The LAPACK functions that LibTorch contains, declared here because LibTorch's headers have wrappers for real numbers
-// only. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] Syevd<float> ssyevd_;
-[[gnu::weak]] Syevd<double> dsyevd_;
-[[gnu::weak]] Heevd<float> cheevd_;
-[[gnu::weak]] Heevd<double> zheevd_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+#include <vector>
 
 namespace spectralgrad::kernels {
 namespace {
@@ -69,61 +26,17 @@ namespace {
 using at::Tensor;
 using simd::EighFindings;
 
-/// Workspace sizes, in entries. With -1, LAPACK only returns the sizes that it needs.
-struct Workspace {
-  int work = -1;
-  int real = -1;
-  int integer = -1;
-};
-
-Syevd<float>* solver_of(float /*unused*/) {
-  return ssyevd_;
-}
-Syevd<double>* solver_of(double /*unused*/) {
-  return dsyevd_;
-}
-Heevd<float>* solver_of(c10::complex<float> /*unused*/) {
-  return cheevd_;
-}
-Heevd<double>* solver_of(c10::complex<double> /*unused*/) {
-  return zheevd_;
-}
-
-template <typename scalar_t, typename real_t>
-int syevd(
-    char job,
-    char uplo,
-    int n,
-    scalar_t* A,
-    real_t* w,
-    scalar_t* work,
-    real_t* reals,
-    int* integers,
-    const Workspace& size) {
-  auto* const solve = solver_of(scalar_t());
-  int info = 0;
-  if constexpr (std::is_same_v<scalar_t, real_t>) {
-    solve(&job, &uplo, &n, A, &n, w, work, &size.work, integers, &size.integer, &info);
-  } else {
-    solve(&job, &uplo, &n, A, &n, w, work, &size.work, reals, &size.real, integers, &size.integer, &info);
-  }
-  return info;
-}
-
-enum class Outcome { done, not_finite, not_converged };
-
 /// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename scalar_t>
 class Solver {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  Solver(int64_t n, bool upper, bool vectors)
-      : n_(static_cast<int>(n)), upper_(upper), job_(vectors ? 'V' : 'N'), order_(n) {
+  Solver(int64_t n, bool vectors) : n_(n), job_(vectors ? 'V' : 'N'), norms_(static_cast<size_t>(n)) {
     scalar_t work{};
     real_t reals{};
     int integers = 0;
-    syevd<scalar_t, real_t>(job_, 'L', n_, nullptr, nullptr, &work, &reals, &integers, size_);
+    syevd<scalar_t, real_t>(job_, 'L', static_cast<int>(n), nullptr, nullptr, &work, &reals, &integers, size_);
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
     // One allocation, in which every buffer has a fixed alignment, because LAPACK's round-off depends on the alignment.
     int64_t bytes = 0;
@@ -147,103 +60,71 @@ class Solver {
     integers_ = reinterpret_cast<int*>(begin + integers_at);
   }
 
-  /// Decomposes the row-major matrix `A` (n, n). Writes the ascending `eigenvalues` (n) and, unless null, the
-  /// `eigenvectors` (n, n), one in each row. If `A` contains a NaN or an Inf, the results are NaN. If LAPACK does not
-  /// converge, they are undefined.
-  Outcome solve(const scalar_t* A, real_t* eigenvalues, scalar_t* eigenvectors) {
-    auto outcome = Outcome::done;
-    const bool to_upper = upper_ != rows_as_columns(n_, c10::CppTypeToScalarType<scalar_t>::value);
-    if (!load(A, to_upper)) {
-      outcome = Outcome::not_finite;
-      std::fill_n(eigenvalues_, n_, std::numeric_limits<real_t>::quiet_NaN());
-      std::fill_n(matrix_, n_ * n_, scalar_t(std::numeric_limits<real_t>::quiet_NaN()));
-    } else if (!solve_in_place(to_upper)) {
+  /// Writes the ascending `eigenvalues` (n) of the finite matrix `A` and, unless null, the `eigenvectors` (n, n), one
+  /// in each row. Returns whether LAPACK converged; if not, the results are undefined.
+  bool solve(const HermitianMatrix<scalar_t>& A, real_t* eigenvalues, scalar_t* eigenvectors) {
+    A.row_norms(norms_);
+    bool to_upper = A.upper != rows_as_columns(n_, c10::CppTypeToScalarType<scalar_t>::value);
+    RowOrder order(norms_, to_upper);
+    load(A, order, to_upper);
+    bool converged = solve_in_place(to_upper);
+    if (!converged) {
       // MKL fails for some matrices of low rank in single precision. The other triangle takes another code path in MKL.
-      load(A, !to_upper);
-      outcome = solve_in_place(!to_upper) ? Outcome::done : Outcome::not_converged;
+      to_upper = !to_upper;
+      order = RowOrder(norms_, to_upper);
+      load(A, order, to_upper);
+      converged = solve_in_place(to_upper);
     }
     std::copy_n(eigenvalues_, n_, eigenvalues);
-    for (int64_t i = 0; is_sorted_ && eigenvectors != nullptr && i < n_; ++i) {
-      order_.restore(matrix_ + i * n_, eigenvectors + i * n_);
+    for (int64_t i = 0; order.sorts() && eigenvectors != nullptr && i < n_; ++i) {
+      order.restore(matrix_ + i * n_, eigenvectors + i * n_);
     }
-    if (eigenvectors != nullptr && !is_sorted_) {
+    if (eigenvectors != nullptr && !order.sorts()) {
       std::memcpy(eigenvectors, matrix_, sizeof(scalar_t) * n_ * n_);
     }
-    return outcome;
+    return converged;
   }
 
  private:
-  /// Copies the triangle of `A` that `upper_` selects to the upper or the lower triangle of the column-major `matrix_`.
-  /// Returns whether it is finite.
-  bool load(const scalar_t* A, bool to_upper) {
-    using Limits = std::numeric_limits<real_t>;
-    real_t largest = 0;
-    real_t zeros = 0; // becomes NaN if an entry is NaN or Inf
+  /// Copies `A`, in this order if it sorts, to the upper or the lower triangle of the column-major `matrix_`.
+  void load(const HermitianMatrix<scalar_t>& A, const RowOrder& order, bool to_upper) {
     std::fill_n(matrix_, n_ * n_, scalar_t(0));
-    const auto add = [&](real_t x) {
-      largest = std::max(largest, std::abs(x));
-      zeros += x * 0;
-    };
     for (int64_t i = 0; i < n_; ++i) {
-      const auto end = upper_ ? n_ : i + 1;
-      for (int64_t j = upper_ ? i : 0; j < end; ++j) {
-        // MKL sometimes reads the imaginary part of the diagonal, so it is set to zero.
-        const auto entry = i == j ? scalar_t(real_part(A[i * n_ + j])) : A[i * n_ + j];
-        add(real_part(entry));
-        add(imaginary_part(entry));
-        if (to_upper == upper_) {
-          matrix_[j * n_ + i] = entry;
-        } else {
-          matrix_[i * n_ + j] = conjugate(entry);
-        }
+      // MKL sometimes reads the imaginary part of the diagonal, so it is set to zero.
+      matrix_[i * n_ + i] = scalar_t(A.diagonal(order.sorts() ? order[i] : i));
+      for (int64_t j = 0; order.sorts() && j < i; ++j) {
+        const auto entry = order.entry(A, i, j);
+        matrix_[to_upper ? i * n_ + j : j * n_ + i] = to_upper ? conjugate(entry) : entry;
       }
-    }
-    is_sorted_ = zeros == 0 && order_.find(A, upper_, to_upper);
-    if (is_sorted_) {
-      load_in_order(A, to_upper);
+      for (auto j = A.begin(i); !order.sorts() && j < A.end(i); ++j) {
+        const auto entry = A.data[i * n_ + j];
+        matrix_[to_upper == A.upper ? j * n_ + i : i * n_ + j] = to_upper == A.upper ? entry : conjugate(entry);
+      }
     }
     // MKL fails, or crashes, if the squares of some entries underflow beside those of others. So negligible entries
     // are set to zero.
+    using Limits = std::numeric_limits<real_t>;
+    const auto largest = *std::max_element(norms_.begin(), norms_.end());
     const auto least = std::max(largest * tolerances::negligible<real_t>, Limits::min());
     if (largest * Limits::epsilon() >= least) {
-      const auto flush = [&](real_t x) {
-        return std::abs(x) < least ? real_t(0) : x;
-      };
-      for (int64_t i = 0; i < static_cast<int64_t>(n_) * n_; ++i) {
-        auto& entry = matrix_[i];
-        if constexpr (std::is_same_v<scalar_t, real_t>) {
-          entry = flush(entry);
-        } else {
-          entry = {flush(entry.real()), flush(entry.imag())};
-        }
-      }
-    }
-    return zeros == 0;
-  }
-
-  /// Copies the matrix to `matrix_` with its rows and columns in the order `order_`.
-  void load_in_order(const scalar_t* A, bool to_upper) {
-    for (int64_t i = 0; i < n_; ++i) {
-      matrix_[i * n_ + i] = scalar_t(real_part(order_.entry(A, upper_, i, i)));
-      for (int64_t j = 0; j < i; ++j) {
-        const auto entry = order_.entry(A, upper_, i, j);
-        matrix_[to_upper ? i * n_ + j : j * n_ + i] = to_upper ? conjugate(entry) : entry;
+      auto* parts = reinterpret_cast<real_t*>(matrix_);
+      for (int64_t i = 0; i < n_ * n_ * parts_of<scalar_t>; ++i) {
+        parts[i] = std::abs(parts[i]) < least ? real_t(0) : parts[i];
       }
     }
   }
 
   /// Decomposes `matrix_`. Returns whether LAPACK converged, to numbers that are not NaN.
   bool solve_in_place(bool upper) {
-    const auto info = syevd(job_, upper ? 'U' : 'L', n_, matrix_, eigenvalues_, work_, reals_, integers_, size_);
+    const auto info =
+        syevd(job_, upper ? 'U' : 'L', static_cast<int>(n_), matrix_, eigenvalues_, work_, reals_, integers_, size_);
     return info == 0 && std::none_of(eigenvalues_, eigenvalues_ + n_, [](real_t x) { return std::isnan(x); });
   }
 
-  int n_;
-  bool upper_;
+  int64_t n_;
   char job_;
-  RowOrder<scalar_t> order_;
-  bool is_sorted_ = false; // whether the rows of `matrix_` are in that order
-  Workspace size_;
+  std::vector<real_t> norms_; // of the rows
+  SyevdSizes size_;
   Tensor memory_;
   scalar_t* matrix_ = nullptr;
   real_t* eigenvalues_ = nullptr;
@@ -259,15 +140,12 @@ bool rows_as_columns(int64_t n, at::ScalarType dtype) {
   return n >= (dtype == at::kFloat ? 256 : 64);
 }
 
-bool has_lapack() {
-  return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
-}
-
 std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper, bool compute_eigenvectors) {
   EighResults results(A, compute_eigenvectors);
   const auto n = results.n;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
     using real_t = typename RealOf<scalar_t>::type;
+    constexpr auto nan = std::numeric_limits<real_t>::quiet_NaN();
     const auto* from = results.matrices.template const_data_ptr<scalar_t>();
     auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
     auto* to = results.template eigenvectors_or_null<scalar_t>();
@@ -276,22 +154,22 @@ std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper
       std::optional<Solver<scalar_t>> solver;
       for (auto i = begin; i < end; ++i) {
         auto* vectors = to == nullptr ? nullptr : to + i * n * n;
-        if (is_diagonal(from + i * n * n, n, upper)) {
-          diagonal_eigh(from + i * n * n, n, values + i * n, vectors);
+        const HermitianMatrix<scalar_t> matrix{from + i * n * n, n, upper};
+        if (matrix.is_diagonal()) {
+          diagonal_eigh(matrix, values + i * n, vectors);
+          continue;
+        }
+        if (matrix.first_not_finite() >= 0) {
+          std::fill_n(values + i * n, n, nan);
+          std::fill_n(vectors, vectors == nullptr ? 0 : n * n, scalar_t(nan));
+          results.not_finite.found(i);
           continue;
         }
         if (!solver) {
-          solver.emplace(n, upper, compute_eigenvectors);
+          solver.emplace(n, compute_eigenvectors);
         }
-        switch (solver->solve(from + i * n * n, values + i * n, vectors)) {
-          case Outcome::not_finite:
-            results.not_finite.found(i);
-            break;
-          case Outcome::not_converged:
-            results.not_converged.found(i);
-            break;
-          case Outcome::done:
-            break;
+        if (!solver->solve(matrix, values + i * n, vectors)) {
+          results.not_converged.found(i);
         }
       }
     });

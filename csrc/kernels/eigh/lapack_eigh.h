@@ -1,15 +1,12 @@
 #pragma once
 
-#include "kernels/eigh/simd_eigh.h"
+#include "kernels/eigh/eigh_batch.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <tuple>
 
 namespace spectralgrad::kernels {
-
-/// Whether LibTorch contains LAPACK.
-bool has_lapack();
 
 /// Whether a row-major matrix should be passed to LAPACK as if it were column-major, with the other triangle. This
 /// saves the transposition, and MKL reduces the upper triangle of a large matrix faster than the lower one.

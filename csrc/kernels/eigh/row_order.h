@@ -1,10 +1,9 @@
 #pragma once
 
-#include "core/scalar_traits.h"
-#include "kernels/eigh/simd_eigh.h"
+#include "kernels/eigh/eigh_batch.h"
+#include "kernels/eigh/hermitian_matrix.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -17,84 +16,61 @@ namespace spectralgrad::kernels {
 /// matrix keep their relative accuracy only if the reduction begins at the end with the large entries. R. S. Martin, C.
 /// Reinsch and J. H. Wilkinson, Householder's tridiagonalization of a symmetric matrix, Numer. Math. 11, 181-195
 /// (1968), section 4.
-template <typename scalar_t>
 class RowOrder {
  public:
-  using real_t = typename RealOf<scalar_t>::type;
-
-  explicit RowOrder(int64_t n) : n_(n), norms_(static_cast<size_t>(n)) {}
-
-  /// Finds the order for one row-major matrix. `upper` names the triangle of A that is read, `to_upper` the triangle
-  /// that LAPACK gets, column by column. Returns false if the rows need no sorting.
-  bool find(const scalar_t* A, bool upper, bool to_upper) {
-    find_norms(A, upper);
+  /// `norms` (n): those of the rows. `to_upper`: whether LAPACK gets the upper triangle, column by column.
+  template <typename real_t>
+  RowOrder(const std::vector<real_t>& norms, bool to_upper) {
+    const auto n = static_cast<int64_t>(norms.size());
+    const auto norm = [&](int64_t i) {
+      return norms[static_cast<size_t>(i)];
+    };
     real_t most = 0;
     bool descends = false;
-    for (int64_t i = 0; i < n_ && !descends; ++i) {
-      const auto here = norm(to_upper ? i : n_ - 1 - i);
+    for (int64_t i = 0; i < n && !descends; ++i) {
+      const auto here = norm(to_upper ? i : n - 1 - i);
       descends = simd::graded_rows * here < most;
       most = std::max(most, here);
     }
     if (!descends) {
-      return false;
+      return;
     }
-    order_.resize(norms_.size());
-    std::iota(order_.begin(), order_.end(), 0);
-    std::stable_sort(order_.begin(), order_.end(), [&](int64_t i, int64_t j) {
+    rows_.resize(norms.size());
+    std::iota(rows_.begin(), rows_.end(), 0);
+    std::stable_sort(rows_.begin(), rows_.end(), [&](int64_t i, int64_t j) {
       return to_upper ? norm(i) < norm(j) : norm(j) < norm(i);
     });
-    return true;
   }
 
-  /// The index in A of row i of the sorted matrix.
+  /// Whether the rows must be sorted. The functions below are only for that case.
+  bool sorts() const {
+    return !rows_.empty();
+  }
+
+  /// The index in A of each row of the sorted matrix.
+  const std::vector<int64_t>& rows() const {
+    return rows_;
+  }
   int64_t operator[](int64_t i) const {
-    return order_[static_cast<size_t>(i)];
+    return rows_[static_cast<size_t>(i)];
   }
 
   /// Entry (i, j) of the sorted matrix.
-  scalar_t entry(const scalar_t* A, bool upper, int64_t i, int64_t j) const {
-    const auto p = (*this)[i];
-    const auto q = (*this)[j];
-    const bool is_read = upper ? p <= q : p >= q;
-    return is_read ? A[p * n_ + q] : conjugate(A[q * n_ + p]);
+  template <typename scalar_t>
+  scalar_t entry(const HermitianMatrix<scalar_t>& A, int64_t i, int64_t j) const {
+    return A((*this)[i], (*this)[j]);
   }
 
   /// Copies a vector of the sorted matrix to the order of the rows of A.
+  template <typename scalar_t>
   void restore(const scalar_t* from, scalar_t* to) const {
-    for (int64_t i = 0; i < n_; ++i) {
-      to[(*this)[i]] = from[i];
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      to[rows_[i]] = from[i];
     }
   }
 
  private:
-  real_t norm(int64_t i) const {
-    return norms_[static_cast<size_t>(i)];
-  }
-
-  /// Finds the largest entry of each row.
-  void find_norms(const scalar_t* A, bool upper) {
-    constexpr auto parts = parts_of<scalar_t>;
-    std::fill(norms_.begin(), norms_.end(), real_t(0));
-    for (int64_t i = 0; i < n_; ++i) {
-      const auto* row = reinterpret_cast<const real_t*>(A + i * n_);
-      real_t largest = std::abs(row[i * parts]);
-      for (int64_t j = upper ? i + 1 : 0; j < (upper ? n_ : i); ++j) {
-        auto size = std::abs(row[j * parts]);
-        if constexpr (parts == 2) {
-          size = std::max(size, std::abs(row[j * parts + 1]));
-        }
-        auto& column_norm = norms_[static_cast<size_t>(j)];
-        column_norm = std::max(column_norm, size);
-        largest = std::max(largest, size);
-      }
-      auto& row_norm = norms_[static_cast<size_t>(i)];
-      row_norm = std::max(row_norm, largest);
-    }
-  }
-
-  int64_t n_;
-  std::vector<real_t> norms_;
-  std::vector<int64_t> order_;
+  std::vector<int64_t> rows_;
 };
 
 } // namespace spectralgrad::kernels

@@ -1,7 +1,7 @@
 #include "kernels/eigh_jvp/eigh_jvp.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
@@ -43,11 +43,7 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
       dL.template mutable_data_ptr<scalar_t>(),
       static_cast<scalar_t*>(dV.mutable_data_ptr()),
       !dV.is_contiguous()};
-  const auto& kernel = simd::for_this_machine<simd::EighJvpKernel<scalar_t>>();
-  const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-  for_each_register<scalar_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, scalar_t* memory) {
-    kernel.jvp(batch, begin, end, memory);
-  });
+  run_in_lanes(batch, count);
   return {std::move(dL), std::move(dV)};
 }
 

@@ -56,6 +56,7 @@ class Jvp {
   /// Replaces the tangent in X by its Hermitian part, scaled by a power of two so that the largest entry is about 1.
   /// Returns the largest entry of the tangent, before scaling.
   SPECTRALGRAD_INLINE Vec<T> make_hermitian() {
+    // Not `largest_entry`, which is slower here (docs/measurements.md).
     Vec<T> largest(T(0));
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
@@ -70,12 +71,7 @@ class Jvp {
         store_entry(X_.at(r, c), mean);
         store_entry(X_.at(c, r), conj(mean));
       }
-      const auto diagonal = real(at(X_, r, r)) * to;
-      if constexpr (is_complex) {
-        store_entry(X_.at(r, r), Complex<T>{diagonal, Vec<T>(T(0))});
-      } else {
-        store_entry(X_.at(r, r), diagonal);
-      }
+      store_entry(X_.at(r, r), real_entry<T, is_complex>(real(at(X_, r, r)) * to));
     }
     return largest;
   }
@@ -83,7 +79,7 @@ class Jvp {
   /// Replaces X by F o X. On entry, X is in units of `tangent`, and only its lower triangle is set.
   SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& tangent) {
     const Vec<T> one(T(1));
-    const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    const auto largest = largest_eigenvalue(eigenvalues_, n_);
     using A = VectorArithmetic<T>;
     const math::DenominatorUnit<A> denominator_unit(largest, one, batch_.rule.absolute_width);
     const math::BroadenedInverse<A> inverse(batch_.rule, denominator_unit, tolerances::negligible<T>);
@@ -124,7 +120,7 @@ class Jvp {
 };
 
 template <typename T>
-constexpr EighJvpKernel<T> kernel{lane_count<T>, workspace_of_pass<Jvp, T>, run_pass<Jvp, T, EighJvpBatch<T>>};
+constexpr EighJvpKernel<T> kernel = kernel_of_pass<Jvp, EighJvpBatch, T>;
 
 } // namespace
 } // namespace CPU_CAPABILITY

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
+#include "kernels/simd/pass_kernel.h"
 #include "math/pairs/broadening.h"
 
 #include <cstdint>
@@ -23,15 +23,6 @@ struct EighJvpBatch {
 };
 
 template <typename T>
-struct EighJvpKernel {
-  /// The number of matrices in one register.
-  int lanes;
-  /// The size of the workspace that `jvp` needs, in numbers. The workspace must be aligned to 64 bytes.
-  int64_t (*workspace)(int n, bool is_complex);
-  /// Computes the tangents of the results for matrices begin <= i < end.
-  void (*jvp)(const EighJvpBatch<T>&, int64_t begin, int64_t end, T* workspace);
-
-  SPECTRALGRAD_FOR_EACH_CAPABILITY(EighJvpKernel)
-};
+using EighJvpKernel = PassKernel<EighJvpBatch, T>;
 
 } // namespace spectralgrad::kernels::simd

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/scalar_traits.h"
-#include "kernels/eigh_vjp/gap_pass.h"
+#include "kernels/eigh_vjp/simd_columns.h"
 #include "kernels/simd/batch_layout.h"
 
 #include <ATen/core/Tensor.h>
@@ -59,9 +59,9 @@ class ColumnSizes {
           entry.rows = rows;
           to.push_back(entry.sizes);
         }
-        const auto& kernel = simd::for_this_machine<simd::GapPassKernel<real_t>>();
+        const auto& kernel = simd::for_this_machine<simd::ColumnKernel<real_t>>();
         const auto count = static_cast<int64_t>(missing.size());
-        kernel.column_sizes(X_, parts_of<scalar_t> == 2, missing.data(), count, to.data(), begin, rows);
+        kernel.sizes(X_, parts_of<scalar_t> == 2, missing.data(), count, to.data(), begin, rows);
       }
     }
   }
@@ -109,7 +109,7 @@ class CotangentMagnitude {
 
  private:
   static real_t sum(const real_t* a, const real_t* b, const real_t* c, const real_t* d, int64_t rows) {
-    return simd::for_this_machine<simd::GapPassKernel<real_t>>().two_products(a, b, c, d, rows);
+    return simd::for_this_machine<simd::ColumnKernel<real_t>>().two_products(a, b, c, d, rows);
   }
 
   int64_t n_;

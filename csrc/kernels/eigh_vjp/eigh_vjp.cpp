@@ -1,11 +1,11 @@
 #include "kernels/eigh_vjp/eigh_vjp.h"
 
 #include "core/tolerances.h"
-#include "kernels/eigh/eigh_method.h"
-#include "kernels/eigh_vjp/eigh_vjp_by_products.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/eigh_vjp/by_products/eigh_vjp_by_products.h"
+#include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
-#include "kernels/eigh_vjp/used_columns.h"
 #include "kernels/simd/for_each_register.h"
 #include "math/pairs/broadening.h"
 #include "math/pairs/gauge_report.h"
@@ -58,7 +58,6 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
     using real_t = typename RealOf<scalar_t>::type;
     constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
     const auto eps = tolerances::eps(dtype);
-    const auto& kernel = simd::for_this_machine<simd::EighVjpKernel<real_t>>();
     const simd::EighVjpBatch<real_t> batch{
         static_cast<int>(n),
         inputs.V.is_complex(),
@@ -73,9 +72,7 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
          static_cast<real_t>(tolerances::gauge(dtype)),
          static_cast<real_t>(tolerances::same_eigenvalue * eps)},
         static_cast<real_t*>(result.mutable_data_ptr())};
-    const auto workspace = kernel.workspace(batch.n, batch.is_complex);
-    for_each_register<real_t>(count, n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, real_t* memory) {
-      kernel.vjp(batch, begin, end, memory);
+    run_in_lanes(batch, count, [&](int64_t begin, int64_t end) {
       for (auto i = begin; judged && i < end; ++i) {
         if (batch.suspicion.found[i]) {
           const auto scale = [&] {
@@ -103,7 +100,7 @@ Tensor eigh_vjp(
     return at::empty_like(eigenvectors, at::MemoryFormat::Contiguous);
   }
   const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
-  return vjp_in_lanes(inputs.V) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
+  return vjp_in_lanes(batch_traits(inputs.V)) ? eigh_vjp_in_lanes(inputs, rule) : eigh_vjp_by_products(inputs, rule);
 }
 
 } // namespace spectralgrad::kernels

@@ -1,6 +1,6 @@
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 
-#include "kernels/simd/arithmetic.h"
+#include "kernels/eigh_vjp/gap_quotient.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 #include "math/pairs/clusters.h"
@@ -9,15 +9,6 @@
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
-
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> imaginary(const Vec<T>&) {
-  return Vec<T>(T(0));
-}
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> imaginary(const Complex<T>& z) {
-  return z.im;
-}
 
 /// The vjp of one group of matrices, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
 template <typename T, bool is_complex, int known_n>
@@ -53,7 +44,7 @@ class Vjp {
     if (batch_.eigenvalues_cotangent != nullptr) {
       load_rows<T, known_n>(batch_.eigenvalues_cotangent, n_, members, cotangents_);
     }
-    const auto largest = larger(load(eigenvalues_).abs(), load(eigenvalues_ + (n_ - 1) * W).abs());
+    const auto largest = largest_eigenvalue(eigenvalues_, n_);
     const bool judges = batch_.suspicion.found != nullptr;
     Mask<T> suspicious(T(0));
     if (batch_.eigenvectors_cotangent.data == nullptr) {
@@ -83,10 +74,7 @@ class Vjp {
     complete_hermitian<T, is_complex>(W_, n_);
     store_matrices<T, is_complex, known_n>(W_, n_, members, batch_.result);
     if (judges) {
-      const int unset = suspicious.zero_mask();
-      for (int lane = 0; lane < members.count; ++lane) {
-        batch_.suspicion.found[members.first + lane] = (unset >> lane & 1) == 0;
-      }
+      store_mask<T>(suspicious, members, batch_.suspicion.found);
     }
   }
 
@@ -97,12 +85,7 @@ class Vjp {
 
   /// Scales gV by a power of two so that its largest entry is near 1. Returns the largest entry before scaling.
   SPECTRALGRAD_INLINE Vec<T> scale_cotangent() {
-    Vec<T> largest(T(0));
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < n_; ++c) {
-        largest = larger(largest, abs_lower_bound(at(gV_, r, c)));
-      }
-    }
+    const auto largest = largest_entry<T, is_complex>(gV_, n_);
     const auto to = Scale<T>(largest).to;
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
@@ -141,7 +124,6 @@ class Vjp {
   SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
     const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
     const Vec<T> gauge(batch_.suspicion.gauge);
-    const Vec<T> zero(T(0));
     const Mask<T> none(T(0));
     auto repeated = none;
     for (int i = 0; i + 1 < n_; ++i) {
@@ -203,7 +185,7 @@ class Vjp {
     return result;
   }
 
-  /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by `headroom` already. Returns whether
+  /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by the headroom already. Returns whether
   /// any cluster has more than one eigenvalue.
   SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
     const auto repeated = math::number_clusters<A>(
@@ -237,23 +219,17 @@ class Vjp {
   /// Turns W = V^H gV into diag(g_lambda) + F o S.
   SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
     const Vec<T> zero(T(0));
-    const Vec<T> half(T(0.5));
-    const auto shrink = math::headroom<A>(largest);
+    const GapQuotient<T> quotient(largest, batch_.rule, batch_.gate);
     for (int i = 0; i < n_; ++i) {
-      store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * shrink);
+      store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * quotient.headroom);
     }
-    const auto shrunk = largest * shrink;
-    const math::DenominatorUnit<A> denominator_unit(shrunk, shrink, batch_.rule.absolute_width);
-    const math::BroadenedInverse<A> inverse(batch_.rule, denominator_unit, tolerances::negligible<T>);
-    const OverScale<T> over_scale(denominator_unit.size);
-    const auto unit = units.from * shrink;
-    const auto gate = batch_.gate.template to<Vec<T>>();
-    const auto reach = gate.reach * shrunk;
+    const auto unit = units.from * quotient.headroom;
+    const auto reach = quotient.gate.reach * quotient.largest;
     auto floor = zero;
     bool clusters = false;
     if (batch_.gates) {
-      floor = gate.cluster_noise * find_norms(largest, units.to);
-      clusters = find_clusters(shrunk);
+      floor = quotient.gate.cluster_noise * find_norms(largest, units.to);
+      clusters = find_clusters(quotient.largest);
     }
     for (int i = 0; i < n_; ++i) {
       const auto here = load(eigenvalues_ + i * W);
@@ -261,43 +237,34 @@ class Vjp {
       for (int j = i + 1; j < n_; ++j) {
         const auto upper = at(W_, i, j);
         const auto lower = conj(at(W_, j, i));
-        auto S = scale(subtract_scaled(lower, Vec<T>(T(1)), upper), half);
+        auto S = quotient.skew_part(upper, lower);
         const auto gap = math::denominator(math::Denominator::difference, here, load(eigenvalues_ + j * W));
         if (batch_.gates) {
-          const auto size = size_bounds<T, is_complex>(S);
-          const auto N = magnitude_bounds<T, is_complex>(upper, lower, load(norms_ + i * W) + load(norms_ + j * W));
           auto inside = zero;
           if (clustered) {
             inside = math::in_one_cluster<A>(load(clusters_ + i * W), load(clusters_ + j * W), gap, reach);
             // Eigenvalues are ascending, so later ones are not closer.
             clustered = any<T>(inside);
           }
-          auto dropped =
-              gate.template is_dropped_outside<A>(size, N, negation<T>(inside), [&](const Mask<T>& undecided) {
-                return undecided & gate.template is_dropped_outside<A>(size_of(S), magnitude(i, j));
-              });
-          if (clustered) {
-            dropped = dropped |
-                gate.template is_dropped_in_cluster<A>(size, N, floor, inside, [&](const Mask<T>& undecided) {
-                  return undecided & gate.template is_above_limit<A>(size_of(S), magnitude(i, j));
-                });
-          }
-          S = where_entry(negation<T>(dropped), S);
+          const auto norms = load(norms_ + i * W) + load(norms_ + j * W);
+          const auto decide = [&](const Mask<T>& undecided, bool is_inside) {
+            const auto size = size_of(S);
+            const auto N = magnitude(i, j);
+            return undecided &
+                (is_inside ? quotient.gate.template is_above_limit<A>(size, N)
+                           : quotient.gate.template is_dropped_outside<A>(size, N));
+          };
+          S = quotient.without_noise(S, upper, lower, norms, inside, floor, decide);
         }
         // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
-        const auto F = inverse(over_scale(gap));
-        const auto divided = over_scale(scale(scale(S, F), unit));
+        const auto divided = quotient.over_unit(scale(quotient(S, gap), unit));
         store_entry(W_.at(i, j), divided);
         store_entry(W_.at(j, i), conj(divided));
       }
     }
     for (int i = 0; i < n_; ++i) {
       const auto cotangent = batch_.eigenvalues_cotangent == nullptr ? zero : load(cotangents_ + i * W);
-      if constexpr (is_complex) {
-        store_entry(W_.at(i, i), Complex<T>{cotangent, zero});
-      } else {
-        store_entry(W_.at(i, i), cotangent);
-      }
+      store_entry(W_.at(i, i), real_entry<T, is_complex>(cotangent));
     }
   }
 
@@ -317,7 +284,7 @@ class Vjp {
 };
 
 template <typename T>
-constexpr EighVjpKernel<T> kernel{lane_count<T>, workspace_of_pass<Vjp, T>, run_pass<Vjp, T, EighVjpBatch<T>>};
+constexpr EighVjpKernel<T> kernel = kernel_of_pass<Vjp, EighVjpBatch, T>;
 
 } // namespace
 } // namespace CPU_CAPABILITY

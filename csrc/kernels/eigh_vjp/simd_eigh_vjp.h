@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
+#include "kernels/simd/pass_kernel.h"
 #include "math/pairs/broadening.h"
 #include "math/pairs/noise_gate.h"
 
@@ -34,15 +34,6 @@ struct EighVjpBatch {
 };
 
 template <typename T>
-struct EighVjpKernel {
-  /// The number of matrices processed together, one in each SIMD lane.
-  int lanes;
-  /// The size of the workspace of `vjp`, in numbers of type T. It must be aligned to 64 bytes.
-  int64_t (*workspace)(int n, bool is_complex);
-  /// Computes `result` for the matrices begin <= i < end.
-  void (*vjp)(const EighVjpBatch<T>&, int64_t begin, int64_t end, T* workspace);
-
-  SPECTRALGRAD_FOR_EACH_CAPABILITY(EighVjpKernel)
-};
+using EighVjpKernel = PassKernel<EighVjpBatch, T>;
 
 } // namespace spectralgrad::kernels::simd

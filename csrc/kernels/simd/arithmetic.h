@@ -2,7 +2,6 @@
 
 #include "core/arithmetic.h"
 #include "kernels/simd/entry.h"
-#include "math/pairs/noise_gate.h"
 
 #include <limits>
 #include <numbers>
@@ -97,24 +96,6 @@ SPECTRALGRAD_INLINE Vec<T> size_of(const Vec<T>& x) {
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> size_of(const Complex<T>& z) {
   return squared(z).sqrt();
-}
-
-/// Bounds of |S|, from `abs_lower_bound`.
-template <typename T, bool is_complex>
-SPECTRALGRAD_INLINE math::Bounds<Vec<T>> size_bounds(const Entry<T, is_complex>& S) {
-  const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
-  const auto size = abs_lower_bound(S);
-  return {size, root * size};
-}
-
-/// Bounds of N_ij = (|V|^T |gV| + its transpose)_ij. N is at most the sum of the norms of the columns i and j of gV. It
-/// is at least |upper| + |lower|, the two entries of V^H gV that S_ij was made of.
-template <typename T, bool is_complex>
-SPECTRALGRAD_INLINE math::Bounds<Vec<T>> magnitude_bounds(
-    const Entry<T, is_complex>& upper,
-    const Entry<T, is_complex>& lower,
-    const Vec<T>& sum_of_norms) {
-  return {abs_lower_bound(upper) + abs_lower_bound(lower), sum_of_norms};
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -42,14 +42,19 @@ SPECTRALGRAD_INLINE void store_entry(T* to, const Complex<T>& z) {
   store(to + lane_count<T>, z.im);
 }
 
+/// The entry with this real part and no imaginary part.
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE Entry<T, is_complex> real_entry(const Vec<T>& x) {
+  if constexpr (is_complex) {
+    return {x, Vec<T>(T(0))};
+  } else {
+    return x;
+  }
+}
+
 template <typename T, bool is_complex>
 SPECTRALGRAD_INLINE Entry<T, is_complex> zero_entry() {
-  const Vec<T> zero(T(0));
-  if constexpr (is_complex) {
-    return {zero, zero};
-  } else {
-    return zero;
-  }
+  return real_entry<T, is_complex>(Vec<T>(T(0)));
 }
 
 template <typename T>
@@ -59,6 +64,15 @@ SPECTRALGRAD_INLINE Vec<T> real(const Vec<T>& x) {
 template <typename T>
 SPECTRALGRAD_INLINE Vec<T> real(const Complex<T>& z) {
   return z.re;
+}
+
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Vec<T>&) {
+  return Vec<T>(T(0));
+}
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> imaginary(const Complex<T>& z) {
+  return z.im;
 }
 
 template <typename T>

@@ -144,6 +144,15 @@ SPECTRALGRAD_INLINE void store_numbers(
   }
 }
 
+/// Writes to `flags[i]`, for each matrix i, whether its lane is set.
+template <typename T>
+SPECTRALGRAD_INLINE void store_mask(const Mask<T>& mask, const Members& members, bool* flags) {
+  const int unset = mask.zero_mask();
+  for (int lane = 0; lane < members.count; ++lane) {
+    flags[members.first + lane] = (unset >> lane & 1) == 0;
+  }
+}
+
 /// Writes entry (i, j) of each Hermitian matrix, j <= i, to the lanes at `to(i, j)`. Reads only the triangle that
 /// `upper` selects. The imaginary part of the diagonal counts as zero.
 template <typename T, bool is_complex, typename To>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/interruptible.h"
+#include "kernels/simd/pass_kernel.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -23,6 +24,21 @@ void for_each_register(int64_t count, int64_t n, int64_t lanes, int64_t workspac
   // on a number.
   constexpr int64_t operations_per_piece = 1 << 21;
   interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), call, operations_per_piece);
+}
+
+/// Runs a pass over a batch of `count` matrices in parallel. Calls after(begin, end) for each finished range.
+template <template <typename> class Batch, typename T, typename After>
+void run_in_lanes(const Batch<T>& batch, int64_t count, const After& after) {
+  const auto& kernel = simd::for_this_machine<simd::PassKernel<Batch, T>>();
+  const auto workspace = kernel.workspace(batch.n, batch.is_complex);
+  for_each_register<T>(count, batch.n, kernel.lanes, workspace, [&](int64_t begin, int64_t end, T* memory) {
+    kernel.run(batch, begin, end, memory);
+    after(begin, end);
+  });
+}
+template <template <typename> class Batch, typename T>
+void run_in_lanes(const Batch<T>& batch, int64_t count) {
+  run_in_lanes(batch, count, [](int64_t, int64_t) {});
 }
 
 } // namespace spectralgrad::kernels

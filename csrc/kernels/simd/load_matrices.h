@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/simd/arithmetic.h"
 #include "kernels/simd/exchange.h"
 #include "kernels/simd/matrices.h"
 #include "kernels/simd/products.h"
@@ -28,6 +29,24 @@ SPECTRALGRAD_INLINE void store_matrices(const View<T>& from, int n, const Member
 template <typename T, int known_n>
 SPECTRALGRAD_INLINE void load_rows(const T* from, int n, const Members& members, T* to) {
   load_numbers<T, known_n>(from, n, n, members, Cursor<T, false>({to, 0, lane_count<T>}, n));
+}
+
+/// A lower bound of the largest absolute value in a matrix, no less than 1/sqrt(2) of it.
+template <typename T, bool is_complex>
+SPECTRALGRAD_INLINE Vec<T> largest_entry(const View<T>& matrix, int n) {
+  Vec<T> largest(T(0));
+  for (int r = 0; r < n; ++r) {
+    for (int c = 0; c < n; ++c) {
+      largest = larger(largest, abs_lower_bound(load_entry<T, is_complex>(matrix.at(r, c))));
+    }
+  }
+  return largest;
+}
+
+/// The largest absolute value of n ascending eigenvalues.
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> largest_eigenvalue(const T* eigenvalues, int n) {
+  return larger(load(eigenvalues).abs(), load(eigenvalues + (n - 1) * lane_count<T>).abs());
 }
 
 /// Completes a Hermitian matrix, given its lower triangle.

@@ -2,6 +2,7 @@
 
 #include "kernels/simd/exchange.h"
 #include "kernels/simd/memory.h"
+#include "kernels/simd/pass_kernel.h"
 
 #include <cstdint>
 
@@ -38,8 +39,8 @@ void run_pass_of(const Batch& batch, int64_t begin, int64_t end, T* memory) {
 }
 
 /// Runs `Pass` over the matrices begin <= i < end.
-template <template <typename, bool, int> class Pass, typename T, typename Batch>
-void run_pass(const Batch& batch, int64_t begin, int64_t end, T* memory) {
+template <template <typename, bool, int> class Pass, template <typename> class Batch, typename T>
+void run_pass(const Batch<T>& batch, int64_t begin, int64_t end, T* memory) {
   batch.is_complex ? run_pass_of<Pass, T, true>(batch, begin, end, memory)
                    : run_pass_of<Pass, T, false>(batch, begin, end, memory);
 }
@@ -48,5 +49,8 @@ template <template <typename, bool, int> class Pass, typename T>
 int64_t workspace_of_pass(int n, bool is_complex) {
   return is_complex ? Pass<T, true, 0>::workspace_size(n) : Pass<T, false, 0>::workspace_size(n);
 }
+
+template <template <typename, bool, int> class Pass, template <typename> class Batch, typename T>
+constexpr PassKernel<Batch, T> kernel_of_pass{lane_count<T>, workspace_of_pass<Pass, T>, run_pass<Pass, Batch, T>};
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

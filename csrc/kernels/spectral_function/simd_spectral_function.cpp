@@ -214,10 +214,7 @@ class SpectralFunction {
       }
     }
     if (batch_.lost != nullptr) {
-      const int unset = (Vec<T>(batch_.gauge) * sum.sqrt() < left_out).zero_mask();
-      for (int lane = 0; lane < members.count; ++lane) {
-        batch_.lost[members.first + lane] = (unset >> lane & 1) == 0;
-      }
+      store_mask<T>(Vec<T>(batch_.gauge) * sum.sqrt() < left_out, members, batch_.lost);
     }
   }
 
@@ -234,10 +231,7 @@ class SpectralFunction {
 };
 
 template <typename T>
-constexpr SpectralFunctionKernel<T> kernel{
-    lane_count<T>,
-    workspace_of_pass<SpectralFunction, T>,
-    run_pass<SpectralFunction, T, SpectralFunctionBatch<T>>};
+constexpr SpectralFunctionKernel<T> kernel = kernel_of_pass<SpectralFunction, SpectralFunctionBatch, T>;
 
 } // namespace
 } // namespace CPU_CAPABILITY

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/simd/capability.h"
 #include "kernels/simd/matrices.h"
+#include "kernels/simd/pass_kernel.h"
 #include "math/closed_forms.h"
 
 #include <cstdint>
@@ -33,15 +33,6 @@ struct SpectralFunctionBatch {
 };
 
 template <typename T>
-struct SpectralFunctionKernel {
-  /// The number of matrices in one register.
-  int lanes;
-  /// The size of the scratch memory of `apply`, in numbers. It must be aligned to 64 bytes.
-  int64_t (*workspace)(int n, bool is_complex);
-  /// Computes the results of matrices begin <= i < end.
-  void (*apply)(const SpectralFunctionBatch<T>&, int64_t begin, int64_t end, T* workspace);
-
-  SPECTRALGRAD_FOR_EACH_CAPABILITY(SpectralFunctionKernel)
-};
+using SpectralFunctionKernel = PassKernel<SpectralFunctionBatch, T>;
 
 } // namespace spectralgrad::kernels::simd

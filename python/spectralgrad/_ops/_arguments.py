@@ -13,6 +13,8 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.overrides import handle_torch_function, has_torch_function
 
+from .. import distributed
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -73,6 +75,9 @@ def one_name(function: str, A: Tensor | None, input: Tensor | None) -> Tensor:  
 def check_tensor(function: str, x: Any, name: str = "A") -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"spectralgrad.{function}: Expected {name} to be a Tensor, but got {type(x).__name__}")
+    # The import of DTensor is not noticed, but the first one that arrives is.
+    if type(x) not in (Tensor, Parameter) and not torch.compiler.is_compiling():
+        distributed._register_if_imported()
 
 
 def check_dense(function: str, x: Any, name: str = "A") -> None:

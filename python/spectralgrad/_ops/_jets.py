@@ -15,9 +15,6 @@ from ._arguments import may_be_differentiated
 
 Elementwise = Callable[[Tensor], Tensor]
 
-# math/divided_differences.h
-_ORDER = 4
-
 
 def _checked(function: str, name: str, f: Any) -> Elementwise:
     if not callable(f):
@@ -104,10 +101,14 @@ def _part(index: int, f: Elementwise) -> Elementwise:
     return lambda x: torch.view_as_real(f(x))[..., index]
 
 
+def _largest(x: Tensor) -> Tensor:
+    """max|λ|, (*, 1); 0 if there is no eigenvalue."""
+    return x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
+
+
 def _unit(x: Tensor) -> Tensor:
     """The power of two below max|λ|, (*, 1). In this unit derivatives do not overflow unnecessarily."""
-    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
-    unit = largest.log2().floor().exp2()
+    unit = _largest(x).log2().floor().exp2()
     return unit.where((unit > 0) & unit.isfinite(), 1.0)
 
 
@@ -163,8 +164,9 @@ def _has_concrete_values(x: Tensor) -> bool:
 
 
 def _tolerance(x: Tensor) -> float:
-    """`zero_eigenvalue` of csrc/core/tolerances.h. Without float(...), which would fix n in an exported program."""
-    return x.shape[-1] * torch.finfo(x.dtype).eps
+    """The size, as a fraction of max|λ|, up to which eigenvalues count as 0."""
+    # Without float(...), which would fix n in an exported program.
+    return x.shape[-1] * (_C.zero_eigenvalue * torch.finfo(x.dtype).eps)
 
 
 class _Zero(NamedTuple):
@@ -254,15 +256,14 @@ def jets(
     x = eigenvalues / unit
     wide = _leaves_float32(functions, x, unit) if may_be_differentiated(A) else None
     given = [_in_units(g, unit, order, wide) for order, g in enumerate(functions)]
-    order = _ORDER if may_be_differentiated(A) else 0
+    order = _C.jet_order if may_be_differentiated(A) else 0
     if torch.compiler.is_exporting():
         order = len(given) - 1  # torch.export cannot record a derivative of f
     y = given[0](x)
     A = A / unit.unsqueeze(-1)
     parts = [[_part(part, g) for g in given] for part in (0, 1)] if y.is_complex() else [given]
 
-    largest = x.abs().amax(-1, keepdim=True) if x.shape[-1] else x.sum(-1, keepdim=True)
-    near = x.abs() <= _tolerance(x) * largest
+    near = x.abs() <= _tolerance(x) * _largest(x)
     has_values = _has_concrete_values(x)
     if has_values and not bool(near.any()):
         _check_values(function, x, y, unit)

@@ -94,7 +94,7 @@ def _write_numbers(comparison: Comparison, out: Path) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from . import plots, report, tables
+    from . import findings, plots, report, tables
 
     started = time.perf_counter()
     console = Console()
@@ -112,7 +112,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         for table in shown.values():
             console.print(tables.to_rich(table))
             console.print()
-        for line in report.findings(comparison):
+        for line in findings.findings(comparison):
             console.print(f"• {line}", markup=False, highlight=False)
         seconds = round(time.perf_counter() - started)
         written = f"{out / _REPORT}, {len(pictures)} plots and {_NUMBERS}"
@@ -143,15 +143,15 @@ def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison,
     answers: dict[str, workers.Answer] = {}
     records: list[results.Record] = []
 
-    def write(beside: workers.Answer | None) -> Comparison:
+    def write(functions_answer: workers.Answer | None) -> Comparison:
         comparison = results.Comparison(
             records=records,
-            functions={"status": "not finished"} if beside is None else beside.summary,
+            functions={"status": "not finished"} if functions_answer is None else functions_answer.summary,
             answers={name: answer.summary for name, answer in answers.items()},
             machine=system,
             quick=arguments.quick,
             seconds=time.perf_counter() - started,
-            complete=beside is not None,
+            complete=functions_answer is not None,
         )
         _write_numbers(comparison, arguments.out)
         return comparison
@@ -187,6 +187,6 @@ def _measure(arguments: argparse.Namespace, started: float) -> tuple[Comparison,
                 running.wait_for_frameworks()
                 write_first_parts()
                 running.start_timing()
-            beside = workers.read(functions.PROCESS, functions_folder)
-        records += results.measure_functions(function_problems, exact_functions, beside)
-    return write(beside), all(answer.finished for answer in (*answers.values(), beside))
+            functions_answer = workers.read(functions.PROCESS, functions_folder)
+        records += results.measure_functions(function_problems, exact_functions, functions_answer)
+    return write(functions_answer), all(answer.finished for answer in (*answers.values(), functions_answer))

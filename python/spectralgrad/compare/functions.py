@@ -31,13 +31,7 @@ FIRST, SECOND = "functions", "functions, second order"
 
 # The families of spectra, and the titles of their columns.
 SEPARATED, UNITS, CLUSTER, NEAR, IDENTITY = "separated", "units", "cluster", "near", "identity"
-FAMILIES = {
-    SEPARATED: "separated",
-    UNITS: "times 1e-10",
-    CLUSTER: "with a cluster",
-    NEAR: "near I",
-    IDENTITY: "at I",
-}
+FAMILIES = {SEPARATED: "separated", UNITS: "times 1e-10", CLUSTER: "with a cluster", NEAR: "near I", IDENTITY: "at I"}
 WITH_GAPS = (UNITS, CLUSTER, NEAR)
 EXACT = "exact"
 GAPS = ["1e-4", "1e-6", "1e-8", "1e-10", "1e-12"]
@@ -147,10 +141,7 @@ def _triples(n: int) -> tuple[Array, Array]:
 
 
 def second_differences(
-    values: list[Any],
-    first: reference.HighPrecisionMatrix,
-    function: MatrixFunction,
-    digits: int = reference.DIGITS,
+    values: list[Any], first: reference.HighPrecisionMatrix, function: MatrixFunction, digits: int = reference.DIGITS
 ) -> tuple[reference.Integers, int]:
     """Returns f[a, b, c] of all eigenvalues, as integers (n, n, n) and their exponent. ``first`` (n, n) holds f[a, b].
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import functions, problems, programs, timing
+from . import functions, problems, timing
 from .losses import Array
 from .peers import functions as peers
 from .peers import missing
 from .problems import Problem
-from .worker import INSTALLED, status_of
+from .worker import INSTALLED, status_of, write_answer
 
 OURS = "spectralgrad"
 
@@ -91,18 +91,12 @@ def work(folder: Path, wait: Callable[[], object] = lambda: None) -> None:
     options = json.loads((folder / functions.OPTIONS).read_text())
     started = time.perf_counter()
     contenders, found = _contenders(options["peers"])
-    derivatives: dict[str, Array] = {}
-    failures = []
+    results: dict[str, Array | Exception] = {}
     for problem in problems.load(folder):
         for title, contender in contenders.items():
-            if problem.loss not in contender.functions:
-                continue
-            for index, result in _derivatives(problem, contender).items():
-                key = f"{problem.key}/{title}/{index}"
-                if isinstance(result, Exception):
-                    failures.append({"key": key, "error": programs.describe_error(result)})
-                else:
-                    derivatives[key] = result
+            if problem.loss in contender.functions:
+                derivatives = _derivatives(problem, contender)
+                results |= {f"{problem.key}/{title}/{index}": result for index, result in derivatives.items()}
         print(problem.key, flush=True)
     wait()
     timings = []
@@ -116,9 +110,7 @@ def work(folder: Path, wait: Callable[[], object] = lambda: None) -> None:
             title: {"rule": contender.rule, "functions": list(contender.functions)}
             for title, contender in contenders.items()
         },
-        "failures": failures,
         "timings": timings,
         "seconds": time.perf_counter() - started,
     }
-    np.savez(folder / f"{functions.PROCESS}.npz", **derivatives)  # type: ignore[arg-type]
-    (folder / f"{functions.PROCESS}.json").write_text(json.dumps(answer))
+    write_answer(functions.PROCESS, folder, answer, results)

@@ -107,19 +107,9 @@ def all_graphs() -> list[Graph]:
     hypercube = nx.hypercube_graph(4)
     return [
         Graph(
-            "benzene, Hückel",
-            _huckel(nx.cycle_graph(6)),
-            _integer_levels((-2, 1), (-1, 2), (1, 2), (2, 1)),
-            3,
-            (0, 1),
+            "benzene, Hückel", _huckel(nx.cycle_graph(6)), _integer_levels((-2, 1), (-1, 2), (1, 2), (2, 1)), 3, (0, 1)
         ),
-        Graph(
-            "C60, Hückel",
-            _huckel(fullerene),
-            _fullerene_levels,
-            30,
-            (nodes.index(bond[0]), nodes.index(bond[1])),
-        ),
+        Graph("C60, Hückel", _huckel(fullerene), _fullerene_levels, 30, (nodes.index(bond[0]), nodes.index(bond[1]))),
         Graph(
             "hypercube Q4, Laplacian",
             _laplacian(hypercube),
@@ -128,11 +118,7 @@ def all_graphs() -> list[Graph]:
             (0, 1),
         ),
         Graph(
-            "Petersen, Laplacian",
-            _laplacian(nx.petersen_graph()),
-            _integer_levels((0, 1), (2, 5), (5, 4)),
-            6,
-            (0, 1),
+            "Petersen, Laplacian", _laplacian(nx.petersen_graph()), _integer_levels((0, 1), (2, 5), (5, 4)), 6, (0, 1)
         ),
     ]
 
@@ -209,7 +195,7 @@ class ClosedForms:
             left = reference.HighPrecisionMatrix(stack.transpose(1, 0, 2).reshape(n, count * n), None, -bits)
             return left @ reference.HighPrecisionMatrix(below, None, right.exponent)
 
-    def of(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
+    def exact(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
         graph = next(graph for graph in all_graphs() if graph.name == problem.meta["graph"])
         # Entries of 0 and 1 are the same in both precisions, so both share one result.
         key = (graph.name, problem.loss)

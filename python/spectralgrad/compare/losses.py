@@ -66,14 +66,9 @@ class Loss:
     direct: Callable[[Array, Parameters], Array] | None = None
 
 
-def _projector_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
+def _projector_value(ops: Operations, matrix: Any, vectors: Any, p: Parameters) -> Any:
     inside = vectors[:, p.start : p.stop]
-    return ops.real(ops.sum(ops.conj(p.arrays["M"]) * (inside @ ops.adjoint(inside))))
-
-
-def _energy_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
-    inside = vectors[:, p.start : p.stop]
-    return ops.real(ops.sum(ops.conj(a) * (inside @ ops.adjoint(inside))))
+    return ops.real(ops.sum(ops.conj(matrix) * (inside @ ops.adjoint(inside))))
 
 
 def _vector_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Parameters) -> Any:
@@ -86,21 +81,9 @@ def _function_value(ops: Operations, a: Any, values: Any, vectors: Any, p: Param
     return ops.real(ops.sum(ops.conj(p.arrays["M"]) * function))
 
 
-def _selected(values: Array, p: Parameters, slopes: Array | float) -> Array:
-    cotangent = np.zeros_like(values)
-    cotangent[p.start : p.stop] = slopes
-    return cotangent
-
-
-def _projector_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
+def _projector_cotangents(matrix: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
     cotangent = np.zeros_like(vectors)
-    cotangent[:, p.start : p.stop] = 2 * (p.arrays["M"] @ vectors[:, p.start : p.stop])
-    return np.zeros_like(values), cotangent
-
-
-def _energy_cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
-    cotangent = np.zeros_like(vectors)
-    cotangent[:, p.start : p.stop] = 2 * (a @ vectors[:, p.start : p.stop])
+    cotangent[:, p.start : p.stop] = 2 * (matrix @ vectors[:, p.start : p.stop])
     return np.zeros_like(values), cotangent
 
 
@@ -121,119 +104,136 @@ def _function_cotangents(a: Array, values: Array, vectors: Array, p: Parameters)
     return exponentials * np.real(np.sum(vectors.conj() * rotated, axis=0)), 2 * rotated * exponentials
 
 
-def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) -> Array:
-    from .. import _high_precision as reference
+def _reference() -> Any:
+    # Imported when it is needed, because the processes of the frameworks do not need mpmath.
+    from .. import _high_precision
 
+    return _high_precision
+
+
+def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) -> Array:
     inside = range(p.start, p.stop)
-    return reference.eigenvalue_weights(values, [slope(x) if i in inside else 0 for i, x in enumerate(values)])
+    slopes = [slope(x) if i in inside else 0 for i, x in enumerate(values)]
+    return np.asarray(_reference().eigenvalue_weights(values, slopes))
 
 
 def _projector_weights(values: list[Any], p: Parameters) -> Array:
-    from .. import _high_precision as reference
-
-    return reference.projector_weights(values, p.start, p.stop)
+    return np.asarray(_reference().projector_weights(values, p.start, p.stop))
 
 
 def _function_weights(values: list[Any], p: Parameters) -> Array:
     import mpmath
 
-    from .. import _high_precision as reference
-
-    return reference.function_weights(values, mpmath.exp, mpmath.exp)
+    return np.asarray(_reference().function_weights(values, mpmath.exp, mpmath.exp))
 
 
 def _outer(p: Parameters) -> Array:
     # The products are exact, because the reference is the gradient for the rounded y, not for a rounded y y^H.
-    from .. import _high_precision as reference
-
+    reference = _reference()
     y = reference.HighPrecisionMatrix.from_array(p.arrays["y"][:, None], 256)
     with reference.working_precision():
-        return (y @ y.adjoint).to_mpmath()
+        return np.asarray((y @ y.adjoint).to_mpmath())
+
+
+def _loss_of_eigenvalues(
+    name: str,
+    title: str,
+    column: str,
+    formula: str,
+    value: Callable[..., Any],
+    slope: Callable[[Any], Any],
+    **more: Any,
+) -> Loss:
+    """A loss ``value(ops, inside)`` of the eigenvalues start:stop, with the derivative ``slope`` by each of them."""
+
+    def cotangents(a: Array, values: Array, vectors: Array, p: Parameters) -> Cotangents:
+        cotangent = np.zeros_like(values)
+        cotangent[p.start : p.stop] = slope(values[p.start : p.stop])
+        return cotangent, None
+
+    return Loss(
+        name,
+        title,
+        column,
+        formula,
+        value=lambda ops, a, values, vectors, p: value(ops, values[p.start : p.stop]),
+        cotangents=cotangents,
+        weights=lambda values, p: _slopes_on(values, p, slope),
+        matrix=lambda p: None,
+        **more,
+    )
+
+
+def _loss_of_vector(name: str, title: str, column: str, formula: str, **more: Any) -> Loss:
+    return Loss(
+        name, title, column, formula, _vector_value, _vector_cotangents, _projector_weights, matrix=_outer, **more
+    )
 
 
 _TABLE = (
-    Loss(
-        name="eigenvalue",
-        title="one eigenvalue of the cluster",
-        column="one λₖ of the cluster",
-        formula="λₖ",
-        value=lambda ops, a, values, vectors, p: values[p.start],
-        cotangents=lambda a, values, vectors, p: (_selected(values, p, 1.0), None),
-        weights=lambda values, p: _slopes_on(values, p, lambda x: 1),
-        matrix=lambda p: None,
+    _loss_of_eigenvalues(
+        "eigenvalue",
+        "one eigenvalue of the cluster",
+        "one λₖ of the cluster",
+        "λₖ",
+        lambda ops, inside: inside[0],
+        lambda x: 1,
         exists_inside_degeneracy=False,
     ),
-    Loss(
-        name="symmetric_function",
-        title="symmetric function of the cluster's eigenvalues",
-        column="symmetric function of λ",
-        formula="Σ λₖ²",
-        value=lambda ops, a, values, vectors, p: ops.sum(values[p.start : p.stop] * values[p.start : p.stop]),
-        cotangents=lambda a, values, vectors, p: (_selected(values, p, 2 * values[p.start : p.stop]), None),
-        weights=lambda values, p: _slopes_on(values, p, lambda x: 2 * x),
-        matrix=lambda p: None,
+    _loss_of_eigenvalues(
+        "symmetric_function",
+        "symmetric function of the cluster's eigenvalues",
+        "symmetric function of λ",
+        "Σ λₖ²",
+        lambda ops, inside: ops.sum(inside * inside),
+        lambda x: 2 * x,
+    ),
+    _loss_of_eigenvalues(
+        "energy",
+        "energy of the occupied levels",
+        "energy",
+        "2 Σ λₖ",
+        lambda ops, inside: ops.sum(inside) * 2,
+        lambda x: 2,
     ),
     Loss(
-        name="energy",
-        title="energy of the occupied levels",
-        column="energy",
-        formula="2 Σ λₖ",
-        value=lambda ops, a, values, vectors, p: ops.sum(values[p.start : p.stop]) * 2,
-        cotangents=lambda a, values, vectors, p: (_selected(values, p, 2.0), None),
-        weights=lambda values, p: _slopes_on(values, p, lambda x: 2),
-        matrix=lambda p: None,
-    ),
-    Loss(
-        name="projector",
-        title="projector onto the cluster",
-        column="cluster projector",
-        formula="tr(M P)",
-        value=_projector_value,
-        cotangents=_projector_cotangents,
+        "projector",
+        "projector onto the cluster",
+        "cluster projector",
+        "tr(M P)",
+        value=lambda ops, a, values, vectors, p: _projector_value(ops, p.arrays["M"], vectors, p),
+        cotangents=lambda a, values, vectors, p: _projector_cotangents(p.arrays["M"], values, vectors, p),
         weights=_projector_weights,
         matrix=lambda p: p.arrays["M"],
     ),
     # The gradient is P. The cotangent of V is pure round-off, so any error is round-off that a rule amplified.
     Loss(
-        name="energy_by_projector",
-        title="energy by the projector",
-        column="energy tr(A P)",
-        formula="tr(A P(A))",
-        value=_energy_value,
-        cotangents=_energy_cotangents,
+        "energy_by_projector",
+        "energy by the projector",
+        "energy tr(A P)",
+        "tr(A P(A))",
+        value=lambda ops, a, values, vectors, p: _projector_value(ops, a, vectors, p),
+        cotangents=_projector_cotangents,
         weights=lambda values, p: _slopes_on(values, p, lambda x: 1),
         matrix=lambda p: None,
         direct=_set_projector,
     ),
+    _loss_of_vector("separated_vector", "separated eigenvector beside the cluster", "separated vector", "|yᴴv|²"),
     Loss(
-        name="separated_vector",
-        title="separated eigenvector beside the cluster",
-        column="separated vector",
-        formula="|yᴴv|²",
-        value=_vector_value,
-        cotangents=_vector_cotangents,
-        weights=_projector_weights,
-        matrix=_outer,
-    ),
-    Loss(
-        name="matrix_function",
-        title="matrix function written as V exp(λ) Vᴴ",
-        column="matrix function",
-        formula="tr(M exp(A))",
+        "matrix_function",
+        "matrix function written as V exp(λ) Vᴴ",
+        "matrix function",
+        "tr(M exp(A))",
         value=_function_value,
         cotangents=_function_cotangents,
         weights=_function_weights,
         matrix=lambda p: p.arrays["M"],
     ),
-    Loss(
-        name="near_vector",
-        title="one vector of the near pair (ill-posed)",
-        column="one v of the near pair",
-        formula="|yᴴv|², v inside the cluster",
-        value=_vector_value,
-        cotangents=_vector_cotangents,
-        weights=_projector_weights,
-        matrix=_outer,
+    _loss_of_vector(
+        "near_vector",
+        "one vector of the near pair (ill-posed)",
+        "one v of the near pair",
+        "|yᴴv|², v inside the cluster",
         exists_inside_degeneracy=False,
     ),
 )

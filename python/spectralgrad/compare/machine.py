@@ -27,9 +27,4 @@ def describe() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "platform": platform.platform(),
-        "versions": versions,
-    }
+    return {"processor": _processor(), "cores": os.cpu_count(), "platform": platform.platform(), "versions": versions}

@@ -89,7 +89,7 @@ class References:
             self._spectra[key] = reference.eigh_mp(matrix)
         return self._spectra[key]
 
-    def of(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
+    def exact(self, problem: Problem, tick: Callable[[], None] = lambda: None) -> list[Exact]:
         """Returns one ``Exact`` for each matrix, and calls ``tick`` after each."""
         results = []
         for matrix in problem.matrices:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import _high_precision as reference
-from . import dimension, functions, graphs, peers, programs, sweep
+from . import dimension, functions, graphs, peers, program_runs, programs, sweep
 from .losses import LOSSES
 from .problems import Exact, Problem, References
 from .progress import Progress
@@ -122,7 +122,7 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         progress.advance(task)
 
     return {
-        problem.key: (closed if problem.meta["part"] == graphs.PART else general).of(problem, tick)
+        problem.key: (closed if problem.meta["part"] == graphs.PART else general).exact(problem, tick)
         for problem in problems
     }
 
@@ -224,6 +224,6 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "error": "relative, of the gradient's Hermitian part, Frobenius norm",
         "losses": {loss.name: {"title": loss.title, "formula": loss.formula} for loss in LOSSES.values()},
         "programs": {program.key: asdict(program) for program in programs.PROGRAMS},
-        "finite_differences": [{"step": step, "error": error} for step, error in programs.finite_differences()],
+        "finite_differences": [{"step": step, "error": error} for step, error in program_runs.finite_differences()],
         "records": [asdict(record) for record in comparison.records],
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.table import Table as RichTable
 
-from . import dimension, functions, graphs, programs, results, sweep
+from . import dimension, functions, graphs, program_runs, programs, results, sweep
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison, Record
@@ -78,8 +78,8 @@ def programs_table(comparison: Comparison) -> Table:
             cells = ["raises", textwrap.shorten(outcome["raised"], 70, placeholder=" …")]
         else:
             gradient = np.array(outcome["gradient"])
-            distance = number(programs.error(program, gradient))
-            folded = " folded" if programs.is_folded(gradient) else ""
+            distance = number(program_runs.error(program, gradient))
+            folded = " folded" if program_runs.is_folded(gradient) else ""
             cells = [distance, _matrix(outcome["gradient"]) + folded]
         rows.append([TITLES[program.peer], program.title, values, vector, program.wanted, *cells])
     columns = ["framework", "program", "eigenvalues", "vector of the largest", "wanted", "error", "gradient"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import peers, problems, programs
+from . import peers, problems, program_runs, programs
 from .losses import LOSSES, Array
 
 INSTALLED = "installed"
@@ -18,7 +18,19 @@ NOT_INSTALLED = "not installed"
 
 def status_of(error: Exception, missing: bool) -> str:
     """Describes a peer whose import failed. ``missing`` is true if the peer is not installed."""
-    return NOT_INSTALLED if missing else f"cannot be imported ({programs.describe_error(error)})"
+    return NOT_INSTALLED if missing else f"cannot be imported ({program_runs.describe_error(error)})"
+
+
+def write_answer(name: str, folder: Path, answer: dict[str, Any], results: dict[str, Array | Exception]) -> None:
+    """Writes the answer and the raised errors to ``NAME.json``, and the gradients to ``NAME.npz``."""
+    gradients = {key: np.asarray(result) for key, result in results.items() if not isinstance(result, Exception)}
+    failures = [
+        {"key": key, "error": program_runs.describe_error(result)}
+        for key, result in results.items()
+        if isinstance(result, Exception)
+    ]
+    np.savez(folder / f"{name}.npz", **gradients)  # type: ignore[arg-type]
+    (folder / f"{name}.json").write_text(json.dumps(answer | {"failures": failures}))
 
 
 def work(name: str, folder: Path) -> None:
@@ -26,32 +38,24 @@ def work(name: str, folder: Path) -> None:
 
     Prints one line on standard output after each problem, so that the parent can show the progress.
     """
-    answer: dict[str, Any] = {}
-    gradients: dict[str, Array] = {}
+    results: dict[str, Array | Exception] = {}
     try:
         peer = peers.create(name)
     except Exception as error:
-        answer = {"status": status_of(error, peers.missing(name, error))}
+        answer: dict[str, Any] = {"status": status_of(error, peers.missing(name, error))}
     else:
         started = time.perf_counter()
-        failures = []
-        answer["programs"] = {program.key: programs.execute(program) for program in programs.programs_of_peer(name)}
+        runs = {program.key: program_runs.execute(program) for program in programs.programs_of_peer(name)}
         for problem in problems.load(folder):
             for variant in peer.variants:
-                results = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
-                for i, result in enumerate(results):
-                    key = f"{problem.key}/{variant}/{i}"
-                    if isinstance(result, Exception):
-                        failures.append({"key": key, "error": programs.describe_error(result)})
-                    else:
-                        gradients[key] = np.asarray(result)
+                gradients = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
+                results |= {f"{problem.key}/{variant}/{i}": gradient for i, gradient in enumerate(gradients)}
             print(problem.key, flush=True)
-        answer |= {
+        answer = {
+            "programs": runs,
             "status": INSTALLED,
             "versions": peer.versions(),
             "variants": peer.variants,
-            "failures": failures,
             "seconds": time.perf_counter() - started,
         }
-    np.savez(folder / f"{name}.npz", **gradients)  # type: ignore[arg-type]
-    (folder / f"{name}.json").write_text(json.dumps(answer))
+    write_answer(name, folder, answer, results)

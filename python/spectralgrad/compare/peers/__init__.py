@@ -37,20 +37,10 @@ class Peer(ABC):
 
 
 # The names of the peers, in the order of the tables, and the modules that must be installed.
-MODULES = {
-    "numpy": "numpy",
-    "torch": "torch",
-    "jax": "jax",
-    "tensorflow": "tensorflow",
-    "spectralgrad": "spectralgrad",
-}
+MODULES = {"numpy": "numpy", "torch": "torch", "jax": "jax", "tensorflow": "tensorflow", "spectralgrad": "spectralgrad"}
 
 # Libraries on top of torch. Part 5 (``functions``) compares them, because they have functions of a matrix.
-LIBRARIES = {
-    "torchspd": "torchspd",
-    "spd-learn": "spd_learn",
-    "pot": "ot",
-}
+LIBRARIES = {"torchspd": "torchspd", "spd-learn": "spd_learn", "pot": "ot"}
 
 TITLES = {
     "numpy": "NumPy + formula",

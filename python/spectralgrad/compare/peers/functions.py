@@ -29,7 +29,9 @@ class Contender:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def _by_hand(f: Function) -> Function:
+def by_hand(f: Function) -> Function:
+    """Returns A -> V f(λ) Vᴴ by torch.linalg.eigh."""
+
     def function(a: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(a)
         return (vectors * f(values).unsqueeze(-2)) @ vectors.mH
@@ -46,9 +48,7 @@ def _torch() -> list[Contender]:
     elementwise = {"exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "invsqrt": torch.rsqrt}
     return [
         Contender(
-            "eigh by hand",
-            "V f(λ) Vᴴ, 1/Δ by torch.linalg.eigh",
-            {name: _by_hand(f) for name, f in elementwise.items()},
+            "eigh by hand", "V f(λ) Vᴴ, 1/Δ by torch.linalg.eigh", {name: by_hand(f) for name, f in elementwise.items()}
         ),
         Contender(
             "matrix_exp", "the exponential of the block matrix [[A, G], [0, A]]", {"exp": torch.linalg.matrix_exp}
@@ -84,13 +84,7 @@ def _pot() -> list[Contender]:
     return [Contender("POT", "1/(√λᵢ + √λⱼ)", {"sqrt": backend.sqrtm}, {"POT": metadata.version("POT")})]
 
 
-_MAKERS = {
-    "torch": _torch,
-    "spectralgrad": _spectralgrad,
-    "torchspd": _torchspd,
-    "spd-learn": _spd_learn,
-    "pot": _pot,
-}
+_MAKERS = {"torch": _torch, "spectralgrad": _spectralgrad, "torchspd": _torchspd, "spd-learn": _spd_learn, "pot": _pot}
 
 
 def create(name: str) -> list[Contender]:

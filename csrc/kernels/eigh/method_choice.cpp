@@ -1,0 +1,104 @@
+#include "kernels/eigh/method_choice.h"
+
+#include "kernels/eigh/eigh_batch.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace spectralgrad::kernels {
+namespace {
+
+/// Up to this n, `lanes` is no slower than LAPACK even with one matrix in a register.
+constexpr int64_t always_in_lanes = 8;
+
+/// The time that `lanes` takes for a full register of matrices, in units of LAPACK's time for one matrix on one thread.
+/// A fit to measurements (docs/measurements.md). A register of AVX2 holds half as many matrices as one of AVX-512.
+double time_in_lanes(const BatchTraits& batch, bool vectors) {
+  const auto size = static_cast<double>(batch.n);
+  const double width = batch.capability == simd::Capability::avx2 ? 0.75 : 1;
+  return vectors ? width * size / (batch.is_complex ? 11 : 14) : 1 + size / 45;
+}
+
+/// The time that LAPACK takes for one matrix with its own threads, in the same units: Amdahl's law, fitted to
+/// measurements (docs/measurements.md).
+double time_with_threads(int64_t n, int64_t threads) {
+  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
+  return 1 - parallel + parallel / static_cast<double>(threads);
+}
+
+/// Up to this n, the vjp in lanes is faster than matrix products with a pass between them, for any number of matrices.
+constexpr int64_t vjp_always_in_lanes = 8;
+/// From this n on, the vjp in lanes is never faster.
+constexpr int64_t vjp_never_in_lanes = 49;
+
+/// The time of the vjp in microseconds: for a full register of matrices in lanes, and for one matrix by products, which
+/// take `vjp_products_overhead` in addition for each call. Fits to measurements (docs/measurements.md).
+double vjp_time_in_lanes(int64_t n, bool is_complex) {
+  const auto size = static_cast<double>(n);
+  return 5 + size * size * size * (is_complex ? 2.8e-3 : 0.9e-3);
+}
+double vjp_time_by_products(int64_t n, bool is_complex, bool is_double) {
+  const auto size = static_cast<double>(n);
+  return size * size * (is_complex ? 8e-3 : 2.5e-3) * (is_double ? 2 : 1);
+}
+constexpr double vjp_products_overhead = 12;
+
+/// Up to this n, a pass in lanes is faster than tensor code even for one matrix. Measurements are in
+/// docs/measurements.md.
+constexpr int64_t pass_always_in_lanes = 24;
+/// Up to this n, a pass in lanes is faster if at least half of a register is used.
+constexpr int64_t pass_largest_in_lanes = 64;
+
+/// The number of tasks of the busiest thread.
+double rounds(int64_t tasks, int64_t threads) {
+  return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
+}
+
+} // namespace
+
+EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool is_diagonal) {
+  if (!batch.is_on_cpu || batch.n == 0 || batch.count == 0) {
+    return EighMethod::torch;
+  }
+  // `lanes` and `lapack` each give a matrix the same bits in every batch. The faster one depends on the size of the
+  // batch, so under deterministic algorithms n alone decides.
+  const bool fits_lanes = batch.n <= simd::largest_n;
+  if (batch.n <= always_in_lanes || (fits_lanes && batch.deterministic)) {
+    return EighMethod::lanes;
+  }
+  if (batch.has_lapack && batch.deterministic) {
+    return EighMethod::lapack;
+  }
+  // If `lanes` is possible, the choice assumes two threads, so that the method does not depend on their actual number.
+  // With another number the choice may not be the fastest, but it is no slower than torch. For larger matrices the
+  // actual number counts: if they are few, they go to torch, which uses all threads for each.
+  const int64_t threads = fits_lanes ? 2 : batch.threads;
+  const auto in_lanes = rounds(batch.registers(), threads) * time_in_lanes(batch, compute_eigenvectors);
+  const auto by_lapack = rounds(batch.count, threads);
+  const auto by_torch = static_cast<double>(batch.count) * time_with_threads(batch.n, threads);
+  if (fits_lanes && in_lanes < std::min(by_lapack, by_torch)) {
+    return EighMethod::lanes;
+  }
+  // If the two are about equal, torch has an overhead of a tenth. A diagonal matrix only needs sorting, which gains
+  // nothing from threads; torch's check for NaN would be half of the time.
+  const bool lapack = by_lapack <= 1.1 * by_torch || is_diagonal;
+  return batch.has_lapack && lapack ? EighMethod::lapack : EighMethod::torch;
+}
+
+bool vjp_in_lanes(const BatchTraits& V) {
+  if (V.n >= vjp_never_in_lanes || V.n <= vjp_always_in_lanes || V.deterministic) {
+    return V.n < vjp_never_in_lanes;
+  }
+  // Assumes two threads, as `eigh_method` does.
+  constexpr int64_t threads = 2;
+  const auto in_lanes = rounds(V.registers(), threads) * vjp_time_in_lanes(V.n, V.is_complex);
+  const auto by_products = vjp_products_overhead +
+      rounds(V.count, threads) * vjp_time_by_products(V.n, V.is_complex, V.is_double);
+  return in_lanes <= by_products;
+}
+
+bool pass_in_lanes(const BatchTraits& V) {
+  return V.n <= pass_always_in_lanes || (V.n <= pass_largest_in_lanes && (2 * V.count >= V.lanes || V.deterministic));
+}
+
+} // namespace spectralgrad::kernels

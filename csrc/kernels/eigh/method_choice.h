@@ -1,0 +1,28 @@
+#pragma once
+
+#include "kernels/eigh/batch_traits.h"
+
+// The choices between methods that give the same results up to round-off. They are pure functions.
+namespace spectralgrad::kernels {
+
+/// The methods to decompose Hermitian matrices.
+enum class EighMethod {
+  /// kernels/eigh/batch_eigh.h: one matrix in each lane of a SIMD register.
+  lanes,
+  /// kernels/eigh/lapack_eigh.h: one matrix on each thread.
+  lapack,
+  /// torch.linalg.eigh: one matrix at a time, on all threads. The only method for devices other than the CPU.
+  torch,
+};
+
+/// The fastest method to decompose the batch; under deterministic algorithms, one that does not depend on the size of
+/// the batch if possible. `is_diagonal`: whether the batch is a single diagonal matrix.
+EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool is_diagonal);
+
+/// Whether the vjp for eigenvectors `V` should be computed in SIMD lanes rather than by matrix products.
+bool vjp_in_lanes(const BatchTraits& V);
+
+/// Whether the jvp, or a function of a matrix, should be computed in SIMD lanes rather than by tensor code.
+bool pass_in_lanes(const BatchTraits& V);
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,202 @@
+"""The findings of a run: one line each, with the figures of this run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+
+import numpy as np
+
+from . import dimension, functions, graphs, program_runs, programs, sweep
+from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
+from .tables import number
+
+_OURS = "spectralgrad"
+_WELL_POSED = ("projector", "separated_vector", "symmetric_function")
+_DEFAULT = "Gated"
+_LORENTZIAN, _MASK = "Lorentzian ε=1e-12", "Cutoff 1e-6"
+
+
+def amount(error: float) -> str:
+    """Returns an error for a sentence: in per cent if it is at least 1 %, and in scientific notation otherwise."""
+    if error >= 10:
+        return "more than 1000 %"
+    return f"{100 * error:.0f} %" if error >= 0.01 else number(error)
+
+
+def _largest(records: Iterable[Record]) -> Record | None:
+    return max((r for r in records if r.error is not None), key=lambda r: r.error or 0.0, default=None)
+
+
+def _worst_text(records: list[Record]) -> str:
+    """Returns the worst error, and NaN if some gradients are not finite."""
+    largest = _largest(records)
+    parts = [amount(largest.error or 0.0)] if largest else []
+    if any(record.status == NOT_FINITE for record in records):
+        parts.append("NaN")
+    return " and ".join(parts) or "no gradient"
+
+
+def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, ...] = ()) -> str:
+    """Returns the worst error of each framework, of our default rule, and of our rules that ``also`` names."""
+    texts = []
+    for peer, label, _ in comparison.variants():
+        chosen = [r for r in records if (r.peer, r.variant) == (peer, label)]
+        if chosen and (peer != _OURS or label in (_DEFAULT, *also)):
+            name = _OURS if label == _DEFAULT else title(peer, label)
+            texts.append(f"{name.removesuffix(' + formula')} {_worst_text(chosen)}")
+    return ", ".join(texts)
+
+
+def _framework_findings(comparison: Comparison) -> list[str]:
+    """Returns the worst errors of the frameworks, with one line for each loss."""
+    every = {"part": sweep.PART, "precision": "double"}
+    cases: list[tuple[str, dict[str, object], tuple[str, ...]]] = [
+        ("The loss of the picture, tr(M P)", {**every, "loss": "projector"}, ()),
+        ("The same in single precision", {**every, "precision": "single", "loss": "projector"}, ()),
+        ("Energy tr(A P(A)), whose gradient is P", {"precision": "double", "loss": "energy_by_projector"}, ()),
+        ("Bond orders of symmetric molecules", {**every, "part": graphs.PART, "loss": "projector"}, ()),
+        ("V exp(λ) Vᵀ written by hand, where expm belongs", {**every, "loss": "matrix_function"}, ("Split",)),
+    ]
+    return [
+        f"{name}: {text}."
+        for name, wanted, also in cases
+        if (text := _frameworks(comparison, comparison.select(**wanted), also))
+    ]
+
+
+def lorentzian_against_mask(comparison: Comparison) -> list[str]:
+    """Answers whether Lorentzian broadening is better than a mask: in one line, and then for each group of losses."""
+
+    def key(record: Record) -> tuple[str, str, int, str]:
+        return record.loss, record.family, record.n, record.label
+
+    chosen = comparison.select(part=sweep.PART, precision="double", peer=_OURS, status=OK)
+    lines = []
+    counts = []
+    for case, losses in (
+        ("losses that do not depend on vectors inside the cluster", _WELL_POSED),
+        ("the matrix function", ("matrix_function",)),
+    ):
+        lorentzian, mask = (
+            {key(r): r.error or 0.0 for r in chosen if r.variant == variant and r.loss in losses}
+            for variant in (_LORENTZIAN, _MASK)
+        )
+        pairs = [(lorentzian[k], mask[k]) for k in lorentzian.keys() & mask.keys()]
+        if not pairs:
+            continue
+        better = sum(a < b / 2 for a, b in pairs)
+        worse = sum(b < a / 2 for a, b in pairs)
+        counts.append((better, worse, len(pairs)))
+        lines.append(
+            f"For {case}, there are {len(pairs)} gradients. The Lorentzian is at least twice as accurate in {better} "
+            f"of them, and the mask in {worse}. The median error is {amount(median(a for a, _ in pairs))} against "
+            f"{amount(median(b for _, b in pairs))}, and the worst is {amount(max(a for a, _ in pairs))} against "
+            f"{amount(max(b for _, b in pairs))}."
+        )
+    if not lines:
+        return []
+    verdicts = [better > worse for better, worse, _ in counts]
+    verdict = "No" if not any(verdicts) else "Yes" if all(verdicts) else "It depends on the loss"
+    better, worse, count = (sum(column) for column in zip(*counts, strict=True))
+    return [
+        f"Is Lorentzian broadening any better than a mask? {verdict}. It is at least twice as accurate in {better} of "
+        f"{count} gradients, and the mask in {worse}.",
+        *lines,
+    ]
+
+
+def _dimension_finding(comparison: Comparison) -> list[str]:
+    chosen = comparison.select(part=dimension.PART, family=dimension.RANDOM)
+    largest = max((r.n for r in chosen), default=0)
+    text = _frameworks(comparison, [r for r in chosen if r.n == largest], ("Lorentzian ε=1e-6",))
+    return [f"A random matrix, n = {largest}, needs no remedy: {text}."] if text else []
+
+
+def _second_order_text(records: list[Record]) -> str:
+    return "raises" if records and all(r.status == RAISED for r in records) else _worst_text(records)
+
+
+def _libraries_findings(comparison: Comparison) -> list[str]:
+    """Returns the worst errors and the times of all contenders with functions of a matrix."""
+    errors: dict[str, list[str]] = {functions.FIRST: [], functions.SECOND: []}
+    times = []
+    for i, name in enumerate(comparison.functions.get("contenders", {})):
+        for order, text in ((functions.FIRST, _worst_text), (functions.SECOND, _second_order_text)):
+            records = comparison.select(part=order, precision="double", peer=name)
+            if records:
+                errors[order].append(f"{name} {text(records)}")
+        ratios = [
+            timing["median_ratio"]
+            for timing in comparison.functions["timings"]
+            if timing["contender"] == name and timing["precision"] == "double"
+        ]
+        if i and ratios:
+            times.append(f"{name} {min(ratios):.2g} to {max(ratios):.2g}")
+    return [
+        f"{name}: {', '.join(texts)}."
+        for name, texts in (
+            ("Functions of a matrix, worst error of the gradient", errors[functions.FIRST]),
+            ("Their second derivatives, worst error", errors[functions.SECOND]),
+            ("Their time as a multiple of ours", times),
+        )
+        if texts
+    ]
+
+
+def _difference_findings(comparison: Comparison) -> list[str]:
+    step, error = min(program_runs.finite_differences(), key=lambda pair: pair[1])
+    outcomes = (
+        (program, comparison.answers.get(program.peer, {}).get("programs", {}).get(program.key))
+        for program in programs.PROGRAMS
+        if program.wanted == programs.VECTOR
+    )
+    largest = max(
+        (
+            program_runs.error(program, np.array(outcome["gradient"]))
+            for program, outcome in outcomes
+            if outcome and not outcome["raised"]
+        ),
+        default=None,
+    )
+    if largest is None:
+        return []
+    return [
+        f"The corrected programs of part 1 give v vᵀ {f'to {number(largest)}' if largest else 'to the last bit'}, in "
+        "every framework.",
+        f"No framework uses finite differences: their best error is {number(error)} (step {step:.0e}).",
+    ]
+
+
+def _ill_posed_finding(comparison: Comparison) -> list[str]:
+    chosen = [
+        r
+        for r in comparison.select(part=sweep.PART, precision="double", loss="near_vector", status=OK)
+        if r.label in ("0", "1e-16")
+    ]
+    by_variant: dict[str, list[float]] = {}
+    for record in chosen:
+        by_variant.setdefault(f"{record.peer}/{record.variant}", []).append(record.error or 0.0)
+    if not by_variant:
+        return []
+    best = min(max(errors) for errors in by_variant.values())
+    return [
+        f"One eigenvector of a pair whose gap is round-off has no gradient: the best of {len(by_variant)} variants has "
+        f"an error of {amount(best)}."
+    ]
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """Returns the findings of this run, one line each."""
+    return [
+        *_difference_findings(comparison),
+        *_framework_findings(comparison),
+        *_ill_posed_finding(comparison),
+        *lorentzian_against_mask(comparison)[:1],
+        *_dimension_finding(comparison),
+        *_libraries_findings(comparison),
+        *[
+            f"{title}: {status}; it has no numbers in this report."
+            for title, status in (*comparison.absent(), *comparison.absent_libraries())
+        ],
+    ]

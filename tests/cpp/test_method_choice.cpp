@@ -1,0 +1,160 @@
+#include "kernels/eigh/method_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <ostream>
+#include <vector>
+
+namespace spectralgrad::kernels {
+
+// For the messages of EXPECT_EQ.
+void PrintTo(EighMethod method, std::ostream* out) {
+  *out << (method == EighMethod::lanes ? "lanes" : method == EighMethod::lapack ? "lapack" : "torch");
+}
+
+} // namespace spectralgrad::kernels
+
+namespace spectralgrad::testing {
+namespace {
+
+using kernels::BatchTraits;
+using kernels::EighMethod;
+using kernels::simd::Capability;
+
+/// `count` float64 matrices on a machine with AVX-512, two threads and LAPACK.
+BatchTraits doubles(int64_t n, int64_t count) {
+  return {
+      .n = n,
+      .count = count,
+      .is_double = true,
+      .capability = Capability::avx512,
+      .lanes = 8,
+      .threads = 2,
+      .has_lapack = true};
+}
+
+EighMethod method(const BatchTraits& batch, bool compute_eigenvectors = true, bool is_diagonal = false) {
+  return kernels::eigh_method(batch, compute_eigenvectors, is_diagonal);
+}
+
+TEST(MethodChoice, FollowsTheSizeAndTheNumberOfMatrices) {
+  struct Case {
+    int64_t n;
+    int64_t count;
+    EighMethod with_vectors;
+    EighMethod without_vectors;
+  };
+  constexpr auto lanes = EighMethod::lanes;
+  constexpr auto lapack = EighMethod::lapack;
+  constexpr auto torch = EighMethod::torch;
+  const std::vector<Case> cases = {
+      {1, 1, lanes, lanes},    {8, 1, lanes, lanes},       {8, 1000, lanes, lanes},  {9, 1, lanes, lapack},
+      {9, 4, lanes, lanes},    {16, 2, lapack, lapack},    {16, 4, lanes, lanes},    {32, 4, lapack, lanes},
+      {32, 8, lanes, lanes},   {64, 1, torch, torch},      {64, 2, lapack, lapack},  {64, 8, lapack, lanes},
+      {64, 16, lanes, lanes},  {64, 17, lapack, lanes},    {64, 1000, lanes, lanes}, {65, 1, torch, torch},
+      {65, 2, lapack, lapack}, {65, 1000, lapack, lapack}, {512, 1, torch, torch},   {512, 2, lapack, lapack},
+  };
+  for (const auto& [n, count, with_vectors, without_vectors] : cases) {
+    EXPECT_EQ(method(doubles(n, count)), with_vectors) << n << " " << count;
+    EXPECT_EQ(method(doubles(n, count), /*compute_eigenvectors=*/false), without_vectors) << n << " " << count;
+  }
+}
+
+TEST(MethodChoice, IsTorchForOtherDevicesAndEmptyBatches) {
+  auto on_gpu = doubles(3, 100);
+  on_gpu.is_on_cpu = false;
+  EXPECT_EQ(method(on_gpu), EighMethod::torch);
+  EXPECT_EQ(method(doubles(0, 100)), EighMethod::torch);
+  EXPECT_EQ(method(doubles(3, 0)), EighMethod::torch);
+}
+
+TEST(MethodChoice, IsNeverLapackIfLibTorchLacksIt) {
+  for (const bool deterministic : {false, true}) {
+    for (const int64_t n : {1, 8, 9, 32, 64, 65, 300}) {
+      for (const int64_t count : {1, 2, 9, 1000}) {
+        auto batch = doubles(n, count);
+        batch.has_lapack = false;
+        batch.deterministic = deterministic;
+        EXPECT_NE(method(batch), EighMethod::lapack) << n << " " << count;
+        EXPECT_NE(method(batch, true, /*is_diagonal=*/true), EighMethod::lapack) << n << " " << count;
+      }
+    }
+  }
+}
+
+TEST(MethodChoice, DependsOnNAloneUnderDeterministicAlgorithms) {
+  for (const int64_t n : {1, 8, 9, 32, 64, 65, 300}) {
+    for (const int64_t count : {1, 2, 9, 1000}) {
+      auto batch = doubles(n, count);
+      batch.deterministic = true;
+      EXPECT_EQ(method(batch), n <= 64 ? EighMethod::lanes : EighMethod::lapack) << n << " " << count;
+      EXPECT_EQ(kernels::vjp_in_lanes(batch), n <= 48) << n << " " << count;
+      EXPECT_EQ(kernels::pass_in_lanes(batch), n <= 64) << n << " " << count;
+    }
+  }
+}
+
+TEST(MethodChoice, DependsOnThreadsForLargeMatricesOnly) {
+  auto small = doubles(64, 8);
+  auto large = doubles(512, 1);
+  const auto chosen = method(small);
+  for (const int64_t threads : {1, 2, 64}) {
+    small.threads = large.threads = threads;
+    EXPECT_EQ(method(small), chosen);
+    EXPECT_EQ(method(large), threads == 1 ? EighMethod::lapack : EighMethod::torch) << threads;
+  }
+}
+
+TEST(MethodChoice, IsLapackForASingleLargeDiagonalMatrix) {
+  EXPECT_EQ(method(doubles(512, 1)), EighMethod::torch);
+  EXPECT_EQ(method(doubles(512, 1), true, /*is_diagonal=*/true), EighMethod::lapack);
+  EXPECT_EQ(method(doubles(8, 1), true, /*is_diagonal=*/true), EighMethod::lanes);
+}
+
+TEST(MethodChoice, PrefersLanesLongerForWiderOrFasterRegisters) {
+  // The least number of matrices for which `lanes` is chosen.
+  const auto least = [](BatchTraits batch) {
+    for (batch.count = 1; batch.count < 1000; ++batch.count) {
+      if (method(batch) == EighMethod::lanes) {
+        break;
+      }
+    }
+    return batch.count;
+  };
+  auto batch = doubles(32, 1);
+  EXPECT_EQ(least(batch), 5);
+  batch.lanes = 4;
+  EXPECT_EQ(least(batch), 5);
+  batch.capability = Capability::avx2; // less time for a register
+  EXPECT_EQ(least(batch), 3);
+  batch = doubles(32, 1);
+  batch.is_complex = true; // more time
+  EXPECT_EQ(least(batch), 5);
+  batch = doubles(64, 1);
+  EXPECT_EQ(least(batch), 9);
+}
+
+TEST(MethodChoice, OfTheVjpFollowsTheEstimatedTimes) {
+  EXPECT_TRUE(kernels::vjp_in_lanes(doubles(8, 1)));
+  EXPECT_FALSE(kernels::vjp_in_lanes(doubles(49, 1000)));
+  auto matrices = doubles(16, 1);
+  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // 5 + 0.9e-3 * 16^3 = 8.7 us, less than 12 us and the products
+  matrices.n = 32;
+  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 34 us against 17 us
+  matrices.count = 10;
+  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // one register on each thread, against 12 + 5 * 5.1 us
+  matrices.is_complex = true;
+  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 97 us against 12 + 5 * 16 us
+}
+
+TEST(MethodChoice, OfAPassAsksForHalfARegister) {
+  EXPECT_TRUE(kernels::pass_in_lanes(doubles(24, 1)));
+  EXPECT_FALSE(kernels::pass_in_lanes(doubles(25, 3)));
+  EXPECT_TRUE(kernels::pass_in_lanes(doubles(25, 4)));
+  EXPECT_TRUE(kernels::pass_in_lanes(doubles(64, 4)));
+  EXPECT_FALSE(kernels::pass_in_lanes(doubles(65, 1000)));
+}
+
+} // namespace
+} // namespace spectralgrad::testing
