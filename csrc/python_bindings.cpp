@@ -57,29 +57,50 @@ void check_signals() {
 // Never released, because backward may run in threads that outlast the interpreter's modules.
 PyObject* rules_variable = nullptr;
 PyObject* levels_variable = nullptr;
+PyObject* stand_ins_variable = nullptr;
 
 /// Set when the first block is entered. Until then no operation has to wait for the interpreter lock.
 std::atomic<bool> context_is_used{false};
 
-/// The innermost entry of a context variable of python/spectralgrad/_current.py, as a C++ value.
+/// The innermost entry of a context variable of python/spectralgrad/_current.py; null if there is none.
+py::object innermost_entry(PyObject* variable) {
+  PyObject* entries = nullptr;
+  if (PyContextVar_Get(variable, nullptr, &entries) != 0) {
+    throw py::error_already_set();
+  }
+  const auto blocks = py::reinterpret_steal<py::tuple>(entries);
+  return blocks.empty() ? py::object() : py::object(blocks[blocks.size() - 1]);
+}
+
+/// The value of the innermost entry, as a C++ value.
 template <typename T>
 std::optional<T> innermost(PyObject* variable) {
   if (!context_is_used) {
     return std::nullopt;
   }
   const py::gil_scoped_acquire gil;
-  PyObject* entries = nullptr;
-  if (PyContextVar_Get(variable, nullptr, &entries) != 0) {
-    throw py::error_already_set();
-  }
-  const auto blocks = py::reinterpret_steal<py::tuple>(entries);
-  if (blocks.empty()) {
+  const auto entry = innermost_entry(variable);
+  if (!entry) {
     return std::nullopt;
   }
-  const py::object value = py::tuple(blocks[blocks.size() - 1])[2];
+  const py::object value = py::tuple(entry)[2];
   // The entry of a block inside a compiled graph is a function: it returns the block's value while the graph runs, and
   // otherwise the current one.
   return py::isinstance<T>(value) ? value.cast<T>() : value().cast<std::optional<T>>();
+}
+
+/// The rule of the innermost `stand_in` block.
+std::optional<std::optional<Rule>> innermost_stand_in() {
+  if (!context_is_used) {
+    return std::nullopt;
+  }
+  const py::gil_scoped_acquire gil;
+  const auto entry = innermost_entry(stand_ins_variable);
+  if (!entry || py::tuple(entry)[1].is_none()) {
+    return std::nullopt;
+  }
+  const py::object rule = py::tuple(py::tuple(entry)[1])[0];
+  return rule.is_none() ? std::optional<Rule>() : rule.attr("_encoded")().cast<Rule>();
 }
 
 /// `CallerNameGuard` as a context manager. An object may be entered once at a time.
@@ -100,7 +121,8 @@ class CallerName {
 
 const spectralgrad::ContextDefaults python_context{
     [] { return innermost<Rule>(rules_variable); },
-    [] { return innermost<Checks>(levels_variable); }};
+    [] { return innermost<Checks>(levels_variable); },
+    innermost_stand_in};
 
 } // namespace
 
@@ -144,9 +166,10 @@ PYBIND11_MODULE(_C, module) {
       .value("raise", Checks::raise);
   module.def("checks", &spectralgrad::checks);
   module.def("set_checks", &spectralgrad::set_checks);
-  module.def("set_context_variables", [](py::object rules, py::object levels) {
+  module.def("set_context_variables", [](py::object rules, py::object levels, py::object stand_ins) {
     rules_variable = rules.release().ptr();
     levels_variable = levels.release().ptr();
+    stand_ins_variable = stand_ins.release().ptr();
     spectralgrad::set_context_defaults(&python_context);
   });
   module.def("use_context", [] { context_is_used = true; });
@@ -160,6 +183,7 @@ PYBIND11_MODULE(_C, module) {
       .def("__enter__", &CallerName::enter)
       .def("__exit__", &CallerName::exit);
 
+  module.def("prepare_standing_in", &spectralgrad::prepare_standing_in);
   module.def("install", &spectralgrad::install);
   module.def("uninstall", &spectralgrad::uninstall);
   module.def("installed", &spectralgrad::installed);

@@ -14,6 +14,8 @@ namespace spectralgrad {
 struct ContextDefaults {
   std::optional<Rule> (*rule)();
   std::optional<Checks> (*checks)();
+  /// The rule of the innermost block in which this library stands in for torch, empty for the current one.
+  std::optional<std::optional<Rule>> (*stand_in)();
 };
 
 /// Sets the lookups of the process; null for none. They must outlive every operation.

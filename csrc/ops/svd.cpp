@@ -3,6 +3,7 @@
 #include "ops/svd.h"
 
 #include "autograd/constant.h"
+#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
@@ -16,13 +17,13 @@
 
 #include <utility>
 
-namespace spectralgrad {
+namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using ops::RuleName;
-using ops::RuleParameters;
-using ops::SingularVectors;
+using autograd::Dictionary;
+using autograd::Saved;
+using autograd::variable_list;
 using Name = std::optional<std::string_view>;
 
 std::string function_name() {
@@ -33,6 +34,10 @@ SingularVectors vectors(bool full_matrices) {
   return full_matrices ? SingularVectors::full : SingularVectors::thin;
 }
 
+std::optional<std::string> owned(Name name) {
+  return name ? std::make_optional(std::string(*name)) : std::nullopt;
+}
+
 std::tuple<Tensor, Tensor, Tensor> svd_kernel(
     const Tensor& A,
     bool full_matrices,
@@ -41,12 +46,12 @@ std::tuple<Tensor, Tensor, Tensor> svd_kernel(
     RuleParameters parameters,
     Name method) {
   const auto function = function_name();
-  ops::check_matrix(function.c_str(), A);
-  const auto resolved = ops::resolve_rule(rule, parameters);
+  check_matrix(function.c_str(), A);
+  const auto resolved = resolve_rule(rule, parameters);
   auto [U, singular_values, Vh] =
-      ops::singular_value_decomposition(function.c_str(), A, vectors(full_matrices), driver, method);
+      singular_value_decomposition(function.c_str(), A, vectors(full_matrices), driver, method);
   const bool is_square = A.size(-1) == A.size(-2);
-  return {std::move(U), ops::split_singular_values(singular_values, is_square, resolved), std::move(Vh)};
+  return {std::move(U), split_singular_values(singular_values, is_square, resolved), std::move(Vh)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> svd_meta(
@@ -56,9 +61,9 @@ std::tuple<Tensor, Tensor, Tensor> svd_meta(
     RuleName rule,
     RuleParameters parameters,
     Name) {
-  ops::check_matrix(function_name().c_str(), A);
-  ops::resolve_rule(rule, parameters);
-  return ops::singular_value_decomposition_meta(A, vectors(full_matrices));
+  check_matrix(function_name().c_str(), A);
+  resolve_rule(rule, parameters);
+  return singular_value_decomposition_meta(A, vectors(full_matrices));
 }
 
 std::tuple<Tensor&, Tensor&, Tensor&> svd_out_kernel(
@@ -70,16 +75,66 @@ std::tuple<Tensor&, Tensor&, Tensor&> svd_out_kernel(
     Tensor& U,
     Tensor& S,
     Tensor& Vh) {
-  ops::check_out_not_differentiated("svd", {A, U, S, Vh});
+  check_out_not_differentiated("svd", {A, U, S, Vh});
   const auto result = svd_kernel(A, full_matrices, driver, rule, parameters, std::nullopt);
-  ops::write_out(std::get<0>(result), U);
-  ops::write_out(std::get<1>(result), S);
-  ops::write_out(std::get<2>(result), Vh);
+  write_out(std::get<0>(result), U);
+  write_out(std::get<1>(result), S);
+  write_out(std::get<2>(result), Vh);
   return {U, S, Vh};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::svd", svd_kernel> svd_op;
 constexpr autograd::OperatorHandle<"spectralgrad::svd", svd_out_kernel, "out"> svd_out_op;
+
+/// `svd` as an operation for autograd/differentiable_op.h. Inputs: {A}; outputs: {U, sigma, V^H}.
+struct Svd {
+  static constexpr const char* name = "Svd";
+  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_outputs = true;
+
+  struct Options {
+    bool full_matrices;
+    std::optional<std::string> driver;
+    Rule rule;
+    std::optional<std::string> method;
+    std::string caller; // the function that messages name
+
+    // The derivatives need no other options, because the shapes of the outputs say whether they are full.
+    void save(Dictionary& dictionary) const {
+      dictionary["rule"] = rule.name();
+      dictionary["parameters"] = rule.parameters();
+      dictionary["caller"] = caller;
+    }
+    static Options load(const Dictionary& dictionary) {
+      return {
+          false,
+          {},
+          Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
+          {},
+          dictionary.at("caller").toStringRef()};
+    }
+  };
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    const EncodedRule rule(options.rule);
+    auto [U, singular_values, Vh] =
+        svd_op.call(inputs[0], options.full_matrices, options.driver, rule.name, rule.parameters, options.method);
+    return {std::move(U), std::move(singular_values), std::move(Vh)};
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
+    const CallerNameGuard guard(options.caller);
+    const auto& outputs = saved.outputs;
+    return {svd_vjp(cotangents[0], cotangents[1], cotangents[2], outputs[0], outputs[1], outputs[2], options.rule)};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
+    const CallerNameGuard guard(options.caller);
+    const auto& outputs = saved.outputs;
+    auto [dU, dS, dVh] = svd_jvp(tangents[0], outputs[0], outputs[1], outputs[2], options.rule);
+    return {std::move(dU), std::move(dS), std::move(dVh)};
+  }
+};
 
 std::tuple<Tensor, Tensor, Tensor> svd_autograd(
     const Tensor& A,
@@ -92,77 +147,21 @@ std::tuple<Tensor, Tensor, Tensor> svd_autograd(
   if (!autograd::is_differentiated(A)) {
     return autograd::below_autograd([&] { return svd_op.call(A, full_matrices, driver, rule, parameters, method); });
   }
-  auto outputs = autograd::differentiable<ops::Svd>(
-      {A},
-      {full_matrices,
-       driver ? std::make_optional(std::string(*driver)) : std::nullopt,
-       ops::resolve_rule(rule, parameters),
-       method ? std::make_optional(std::string(*method)) : std::nullopt,
-       function_name()});
-  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
+  return differentiable_svd(A, full_matrices, driver, resolve_rule(rule, parameters), method);
 }
 
 } // namespace
 
-namespace ops {
-
-void Svd::Options::save(autograd::Dictionary& dictionary) const {
-  // The derivatives need no other options, because the shapes of the outputs say whether they are full.
-  dictionary["rule"] = rule.name();
-  dictionary["parameters"] = rule.parameters();
-  dictionary["caller"] = caller;
-}
-
-Svd::Options Svd::Options::load(const autograd::Dictionary& dictionary) {
-  return {
-      false,
-      {},
-      Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
-      {},
-      dictionary.at("caller").toStringRef()};
-}
-
-Svd::variable_list Svd::forward(const variable_list& inputs, const Options& options) {
-  const EncodedRule rule(options.rule);
-  auto [U, singular_values, Vh] =
-      svd_op.call(inputs[0], options.full_matrices, options.driver, rule.name, rule.parameters, options.method);
-  return {std::move(U), std::move(singular_values), std::move(Vh)};
-}
-
-Svd::variable_list Svd::vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options& options) {
-  const CallerNameGuard guard(options.caller);
-  const auto& outputs = saved.outputs;
-  return {svd_vjp(cotangents[0], cotangents[1], cotangents[2], outputs[0], outputs[1], outputs[2], options.rule)};
-}
-
-Svd::variable_list Svd::jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
-  const CallerNameGuard guard(options.caller);
-  const auto& outputs = saved.outputs;
-  auto [dU, dS, dVh] = svd_jvp(tangents[0], outputs[0], outputs[1], outputs[2], options.rule);
-  return {std::move(dU), std::move(dS), std::move(dVh)};
-}
-
-} // namespace ops
-
-std::tuple<Tensor, Tensor, Tensor> svd(
+std::tuple<Tensor, Tensor, Tensor> differentiable_svd(
     const Tensor& A,
     bool full_matrices,
     Name driver,
-    const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return svd_op.call(A, full_matrices, driver, encoded.name, encoded.parameters, std::nullopt);
-}
-
-std::tuple<Tensor&, Tensor&, Tensor&> svd_out(
-    Tensor& U,
-    Tensor& S,
-    Tensor& Vh,
-    const Tensor& A,
-    bool full_matrices,
-    Name driver,
-    const std::optional<Rule>& rule) {
-  const ops::EncodedRule encoded(rule ? *rule : default_rule());
-  return svd_out_op.call(A, full_matrices, driver, encoded.name, encoded.parameters, U, S, Vh);
+    const Rule& rule,
+    Name method) {
+  auto outputs = autograd::differentiable<Svd>(
+      {A},
+      {full_matrices, owned(driver), rule, owned(method), function_name()});
+  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -188,6 +187,33 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("svd", svd_autograd);
+}
+
+} // namespace spectralgrad::ops
+
+namespace spectralgrad {
+
+using at::Tensor;
+
+std::tuple<Tensor, Tensor, Tensor> svd(
+    const Tensor& A,
+    bool full_matrices,
+    std::optional<std::string_view> driver,
+    const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::svd_op.call(A, full_matrices, driver, encoded.name, encoded.parameters, std::nullopt);
+}
+
+std::tuple<Tensor&, Tensor&, Tensor&> svd_out(
+    Tensor& U,
+    Tensor& S,
+    Tensor& Vh,
+    const Tensor& A,
+    bool full_matrices,
+    std::optional<std::string_view> driver,
+    const std::optional<Rule>& rule) {
+  const ops::EncodedRule encoded(rule ? *rule : default_rule());
+  return ops::svd_out_op.call(A, full_matrices, driver, encoded.name, encoded.parameters, U, S, Vh);
 }
 
 } // namespace spectralgrad

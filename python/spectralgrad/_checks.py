@@ -13,7 +13,7 @@ import torch
 
 from . import _C
 from ._checks_in_graphs import close_block, close_recorded, open_block, open_recorded
-from ._current import enter, leave, levels, rules
+from ._current import enter, leave, levels, rules, stand_ins
 
 Level = Literal["ignore", "warn", "raise"]
 
@@ -39,7 +39,7 @@ def _warn(message: str) -> None:
 
 
 _C.set_gauge_reporter(GaugeError, _warn)
-_C.set_context_variables(rules, levels)
+_C.set_context_variables(rules, levels, stand_ins)
 
 
 def _level(function: str, level: str) -> _C.Checks:

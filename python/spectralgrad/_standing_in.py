@@ -18,6 +18,8 @@ from . import _C
 from ._current import current, enter, leave, stand_ins
 from ._ops.eigh import eigh
 from ._ops.eigvalsh import eigvalsh
+from ._ops.svd import svd
+from ._ops.svdvals import svdvals
 from ._rules import Rule, _check_rule
 
 _P = ParamSpec("_P")
@@ -26,6 +28,8 @@ _R = TypeVar("_R")
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.linalg.eigh: eigh,
     torch.linalg.eigvalsh: eigvalsh,
+    torch.linalg.svd: svd,
+    torch.linalg.svdvals: svdvals,
 }
 
 
@@ -95,11 +99,15 @@ def _remove_mode() -> None:
 
 
 class stand_in:
-    """Replaces ``torch.linalg.eigh`` and ``eigvalsh`` inside a block, for calls from Python in its thread.
+    """Gives ``torch.linalg.eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives in a block of one thread.
 
-    Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Arguments
-    with a ``__torch_function__`` of their own handle the call first, as in torch. `install` also replaces calls from
-    C++ and from other torch functions.
+    Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Calls of
+    these functions from Python become calls of ours. Other ways to them, such as TorchScript, C++ and torch functions
+    built on them (norms, ``pinv``, ``cond``, ``torch.svd``), keep torch's values and get our derivatives. Arguments
+    with a ``__torch_function__`` of their own handle the call first, as in torch. `install` does this for all threads.
+
+    The first block of a process, or the first `install`, changes the dispatcher's table. It must not happen while other
+    threads decompose matrices.
 
     Args:
         rule: the rule of the calls in the block; by default the current rule when they are made.
@@ -132,6 +140,7 @@ class stand_in:
             current.stand_in = (self._rule,)
             _push_on_torch_function_stack(_mode)
         else:
+            _prepare()
             enter(stand_ins, self, (self._rule,))
             _push_mode(_mode)
 
@@ -154,17 +163,21 @@ class stand_in:
         return inside
 
 
-def _forget_kernels() -> None:
-    # The Python operator that compilers call caches the kernel of each dispatch key.
-    torch.ops.aten._linalg_eigh.default._dispatch_cache.clear()
+@functools.cache
+def _prepare() -> None:
+    """Registers our kernels in the dispatcher, once in a process. Each call decides whether they are used."""
+    _C.prepare_standing_in()
+    # The Python operators that compilers call cache the kernel of each dispatch key.
+    for op in (torch.ops.aten._linalg_eigh.default, torch.ops.aten._linalg_svd.default):
+        op._dispatch_cache.clear()
 
 
 def install(rule: Rule | None = None) -> None:
-    """Gives ``torch.linalg.eigh`` and ``eigvalsh`` our derivatives, for the whole process.
+    """Gives ``torch.linalg.eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives, for the whole process.
 
-    This happens in the dispatcher, so that it includes calls from C++, TorchScript and other torch functions, and code
-    compiled from now on. Code compiled before keeps its derivatives. Values without derivatives stay torch's own, to
-    the bit. Installing again replaces the rule.
+    This happens in the dispatcher, so that it includes calls from C++, TorchScript and torch functions built on them
+    (norms, ``pinv``, ``cond``, ``torch.svd``), and code compiled from now on. Code compiled before keeps its
+    derivatives. Values without derivatives stay torch's own, to the bit. Installing again replaces the rule.
 
     Args:
         rule: by default the current rule when an operation is called. `Split` moves eigenvalues only if a derivative is
@@ -172,8 +185,8 @@ def install(rule: Rule | None = None) -> None:
     """
     if rule is not None:
         _check_rule("install", rule)
+    _prepare()
     _C.install(None if rule is None else rule._encoded())
-    _forget_kernels()
 
 
 def uninstall() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from problems import (
     eps,
     gradient,
     invariant_loss,
+    normal,
     projector_loss,
     random_hermitian,
     return_types,
@@ -162,6 +164,88 @@ def test_rule_of_another_type(f: Callable[[Any], Any], rule: Any) -> None:
     assert not sg.installed()
 
 
+# --- svd -------------------------------------------------------------------------------------------------------------
+
+
+def scripted_svd() -> Callable[[Tensor], Any]:
+    def svd(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.linalg.svd(A)
+
+    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
+        return torch.jit.script(svd)
+
+
+SVDS: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
+    "torch.linalg.svd": lambda: lambda A: torch.linalg.svd(A),
+    "torch.svd": lambda: lambda A: (lambda U, S, V: (U, S, V.mH))(*torch.svd(A)),
+    "operator": lambda: lambda A: torch.ops.aten.linalg_svd.default(A),
+    "inner operator": lambda: lambda A: torch.ops.aten._linalg_svd.default(A, True, True),
+    "C++": scripted_svd,
+}
+
+
+@contextlib.contextmanager
+def installation() -> Iterator[None]:
+    sg.install()
+    try:
+        yield
+    finally:
+        sg.uninstall()
+
+
+@pytest.mark.parametrize("block", [sg.stand_in, installation])
+@pytest.mark.parametrize("way", SVDS.values(), ids=SVDS)
+@pytest.mark.usefixtures("uninstalled")
+def test_every_way_to_svd(way: Callable[[], Callable[[Tensor], Any]], block: Callable[[], Any]) -> None:
+    svd = way()
+    A = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)  # the polar factor of 2A is A
+
+    def gradient_of_polar() -> Tensor:
+        X = (2 * A).requires_grad_()
+        U, _, Vh = svd(X)
+        return torch.autograd.grad((U @ Vh)[0, 1], X)[0]
+
+    assert gradient_of_polar().isnan().any()
+    with block():
+        G = gradient_of_polar()
+    # The factor turns by (X21 - X12)/4, which does not change its cosine to first order.
+    torch.testing.assert_close(G, torch.zeros_like(G), rtol=0, atol=1e-15)
+    assert gradient_of_polar().isnan().any()
+
+
+BUILT_ON_SVD: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+    "svdvals": (lambda A: torch.linalg.svdvals(A).square().sum(), 2 * torch.eye(3, dtype=torch.float64)),
+    "nuclear norm": (lambda A: torch.linalg.matrix_norm(A, "nuc"), torch.eye(3, dtype=torch.float64)),
+    "pinv": (lambda A: torch.linalg.pinv(A).sum(), -torch.ones(3, 3, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("block", [sg.stand_in, installation])
+@pytest.mark.parametrize("name", BUILT_ON_SVD)
+@pytest.mark.usefixtures("uninstalled")
+def test_functions_built_on_svd(name: str, block: Callable[[], Any]) -> None:
+    """At the identity, whose singular values are equal."""
+    function, expected = BUILT_ON_SVD[name]
+    A = torch.eye(3, dtype=torch.float64).requires_grad_()
+    plain = function(A)
+    with block():
+        value = function(A)
+        assert torch.equal(value, plain)
+        torch.testing.assert_close(torch.autograd.grad(value, A)[0], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("full_matrices", [True, False])
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.usefixtures("uninstalled")
+def test_installed_svd_has_the_values_of_torch(dtype: torch.dtype, full_matrices: bool) -> None:
+    A = normal(2, 4, 3, dtype=dtype, seed=1)
+    expected = torch.linalg.svd(A, full_matrices=full_matrices)
+    sg.install()
+    for X in (A, A.clone().requires_grad_()):
+        for x, y in zip(torch.linalg.svd(X, full_matrices=full_matrices), expected, strict=True):
+            assert torch.equal(x, y)
+
+
 # --- install ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,8 +271,8 @@ WAYS: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
 @pytest.mark.usefixtures("uninstalled")
 def test_install_reaches_every_way_to_eigh(way: Callable[[], Callable[[Tensor], Any]], degenerate: Tensor) -> None:
     eigh = way()
-    with sg.stand_in():  # it sees only calls from Python
-        assert bool(gradient(invariants, degenerate, eigh).isnan().any()) == (way is not WAYS["torch.linalg.eigh"])
+    with sg.stand_in():
+        assert torch.equal(gradient(invariants, degenerate, eigh), torch.eye(4, dtype=torch.float64))
     for _ in range(2):
         assert not sg.installed()
         assert bool(gradient(invariants, degenerate, eigh).isnan().all())
