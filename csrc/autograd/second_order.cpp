@@ -57,8 +57,8 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
     const auto message = c10::str(
         "spectralgrad.",
         caller,
-        ": A second derivative is taken through a repeated ",
-        words.value,
+        ": A second derivative is taken through ",
+        words.a_degenerate_value,
         " (of matrix ",
         close[0].item<int64_t>(),
         " of the batch), where part of it is lost, whatever the loss. ",

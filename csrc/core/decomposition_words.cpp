@@ -9,6 +9,7 @@ namespace {
 constexpr DecompositionWords eigen{
     "eigh",
     "eigenvalue",
+    "a repeated eigenvalue",
     "eigenvectors",
     "an eigenspace",
     "linalg_eigh_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. The "
@@ -20,6 +21,7 @@ constexpr DecompositionWords eigen{
 constexpr DecompositionWords singular{
     "svd",
     "singular value",
+    "a repeated or zero singular value",
     "singular vectors",
     "a singular subspace",
     "svd_backward: The singular vectors in the complex case are specified up to multiplication by e^{i phi}. The "

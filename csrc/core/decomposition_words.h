@@ -8,6 +8,7 @@ namespace spectralgrad {
 struct DecompositionWords {
   const char* name;
   const char* value;
+  const char* a_degenerate_value; // through which second derivatives are incomplete
   const char* vectors;
   const char* a_space; // with its article
   const char* depends_on_phases; // torch.linalg's message

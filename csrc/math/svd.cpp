@@ -110,14 +110,19 @@ std::tuple<Tensor, Tensor, Tensor> watched(const Tensor& U, const Tensor& singul
       !autograd::is_differentiated(V)) {
     return {U, singular_values, V};
   }
-  // One watch over both factors, so that it warns once. It takes ascending values.
+  // One watch over both factors, so that it warns once. It takes ascending values. A zero beside them makes it warn at
+  // a singular value 0 where that alone is a degeneracy: sigma_j and 2 sigma_j are gaps unless A is square and real.
+  auto ascending = -singular_values;
+  if (U.is_complex() || U.sym_size(-2) != V.sym_size(-2)) {
+    ascending = at::cat({ascending, at::zeros_like(ascending.slice(-1, 0, 1))}, -1);
+  }
   const auto numbers = U.sym_size(-2) * U.sym_size(-1);
   const auto both = at::cat({U.flatten(-2), V.flatten(-2)}, -1).unsqueeze(-2);
-  const auto [values, vectors] = autograd::with_second_order_warning(-singular_values, both);
+  const auto [values, vectors] = autograd::with_second_order_warning(ascending, both);
   const auto parts = vectors.squeeze(-2);
   return {
       parts.slice_symint(-1, 0, numbers).view_as(U),
-      -values,
+      -values.slice_symint(-1, 0, singular_values.sym_size(-1)),
       parts.slice_symint(-1, numbers).reshape_symint(V.sym_sizes())};
 }
 
@@ -180,8 +185,8 @@ Tensor svd_vjp(
 
 namespace {
 
-/// The tangent of one side. `inner` (*, k, k) is the rotation of the kept vectors, and `image` (*, rows, k) is dA V_1 or
-/// dA^H U_1, with the coefficients X.
+/// The tangent of one side. `inner` (*, k, k) is the rotation of the kept vectors, and `image` (*, rows, k) is dA V_1
+/// or dA^H U_1, with the coefficients X.
 Tensor side_jvp(
     const Vectors& vectors,
     const Tensor& inner,

@@ -45,8 +45,8 @@ int sign_beyond(double threshold, double eigenvalue) {
 }
 
 /// Splits the ascending eigenvalues of one matrix in place, to at least `least` widths for the smallest one. Returns
-/// whether one crossed n*eps*max|lambda| or its negative: then code that counts or clips eigenvalues by size or sign may
-/// give a different result. `pools` is workspace.
+/// whether one crossed n*eps*max|lambda| or its negative: then code that counts or clips eigenvalues by size or sign
+/// may give a different result. `pools` is workspace.
 template <typename T>
 bool split_one(T* eigenvalues, int64_t n, double relative_width, double least, std::vector<Pool>& pools) {
   const double largest = std::max(std::abs(double(eigenvalues[0])), std::abs(double(eigenvalues[n - 1])));
@@ -78,8 +78,9 @@ bool split_one(T* eigenvalues, int64_t n, double relative_width, double least, s
   return crosses;
 }
 
-/// Splits ascending `eigenvalues` (*, n), not empty, to at least `least` widths for the smallest one.
-at::Tensor split(const at::Tensor& eigenvalues, const Rule& rule, double least) {
+/// Splits ascending `eigenvalues` (*, n), not empty, to at least `least` widths for the smallest one. `value` is the
+/// word for them, and `remedy` the end of the warning.
+at::Tensor split(const at::Tensor& eigenvalues, const Rule& rule, double least, const char* value, const char* remedy) {
   const auto n = eigenvalues.size(-1);
   const auto dtype = eigenvalues.scalar_type();
   const double width = rule.width().value_or(tolerances::split_width(dtype, rule.order()));
@@ -102,10 +103,16 @@ at::Tensor split(const at::Tensor& eigenvalues, const Rule& rule, double least) 
           c10::str(
               "spectralgrad.Split: Matrix ",
               crossing.value(),
-              " of the batch has eigenvalues near zero that were moved by more than rounding: a returned eigenvalue "
-              "crossed n*eps*max|eigenvalue|. Code that clips eigenvalues or counts those that are not zero (clamp, "
-              "matrix_rank, pinv) is wrong there. Use spectralgrad.funm, which moves no eigenvalue, or the default "
-              "rule."));
+              " of the batch has ",
+              value,
+              "s near zero that were moved by more than rounding: a returned ",
+              value,
+              " crossed n*eps*max|",
+              value,
+              "|. Code that clips ",
+              value,
+              "s or counts those that are not zero (clamp, matrix_rank, pinv) is wrong there. Use ",
+              remedy));
     }
   });
   return result.to(eigenvalues.device());
@@ -119,12 +126,19 @@ bool splits(const at::Tensor& values, const Rule& rule) {
 
 at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule) {
   constexpr auto unbounded = -std::numeric_limits<double>::infinity();
-  return splits(eigenvalues, rule) ? split(eigenvalues, rule, unbounded) : eigenvalues;
+  return splits(eigenvalues, rule) ? split(
+                                         eigenvalues,
+                                         rule,
+                                         unbounded,
+                                         "eigenvalue",
+                                         "spectralgrad.funm, which moves no eigenvalue, or the default rule.")
+                                   : eigenvalues;
 }
 
 at::Tensor split_singular_values(const at::Tensor& singular_values, bool is_square, const Rule& rule) {
-  return splits(singular_values, rule) ? split(singular_values.flip({-1}), rule, is_square ? 0.5 : 1).flip({-1})
-                                       : singular_values;
+  return splits(singular_values, rule)
+      ? split(singular_values.flip({-1}), rule, is_square ? 0.5 : 1, "singular value", "the default rule.").flip({-1})
+      : singular_values;
 }
 
 } // namespace spectralgrad::ops

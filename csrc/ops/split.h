@@ -16,8 +16,8 @@ namespace spectralgrad::ops {
 at::Tensor split_eigenvalues(const at::Tensor& eigenvalues, const Rule& rule);
 
 /// Does the same with descending singular values (*, k): with w = width*max(sigma), the eigenvalues +-sigma of
-/// [[0, A], [A^H, 0]], and its eigenvalues 0 unless A `is_square`, get gaps of at least w. So the smallest singular value
-/// is at least w/2, or w. That keeps the sum only if no lower bound is active.
+/// [[0, A], [A^H, 0]], and its eigenvalues 0 unless A `is_square`, get gaps of at least w. So the smallest singular
+/// value is at least w/2, or w. That keeps the sum only if no lower bound is active.
 at::Tensor split_singular_values(const at::Tensor& singular_values, bool is_square, const Rule& rule);
 
 } // namespace spectralgrad::ops

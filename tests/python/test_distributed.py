@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -213,6 +214,36 @@ def sharded(A: Tensor, mesh: Any, dim: int | None = 0) -> Any:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(A, mesh, replicate() if dim is None else shard(dim))
+
+
+@case()
+def singular_values(mesh: Any) -> None:
+    """At A = 2 Q the nearest unitary matrix U Vᴴ = Q has the gradient (M - Q Mᴴ Q)/4."""
+    for dtype in DOUBLE:
+        Q = torch.linalg.qr(normal(3, 4, 4, dtype=dtype, seed=8)).Q
+        M = normal(4, 4, dtype=dtype, seed=9)
+        tall = normal(4, 5, 3, dtype=dtype, seed=10)
+        everywhere = sharded(M, mesh, None)
+
+        def loss(X: Any, M: Any) -> Tensor:
+            U, _, Vh = sg.svd(X)
+            return (M.conj() * (U.unsqueeze(-1) * Vh.unsqueeze(-3)).sum(-2)).real.sum()
+
+        for dim, expected in ((0, shard(0)), (1, replicate()), (2, replicate())):
+            D = sharded(2 * Q, mesh, dim)
+            G: Any = gradient(functools.partial(loss, M=everywhere), D)
+            assert list(G.placements) == expected
+            torch.testing.assert_close(whole(G), (M - Q @ M.mH @ Q) / 4, rtol=0, atol=2e-14)
+            for full_matrices in (False, True):
+                D = sharded(tall, mesh, dim)
+                factors, sent = communications(mesh, functools.partial(sg.svd, D, full_matrices))
+                assert (sent > 0) == (dim != 0)
+                plain = sg.svd(tall, full_matrices)
+                assert all(list(x.placements) == expected for x in factors)
+                assert all(torch.equal(whole(x), y) for x, y in zip(factors, plain, strict=True))
+            assert torch.equal(whole(sg.svdvals(sharded(tall, mesh, dim))), sg.svdvals(tall))
+            G = gradient(lambda X: sg.svdvals(X).square().sum(), sharded(tall, mesh, dim))
+            torch.testing.assert_close(whole(G), 2 * tall, rtol=0, atol=2e-14)
 
 
 @case()

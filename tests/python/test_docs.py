@@ -70,10 +70,12 @@ def test_arguments_are_torchs(ours: Callable[..., Any], torchs: Callable[..., An
 GRADIENTS = (ROOT / "docs/gradients.md").read_text(encoding="utf-8")
 
 
-def test_the_example_of_the_page_on_gradients_prints_its_comments(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", GRADIENTS, re.DOTALL)
-    exec(example, {})
-    assert capsys.readouterr().out.splitlines() == re.findall(r"# (tensor\(.*?\))", example)
+def test_the_examples_of_the_page_on_gradients_print_their_comments(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = re.findall(r"```python\n(.*?)```", GRADIENTS, re.DOTALL)
+    assert len(examples) == 2  # of eigh, and of svd
+    for example in examples:
+        exec(example, {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"# (tensor\(.*?\))", example)
 
 
 def test_the_page_on_gradients_quotes_the_tolerances() -> None:

@@ -75,7 +75,9 @@ def indicator(case: Case) -> list[int]:
     return [int(i in range(k)[case.cluster]) for i in range(k)]
 
 
-def block(m: int, n: int, *, left: Tensor | None = None, right: Tensor | None = None, X: Tensor | None = None) -> Tensor:
+def block(
+    m: int, n: int, *, left: Tensor | None = None, right: Tensor | None = None, X: Tensor | None = None
+) -> Tensor:
     M = torch.zeros(m + n, m + n, dtype=torch.complex128)
     if left is not None:
         M[:m, :m] = left

@@ -119,7 +119,14 @@ def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
 @each_kind
 @each_double
 @pytest.mark.parametrize(
-    ("name", "function"), [("linalg.eigh", sg.eigh), ("linalg.eigvalsh", sg.eigvalsh)], ids=["eigh", "eigvalsh"]
+    ("name", "function"),
+    [
+        ("linalg.eigh", sg.eigh),
+        ("linalg.eigvalsh", sg.eigvalsh),
+        ("linalg.svd", sg.svd),
+        ("linalg.svdvals", sg.svdvals),
+    ],
+    ids=["eigh", "eigvalsh", "svd", "svdvals"],
 )
 def test_gradients_of_ours(name: str, function: Callable[..., Any], dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind, function)

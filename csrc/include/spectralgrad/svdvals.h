@@ -11,8 +11,9 @@
 namespace spectralgrad {
 
 /// Singular values (*, min(m, n)), real and descending, of matrices `A` (*, m, n): the second result of `svd`, with the
-/// same arguments and errors. Can replace `at::linalg_svdvals`. Singular vectors are computed only if A is differentiated, because the
-/// gradient is U diag(g_sigma) V^H. At a singular value 0 that is a subgradient, as it is of |x| at 0.
+/// same arguments and errors. Can replace `at::linalg_svdvals`. Singular vectors are computed only if A is
+/// differentiated, because the gradient is U diag(g_sigma) V^H. At a singular value 0 that is a subgradient, as it is
+/// of |x| at 0.
 ///
 /// ```
 /// auto A = torch::eye(3, torch::kFloat64).requires_grad_();

@@ -14,8 +14,9 @@
 // vectors. math/pairs/judge_cotangents.h and math/pairs/judge_singular_vectors.h explain the statistics.
 namespace spectralgrad::math {
 
-/// In order of severity, the most severe first.
-enum class Finding { phases, basis, null_spaces, lost_limit, not_differentiable, none };
+/// In order of severity, the most severe first. At a singular value 0 a loss may have both `null_spaces` and `basis`:
+/// the message of `basis` says that U V^H is well defined, which is wrong there.
+enum class Finding { phases, null_spaces, basis, lost_limit, not_differentiable, none };
 
 struct Verdict {
   Finding finding = Finding::none;
@@ -40,8 +41,8 @@ class Significance {
         // All of gV may be round-off of A, as for the trace of V^H A V over the kernel of A.
         cancelled_(static_cast<real_t>(tolerances::cancelled_cotangent(dtype)) * largest) {}
 
-  /// Whether an entry of this size exceeds `factor` N_ij, and stands out. `known` is a lower bound of N_ij, the absolute
-  /// values of both entries together, and usually decides.
+  /// Whether an entry of this size exceeds `factor` N_ij, and stands out. `known` is a lower bound of N_ij, the
+  /// absolute values of both entries together, and usually decides.
   bool exceeds(real_t size, real_t factor, real_t known, int64_t i, int64_t j) const {
     return size > factor * known && size > factor * magnitude_(i, j) && stands_out(size);
   }
@@ -124,8 +125,8 @@ Verdict judge(
 }
 
 /// Returns the finding `null_spaces`, or none, for k descending singular values. `W(i, j)` returns an entry of
-/// U^H gU - V^H gV, and `outer(i)` the largest significant entry of column i of gU and gV outside the ranges of U and V.
-/// `magnitude` and `scale` are those of `Significance`.
+/// U^H gU - V^H gV, and `outer(i)` the largest significant entry of column i of gU and gV outside the ranges of U and
+/// V. `magnitude` and `scale` are those of `Significance`.
 template <typename scalar_t, typename Entries, typename Outer, typename Magnitude, typename Scale>
 Verdict judge_null_spaces(
     int64_t k,

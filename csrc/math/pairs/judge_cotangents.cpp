@@ -1,6 +1,5 @@
 #include "math/pairs/judge_cotangents.h"
 
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/optional_tensor.h"
@@ -96,16 +95,6 @@ Tensor judge_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::judge_cotangents", judge_meta> judge_op;
 
-Tensor judge_autograd(
-    const OptionalTensor& eigenvalues_cotangent,
-    const OptionalTensor& W,
-    const OptionalTensor& magnitude,
-    const Tensor& eigenvalues,
-    std::string_view caller) {
-  return autograd::below_autograd(
-      [&] { return judge_op.call(eigenvalues_cotangent, W, magnitude, eigenvalues, caller); });
-}
-
 } // namespace
 
 namespace math {
@@ -138,7 +127,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_cotangents", judge_autograd);
+  library.impl("judge_cotangents", judge_op.constant_kernel());
 }
 
 } // namespace spectralgrad

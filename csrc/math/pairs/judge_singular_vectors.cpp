@@ -1,6 +1,5 @@
 #include "math/pairs/judge_singular_vectors.h"
 
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/optional_tensor.h"
@@ -134,19 +133,6 @@ Tensor judge_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::judge_singular_vectors", judge_meta> judge_op;
 
-Tensor judge_autograd(
-    const OptionalTensor& singular_values_cotangent,
-    const OptionalTensor& W_together,
-    const OptionalTensor& W_against,
-    const OptionalTensor& magnitude,
-    const OptionalTensor& outer,
-    const Tensor& singular_values,
-    std::string_view caller) {
-  return autograd::below_autograd([&] {
-    return judge_op.call(singular_values_cotangent, W_together, W_against, magnitude, outer, singular_values, caller);
-  });
-}
-
 } // namespace
 
 namespace math {
@@ -187,7 +173,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_singular_vectors", judge_autograd);
+  library.impl("judge_singular_vectors", judge_op.constant_kernel());
 }
 
 } // namespace spectralgrad

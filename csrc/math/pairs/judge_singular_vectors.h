@@ -7,9 +7,10 @@ namespace spectralgrad::math {
 /// Checks whether the loss has a gradient through the singular vectors, and returns `singular_values_cotangent`, or
 /// zeros if that is undefined. It is `judge_cotangents` for A = U diag(sigma) V^H.
 ///
-/// `W_together` = U^H gU + V^H gV, `W_against` = U^H gU - V^H gV and `magnitude`, the sum of both N (*, k, k), are either
-/// all undefined or all defined. `outer` (*, k) may be undefined; it is the largest entry of each column of gU or gV
-/// outside the range of U or V that is no round-off compared to N, else 0. `singular_values` (*, k) are descending.
+/// `W_together` = U^H gU + V^H gV, `W_against` = U^H gU - V^H gV and `magnitude`, the sum of both N (*, k, k), are
+/// either all undefined or all defined. `outer` (*, k) may be undefined; it is the largest entry of each column of gU
+/// or gV outside the range of U or V that is no round-off compared to N, else 0. `singular_values` (*, k) are
+/// descending.
 ///
 /// The statistics are those of `judge_cotangents`, for three matrices:
 /// - `W_together` inside a repeated singular value, and on the diagonal (complex input): u_i and v_i turn together.

@@ -96,7 +96,8 @@ class Denominators {
     const auto smallest = values.amin({-1}, /*keepdim=*/true);
     const auto around_zero = at::where(values == smallest, number, at::zeros_like(number) - 1).amax({-1}, true);
     const auto distance = kind_ == Denominator::sum ? 2 * smallest : smallest;
-    const auto other = at::where(begins_cluster(distance / unit, gate.step), at::zeros_like(around_zero) - 1, around_zero);
+    const auto other =
+        at::where(begins_cluster(distance / unit, gate.step), at::zeros_like(around_zero) - 1, around_zero);
     const auto i = at::where(number == other, number, at::zeros_like(number) - 1);
     return kind_ == Denominator::sum ? inside(i.unsqueeze(-1), number.unsqueeze(-2))
                                      : inside(other.unsqueeze(-1), number.unsqueeze(-2));
