@@ -99,6 +99,13 @@ check:
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory test
 
+## check-all: make check, then both suites with the kernels for other processors, then the sanitizers; takes hours
+.PHONY: check-all
+check-all:
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory test-portable
+	$(MAKE) --no-print-directory sanitize
+
 ## lint: check layers, tolerances, columns, format (clang-format, ruff), code (ruff, mypy, clang-tidy); change nothing
 # mypy reads tests, too, so their requirements are needed.
 .PHONY: lint

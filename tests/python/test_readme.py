@@ -96,9 +96,10 @@ def test_examples_of_the_headers_run(tmp_path: Path) -> None:
     program = "#include <spectralgrad/spectralgrad.h>\n#include <torch/torch.h>\nint main() {\n"
     program += "[[maybe_unused]] auto A = torch::eye(3, torch::kFloat64);\n"
     for header in sorted((ROOT / "csrc/include/spectralgrad").glob("*.h")):
-        for example in re.findall(r"^/// ```\n(.*?)^/// ```$", header.read_text(), re.DOTALL | re.MULTILINE):
+        examples = re.findall(r"^/// ```\n(.*?)^/// ```$", header.read_text(), re.DOTALL | re.MULTILINE)
+        assert examples or header.name in ("export.h", "spectralgrad.h"), f"{header.name} has no example"
+        for example in examples:
             program += "{\n" + re.sub(r"^/// ?", "", example, flags=re.MULTILINE) + "}\n"
-    assert program.count("spectralgrad::") >= 9
     run_cpp(program + "}\n", tmp_path)
 
 

@@ -70,14 +70,17 @@ std::tuple<Tensor, Tensor> eigh_by(std::string_view method, const Tensor& A, std
 
 /// Without dual numbers, whose levels are the process's.
 std::tuple<Tensor, Tensor> eigh_jvp(const Tensor& tangent, const Tensor& L, const Tensor& V) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-          .typed<std::tuple<
-              Tensor,
-              Tensor>(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
+                             .typed<std::tuple<Tensor, Tensor>(
+                                 const Tensor&,
+                                 const Tensor&,
+                                 const Tensor&,
+                                 std::string_view,
+                                 c10::ArrayRef<double>,
+                                 std::string_view)>();
   const auto rule = Rule::gated();
-  return op.call(tangent, L, V, rule.name(), rule.parameters());
+  return op.call(tangent, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
 bool same(const Tensor& a, const Tensor& b) {
@@ -310,7 +313,7 @@ TEST_F(ParallelKernels, TangentsOfEachSize) {
   }
 }
 
-// Every task finds some: the lowest is told.
+// Every task finds some, and the lowest one is reported.
 TEST_F(ParallelKernels, MatricesThatAreNotFinite) {
   for (const auto dtype : dtypes) {
     for (const auto& [count, n] : sizes) {

@@ -28,6 +28,12 @@ SPECTRALGRAD_API std::optional<Checks> exchange_thread_checks(std::optional<Chec
 
 /// Sets the level of this thread while it lives. Autograd runs the backward of CUDA tensors in its own threads, where
 /// only the level from `set_checks` applies.
+///
+/// ```
+/// auto B = torch::full({2, 2}, NAN, torch::kFloat64);
+/// const spectralgrad::ChecksGuard guard(spectralgrad::Checks::ignore);
+/// auto [eigenvalues, eigenvectors] = spectralgrad::eigh(B); // NaN; without the guard it raises c10::LinAlgError
+/// ```
 class SPECTRALGRAD_API ChecksGuard {
  public:
   explicit ChecksGuard(std::optional<Checks> level);

@@ -12,6 +12,11 @@ namespace spectralgrad {
 using InterruptCheck = void (*)();
 
 /// Sets the check of the process and returns the previous one. Any thread may call it.
+///
+/// ```
+/// auto previous = spectralgrad::exchange_interrupt_check([] { /* throw, to stop */ });
+/// spectralgrad::exchange_interrupt_check(previous);
+/// ```
 SPECTRALGRAD_API InterruptCheck exchange_interrupt_check(InterruptCheck check);
 
 } // namespace spectralgrad
