@@ -20,7 +20,7 @@ from problems import distinct, normal
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh": lambda A: sg.eigh(A)[0],
     "eigvalsh": sg.eigvalsh,
-    "svd": lambda A: sg.svd(A)[0],
+    "svd": lambda A: sg.svd(A)[1],
     "svdvals": sg.svdvals,
     "expm": sg.expm,
     "logm": sg.logm,

@@ -175,9 +175,15 @@ def scripted_svd() -> Callable[[Tensor], Any]:
         return torch.jit.script(svd)
 
 
+def torch_svd(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    result: Any = torch.svd(A)
+    U, S, V = result
+    return U, S, V.mH
+
+
 SVDS: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
     "torch.linalg.svd": lambda: lambda A: torch.linalg.svd(A),
-    "torch.svd": lambda: lambda A: (lambda U, S, V: (U, S, V.mH))(*torch.svd(A)),
+    "torch.svd": lambda: torch_svd,
     "operator": lambda: lambda A: torch.ops.aten.linalg_svd.default(A),
     "inner operator": lambda: lambda A: torch.ops.aten._linalg_svd.default(A, True, True),
     "C++": scripted_svd,

@@ -120,7 +120,7 @@ def test_each_function_asks_handlers(name: str) -> None:
     x: Any = Answering()
     answer: Any = sg.DensityMatrixResult(*[x] * 6) if "all" in name else (x, x)
     result = f(x)
-    assert result is (answer if public not in (sg.eigh,) and "all" not in name else x)
+    assert result is (answer if public not in (sg.eigh, sg.svd) and "all" not in name else x)
     ((func, types, args),) = seen
     assert func is public
     assert types == (Answering,)
@@ -134,7 +134,8 @@ def test_each_function_of_a_subclass_returns_it(name: str) -> None:
     f, public = EVERY[name], getattr(sg, name.split()[0])
     Z = random_hermitian(4, 4, dtype=torch.float64, seed=0)
     A = Z @ Z + torch.eye(4)
-    expected = f(A)
+    # Values alone may differ in their last bits.
+    expected = f(A.clone().requires_grad_()).detach()
     for kind in (Logged, Plain):
         Logged.calls.clear()
         X = A.clone().as_subclass(kind).requires_grad_()
