@@ -76,6 +76,12 @@ inline bool has_tangent(const variable_list& list) {
   return std::any_of(list.begin(), list.end(), [](const Tensor& x) { return has_tangent(x); });
 }
 
+/// Whether operations on `x` are differentiated at the current level of torch.func's transforms. The dispatcher calls
+/// kernels for each outer level, too.
+inline bool is_differentiated_at_this_level(const Tensor& x) {
+  return (at::GradMode::is_enabled() && x.requires_grad()) || has_tangent(x);
+}
+
 inline bool requires_grad(const variable_list& list) {
   return at::GradMode::is_enabled() && torch::autograd::any_variable_requires_grad(list);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/caller_state.h"
+#include "core/optional_tensor.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -49,11 +50,38 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     return &call_below_autograd;
   }
 
+  /// The kernel for the Autograd key of an operator that is itself a derivative. If `is_differentiated` holds for a
+  /// tensor argument, it runs `tensor_code`, a function of the operator's signature that can be differentiated.
+  /// Otherwise it calls the operator below autograd, where a faster kernel may take over.
+  template <auto tensor_code, auto is_differentiated>
+  constexpr auto tensor_code_kernel() const {
+    return &call_tensor_code<tensor_code, is_differentiated>;
+  }
+
  private:
   static Result call_below_autograd(Arguments... arguments) {
     const CallerState caller;
     const at::AutoDispatchBelowADInplaceOrView guard;
     return OperatorHandle().call(arguments...);
+  }
+
+  template <auto tensor_code, auto is_differentiated>
+  static Result call_tensor_code(Arguments... arguments) {
+    const auto differentiated = [](const auto& x) {
+      using Argument = std::decay_t<decltype(x)>;
+      if constexpr (std::is_same_v<Argument, at::Tensor>) {
+        return is_differentiated(x);
+      } else if constexpr (std::is_same_v<Argument, OptionalTensor>) {
+        return x && is_differentiated(*x);
+      } else {
+        return false;
+      }
+    };
+    if ((differentiated(arguments) || ...)) {
+      const CallerState caller;
+      return tensor_code(arguments...);
+    }
+    return call_below_autograd(arguments...);
   }
 };
 

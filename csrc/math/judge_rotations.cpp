@@ -1,6 +1,5 @@
 #include "math/judge_rotations.h"
 
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
@@ -238,26 +237,6 @@ Tensor judge_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::judge_rotations", judge_meta> judge_rotations_op;
 
-Tensor judge_autograd(
-    const OptionalTensor& eigenvalues_cotangent,
-    const OptionalTensor& eigenvectors_cotangent,
-    const OptionalTensor& rotated_cotangent,
-    const OptionalTensor& rotated_vectors_cotangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    int64_t rounds) {
-  return autograd::below_autograd([&] {
-    return judge_rotations_op.call(
-        eigenvalues_cotangent,
-        eigenvectors_cotangent,
-        rotated_cotangent,
-        rotated_vectors_cotangent,
-        eigenvalues,
-        eigenvectors,
-        rounds);
-  });
-}
-
 } // namespace
 
 namespace math {
@@ -294,7 +273,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_rotations", judge_autograd);
+  library.impl("judge_rotations", judge_rotations_op.constant_kernel());
 }
 
 } // namespace spectralgrad

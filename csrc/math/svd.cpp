@@ -33,16 +33,14 @@ Tensor difference(const Tensor& a, const Tensor& b) {
   return !b.defined() ? a : !a.defined() ? -b : a - b;
 }
 
-/// The singular vectors of one side, U or V, as columns. `kept` are the first k of them, `rest` the others, which
-/// belong to no singular value.
+/// The singular vectors of one side, U or V, as columns (*, rows, k) or (*, rows, rows). `kept` are the first k, and
+/// `rest` the others, which belong to no singular value.
 struct Vectors {
-  Tensor all; // (*, rows, k) or (*, rows, rows)
   Tensor kept;
   Tensor rest; // undefined if there are none
   bool has_complement; // whether the kept ones do not span the space
 
-  Vectors(const Tensor& vectors, const c10::SymInt& k)
-      : all(vectors), kept(vectors), has_complement(vectors.sym_size(-2) != k) {
+  Vectors(const Tensor& vectors, const c10::SymInt& k) : kept(vectors), has_complement(vectors.sym_size(-2) != k) {
     if (vectors.sym_size(-1) != k) {
       kept = vectors.slice_symint(-1, 0, k);
       rest = vectors.slice_symint(-1, k);

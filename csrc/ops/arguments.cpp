@@ -45,6 +45,30 @@ void scan(const Tensor& A, std::string_view UPLO, const F& f) {
   });
 }
 
+/// Raises `c10::LinAlgError` that names the first entry of `what` that is not finite.
+void raise_not_finite(
+    const char* function,
+    const std::string& what,
+    const Tensor& A,
+    int64_t matrix,
+    int64_t row,
+    int64_t column) {
+  TORCH_CHECK_LINALG(
+      false,
+      "spectralgrad.",
+      function,
+      ": ",
+      batch_element(A.dim() > 2, matrix),
+      "Expected ",
+      what,
+      " to be finite, but the entry (",
+      row,
+      ", ",
+      column,
+      ") is ",
+      A.reshape({-1, A.size(-2), A.size(-1)})[matrix][row][column].item());
+}
+
 } // namespace
 
 void check_matrix(const char* function, const Tensor& A, std::string_view name) {
@@ -131,53 +155,20 @@ void check_finite(const char* function, const Tensor& A, std::string_view UPLO, 
     return;
   }
   const auto first = not_finite.value();
-  const auto matrix = first / (n * n);
-  const auto row = first % (n * n) / n;
-  const auto column = first % n;
-  TORCH_CHECK_LINALG(
-      false,
-      "spectralgrad.",
-      function,
-      ": ",
-      batch_element(A.dim() > 2, matrix),
-      "Expected the ",
-      is_upper(UPLO) ? "upper" : "lower",
-      " triangle of ",
-      name,
-      " to be finite, but the entry (",
-      row,
-      ", ",
-      column,
-      ") is ",
-      A.reshape({-1, n, n})[matrix][row][column].item());
+  const auto triangle = c10::str("the ", is_upper(UPLO) ? "upper" : "lower", " triangle of ", name);
+  raise_not_finite(function, triangle, A, first / (n * n), first % (n * n) / n, first % n);
 }
 
 void check_all_finite(const char* function, const Tensor& A, std::string_view name) {
-  if (A.numel() == 0) {
+  const auto finite = at::isfinite(A);
+  if (finite.all().item<bool>()) {
     return;
   }
-  const auto matrices = A.reshape({-1, A.size(-2), A.size(-1)});
-  const auto positions = at::isfinite(matrices).logical_not().nonzero();
-  if (positions.size(0) == 0) {
-    return;
-  }
-  const auto at = [&](int64_t i) {
-    return positions[0][i].item<int64_t>();
+  const auto first = finite.reshape({-1, A.size(-2), A.size(-1)}).logical_not().nonzero()[0];
+  const auto index = [&](int64_t i) {
+    return first[i].item<int64_t>();
   };
-  TORCH_CHECK_LINALG(
-      false,
-      "spectralgrad.",
-      function,
-      ": ",
-      batch_element(A.dim() > 2, at(0)),
-      "Expected ",
-      name,
-      " to be finite, but the entry (",
-      at(1),
-      ", ",
-      at(2),
-      ") is ",
-      matrices[at(0)][at(1)][at(2)].item());
+  raise_not_finite(function, std::string(name), A, index(0), index(1), index(2));
 }
 
 void write_out(const Tensor& result, const Tensor& out) {

@@ -8,6 +8,7 @@
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/arguments.h"
+#include "ops/derivative_options.h"
 #include "ops/eigh_jvp.h"
 #include "ops/eigh_vjp.h"
 #include "ops/split.h"
@@ -73,24 +74,13 @@ struct Eigh {
   static constexpr bool saves_inputs = false;
   static constexpr bool saves_outputs = true;
 
-  struct Options {
+  struct Options : DerivativeOptions {
     std::string UPLO;
-    Rule rule;
     std::optional<std::string> method;
-    std::string caller; // the function that messages name
 
     // The derivatives need neither UPLO nor the method: the gradient is Hermitian, whichever triangle was read.
-    void save(Dictionary& dictionary) const {
-      dictionary["rule"] = rule.name();
-      dictionary["parameters"] = rule.parameters();
-      dictionary["caller"] = caller;
-    }
     static Options load(const Dictionary& dictionary) {
-      return {
-          "",
-          Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
-          {},
-          dictionary.at("caller").toStringRef()};
+      return {load_base(dictionary), "", {}};
     }
   };
 
@@ -135,7 +125,7 @@ std::tuple<Tensor, Tensor> differentiable_eigh(
     MethodName method) {
   auto outputs = autograd::differentiable<Eigh>(
       {A},
-      {std::string(UPLO), rule, std::optional<std::string>(method), caller_name()});
+      {{rule, caller_name()}, std::string(UPLO), std::optional<std::string>(method)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 

@@ -4,7 +4,6 @@
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
-#include "core/caller_state.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/eigh_jvp.h"
 #include "kernels/simd/batch_layout.h"
@@ -73,25 +72,18 @@ std::tuple<Tensor, Tensor> eigh_jvp_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", eigh_jvp_meta> eigh_jvp_op;
 
-std::tuple<Tensor, Tensor> eigh_jvp_autograd(
+// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
+std::tuple<Tensor, Tensor> eigh_jvp_tensor_code(
     const Tensor& tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
-  const autograd::CallerState caller_state;
-  // Only the current level of torch.func's transforms matters, because the dispatcher calls this kernel for each outer
-  // level, too.
-  const autograd::variable_list inputs{tangent, eigenvalues, eigenvectors};
-  if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
-    const autograd::TensorCode tensor_code;
-    const CallerNameGuard guard(caller);
-    auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
-    return {std::move(dL), std::move(dV)};
-  }
-  return autograd::below_autograd(
-      [&] { return eigh_jvp_op.call(tangent, eigenvalues, eigenvectors, rule, parameters, caller); });
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
+  auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
+  return {std::move(dL), std::move(dV)};
 }
 
 } // namespace
@@ -125,7 +117,9 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_autograd);
+  library.impl(
+      "eigh_jvp",
+      eigh_jvp_op.tensor_code_kernel<eigh_jvp_tensor_code, autograd::is_differentiated_at_this_level>());
 }
 
 } // namespace spectralgrad::ops

@@ -1,11 +1,9 @@
 #include "ops/eigh_vjp.h"
 
 #include "autograd/constant.h"
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
-#include "core/caller_state.h"
 #include "kernels/eigh_vjp/eigh_vjp.h"
 #include "math/eigh.h"
 #include "ops/arguments.h"
@@ -50,35 +48,6 @@ Tensor eigh_vjp_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigh_vjp", eigh_vjp_meta> eigh_vjp_op;
 
-Tensor eigh_vjp_autograd(
-    const OptionalTensor& eigenvalues_cotangent,
-    const OptionalTensor& eigenvectors_cotangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::CallerState caller_state;
-  const auto differentiated = [](const OptionalTensor& x) {
-    return x && autograd::is_differentiated(*x);
-  };
-  if (differentiated(eigenvalues_cotangent) || differentiated(eigenvectors_cotangent) || differentiated(eigenvalues) ||
-      differentiated(eigenvectors)) {
-    return eigh_vjp_with<math::eigh_vjp>(
-        eigenvalues_cotangent,
-        eigenvectors_cotangent,
-        eigenvalues,
-        eigenvectors,
-        rule,
-        parameters,
-        caller);
-  }
-  return autograd::below_autograd([&] {
-    return eigh_vjp_op
-        .call(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors, rule, parameters, caller);
-  });
-}
-
 } // namespace
 
 Tensor eigh_vjp(
@@ -119,7 +88,9 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_vjp", eigh_vjp_autograd);
+  library.impl(
+      "eigh_vjp",
+      eigh_vjp_op.tensor_code_kernel<eigh_vjp_with<math::eigh_vjp>, autograd::is_differentiated>());
 }
 
 } // namespace spectralgrad::ops

@@ -7,6 +7,7 @@
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh/row_order.h"
 #include "ops/arguments.h"
+#include "ops/nan_results.h"
 
 #include <spectralgrad/checks.h>
 
@@ -18,7 +19,6 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -28,8 +28,6 @@ namespace {
 using at::Tensor;
 using kernels::EighMethod;
 using kernels::simd::EighFindings;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// A contiguous CPU batch `A` whose graded matrices are sorted as LAPACK needs them if it gets rows as columns.
 class InOrder {
@@ -100,21 +98,14 @@ std::tuple<Tensor, Tensor> by_torch(
     std::string_view UPLO,
     bool compute_eigenvectors,
     bool to_the_bit) {
-  if (checks() != Checks::ignore) {
-    check_finite(function, A, UPLO);
-    return linalg_eigh(A, UPLO, compute_eigenvectors, to_the_bit);
+  const auto decompose = [&](const Tensor& finite) {
+    return linalg_eigh(finite, UPLO, compute_eigenvectors, to_the_bit);
+  };
+  if (checks() == Checks::ignore) {
+    return nan_where_bad(A, is_not_finite(A, UPLO), decompose);
   }
-  const auto bad = is_not_finite(A, UPLO);
-  if (!bad.any().item<bool>()) {
-    return linalg_eigh(A, UPLO, compute_eigenvectors, to_the_bit);
-  }
-  auto [eigenvalues, eigenvectors] =
-      linalg_eigh(A.masked_fill(bad.unsqueeze(-1).unsqueeze(-1), 0), UPLO, compute_eigenvectors, to_the_bit);
-  eigenvalues.masked_fill_(bad.unsqueeze(-1), nan);
-  if (compute_eigenvectors) {
-    eigenvectors.masked_fill_(bad.unsqueeze(-1).unsqueeze(-1), nan);
-  }
-  return {std::move(eigenvalues), std::move(eigenvectors)};
+  check_finite(function, A, UPLO);
+  return decompose(A);
 }
 
 /// Whether `A` is a single CPU matrix, contiguous and diagonal.

@@ -1,6 +1,7 @@
 #include "ops/singular_value_decomposition.h"
 
 #include "ops/arguments.h"
+#include "ops/nan_results.h"
 
 #include <spectralgrad/checks.h>
 
@@ -10,16 +11,12 @@
 #include <ATen/ops/isfinite.h>
 #include <c10/util/Exception.h>
 
-#include <algorithm>
-#include <limits>
 #include <utility>
 
 namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 std::tuple<Tensor, Tensor, Tensor> by_torch(
     const char* function,
@@ -33,22 +30,11 @@ std::tuple<Tensor, Tensor, Tensor> by_torch(
         /*compute_uv=*/vectors != SingularVectors::none,
         driver);
   };
-  if (checks() != Checks::ignore) {
-    check_all_finite(function, A);
-    return decompose(A);
+  if (checks() == Checks::ignore) {
+    return nan_where_bad(A, at::isfinite(A).logical_not().any(-1).any(-1), decompose);
   }
-  const auto bad = at::isfinite(A).logical_not().any(-1).any(-1);
-  if (!bad.any().item<bool>()) {
-    return decompose(A);
-  }
-  const auto bad_matrices = bad.unsqueeze(-1).unsqueeze(-1);
-  auto [U, singular_values, Vh] = decompose(A.masked_fill(bad_matrices, 0));
-  singular_values.masked_fill_(bad.unsqueeze(-1), nan);
-  if (vectors != SingularVectors::none) {
-    U.masked_fill_(bad_matrices, nan);
-    Vh.masked_fill_(bad_matrices, nan);
-  }
-  return {std::move(U), std::move(singular_values), std::move(Vh)};
+  check_all_finite(function, A);
+  return decompose(A);
 }
 
 } // namespace

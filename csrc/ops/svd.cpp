@@ -8,6 +8,7 @@
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/arguments.h"
+#include "ops/derivative_options.h"
 #include "ops/singular_value_decomposition.h"
 #include "ops/split.h"
 #include "ops/svd_jvp.h"
@@ -92,26 +93,14 @@ struct Svd {
   static constexpr bool saves_inputs = false;
   static constexpr bool saves_outputs = true;
 
-  struct Options {
+  struct Options : DerivativeOptions {
     bool full_matrices;
     std::optional<std::string> driver;
-    Rule rule;
     std::optional<std::string> method;
-    std::string caller; // the function that messages name
 
-    // The derivatives need no other options, because the shapes of the outputs say whether they are full.
-    void save(Dictionary& dictionary) const {
-      dictionary["rule"] = rule.name();
-      dictionary["parameters"] = rule.parameters();
-      dictionary["caller"] = caller;
-    }
+    // The shapes of the outputs tell the derivatives whether they are full.
     static Options load(const Dictionary& dictionary) {
-      return {
-          false,
-          {},
-          Rule::parse(dictionary.at("rule").toStringRef(), dictionary.at("parameters").toDoubleVector()),
-          {},
-          dictionary.at("caller").toStringRef()};
+      return {load_base(dictionary), false, {}, {}};
     }
   };
 
@@ -160,7 +149,7 @@ std::tuple<Tensor, Tensor, Tensor> differentiable_svd(
     Name method) {
   auto outputs = autograd::differentiable<Svd>(
       {A},
-      {full_matrices, owned(driver), rule, owned(method), function_name()});
+      {{rule, function_name()}, full_matrices, owned(driver), owned(method)});
   return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
 }
 

@@ -4,7 +4,6 @@
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
-#include "core/caller_state.h"
 #include "math/svd.h"
 #include "ops/arguments.h"
 #include "ops/in_layout_of.h"
@@ -44,7 +43,8 @@ std::tuple<Tensor, Tensor, Tensor> svd_jvp_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::svd_jvp", svd_jvp_meta> svd_jvp_op;
 
-std::tuple<Tensor, Tensor, Tensor> svd_jvp_autograd(
+// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
+std::tuple<Tensor, Tensor, Tensor> svd_jvp_tensor_code(
     const Tensor& tangent,
     const Tensor& U,
     const Tensor& singular_values,
@@ -52,17 +52,9 @@ std::tuple<Tensor, Tensor, Tensor> svd_jvp_autograd(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
-  const autograd::CallerState caller_state;
-  // Only the current level of torch.func's transforms matters, because the dispatcher calls this kernel for each outer
-  // level, too.
-  const autograd::variable_list inputs{tangent, U, singular_values, Vh};
-  if (autograd::requires_grad(inputs) || autograd::has_tangent(inputs)) {
-    const autograd::TensorCode tensor_code;
-    const CallerNameGuard guard(caller);
-    return math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
-  }
-  return autograd::below_autograd(
-      [&] { return svd_jvp_op.call(tangent, U, singular_values, Vh, rule, parameters, caller); });
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
+  return math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
 }
 
 } // namespace
@@ -91,7 +83,9 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("svd_jvp", svd_jvp_autograd);
+  library.impl(
+      "svd_jvp",
+      svd_jvp_op.tensor_code_kernel<svd_jvp_tensor_code, autograd::is_differentiated_at_this_level>());
 }
 
 } // namespace spectralgrad::ops

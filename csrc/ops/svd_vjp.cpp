@@ -1,11 +1,9 @@
 #include "ops/svd_vjp.h"
 
 #include "autograd/constant.h"
-#include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
-#include "core/caller_state.h"
 #include "math/svd.h"
 #include "ops/arguments.h"
 
@@ -56,38 +54,6 @@ Tensor svd_vjp_meta(
 
 constexpr autograd::OperatorHandle<"spectralgrad::svd_vjp", svd_vjp_meta> svd_vjp_op;
 
-Tensor svd_vjp_autograd(
-    const OptionalTensor& U_cotangent,
-    const OptionalTensor& singular_values_cotangent,
-    const OptionalTensor& Vh_cotangent,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::CallerState caller_state;
-  for (const auto& x :
-       {U_cotangent, singular_values_cotangent, Vh_cotangent, optional(U), optional(singular_values), optional(Vh)}) {
-    if (x && autograd::is_differentiated(*x)) {
-      return svd_vjp_kernel(
-          U_cotangent,
-          singular_values_cotangent,
-          Vh_cotangent,
-          U,
-          singular_values,
-          Vh,
-          rule,
-          parameters,
-          caller);
-    }
-  }
-  return autograd::below_autograd([&] {
-    return svd_vjp_op
-        .call(U_cotangent, singular_values_cotangent, Vh_cotangent, U, singular_values, Vh, rule, parameters, caller);
-  });
-}
-
 } // namespace
 
 Tensor svd_vjp(
@@ -128,7 +94,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("svd_vjp", svd_vjp_autograd);
+  library.impl("svd_vjp", svd_vjp_op.tensor_code_kernel<svd_vjp_kernel, autograd::is_differentiated>());
 }
 
 } // namespace spectralgrad::ops

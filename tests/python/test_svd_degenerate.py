@@ -14,7 +14,7 @@ from torch import Tensor
 
 import reference
 import spectralgrad as sg
-from problems import ALL, DOUBLE, GAPS, by_precision, expectation, normal, random_hermitian
+from problems import ALL, DOUBLE, GAPS, by_precision, expectation, normal, random_hermitian, with_singular_values
 from reference import relative_error
 
 SHAPES = [(5, 5), (8, 8), (7, 5), (5, 8)]
@@ -25,13 +25,6 @@ class Case(NamedTuple):
 
     A: Tensor
     cluster: slice
-
-
-def with_singular_values(m: int, n: int, values: Any, dtype: torch.dtype, seed: int) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    k = min(m, n)
-    U, V = (torch.linalg.qr(normal(x, k, dtype=wide, seed=seed + x + 10 * y)).Q for y, x in enumerate((m, n)))
-    return ((U * torch.tensor(values, dtype=torch.float64)) @ V.mH).to(dtype)
 
 
 def clustered(m: int, n: int, gap: float, dtype: torch.dtype, seed: int, *, at: float = 1.0) -> Case:

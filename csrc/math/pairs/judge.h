@@ -47,6 +47,14 @@ class Significance {
     return size > factor * known && size > factor * magnitude_(i, j) && stands_out(size);
   }
 
+  /// Whether the loss depends on the basis of a pair: whether the skew-Hermitian part of W_ij and W_ji, given as
+  /// `upper` = W_ij and `lower` = conj(W_ji), is significant.
+  template <typename scalar_t>
+  bool depends_on_basis(scalar_t upper, scalar_t lower, real_t tolerance, int64_t i, int64_t j) const {
+    const auto skew = std::abs(upper - lower);
+    return !may_be_of_matrix(skew) && exceeds(skew, 2 * tolerance, std::abs(upper) + std::abs(lower), i, j);
+  }
+
   bool may_be_of_matrix(real_t size) const {
     return !(size > cancelled_);
   }
@@ -106,12 +114,11 @@ Verdict judge(
            significance.stands_out(std::abs(eigenvalues_cotangent[i] - eigenvalues_cotangent[j]) * largest));
       const auto upper = has_W ? W(i, j) : scalar_t(0);
       const auto lower = has_W ? conjugate(W(j, i)) : scalar_t(0);
-      const auto known = std::abs(upper) + std::abs(lower);
-      const auto skew = std::abs(upper - lower);
-      if (has_W && !significance.may_be_of_matrix(skew) && significance.exceeds(skew, 2 * tolerance, known, i, j)) {
+      if (has_W && significance.depends_on_basis(upper, lower, tolerance, i, j)) {
         return {Finding::basis, 0, i, j};
       }
       if (unequal && verdict.finding > Finding::lost_limit) {
+        const auto known = std::abs(upper) + std::abs(lower);
         const bool hermitian_part_matters = has_W &&
             significance.exceeds(std::abs(upper + lower), 2 * tolerance, known, i, j);
         const Verdict found{hermitian_part_matters ? Finding::lost_limit : Finding::not_differentiable, 0, i, j};
@@ -145,11 +152,8 @@ Verdict judge_null_spaces(
       return {Finding::null_spaces, 0, i, i};
     }
     for (int64_t j = i; j < k; ++j) {
-      const auto upper = W(i, j);
-      const auto lower = conjugate(W(j, i));
-      const auto skew = std::abs(upper - lower);
-      if (singular_values[i] + singular_values[j] <= same && !significance.may_be_of_matrix(skew) &&
-          significance.exceeds(skew, 2 * tolerance, std::abs(upper) + std::abs(lower), i, j)) {
+      if (singular_values[i] + singular_values[j] <= same &&
+          significance.depends_on_basis(W(i, j), conjugate(W(j, i)), tolerance, i, j)) {
         return {Finding::null_spaces, 0, i, j};
       }
     }

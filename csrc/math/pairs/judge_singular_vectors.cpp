@@ -2,14 +2,12 @@
 
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
-#include "core/optional_tensor.h"
 #include "math/pairs/gauge_report.h"
-#include "math/pairs/judge.h"
+#include "math/pairs/judge_batch.h"
 
 #include <spectralgrad/checks.h>
 
 #include <ATen/Dispatch.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -32,21 +30,16 @@ struct Cotangents {
   Tensor singular_values;
 };
 
-template <typename T>
-const T* row(const Tensor& x, int64_t matrix, int64_t size) {
-  return x.defined() ? x.const_data_ptr<T>() + matrix * size : nullptr;
-}
-
 template <typename scalar_t>
 math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto k = cotangents.singular_values.size(-1);
-  const auto* sigma = row<real_t>(cotangents.singular_values, matrix, k);
-  const auto* g_sigma = row<real_t>(cotangents.singular_values_cotangent, matrix, k);
-  const auto* together = row<scalar_t>(cotangents.W_together, matrix, k * k);
-  const auto* against = row<scalar_t>(cotangents.W_against, matrix, k * k);
-  const auto* N = row<real_t>(cotangents.magnitude, matrix, k * k);
-  const auto* outer = row<real_t>(cotangents.outer, matrix, k);
+  const auto* sigma = math::numbers_or_null<real_t>(cotangents.singular_values, matrix, k);
+  const auto* g_sigma = math::numbers_or_null<real_t>(cotangents.singular_values_cotangent, matrix, k);
+  const auto* together = math::numbers_or_null<scalar_t>(cotangents.W_together, matrix, k * k);
+  const auto* against = math::numbers_or_null<scalar_t>(cotangents.W_against, matrix, k * k);
+  const auto* N = math::numbers_or_null<real_t>(cotangents.magnitude, matrix, k * k);
+  const auto* outer = math::numbers_or_null<real_t>(cotangents.outer, matrix, k);
   const auto magnitude = [&](int64_t i, int64_t j) {
     return N[i * k + j];
   };
@@ -77,7 +70,6 @@ math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
       verdict = found;
     }
   }
-  verdict.matrix = matrix;
   return verdict;
 }
 
@@ -94,10 +86,7 @@ Tensor judge_kernel(
     return result;
   }
   const CallerNameGuard guard(caller);
-  // Runs on the host for every device, because it takes only a few passes over small data.
-  const auto on_host = [](const OptionalTensor& x) {
-    return x && x->defined() ? x->resolve_conj().resolve_neg().cpu().contiguous() : Tensor();
-  };
+  using math::on_host;
   const Cotangents cotangents{
       on_host(singular_values_cotangent),
       on_host(W_together),
@@ -106,17 +95,10 @@ Tensor judge_kernel(
       on_host(outer),
       on_host(singular_values)};
   const auto dtype = (W_together ? *W_together : singular_values).scalar_type();
-  math::Verdict most_severe;
-  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_singular_vectors", [&] {
-    const auto k = singular_values.size(-1);
-    for (int64_t matrix = 0; matrix < singular_values.numel() / k; ++matrix) {
-      const auto verdict = judge_matrix<scalar_t>(cotangents, matrix);
-      if (verdict.is_more_severe_than(most_severe)) {
-        most_severe = verdict;
-      }
-    }
-  });
-  math::report(most_severe);
+  math::report(AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_singular_vectors", [&] {
+    const auto count = singular_values.numel() / singular_values.size(-1);
+    return math::most_severe_verdict(count, [&](int64_t matrix) { return judge_matrix<scalar_t>(cotangents, matrix); });
+  }));
   return result;
 }
 
@@ -144,16 +126,16 @@ Tensor judge_singular_vectors(
     const Tensor& magnitude,
     const Tensor& outer,
     const Tensor& singular_values) {
-  // The operator returns zeros. They are added to the gradient so that no compiler removes the call as dead code.
-  const auto zeros = judge_op.call(
-      optional(singular_values_cotangent),
-      optional(W_together),
-      optional(W_against),
-      optional(magnitude),
-      optional(outer),
-      singular_values,
-      caller_name("svd"));
-  return singular_values_cotangent.defined() ? singular_values_cotangent + zeros : zeros;
+  return with_zeros(
+      singular_values_cotangent,
+      judge_op.call(
+          optional(singular_values_cotangent),
+          optional(W_together),
+          optional(W_against),
+          optional(magnitude),
+          optional(outer),
+          singular_values,
+          caller_name("svd")));
 }
 
 } // namespace math
