@@ -1,8 +1,9 @@
 """PyTorch's OpInfo entries as tests, with the samples and checks of PyTorch's own test_ops_gradients.py.
 
-Functions whose gradient uses eigh or eigvalsh (`THROUGH_EIGH`) are tested with `install` in force. So are related
-functions of torch.linalg with formulas of their own (`OTHERS`), which must not change. For these, gradients are checked
-for every eighth sample. torch has no error inputs for any of them, so `test_errors_are_torchs` has its own.
+With `install` in force, the tests cover three groups of torch's functions: those whose gradient uses eigh or eigvalsh
+(`THROUGH_EIGH`), those whose gradient uses svd or svdvals (`THROUGH_SVD`: norms, condition numbers, low-rank
+factorisations), and those that decompose only in the forward, because torch has a formula for their derivatives
+(`VALUES_ONLY`: pinv). torch has no error inputs for any of them, so `test_errors_are_torchs` has its own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,26 @@ from problems import ALL, each_double
 # torch's class, whose helpers these tests use. pytest reads this attribute, which the class does not declare.
 Gradients.__test__ = False  # type: ignore[attr-defined]
 
-THROUGH_EIGH = ["linalg.eigh", "linalg.eigvalsh", "linalg.pinv hermitian"]
-OTHERS = ["linalg.cond", "linalg.matrix_norm", "linalg.norm", "norm nuc"]
-WITHOUT_GRADIENT = ["linalg.matrix_rank hermitian"]
+THROUGH_EIGH = ["linalg.eigh", "linalg.eigvalsh"]
+THROUGH_SVD = [
+    *("linalg.svd", "linalg.svdvals", "svd", "linalg.cond", "linalg.matrix_norm", "linalg.norm", "norm nuc"),
+    *("svd_lowrank", "pca_lowrank"),
+]
+VALUES_ONLY = ["linalg.pinv", "linalg.pinv singular", "linalg.pinv hermitian", "pinverse"]
+# torch's own tests leave out the derivatives of a norm at zero, where they are not defined.
+WITHOUT_GRADIENT = ["linalg.matrix_rank", "linalg.matrix_rank hermitian", "linalg.norm subgradients_at_zero"]
+# Every seventh sample is checked. Seven has no common divisor with the numbers of variants that torch goes through, so
+# each variant takes its turn: full matrices or not, orders of a norm, outputs of the loss.
+STEP = 7
+SAMPLED = [
+    "linalg.svd",
+    "svd",
+    "linalg.matrix_norm",
+    "linalg.norm",
+    "linalg.pinv singular",
+    "svd_lowrank",
+    "pca_lowrank",
+]
 BY_NAME: dict[str, OpInfo] = {f"{op.name} {op.variant_test_name}".strip(): op for op in op_db}
 
 
@@ -46,16 +64,15 @@ def random_state() -> Iterator[None]:
     random.setstate(state)
 
 
-def _adapted(name: str, dtype: torch.dtype) -> OpInfo:
+def _adapted(name: str, dtype: torch.dtype, step: int) -> OpInfo:
     op = copy.copy(BY_NAME[name])
-    if name in OTHERS:
-        samples = op.sample_inputs
+    samples = op.sample_inputs
 
-        def some(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            return itertools.islice(samples(*args, **kwargs), 0, None, 8)
+    def some(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        return itertools.islice(samples(*args, **kwargs), 0, None, step)
 
-        op.sample_inputs = some  # type: ignore[method-assign]  # of this copy only
-    else:
+    op.sample_inputs = some  # type: ignore[method-assign]  # of this copy only
+    if name in ("linalg.eigh", "linalg.eigvalsh", "linalg.svdvals"):
         # More than in torch's own tests: batches of cotangents and tangents, and full Jacobians if they are real
         # (complex ones take a minute). Batches of complex tangents fail in torch, in gradcheck's own view_as_real.
         op.check_batched_grad = op.check_batched_gradgrad = True
@@ -69,9 +86,11 @@ def _torch_skips(op: OpInfo, dtype: torch.dtype, kind: str) -> bool:
     return any(skip.is_active(suite, f"test_{kind}", "cpu", dtype, {}) for skip in op.skips)
 
 
-def check(name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any] | None = None) -> None:
-    """`kind` is the name of torch's own test."""
-    op = _adapted(name, dtype)
+def check(
+    name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any] | None = None, step: int | None = None
+) -> None:
+    """`kind` is the name of torch's own test. Every `step`-th sample is checked."""
+    op = _adapted(name, dtype, step or (STEP if name in SAMPLED else 1))
     if _torch_skips(op, dtype, kind):
         pytest.skip("torch's own tests leave this out")
     function = function or op.get_op()
@@ -96,7 +115,8 @@ def check(name: str, dtype: torch.dtype, kind: str, function: Callable[..., Any]
         )
 
 
-KINDS = ["fn_grad", "fn_gradgrad", "fn_fwgrad_bwgrad", "forward_mode_AD"]
+SECOND_ORDER = ["fn_gradgrad", "fn_fwgrad_bwgrad"]
+KINDS = ["fn_grad", *SECOND_ORDER, "forward_mode_AD"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -107,13 +127,21 @@ def installed() -> Iterator[None]:
     sg.uninstall()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
-@each_kind
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SECOND_ORDER else []) for kind in KINDS]
+)
 @each_double
-@pytest.mark.parametrize("name", THROUGH_EIGH + OTHERS)
+@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_SVD + VALUES_ONLY)
 def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind)
+
+
+@pytest.mark.slow
+@each_kind
+@each_double
+def test_gradients_of_svd_at_every_sample(dtype: torch.dtype, kind: str) -> None:
+    check("linalg.svd", dtype, kind, sg.svd, step=1)
 
 
 @each_kind
@@ -153,7 +181,7 @@ def _same(x: Tensor, y: Tensor) -> bool:
 
 @pytest.mark.parametrize("requires_grad", [False, True], ids=["plain", "differentiated"])
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("name", THROUGH_EIGH + OTHERS + WITHOUT_GRADIENT)
+@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_SVD + VALUES_ONLY + WITHOUT_GRADIENT)
 def test_values_are_torchs_to_the_bit(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
     op = BY_NAME[name]
     samples = list(op.sample_inputs("cpu", dtype, requires_grad=requires_grad and op.supports_autograd))
