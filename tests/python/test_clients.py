@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,22 @@ import pytest
 import torch
 from torch import Tensor
 
+import clients_of_eigh
+import clients_of_svd
 import spectralgrad as sg
-from problems import gradient_of, random_hermitian
+from clients_of_eigh import (
+    DIAG,
+    FUNCTIONS,
+    POINTS,
+    X,
+    client,
+    data_with_covariance,
+    divided_differences,
+    geoopt_function,
+    hermitian_gradient,
+    relative_error,
+)
+from problems import gradient_of, normal
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,15 +40,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:SPDMetric.LEM is not fully implemented:UserWarning"),
 ]
 
-X = random_hermitian(3, 3, dtype=torch.float64, seed=1)
-CI = 2 * torch.eye(3, dtype=torch.float64)
-DIAG = torch.diag(torch.tensor([1.0, 1.0, 4.0], dtype=torch.float64))
-
-Function = Callable[[Tensor], Tensor]
-
-
-def client(name: str) -> Any:
-    return pytest.importorskip(name, reason=f"{name.split('.')[0]} is not installed: requirements/clients.txt")
+MEASUREMENTS = clients_of_eigh.MEASUREMENTS | clients_of_svd.MEASUREMENTS
 
 
 def reached(setting: str) -> contextlib.AbstractContextManager[None]:
@@ -49,187 +56,6 @@ def installed(rule: sg.Rule | None) -> Iterator[None]:
         yield
     finally:
         sg.uninstall()
-
-
-def relative_error(G: Tensor, expected: Tensor) -> float:
-    return ((G - expected).abs().max() / expected.abs().max()).item()
-
-
-def hermitian_gradient(loss: Function, A: Tensor) -> Tensor:
-    """The symmetric part, which does not depend on how a client treats matrices that are not symmetric."""
-    G = gradient_of(loss, A)
-    return (G + G.mT) / 2
-
-
-def divided_differences(f: Callable[[float], float], df: Callable[[float], float], A: Tensor) -> Tensor:
-    """The gradient of tr(X f(A)) at a diagonal A, in closed form."""
-    points = A.diagonal().tolist()
-    F = [[df(a) if a == b else (f(a) - f(b)) / (a - b) for b in points] for a in points]
-    return torch.tensor(F, dtype=torch.float64) * X
-
-
-# Name -> f and its derivative, for the closed form.
-FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
-    "log": (math.log, lambda x: 1 / x),
-    "sqrt": (math.sqrt, lambda x: 0.5 / math.sqrt(x)),
-    "inverse sqrt": (lambda x: x**-0.5, lambda x: -0.5 * x**-1.5),
-    "exp": (math.exp, math.exp),
-    "identity": (lambda x: x, lambda x: 1.0),
-    "inverse": (lambda x: 1 / x, lambda x: -1 / x**2),
-    "fermi": (lambda x: 1 / (1 + math.exp(x)), lambda x: -math.exp(x) / (1 + math.exp(x)) ** 2),
-}
-POINTS = {"2 I": CI, "diag(1, 1, 4)": DIAG, "1e-6 diag(1, 1, 4)": 1e-6 * DIAG}
-
-
-def function_gradient_error(name: str, function: Function, at: str) -> float:
-    """The error of the gradient of tr(X f(A)), where f is the function called `name` in `FUNCTIONS`."""
-    A = POINTS[at]
-    return relative_error(
-        hermitian_gradient(lambda B: (X * function(B)).sum(), A), divided_differences(*FUNCTIONS[name], A)
-    )
-
-
-# --- geoopt ----------------------------------------------------------------------------------------------------------
-
-
-def geoopt_function(name: str, function: str, at: str) -> float:
-    return function_gradient_error(name, getattr(client("geoopt.linalg.batch_linalg"), function), at)
-
-
-def geoopt_second_inverse_sqrt(at: str) -> float:
-    both = client("geoopt.linalg.batch_linalg").sym_inv_sqrtm2
-    return function_gradient_error("inverse sqrt", lambda A: both(A)[0], at)
-
-
-def geoopt_funcm(at: str) -> float:
-    linalg = client("geoopt.linalg.batch_linalg")
-    return function_gradient_error("exp", lambda A: linalg.sym_funcm(A, torch.exp), at)
-
-
-def geoopt_distance(metric: str, at: str) -> float:
-    # At c I, which commutes with all matrices, both are |log Y - log c|², with the gradient 2/c (log c - log Y).
-    manifold = client("geoopt").SymmetricPositiveDefinite(metric)
-    c = POINTS[at][0, 0]
-    expected = 2 / c * (c.log() * torch.eye(3, dtype=torch.float64) - X)
-    Y = torch.matrix_exp(X)
-    return relative_error(hermitian_gradient(lambda A: manifold.dist(A, Y) ** 2, POINTS[at]), expected)
-
-
-# --- linear_operator -------------------------------------------------------------------------------------------------
-
-
-def linear_operator_root(name: str, function: str, at: str) -> float:
-    module = client("linear_operator")
-    root = getattr(module, function)
-    return function_gradient_error(name, lambda A: root(module.to_linear_operator(A), method="symeig").to_dense(), at)
-
-
-def linear_operator_diagonalization(at: str) -> float:
-    module = client("linear_operator")
-
-    def square_root(A: Tensor) -> Tensor:
-        L, V = module.diagonalization(module.to_linear_operator(A), method="symeig")
-        V = module.to_dense(V)
-        return (V * L.sqrt().unsqueeze(-2)) @ V.mT
-
-    return function_gradient_error("sqrt", square_root, at)
-
-
-# --- tad-mctc --------------------------------------------------------------------------------------------------------
-
-
-def tad_mctc_density(method: str | None, at: str) -> float:
-    # Two orbitals are occupied. With the eigenvalues s, s, 4 s the density matrix is (4 - A/s)/3.
-    eighb = client("tad_mctc.storch").eighb
-    A = POINTS[at]
-    P = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
-    Q = torch.eye(3, dtype=torch.float64) - P
-    expected = -(P @ X @ Q + Q @ X @ P) / (3 * A[0, 0])
-
-    def energy(B: Tensor) -> Tensor:
-        occupied = eighb(B, broadening_method=method)[1][:, :2]
-        return (X * (occupied @ occupied.mT)).sum()
-
-    return relative_error(hermitian_gradient(energy, A), expected)
-
-
-def tad_mctc_fermi(method: str | None, at: str) -> float:
-    eighb = client("tad_mctc.storch").eighb
-
-    def occupation(A: Tensor) -> Tensor:
-        L, V = eighb(A, broadening_method=method)
-        return (V / (1 + L.exp()).unsqueeze(-2)) @ V.mT
-
-    return function_gradient_error("fermi", occupation, at)
-
-
-# --- kornia ----------------------------------------------------------------------------------------------------------
-
-
-def kornia_quaternions(at: str) -> float:
-    # If equal unit quaternions q move by dq_i, their average moves by (1 - q qᵀ) times the mean of dq_i.
-    geometry = client("kornia.geometry.quaternion")
-    q = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    M = random_hermitian(4, 4, dtype=torch.float64, seed=2)
-    tangent = 2 * (M @ q - q * (q @ M @ q))
-
-    def loss(data: Tensor) -> Tensor:
-        average = geometry.average_quaternions(geometry.Quaternion(data)).data.reshape(4)
-        return average @ M @ average  # independent of the sign of the average
-
-    return relative_error(gradient_of(loss, q.repeat(5, 1)), (tangent / 5).repeat(5, 1))
-
-
-def data_with_covariance(c: float) -> Tensor:
-    """Six centred points in three dimensions whose unbiased covariance is c I."""
-    half = math.sqrt(2.5 * c) * torch.eye(3, dtype=torch.float64)
-    return torch.cat([half, -half])
-
-
-def kornia_whitening(at: str) -> float:
-    # T = C^(-1/2), where C = DᵀD/5 for centred data. At C = c I, dT = -½ c^(-3/2) dC, so the gradient in D of tr(X T)
-    # is -½ c^(-3/2) · 2/5 D X, which is centred like D.
-    zca = client("kornia.enhance.zca")
-    data = data_with_covariance(2)
-    expected = -(2**-1.5) / 5 * data @ X
-    return relative_error(gradient_of(lambda D: (X * zca.zca_mean(D, eps=0.0)[0]).sum(), data), expected)
-
-
-# --- torchspd --------------------------------------------------------------------------------------------------------
-
-
-def torchspd_function(name: str, function: str, at: str) -> float:
-    return function_gradient_error(name, getattr(client("torchspd"), function), at)
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
-
-# Key: the client, and the second column of docs/clients.md without the markup.
-MEASUREMENTS: dict[tuple[str, str], Callable[[str], float]] = {
-    ("geoopt", "linalg.sym_logm"): lambda at: geoopt_function("log", "sym_logm", at),
-    ("geoopt", "linalg.sym_sqrtm"): lambda at: geoopt_function("sqrt", "sym_sqrtm", at),
-    ("geoopt", "linalg.sym_inv_sqrtm1"): lambda at: geoopt_function("inverse sqrt", "sym_inv_sqrtm1", at),
-    ("geoopt", "linalg.sym_inv_sqrtm2"): geoopt_second_inverse_sqrt,
-    ("geoopt", "linalg.sym_funcm with exp"): geoopt_funcm,
-    ("geoopt", "linalg.sym_expm"): lambda at: geoopt_function("exp", "sym_expm", at),
-    ("geoopt", 'SymmetricPositiveDefinite("AIM").dist squared'): lambda at: geoopt_distance("AIM", at),
-    ("geoopt", 'SymmetricPositiveDefinite("LEM").dist squared'): lambda at: geoopt_distance("LEM", at),
-    ("linear_operator", "root_decomposition, symeig, R Rᵀ"): lambda at: linear_operator_root(
-        "identity", "root_decomposition", at
-    ),
-    ("linear_operator", "root_inv_decomposition, symeig, R Rᵀ"): lambda at: linear_operator_root(
-        "inverse", "root_inv_decomposition", at
-    ),
-    ("linear_operator", "diagonalization, then V √λ Vᵀ"): linear_operator_diagonalization,
-    ("tad-mctc", "eighb(broadening_method=None), density matrix"): lambda at: tad_mctc_density(None, at),
-    ("tad-mctc", 'eighb(broadening_method="lorn"), density matrix'): lambda at: tad_mctc_density("lorn", at),
-    ("tad-mctc", "eighb(broadening_method=None), Fermi function"): lambda at: tad_mctc_fermi(None, at),
-    ("tad-mctc", 'eighb(broadening_method="cond"), Fermi function'): lambda at: tad_mctc_fermi("cond", at),
-    ("kornia", "average_quaternions of equal ones"): kornia_quaternions,
-    ("kornia", "enhance.zca_mean, transform"): kornia_whitening,
-    ("torchspd", "logm"): lambda at: torchspd_function("log", "logm", at),
-    ("torchspd", "sqrtm"): lambda at: torchspd_function("sqrt", "sqrtm", at),
-}
 
 
 def rows(columns: int = 6) -> list[tuple[str, ...]]:
@@ -260,7 +86,7 @@ def test_table(row: tuple[str, ...]) -> None:
 
 def test_the_example_has_a_finite_gradient() -> None:
     client("geoopt")
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```python\n(import .*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     try:
         exec(example, names)
@@ -284,9 +110,11 @@ def test_versions_are_those_that_were_measured() -> None:
 # --- the functions of this package instead of the clients' -----------------------------------------------------------
 
 
-def names_of(client_name: str) -> dict[str, Any]:
+def names_of(client_name: str, at: str) -> dict[str, Any]:
     """The names that the code of a row may use, in addition to its variables."""
-    found: dict[str, Any] = {"torch": torch, "sg": sg, "Y": torch.matrix_exp(X)}
+    found: dict[str, Any] = {"torch": torch, "sg": sg, "Y": torch.matrix_exp(X), "I": torch.eye(3, dtype=torch.float64)}
+    if at in clients_of_svd.OCTAHEDRA:
+        found["y"] = clients_of_svd.clouds(at)[1]
     if client_name == "geoopt":
         found["linalg"] = client("geoopt.linalg.batch_linalg")
         found["SymmetricPositiveDefinite"] = client("geoopt").SymmetricPositiveDefinite
@@ -294,6 +122,8 @@ def names_of(client_name: str) -> dict[str, Any]:
         found["eighb"] = client("tad_mctc.storch").eighb
     elif client_name == "kornia":
         found["zca_mean"] = client("kornia.enhance.zca").zca_mean
+    elif client_name == "by hand":
+        found |= clients_of_svd.by_hand()
     else:
         found[client_name] = client(client_name)
     return found
@@ -306,8 +136,33 @@ def run(code: str, names: dict[str, Any]) -> Tensor:
     return eval(last, namespace)
 
 
+@dataclass(frozen=True)
+class Point:
+    """The variable of a row, its value, one with separated values, and the exact gradient of tr(Xᵀ ·) in it."""
+
+    variable: str
+    value: Tensor
+    separated: Tensor
+    expected: Tensor
+
+
+def point_of(called: str, at: str) -> Point:
+    separated = DIAG + 0.3 * X @ X
+    if at in clients_of_svd.OCTAHEDRA:
+        x, _ = clients_of_svd.clouds(at)
+        noise = clients_of_svd.OCTAHEDRA[at] * normal(6, 3, dtype=torch.float64, seed=4)
+        return Point("x", x, x + 0.3 * noise, clients_of_svd.alignment_gradient(at))
+    if at in clients_of_svd.DIAGONALS:
+        M = clients_of_svd.matrix(at)
+        return Point("M", M, M @ separated, clients_of_svd.nearest_rotation_gradient(at))
+    if "cov" in called:
+        D = data_with_covariance(2)
+        return Point("D", D, data_with_covariance(1) @ separated @ separated, -(2**-1.5) / 5 * D @ X)
+    return Point("A", POINTS[at], separated, expected_gradient(called, POINTS[at]))
+
+
 def expected_gradient(called: str, A: Tensor) -> Tensor:
-    """The gradient of tr(X ·), or of a squared distance itself, in closed form; see the clients' functions above."""
+    """The gradient of tr(X ·), or of a squared distance itself, in closed form; see the clients' functions."""
     if "Y" in called:
         c = A[0, 0]
         return 2 / c * (c.log() * torch.eye(3, dtype=torch.float64) - X)
@@ -315,8 +170,6 @@ def expected_gradient(called: str, A: Tensor) -> Tensor:
         P = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
         Q = torch.eye(3, dtype=torch.float64) - P
         return -(P @ X @ Q + Q @ X @ P) / (3 * A[0, 0])
-    if "cov" in called:
-        return -(2**-1.5) / 5 * A @ X
     name = {"logm": "log", "sqrtm": "sqrt", "invsqrtm": "inverse sqrt", "funm": "exp"}[called[3 : called.index("(")]]
     return divided_differences(*FUNCTIONS[name], A)
 
@@ -324,22 +177,20 @@ def expected_gradient(called: str, A: Tensor) -> Tensor:
 @pytest.mark.parametrize("row", rows(5), ids=lambda row: ", ".join((row[0], row[2], row[3])))
 def test_called_in_their_place(row: tuple[str, ...]) -> None:
     client_name, written, called, at, documented = row
-    names = names_of(client_name)
-    variable = "D" if re.search(r"\bD\b", called) else "A"
+    names = names_of(client_name, at)
+    point = point_of(called, at)
 
-    separated = DIAG + 0.3 * X @ X
-    if variable == "D":
-        separated = data_with_covariance(1) @ (separated @ separated)
-    left, right = (run(code, {**names, variable: separated}) for code in (written, called))
+    left, right = (run(code, {**names, point.variable: point.separated}) for code in (written, called))
     torch.testing.assert_close(right, left, rtol=1e-12, atol=1e-12)
 
-    def loss(A: Tensor) -> Tensor:
-        result = run(called, {**names, variable: A})
-        return result if result.ndim == 0 else (X * result).sum()
+    weights = clients_of_svd.X if point.variable in "xM" else X
 
-    point = data_with_covariance(2) if variable == "D" else POINTS[at]
-    G = gradient_of(loss, point) if variable == "D" else hermitian_gradient(loss, point)
-    check(documented, relative_error(G, expected_gradient(called, point)))
+    def loss(A: Tensor) -> Tensor:
+        result = run(called, {**names, point.variable: A})
+        return result if result.ndim == 0 else (weights * result).sum()
+
+    gradient = hermitian_gradient if point.variable == "A" else gradient_of
+    check(documented, relative_error(gradient(loss, point.value), point.expected))
 
 
 # --- the sentences below the table ------------------------------------------------------------------------------------
@@ -382,17 +233,6 @@ def test_geoopt_optimisation_from_the_identity() -> None:
     torch.testing.assert_close(fitted, target, rtol=0, atol=1e-7)
 
 
-def test_kornia_whitening_with_eigh_in_place_of_svd(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decomposition(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        L, V = torch.linalg.eigh(covariance)
-        return V, L, V
-
-    monkeypatch.setattr(client("kornia.enhance.zca"), "_torch_svd_cast", decomposition)
-    assert math.isnan(kornia_whitening("covariance 2 I"))
-    with sg.stand_in(rule=sg.Split()):
-        assert kornia_whitening("covariance 2 I") <= 5e-8
-
-
 def test_torchspd_in_small_units() -> None:
     logm = client("torchspd").logm
     A = 1e-10 * torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
@@ -419,3 +259,23 @@ def test_torchspd_is_the_same_to_the_bit() -> None:
     before = G()
     with installed(None):
         assert torch.equal(G(), before)
+
+
+def second_derivative(function: Callable[[Tensor], Tensor], M: Tensor, direction: Tensor) -> Tensor:
+    """The Hessian of tr(Xᵀ function(M)), applied to a direction."""
+    M = M.clone().requires_grad_()
+    (G,) = torch.autograd.grad((clients_of_svd.X * function(M)).sum(), M, create_graph=True)
+    return torch.autograd.grad((direction * G).sum(), M)[0]
+
+
+def test_roma_twice_by_svd() -> None:
+    """At separated singular values, torch's svd and Horn's method agree. roma's backward by svd differs from both."""
+    roma = client("roma")
+    M, direction = clients_of_svd.R @ (DIAG + 0.3 * X @ X), normal(3, 3, dtype=torch.float64, seed=5)
+    expected = second_derivative(roma.special_procrustes_naive, M, direction)
+    assert relative_error(second_derivative(roma.special_procrustes, M, direction), expected) < 1e-8
+
+    def by_svd(M: Tensor) -> Tensor:
+        return roma.special_procrustes(M, method="svd")
+
+    assert relative_error(second_derivative(by_svd, M, direction), expected) > 0.1
