@@ -27,6 +27,7 @@ void register_autocast(torch::Library& library) {
        {"eigh",
         "eigvalsh",
         "svd",
+        "svd_truncated",
         "svdvals",
         "expm",
         "logm",

@@ -19,6 +19,7 @@ from ._ops.pinvm import pinvm, pseudo_logdet  # noqa: E402
 from ._ops.spectral_map import spectral_map  # noqa: E402
 from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._ops.svd import svd  # noqa: E402
+from ._ops.svd_truncated import svd_truncated  # noqa: E402
 from ._ops.svdvals import svdvals  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
@@ -78,6 +79,7 @@ __all__ = [
     "sqrtm",
     "stand_in",
     "svd",
+    "svd_truncated",
     "svdvals",
     "trace_funm",
     "trace_sqrtm",

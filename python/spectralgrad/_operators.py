@@ -29,16 +29,23 @@ class Operator(NamedTuple):
     """It may warn or raise because of the values of its arguments, so it depends on the level of `checks`."""
     script: str | None = None
     """The parameters of the function in TorchScript, if the function is this one operator."""
+    one_result: bool = False
+    """The result belongs to the whole batch, and has no batch dimension under `vmap`."""
 
 
 _MATRIX = "A: Tensor"
 _UPLO = 'A: Tensor, UPLO: str = "L"'
+_TRUNCATION = (
+    "A: Tensor, rank: Optional[int] = None, rtol: Optional[float] = None, atol: Optional[float] = None, "
+    "keep_multiplets: bool = True, driver: Optional[str] = None"
+)
 _RTOL = "A: Tensor, rtol: Optional[float] = None"
 
 OPERATORS: dict[str, Operator] = {
     "eigh": Operator((2,), public=True, script=_UPLO),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
     "svd": Operator((2,), public=True, script="A: Tensor, full_matrices: bool = True, driver: Optional[str] = None"),
+    "svd_truncated": Operator(None, public=True, script=_TRUNCATION),
     "svdvals": Operator((2,), public=True, script="A: Tensor, driver: Optional[str] = None"),
     "expm": Operator(None, public=True, script=_MATRIX),
     "logm": Operator(None, public=True, script=_MATRIX),
@@ -64,15 +71,19 @@ OPERATORS: dict[str, Operator] = {
     "judge_cotangents": Operator((1, 2, 2, 1)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
     "judge_singular_vectors": Operator((1, 2, 2, 2, 1, 1)),
+    "leading_singular_triples": Operator((2, 2, 1, 2)),
     "once": Operator((None, 2), reports=False),
     "power_of_eigenpairs": Operator(None),
     "quantity": Operator((0,)),
     "rotated_eigenpairs": Operator((2, 1, 2)),
+    "singular_triples": Operator((2,)),
     "spectral_function": Operator((2, 1, 2, 2, 2, 2, 2)),
     "spectral_function_transposed": Operator((2, 1, 2, 2, 2, 2, 2)),
     "spectral_trace": Operator((2, 1, 2, 2)),
     "svd_jvp": Operator((2, 2, 1, 2)),
+    "svd_truncated_vjp": Operator((2, 1, 2, 2, 1, 2)),
     "svd_vjp": Operator((2, 1, 2, 2, 1, 2)),
+    "truncation_rank": Operator((None,), reports=False, one_result=True),
     "warn_of_second_order": Operator((None, 1)),
     "watch_second_order": Operator((1, 2)),
 }

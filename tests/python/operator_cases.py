@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh": lambda A: sg.eigh(A)[0],
     "eigvalsh": sg.eigvalsh,
     "svd": lambda A: sg.svd(A)[1],
+    "svd_truncated": lambda A: sg.svd_truncated(A, 2, keep_multiplets=False)[1],
     "svdvals": sg.svdvals,
     "expm": sg.expm,
     "logm": sg.logm,
@@ -118,6 +119,9 @@ OPERATORS: dict[str, Call] = {
     "judge_singular_vectors": Call(
         lambda x: (x.gL, x.gV, x.gV, x.gV.abs() + 1, x.gL.abs(), x.S), without=((0,), (4,), (1, 2, 3, 4))
     ),
+    "leading_singular_triples": Call(
+        lambda x: (x.A, x.U, x.S, x.Vh, min(x.n, 2), *GATED, "svd_truncated"),
+    ),
     "logm": Call(lambda x: (x.P,)),
     "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
     "pinvm": Call(lambda x: (x.A, None)),
@@ -126,6 +130,7 @@ OPERATORS: dict[str, Call] = {
     "pseudo_logdet": Call(lambda x: (x.A, 0.1)),
     "quantity": Call(lambda x: (x.L.abs() + 1, "density_matrix", "kT", True)),
     "rotated_eigenpairs": Call(lambda x: (x.A, x.L, x.V, 1)),
+    "singular_triples": Call(lambda x: (x.A, None, "svd_truncated")),
     "spectral_function": Call(
         lambda x: (x.A, x.L, x.V, x.jets(), x.direction(1), x.direction(2), "jets", [], x.direction(3)),
         without=((8,), (5, 8), (4, 5, 8)),
@@ -141,9 +146,15 @@ OPERATORS: dict[str, Call] = {
     "sqrtm": Call(lambda x: (x.P,)),
     "svd": Call(lambda x: (x.A, True, None, *GATED)),
     "svd_jvp": Call(lambda x: (x.direction(1), x.U, x.S, x.Vh, *GATED)),
+    "svd_truncated": Call(lambda x: (x.A, 2, None, None, False, None, *GATED)),
+    "svd_truncated_vjp": Call(
+        lambda x: (x.gV[..., :2], x.gL[..., :2], x.direction(3)[..., :2, :], x.U, x.S, x.Vh, *GATED),
+        without=((0,), (1,), (2,), (0, 2)),
+    ),
     "svd_vjp": Call(lambda x: (x.gV, x.gL, x.direction(3), x.U, x.S, x.Vh, *GATED), without=((0,), (1,), (2,))),
     "svdvals": Call(lambda x: (x.A, None, *GATED)),
     "trace_sqrtm": Call(lambda x: (x.P,)),
+    "truncation_rank": Call(lambda x: (x.S, 2, None, None, True, x.n)),
     "warn_of_second_order": Call(lambda x: (x.V, x.L)),
     "watch_second_order": Call(lambda x: (x.L, x.V)),
 }

@@ -37,7 +37,7 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
     "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
-RECTANGULAR = ("svd", "svdvals")
+RECTANGULAR = ("svd", "svd_truncated", "svdvals")
 POSITIVE = ("logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
     "plain": lambda f, A: f(A),
@@ -145,9 +145,16 @@ CALLED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "torch.linalg.eigvalsh": (stood_in, "eigvalsh"),
     "operator": (torch.ops.spectralgrad.eigvalsh, "eigvalsh"),
     "svd": (lambda A: sg.svd(A)[1], "svd"),
+    "svd_truncated": (lambda A: sg.svd_truncated(A, A.shape[-1], keep_multiplets=False)[1], "svd_truncated"),
     "svdvals": (sg.svdvals, "svdvals"),
 }
-VALUES = {"eigh": "eigenvalue", "eigvalsh": "eigenvalue", "svd": "singular value", "svdvals": "singular value"}
+VALUES = {
+    "eigh": "eigenvalue",
+    "eigvalsh": "eigenvalue",
+    "svd": "singular value",
+    "svd_truncated": "singular value",
+    "svdvals": "singular value",
+}
 FIRST: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
     "backward": backward,
     "grad": lambda loss, A: torch.func.grad(loss)(A),

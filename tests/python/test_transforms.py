@@ -57,6 +57,12 @@ def _svd_projector(X: Tensor) -> Tensor:
     return (projector(U, inside) + U[..., inside] @ Vh[..., inside, :]) / 2
 
 
+def _svd_truncated_projector(X: Tensor) -> Tensor:
+    """Onto the eigenvector of the lowest eigenvalue, which is dropped, minus the identity."""
+    U, _, Vh = sg.svd_truncated(_positive(X), X.shape[-1] - 1, keep_multiplets=False)
+    return -(U @ U.mH + U @ Vh) / 2
+
+
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
     P = X + (4 + 0 * X[..., 0]).diag_embed()  # torch.export would lose a constant inside torch.func
     total = sg.expm(X) + sg.logm(P) + sg.sqrtm(P) + sg.invsqrtm(P) + sg.powm(P, 1.5) + sg.powm(X, 3)
@@ -96,6 +102,7 @@ OPERATIONS = {
         lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
     ),
     "svd": Operation(lambda X, M: expectation(M, _svd_projector(X)), reference.projector(1, 3)),
+    "svd_truncated": Operation(lambda X, M: expectation(M, _svd_truncated_projector(X)), reference.projector(0, 1)),
     "svdvals": Operation(
         lambda X, M: sg.svdvals(_positive(X)).sin().sum(),
         reference.function(lambda x: mpmath.sin(x + 4), lambda x: mpmath.cos(x + 4)),
@@ -875,7 +882,9 @@ def test_dispatch_subclass(operation: str, dtype: torch.dtype, spectrum: list[fl
     (G,) = torch.autograd.grad(case.f(X), X)
     assert isinstance(G, Dispatched)
     assert relative_error(G.inside, case.gradient()) <= 1e-13
-    assert any(name.startswith(("spectralgrad.eig", "spectralgrad.svd")) for name in Dispatched.seen)
+    assert any(
+        name.startswith(("spectralgrad.eig", "spectralgrad.svd", "spectralgrad.singular")) for name in Dispatched.seen
+    )
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     tangent = torch.func.jvp(case.f, (Dispatched(case.A),), (Dispatched(E),))[1]
     assert relative_error(tangent.inside, (case.gradient().conj() * E).sum().real) <= 1e-13

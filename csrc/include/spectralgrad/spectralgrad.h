@@ -13,5 +13,6 @@
 #include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>
 #include <spectralgrad/svd.h>
+#include <spectralgrad/svd_truncated.h>
 #include <spectralgrad/svdvals.h>
 #include <spectralgrad/version.h>

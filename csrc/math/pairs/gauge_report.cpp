@@ -55,6 +55,18 @@ std::string describe(const Verdict& verdict) {
           " of the batch is 0). The left and the right null space turn separately, so only the projectors onto the "
           "whole null spaces are well defined. With the default rule these singular vectors contribute zero to each "
           "other's part of the gradient.");
+    case Finding::cut:
+      return c10::str(
+          prefix,
+          "The truncation cuts through a repeated singular value, and the loss depends on which of its singular "
+          "vectors are kept, so it has no gradient there (singular values ",
+          verdict.first,
+          ", which is kept, and ",
+          verdict.second,
+          ", which is dropped, of matrix ",
+          verdict.matrix,
+          " of the batch are equal). Expected a rank at an edge of the repeated singular value; keep_multiplets=True "
+          "moves it there unless that is 0.");
     case Finding::lost_limit:
       return c10::str(
           prefix,

@@ -28,24 +28,40 @@ struct Cotangents {
   Tensor magnitude;
   Tensor outer;
   Tensor singular_values;
+
+  /// The number of singular values that the loss sees.
+  int64_t number_kept() const {
+    return (W_together.defined() ? W_together : singular_values_cotangent).size(-1);
+  }
 };
 
 template <typename scalar_t>
 math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto k = cotangents.singular_values.size(-1);
+  const auto r = cotangents.number_kept();
   const auto* sigma = math::numbers_or_null<real_t>(cotangents.singular_values, matrix, k);
-  const auto* g_sigma = math::numbers_or_null<real_t>(cotangents.singular_values_cotangent, matrix, k);
-  const auto* together = math::numbers_or_null<scalar_t>(cotangents.W_together, matrix, k * k);
-  const auto* against = math::numbers_or_null<scalar_t>(cotangents.W_against, matrix, k * k);
-  const auto* N = math::numbers_or_null<real_t>(cotangents.magnitude, matrix, k * k);
-  const auto* outer = math::numbers_or_null<real_t>(cotangents.outer, matrix, k);
+  const auto* g_kept = math::numbers_or_null<real_t>(cotangents.singular_values_cotangent, matrix, r);
+  const auto* together = math::numbers_or_null<scalar_t>(cotangents.W_together, matrix, k * r);
+  const auto* against = math::numbers_or_null<scalar_t>(cotangents.W_against, matrix, k * r);
+  const auto* N = math::numbers_or_null<real_t>(cotangents.magnitude, matrix, k * r);
+  const auto* outer = math::numbers_or_null<real_t>(cotangents.outer, matrix, r);
+  const auto entry = [&](const scalar_t* W, int64_t i, int64_t j) {
+    return j < r ? W[i * r + j] : scalar_t(0);
+  };
   const auto magnitude = [&](int64_t i, int64_t j) {
-    return N[i * k + j];
+    return j < r ? N[i * r + j] : i < r ? N[j * r + i] : real_t(0);
   };
   const auto scale = [&] {
-    return std::max(largest_size(N, k * k), sigma[0] * largest_size(g_sigma, k));
+    return std::max(largest_size(N, k * r), sigma[0] * largest_size(g_kept, r));
   };
+  // Dropped singular values have a cotangent of 0.
+  std::vector<real_t> padded;
+  if (g_kept != nullptr && r < k) {
+    padded.assign(g_kept, g_kept + r);
+    padded.resize(k);
+  }
+  const auto* g_sigma = padded.empty() ? g_kept : padded.data();
   std::vector<real_t> ascending(sigma, sigma + k);
   for (auto& x : ascending) {
     x = -x;
@@ -55,15 +71,18 @@ math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
       ascending.data(),
       g_sigma,
       together != nullptr,
-      [&](int64_t i, int64_t j) { return together[i * k + j]; },
+      [&](int64_t i, int64_t j) { return entry(together, i, j); },
       magnitude,
       scale);
+  if (verdict.finding != math::Finding::none && verdict.first < r && verdict.second >= r) {
+    verdict.finding = math::Finding::cut;
+  }
   if (against != nullptr) {
     const auto found = math::judge_null_spaces<scalar_t>(
         k,
         sigma,
-        [&](int64_t i, int64_t j) { return against[i * k + j]; },
-        [&](int64_t i) { return outer == nullptr ? real_t(0) : outer[i]; },
+        [&](int64_t i, int64_t j) { return entry(against, i, j); },
+        [&](int64_t i) { return outer == nullptr || i >= r ? real_t(0) : outer[i]; },
         magnitude,
         scale);
     if (found.is_more_severe_than(verdict)) {
@@ -126,16 +145,16 @@ Tensor judge_singular_vectors(
     const Tensor& magnitude,
     const Tensor& outer,
     const Tensor& singular_values) {
-  return with_zeros(
-      singular_values_cotangent,
-      judge_op.call(
-          optional(singular_values_cotangent),
-          optional(W_together),
-          optional(W_against),
-          optional(magnitude),
-          optional(outer),
-          singular_values,
-          caller_name("svd")));
+  const auto zeros = judge_op.call(
+      optional(singular_values_cotangent),
+      optional(W_together),
+      optional(W_against),
+      optional(magnitude),
+      optional(outer),
+      singular_values,
+      caller_name("svd"));
+  const auto kept = (W_together.defined() ? W_together : singular_values_cotangent).sym_size(-1);
+  return with_zeros(singular_values_cotangent, zeros.sym_size(-1) == kept ? zeros : zeros.slice_symint(-1, 0, kept));
 }
 
 } // namespace math

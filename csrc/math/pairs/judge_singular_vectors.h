@@ -12,6 +12,10 @@ namespace spectralgrad::math {
 /// or gV outside the range of U or V that is no round-off compared to N, else 0. `singular_values` (*, k) are
 /// descending.
 ///
+/// If the loss is one of the first r singular values and vectors only, its tables are (*, k, r), and the cotangent of
+/// the singular values, `outer` and the result are (*, r). A dropped vector counts as one with a cotangent of 0. So a
+/// pair of a kept and a dropped one in a repeated singular value is judged as any other pair.
+///
 /// The statistics are those of `judge_cotangents`, for three matrices:
 /// - `W_together` inside a repeated singular value, and on the diagonal (complex input): u_i and v_i turn together.
 /// - `W_against` between singular values 0: the left and the right null space turn separately.

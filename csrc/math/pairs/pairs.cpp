@@ -53,19 +53,24 @@ struct ScaledValues {
   }
 };
 
-/// The denominators of all pairs.
+/// The denominators of all pairs, or of the pairs with j < `columns`.
 class Denominators {
  public:
-  Denominators(const Tensor& values, Denominator kind, const Rule& rule)
+  Denominators(const Tensor& values, const c10::SymInt& columns, Denominator kind, const Rule& rule)
       : kind_(kind),
         rule_(broadening_rule(rule, values.scalar_type())),
         values_(ScaledValues::of(values, rule_)),
-        relative_(denominator(kind, values_.scaled.unsqueeze(-1), values_.scaled.unsqueeze(-2)) / values_.unit.size) {
+        columns_(columns),
+        relative_(denominator(kind, values_.scaled.unsqueeze(-1), as_columns(values_.scaled)) / values_.unit.size) {
     // Computed from the values, so that tensor subclasses (sharded tensors) give a mask of their own type.
-    diagonal_ = at::diag_embed(at::ones_like(values, values.options().dtype(at::kBool)));
+    const auto options = values.options().dtype(at::kBool);
+    diagonal_ = at::diag_embed(at::ones_like(first_columns(values), options));
+    if (kind != Denominator::value && values.sym_size(-1) != columns) {
+      diagonal_ = at::cat({diagonal_, at::zeros_like(constant(relative_).slice_symint(-2, columns), options)}, -2);
+    }
   }
 
-  /// Mask (*, n, n) of the denominators that are zero by definition; an undefined tensor for kinds without them.
+  /// Mask (*, n, c) of the denominators that are zero by definition; an undefined tensor for kinds without them.
   Tensor zeros() const {
     return kind_ == Denominator::difference ? diagonal_ : Tensor();
   }
@@ -74,7 +79,7 @@ class Denominators {
     return constant(relative_).abs() <= eps_units * tolerances::eps(relative_.scalar_type());
   }
 
-  /// Mask (*, n, n) of the pairs in one cluster.
+  /// Mask (*, n, c) of the pairs in one cluster; (*, 1, c) for single values.
   Tensor in_one_cluster(const NoiseGate<double>& gate) const {
     const auto gaps = constant(relative_);
     if (gaps.is_complex()) {
@@ -89,7 +94,7 @@ class Denominators {
       return math::in_one_cluster<TensorArithmetic>(i, j, gaps, gate.reach);
     };
     if (kind_ == Denominator::difference) {
-      return inside(number.unsqueeze(-1), number.unsqueeze(-2));
+      return inside(number.unsqueeze(-1), as_columns(number));
     }
     // Sums are differences of x_j and -x_i, and values are differences of x_j and 0. A cluster includes -x_i, or 0, if
     // it includes the smallest x, and if that is linked to its negative, or to 0.
@@ -99,11 +104,11 @@ class Denominators {
     const auto other =
         at::where(begins_cluster(distance / unit, gate.step), at::zeros_like(around_zero) - 1, around_zero);
     const auto i = at::where(number == other, number, at::zeros_like(number) - 1);
-    return kind_ == Denominator::sum ? inside(i.unsqueeze(-1), number.unsqueeze(-2))
-                                     : inside(other.unsqueeze(-1), number.unsqueeze(-2));
+    return kind_ == Denominator::sum ? inside(i.unsqueeze(-1), as_columns(number))
+                                     : inside(other.unsqueeze(-1), as_columns(number));
   }
 
-  /// F (*, n, n) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a
+  /// F (*, n, c) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a
   /// meaning, for pairs in `frozen` a constant of differentiation. Either mask may be undefined.
   Tensor inverse(const Tensor& excluded, const Tensor& frozen) const {
     auto x = relative_;
@@ -135,10 +140,20 @@ class Denominators {
     return chains;
   }
 
+  Tensor first_columns(const Tensor& x) const {
+    return x.sym_size(-1) == columns_ ? x : x.slice_symint(-1, 0, columns_);
+  }
+
+  /// The values, or numbers, x (*, n) of the columns j: (*, 1, c).
+  Tensor as_columns(const Tensor& x) const {
+    return first_columns(x).unsqueeze(-2);
+  }
+
   Denominator kind_;
   BroadeningRule<double> rule_;
   ScaledValues values_;
-  Tensor relative_; // (*, n, n), in units of `values_.unit`
+  c10::SymInt columns_;
+  Tensor relative_; // (*, n, c), in units of `values_.unit`; (*, 1, c) for single values
   Tensor diagonal_;
 };
 
@@ -185,7 +200,7 @@ Tensor divide_cotangent(
   if (values.sym_size(-1) == 0) {
     return at::zeros_like(S);
   }
-  const Denominators denominators(values, kind, rule);
+  const Denominators denominators(values, S.sym_size(-1), kind, rule);
   const auto excluded = denominators.zeros();
   const auto numerator = zero_in(excluded, S);
   if (!rule.gates()) {
@@ -214,7 +229,7 @@ Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, c
   if (values.sym_size(-1) == 0) {
     return at::zeros_like(X);
   }
-  const Denominators denominators(values, kind, rule);
+  const Denominators denominators(values, X.sym_size(-1), kind, rule);
   const auto dropped = rule.gates() ? denominators.closer_than(tolerances::close_gap) : denominators.zeros();
   return denominators.over_unit(denominators.inverse(dropped, {}) * zero_in(dropped, X));
 }

@@ -46,6 +46,8 @@ struct CotangentSizes {
 /// `Denominator::value` divides column j of S (*, r, n), with any number r of rows, by the value x_j. If A is not
 /// square, [[0, A], [A^H, 0]] has further eigenvalues 0, and sigma_j is the difference to these.
 ///
+/// S may consist of the first c columns of the table only, for real values: (*, n, c), or (*, r, c).
+///
 /// The noise gate removes values, not derivatives: S may vanish because the loss is stationary. So the derivative of
 /// the result with respect to S is F even where the gate drops the value (a straight-through estimator). For pairs too
 /// close to be resolved, dropped entries have no derivative, and F is not differentiated.
@@ -59,7 +61,8 @@ at::Tensor divide_cotangent(
     const Rule& rule);
 
 /// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so
-/// rules with a noise gate drop the pairs whose denominator is round-off. `values` are as for `divide_cotangent`.
+/// rules with a noise gate drop the pairs whose denominator is round-off. `values`, and an X of c columns, are as for
+/// `divide_cotangent`.
 at::Tensor divide_tangent(const at::Tensor& X, const at::Tensor& values, Denominator kind, const Rule& rule);
 
 } // namespace spectralgrad::math

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -96,13 +98,38 @@ def check_types(function: str, A: Any, UPLO: Any) -> None:
         raise TypeError(f"spectralgrad.{function}: Expected UPLO to be a str, but got {type(UPLO).__name__}")
 
 
-def check_svd_types(function: str, A: Any, driver: Any, full_matrices: Any = True) -> None:
+def check_svd_types(function: str, A: Any, driver: Any, **flags: Any) -> None:
     check_tensor(function, A)
-    for name, x, kind in (("full_matrices", full_matrices, bool), ("driver", driver, str)):
+    for name, x, kind in (*((name, x, bool) for name, x in flags.items()), ("driver", driver, str)):
         if x is not None and not isinstance(x, kind):
             raise TypeError(
                 f"spectralgrad.{function}: Expected {name} to be a {kind.__name__}, but got {type(x).__name__}"
             )
+
+
+def integer(function: str, name: str, x: Any) -> int | None:
+    """Returns an optional argument that is an integer >= 0, or raises."""
+    if x is None or isinstance(x, torch.SymInt):
+        return cast("int | None", x)
+    if not isinstance(x, Integral) or isinstance(x, bool):
+        raise TypeError(f"spectralgrad.{function}: Expected {name} to be an int or None, but got {type(x).__name__}")
+    if x < 0:
+        raise ValueError(f"spectralgrad.{function}: Expected {name} to be >= 0, but got {x}")
+    return int(x)
+
+
+def tolerance(function: str, name: str, x: Any) -> float | None:
+    """Returns an optional argument that is a finite number >= 0, or raises."""
+    if x is None:
+        return None
+    if not isinstance(x, Real):
+        raise TypeError(
+            f"spectralgrad.{function}: Expected {name} to be a real number or None, but got {type(x).__name__}"
+        )
+    number = float(x)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"spectralgrad.{function}: Expected {name} to be a number >= 0, but got {x}")
+    return number
 
 
 HALF = (torch.bfloat16, torch.float16)

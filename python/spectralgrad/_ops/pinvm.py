@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import math
-from numbers import Real
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ._arguments import check_tensor, overridable
+from ._arguments import check_tensor, overridable, tolerance
 
 
 @overridable
@@ -41,7 +39,7 @@ def pinvm(A: Tensor, rtol: float | None = None) -> Tensor:
                 [0.1250, 0.0000]]))
     """
     check_tensor("pinvm", A)
-    return cast("Tensor", torch.ops.spectralgrad.pinvm.default(A, _rtol("pinvm", rtol)))
+    return cast("Tensor", torch.ops.spectralgrad.pinvm.default(A, tolerance("pinvm", "rtol", rtol)))
 
 
 @overridable
@@ -62,17 +60,4 @@ def pseudo_logdet(A: Tensor, rtol: float | None = None) -> Tensor:
                 [0.0000, 0.0000]])
     """
     check_tensor("pseudo_logdet", A)
-    return cast("Tensor", torch.ops.spectralgrad.pseudo_logdet.default(A, _rtol("pseudo_logdet", rtol)))
-
-
-def _rtol(function: str, rtol: Any) -> float | None:
-    if rtol is None:
-        return None
-    if not isinstance(rtol, Real):
-        raise TypeError(
-            f"spectralgrad.{function}: Expected rtol to be a real number or None, but got {type(rtol).__name__}"
-        )
-    cutoff = float(rtol)
-    if not (math.isfinite(cutoff) and cutoff >= 0):
-        raise ValueError(f"spectralgrad.{function}: Expected rtol to be a number >= 0, but got {rtol}")
-    return cutoff
+    return cast("Tensor", torch.ops.spectralgrad.pseudo_logdet.default(A, tolerance("pseudo_logdet", "rtol", rtol)))

@@ -81,7 +81,7 @@ def svd(
         A = one_name("svd", A, input)
     if has_torch_function_unary(A):
         return handle_torch_function(svd, (A,), A, full_matrices, driver=driver, rule=rule, out=out)
-    check_svd_types("svd", A, driver, full_matrices)
+    check_svd_types("svd", A, driver, full_matrices=full_matrices)
     rule_arguments = _operator_arguments("svd", rule)
     if out is None:
         return cast("SvdResult", _result(_operator(A, full_matrices, driver, *rule_arguments)))
