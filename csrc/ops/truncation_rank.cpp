@@ -65,7 +65,7 @@ c10::SymInt TruncationArguments::number_kept(
     const c10::SymInt& larger_side) const {
   const auto k = singular_values.sym_size(-1);
   if (rank && !rtol && !atol && (!keep_multiplets || *rank >= k)) {
-    return rank->min(k);
+    return *rank < k ? *rank : k; // the symbolic minimum would become a constraint of exported programs
   }
   TORCH_CHECK_NOT_IMPLEMENTED(
       !singular_values.is_meta(),
