@@ -247,6 +247,41 @@ def singular_values(mesh: Any) -> None:
 
 
 @case()
+def truncated_singular_values(mesh: Any) -> None:
+    """One rank for all shards: the multiplet of the last matrix makes it 3 everywhere."""
+    factors = [torch.linalg.qr(normal(4, 4, 4, dtype=torch.float64, seed=seed)).Q for seed in (8, 9)]
+    spectra = torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 3 + [[4.0, 3.0, 3.0, 1.0]], dtype=torch.float64)
+    A = factors[0] * spectra.unsqueeze(-2) @ factors[1]
+    M = normal(4, 4, dtype=torch.float64, seed=9)
+    everywhere = sharded(M, mesh, None)
+
+    def loss(X: Any, M: Any, **options: Any) -> Tensor:
+        U, S, Vh = sg.svd_truncated(X, **options)
+        return (M * (U.unsqueeze(-1) * S[..., None, :, None] * Vh.unsqueeze(-3)).sum(-2)).sum()
+
+    calls: list[tuple[dict[str, Any], int]] = [
+        ({"rank": 2}, 3),
+        ({"rank": 2, "keep_multiplets": False}, 2),
+        ({"rank": 3, "keep_multiplets": False}, 3),
+        ({"rtol": 0.6}, 3),
+        ({"rtol": 0.6, "rank": 1}, 1),
+    ]
+    for dim, expected in ((0, shard(0)), (1, replicate())):
+        for options, kept in calls:
+            D = sharded(A, mesh, dim)
+            results: Any = sg.svd_truncated(D, **options)
+            assert results.S.shape == (4, kept)
+            assert all(list(x.placements) == expected for x in results)
+            for ours, plain in zip(results, sg.svd_truncated(A, **options), strict=True):
+                assert torch.equal(whole(ours), plain)
+            with sg.checks("ignore"):
+                G: Any = gradient(functools.partial(loss, M=everywhere, **options), D)
+                plain = gradient(functools.partial(loss, M=M, **options), A)
+            assert list(G.placements) == expected
+            torch.testing.assert_close(whole(G), plain, rtol=0, atol=1e-14)
+
+
+@case()
 def arguments_are_those_of_the_call(mesh: Any) -> None:
     # DTensor caches shardings by the tensors alone, so the triangle and the rule must not be cached with them.
     A = normal(4, 4, 4, dtype=torch.float64, seed=7)
@@ -344,6 +379,9 @@ def every_operator(mesh: Any) -> None:
     # The result is for the whole batch, because all shards must call the user's function equally often.
     L = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 3.0], [1.0, 2.0, 3.0]])
     assert int(torch.ops.spectralgrad.cluster_rounds(sharded(L, mesh)).full_tensor()) == 1
+    S = L.flip(-1)  # as singular values
+    arguments = (sharded(S, mesh), 2, None, None, True, 3)
+    assert int(torch.ops.spectralgrad.truncation_rank(*arguments).full_tensor()) == 3
 
 
 @case()
