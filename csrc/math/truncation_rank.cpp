@@ -12,11 +12,14 @@ namespace spectralgrad::math {
 namespace {
 
 /// How many of k descending `values` are kept according to `rank` and the tolerances.
-int64_t number_needed(const double* values, int64_t k, const Truncation& truncation, double rtol) {
+int64_t number_needed(const double* values, int64_t k, const Truncation& truncation, double default_rtol) {
   const auto at_most = std::min(truncation.rank.value_or(k), k);
-  const auto threshold = std::max(truncation.atol.value_or(0), rtol * values[0]);
-  const bool by_tolerance = !truncation.rank || truncation.rtol || truncation.atol;
-  return by_tolerance ? std::count_if(values, values + at_most, [&](double x) { return x > threshold; }) : at_most;
+  if (truncation.rank && !truncation.rtol && !truncation.atol) {
+    return at_most;
+  }
+  const auto atol = truncation.atol.value_or(0);
+  const auto threshold = std::max(atol, truncation.rtol.value_or(atol > 0 ? 0 : default_rtol) * values[0]);
+  return std::count_if(values, values + at_most, [&](double x) { return x > threshold; });
 }
 
 } // namespace
@@ -31,12 +34,9 @@ int64_t truncation_rank(const at::Tensor& singular_values, const Truncation& tru
   const auto* const values = on_host.const_data_ptr<double>();
   const auto count = on_host.numel() / k;
   const auto zero = tolerances::zero_eigenvalue(dtype, larger_side);
-  const auto default_rtol = !truncation.rank && truncation.atol.value_or(0) == 0 ? zero : 0;
   int64_t result = 0;
   for (int64_t matrix = 0; matrix < count; ++matrix) {
-    result = std::max(
-        result,
-        number_needed(values + matrix * k, k, truncation, truncation.rtol.value_or(default_rtol)));
+    result = std::max(result, number_needed(values + matrix * k, k, truncation, zero));
   }
   if (!truncation.keep_multiplets || result == 0) {
     return result;

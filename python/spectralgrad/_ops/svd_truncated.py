@@ -38,9 +38,10 @@ def svd_truncated(
 
     Args:
         A: ``(*, m, n)``, float32, float64, complex64 or complex128.
-        rank: the largest number of singular values to keep.
-        rtol, atol: keep those above max(atol, rtol·max(σ)), and at most `rank`. Without `rank` and tolerances, rtol is
-            max(m, n)·eps, as in ``torch.linalg.matrix_rank``; with atol > 0 alone it is 0. They decide nothing else.
+        rank: how many singular values to keep.
+        rtol, atol: with one of them, or without `rank`, keep the values above max(atol, rtol·max(σ)), and at most
+            `rank`. As in ``torch.linalg.matrix_rank``, rtol is by default max(m, n)·eps, or 0 if atol > 0. They decide
+            nothing else.
         keep_multiplets: a cut between singular values that are equal up to round-off moves outwards until it is none,
             so more than `rank` may be kept. Between values that are 0 up to round-off (max(m, n)·eps·max(σ)), the cut
             stays where it is, because these contribute nothing to `A`.
