@@ -512,6 +512,27 @@ TEST(Pairs, ValuesDivideColumnsOfAnyNumberOfRows) {
       (at::IntArrayRef{2, 0}));
 }
 
+TEST(Pairs, TheFirstColumnsOfATableAreThoseOfTheWholeTable) {
+  const auto values = at::tensor({3.0, 2.0, 2.0, 0.5, 0.0, 0.0}, at::kDouble).repeat({2, 1});
+  for (const auto kind : {Denominator::difference, Denominator::sum, Denominator::value}) {
+    for (const auto& rule : rules_for_gaps()) {
+      auto S = at::randn({2, 6, 6}, at::kDouble);
+      S.select(-2, 1).mul_(1e-15); // below the noise gate
+      const auto N = at::rand({2, 6, 6}, at::kDouble) + 1;
+      const auto M = at::ones({2, 1, 1}, at::kDouble);
+      const auto whole = math::divide_cotangent(S, {N, M}, values, kind, rule);
+      const auto tangent = math::divide_tangent(S, values, kind, rule);
+      for (const int64_t columns : {1, 2, 5}) {
+        const auto first = [&](const Tensor& x) {
+          return x.slice(-1, 0, columns);
+        };
+        EXPECT_TRUE(at::equal(math::divide_cotangent(first(S), {first(N), M}, values, kind, rule), first(whole)));
+        EXPECT_TRUE(at::equal(math::divide_tangent(first(S), values, kind, rule), first(tangent)));
+      }
+    }
+  }
+}
+
 TEST(Clusters, OfComplexValuesAreChainsInThePlane) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const auto step = 30 * tolerances::eps(dtype); // up to 32 eps, because the largest absolute value is 4
