@@ -1,5 +1,8 @@
 #include "ops/singular_value_decomposition.h"
 
+#include "kernels/eigh/batch_traits.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/svd/batch_svd.h"
 #include "ops/arguments.h"
 #include "ops/nan_results.h"
 
@@ -17,6 +20,7 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
+using kernels::simd::EighFindings;
 
 std::tuple<Tensor, Tensor, Tensor> by_torch(
     const char* function,
@@ -37,6 +41,37 @@ std::tuple<Tensor, Tensor, Tensor> by_torch(
   return decompose(A);
 }
 
+/// Whether `A` is decomposed in lanes. Without a `method`, this is the faster one.
+bool goes_to_lanes(
+    const char* function,
+    std::optional<std::string_view> method,
+    const Tensor& A,
+    SingularVectors vectors) {
+  const auto m = A.size(-2);
+  const auto n = A.size(-1);
+  const bool is_possible = kernels::fits_svd_in_lanes(m, n) && (vectors != SingularVectors::full || m == n);
+  const bool can_choose = A.device().is_cpu() && A.numel() > 0;
+  if (!method) {
+    return is_possible && can_choose &&
+        kernels::svd_is_faster_in_lanes(kernels::batch_traits(A), m, vectors != SingularVectors::none);
+  }
+  TORCH_CHECK_VALUE(
+      *method == "torch" || (*method == "lanes" && is_possible),
+      "spectralgrad.",
+      function,
+      ": Expected method to be 'lanes' (for min(m, n) up to ",
+      kernels::simd::largest_svd_columns,
+      ", max(m, n) up to ",
+      kernels::simd::largest_svd_rows,
+      ", and without full_matrices or for m = n) or 'torch', but got '",
+      *method,
+      "' for m = ",
+      m,
+      ", n = ",
+      n);
+  return can_choose && *method == "lanes";
+}
+
 } // namespace
 
 std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition(
@@ -50,14 +85,22 @@ std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition(
       "spectralgrad.",
       function,
       ": keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.");
-  TORCH_CHECK_VALUE(
-      !method || *method == "torch",
+  if (!goes_to_lanes(function, method, A, vectors)) {
+    return by_torch(function, A, vectors, driver);
+  }
+  auto results = kernels::svd_in_lanes(A, vectors != SingularVectors::none);
+  if (results.findings.not_finite != EighFindings::none && checks() != Checks::ignore) {
+    check_all_finite(function, A);
+  }
+  TORCH_CHECK_LINALG(
+      results.findings.not_converged == EighFindings::none,
       "spectralgrad.",
       function,
-      ": Expected method to be 'torch', but got '",
-      method.value_or(""),
-      "'");
-  return by_torch(function, A, vectors, driver);
+      ": ",
+      batch_element(A.dim() > 2, results.findings.not_converged),
+      "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated singular "
+      "values.");
+  return {std::move(results.U), std::move(results.singular_values), std::move(results.Vh)};
 }
 
 std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition_meta(const Tensor& A, SingularVectors vectors) {

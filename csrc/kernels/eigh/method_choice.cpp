@@ -97,6 +97,10 @@ bool vjp_in_lanes(const BatchTraits& V) {
   return in_lanes <= by_products;
 }
 
+bool svd_is_faster_in_lanes(const BatchTraits&, int64_t, bool) {
+  return true;
+}
+
 bool pass_in_lanes(const BatchTraits& V) {
   return V.n <= pass_always_in_lanes || (V.n <= pass_largest_in_lanes && (2 * V.count >= V.lanes || V.deterministic));
 }

@@ -25,4 +25,7 @@ bool vjp_in_lanes(const BatchTraits& V);
 /// Whether the jvp, or a function of a matrix, should be computed in SIMD lanes rather than by tensor code.
 bool pass_in_lanes(const BatchTraits& V);
 
+/// Whether the singular value decomposition of m x n matrices, n = `batch.n`, is faster in lanes than with torch.
+bool svd_is_faster_in_lanes(const BatchTraits& batch, int64_t m, bool vectors);
+
 } // namespace spectralgrad::kernels
