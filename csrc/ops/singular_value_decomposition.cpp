@@ -50,10 +50,10 @@ bool goes_to_lanes(
   const auto m = A.size(-2);
   const auto n = A.size(-1);
   const bool is_possible = kernels::fits_svd_in_lanes(m, n) && (vectors != SingularVectors::full || m == n);
-  const bool can_choose = A.device().is_cpu() && A.numel() > 0;
   if (!method) {
-    return is_possible && can_choose &&
-        kernels::svd_is_faster_in_lanes(kernels::batch_traits(A), m, vectors != SingularVectors::none);
+    auto traits = kernels::batch_traits(A);
+    traits.n = std::min(m, n);
+    return is_possible && kernels::svd_in_lanes_is_faster(traits, vectors != SingularVectors::none);
   }
   TORCH_CHECK_VALUE(
       *method == "torch" || (*method == "lanes" && is_possible),
@@ -69,7 +69,7 @@ bool goes_to_lanes(
       m,
       ", n = ",
       n);
-  return can_choose && *method == "lanes";
+  return *method == "lanes" && A.device().is_cpu() && A.numel() > 0;
 }
 
 } // namespace

@@ -19,6 +19,13 @@ double time_in_lanes(const BatchTraits& batch, bool vectors) {
   return vectors ? width * size / (batch.is_complex ? 11 : 14) : 1 + size / 45;
 }
 
+/// The time that a full register of singular value decompositions takes, in units of LAPACK's time for one. Fits to
+/// measurements: for n from 8 to 32, with and without singular vectors.
+double svd_time_in_lanes(const BatchTraits& batch, bool vectors) {
+  const auto size = static_cast<double>(batch.n);
+  return vectors ? size / (batch.is_complex ? 11 : 18) : size / (batch.is_complex ? 6 : 8);
+}
+
 /// The time that LAPACK takes for one matrix with its own threads, in the same units: Amdahl's law, fitted to
 /// measurements (docs/measurements.md).
 double time_with_threads(int64_t n, int64_t threads) {
@@ -97,8 +104,14 @@ bool vjp_in_lanes(const BatchTraits& V) {
   return in_lanes <= by_products;
 }
 
-bool svd_is_faster_in_lanes(const BatchTraits&, int64_t, bool) {
-  return true;
+bool svd_in_lanes_is_faster(const BatchTraits& batch, bool vectors) {
+  if (!batch.is_on_cpu || batch.n == 0 || batch.count == 0) {
+    return false;
+  }
+  // Assumes two threads, as `eigh_method` does. torch takes one matrix after the other.
+  constexpr int64_t threads = 2;
+  return batch.deterministic ||
+      rounds(batch.registers(), threads) * svd_time_in_lanes(batch, vectors) <= static_cast<double>(batch.count);
 }
 
 bool pass_in_lanes(const BatchTraits& V) {

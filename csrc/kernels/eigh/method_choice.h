@@ -25,7 +25,8 @@ bool vjp_in_lanes(const BatchTraits& V);
 /// Whether the jvp, or a function of a matrix, should be computed in SIMD lanes rather than by tensor code.
 bool pass_in_lanes(const BatchTraits& V);
 
-/// Whether the singular value decomposition of m x n matrices, n = `batch.n`, is faster in lanes than with torch.
-bool svd_is_faster_in_lanes(const BatchTraits& batch, int64_t m, bool vectors);
+/// Whether the singular value decomposition of a batch of matrices (m, k) or (k, m), k = `batch.n` <= m, should be
+/// computed in lanes rather than by torch. Whether the kernel supports k and m is for the caller to check.
+bool svd_in_lanes_is_faster(const BatchTraits& batch, bool vectors);
 
 } // namespace spectralgrad::kernels

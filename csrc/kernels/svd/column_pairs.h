@@ -3,8 +3,6 @@
 #include "kernels/eigh/jacobi.h"
 #include "kernels/simd/entry.h"
 
-#include <cmath>
-
 // One-sided Jacobi: rotates the columns of a matrix B until they are orthogonal, and the columns of V with them.
 //
 // G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.6.3. The rotations also put the columns in
@@ -68,8 +66,9 @@ SPECTRALGRAD_INLINE Entry<T, is_complex> inner_product(const T* x, const T* y, i
 template <typename T>
 inline constexpr T small_column = sizeof(T) == 4 ? T(1) / (1 << 14) : T(1) / (1 << 20);
 
-/// Rotates the columns. `norms`: workspace for `columns` vectors, which receives the squared norms, approximately. `rotated`:
-/// the number of entries in a column of the matrix that are rotated. Returns the lanes that did not converge.
+/// Rotates the columns until they are orthogonal. `rotated`: the number of entries of each column that are rotated; the
+/// others are left as they are. `norms`: workspace for one vector for each column. Returns the lanes that did not
+/// converge.
 template <typename T, bool is_complex>
 __attribute__((noinline)) Mask<T> orthogonalize_columns(
     const ColumnMatrix<T, is_complex>& matrix,
@@ -79,8 +78,8 @@ __attribute__((noinline)) Mask<T> orthogonalize_columns(
   constexpr int entry = ColumnMatrix<T, is_complex>::entry;
   constexpr int most_sweeps = 40;
   const int n = matrix.columns;
-  const T tolerance = Tolerance<T>::eps * std::sqrt(static_cast<T>(matrix.rows));
-  const Vec<T> strict(tolerance * tolerance);
+  // The round-off of an inner product of unit vectors, squared.
+  const Vec<T> strict(Tolerance<T>::eps * Tolerance<T>::eps * static_cast<T>(matrix.rows));
   // The round-off of a rotation of a large and a negligible column.
   constexpr T round_off = 2 * Tolerance<T>::eps;
   const Vec<T> zero(T(0));

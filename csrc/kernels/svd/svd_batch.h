@@ -21,7 +21,7 @@ struct SvdBatch {
 };
 
 /// The largest number of columns and of rows that the kernel supports.
-inline constexpr int largest_svd_columns = 32;
+inline constexpr int largest_svd_columns = 64;
 inline constexpr int largest_svd_rows = 512;
 
 } // namespace spectralgrad::kernels::simd
