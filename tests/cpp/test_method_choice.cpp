@@ -148,6 +148,26 @@ TEST(MethodChoice, OfTheVjpFollowsTheEstimatedTimes) {
   EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 97 us against 12 + 5 * 16 us
 }
 
+TEST(MethodChoice, OfSingularValuesFollowsTheEstimatedTimes) {
+  const auto in_lanes = [](const BatchTraits& batch, bool vectors) {
+    return kernels::svd_in_lanes_is_faster(batch, vectors);
+  };
+  EXPECT_TRUE(in_lanes(doubles(8, 1), true));
+  EXPECT_TRUE(in_lanes(doubles(8, 1), false));
+  EXPECT_FALSE(in_lanes(doubles(32, 1), true));
+  EXPECT_TRUE(in_lanes(doubles(32, 2), true));
+  EXPECT_FALSE(in_lanes(doubles(32, 2), false));
+  EXPECT_TRUE(in_lanes(doubles(32, 8), false));
+  auto batch = doubles(64, 1);
+  EXPECT_FALSE(in_lanes(batch, true));
+  batch.deterministic = true;
+  EXPECT_TRUE(in_lanes(batch, true));
+  batch.is_on_cpu = false;
+  EXPECT_FALSE(in_lanes(batch, true));
+  EXPECT_FALSE(in_lanes(doubles(0, 5), true));
+  EXPECT_FALSE(in_lanes(doubles(5, 0), true));
+}
+
 TEST(MethodChoice, OfAPassAsksForHalfARegister) {
   EXPECT_TRUE(kernels::pass_in_lanes(doubles(24, 1)));
   EXPECT_FALSE(kernels::pass_in_lanes(doubles(25, 3)));
