@@ -106,7 +106,8 @@ __attribute__((noinline)) Mask<T> orthogonalize_columns(
         const auto product_squared = squared(product);
         const auto threshold = select(small < lower_norm, lower_norm * strict, weak) * upper_norm;
         const auto negligible = (product_squared <= threshold) | negation<T>(active);
-        const auto unordered = active & (y_norm < x_norm);
+        // As `rotation` decides: a difference that underflows counts as none.
+        const auto unordered = active & (y_norm - x_norm < zero);
         const auto rotates = negation<T>(negligible);
         // An exchange also moves a column past pairs of this sweep.
         const auto changes = rotates | unordered;

@@ -20,9 +20,9 @@ SPECTRALGRAD_INLINE void reflect_column(const ColumnMatrix<T, is_complex>& X, in
   }
 }
 
-/// Replaces X by U, with orthonormal columns, such that U^H X is diagonal, up to round-off, with a diagonal >= 0. `size`
-/// is the squared norm of the matrix; columns that are negligible beside it count as zero. `factors` and `phases` are
-/// workspaces for one vector or entry for each column.
+/// Replaces X by U, with orthonormal columns, such that U^H X is diagonal, up to round-off, with a diagonal >= 0.
+/// `size` is the squared norm of the matrix; columns that are negligible beside it count as zero. `factors` and
+/// `phases` are workspaces for one vector or entry for each column.
 template <typename T, bool is_complex>
 __attribute__((noinline)) void normalize_by_reflections(
     const ColumnMatrix<T, is_complex>& X,
