@@ -1,8 +1,10 @@
 #include "ops/singular_value_decomposition.h"
 
+#include "kernels/blas/gesdd.h"
 #include "kernels/eigh/batch_traits.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/svd/batch_svd.h"
+#include "kernels/svd/lapack_svd.h"
 #include "ops/arguments.h"
 #include "ops/nan_results.h"
 
@@ -20,6 +22,7 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
+using kernels::SvdMethod;
 using kernels::simd::EighFindings;
 
 std::tuple<Tensor, Tensor, Tensor> by_torch(
@@ -27,12 +30,22 @@ std::tuple<Tensor, Tensor, Tensor> by_torch(
     const Tensor& A,
     SingularVectors vectors,
     std::optional<std::string_view> driver) {
-  const auto decompose = [&](const Tensor& finite) {
-    return at::_linalg_svd(
-        finite,
-        vectors == SingularVectors::full,
-        /*compute_uv=*/vectors != SingularVectors::none,
-        driver);
+  const bool compute_vectors = vectors != SingularVectors::none;
+  const bool full = vectors == SingularVectors::full;
+  const auto decompose = [&](const Tensor& finite) -> std::tuple<Tensor, Tensor, Tensor> {
+    try {
+      return at::_linalg_svd(finite, full, compute_vectors, driver);
+    } catch (const c10::LinAlgError&) {
+      // MKL fails for some matrices of low rank. `lapack_svd` then tries their transposes.
+      if (!finite.device().is_cpu() || !kernels::has_gesdd()) {
+        throw;
+      }
+      auto results = kernels::lapack_svd(finite, compute_vectors, full);
+      if (results.findings.not_converged != EighFindings::none) {
+        throw;
+      }
+      return {std::move(results.U), std::move(results.singular_values), std::move(results.Vh)};
+    }
   };
   if (checks() == Checks::ignore) {
     return nan_where_bad(A, at::isfinite(A).logical_not().any(-1).any(-1), decompose);
@@ -41,35 +54,41 @@ std::tuple<Tensor, Tensor, Tensor> by_torch(
   return decompose(A);
 }
 
-/// Whether `A` is decomposed in lanes. Without a `method`, this is the faster one.
-bool goes_to_lanes(
+SvdMethod choose_method(
     const char* function,
     std::optional<std::string_view> method,
     const Tensor& A,
     SingularVectors vectors) {
   const auto m = A.size(-2);
   const auto n = A.size(-1);
-  const bool is_possible = kernels::fits_svd_in_lanes(m, n) && (vectors != SingularVectors::full || m == n);
+  const bool fits_lanes = kernels::fits_svd_in_lanes(m, n) && (vectors != SingularVectors::full || m == n);
   if (!method) {
     auto traits = kernels::batch_traits(A);
     traits.n = std::min(m, n);
-    return is_possible && kernels::svd_in_lanes_is_faster(traits, vectors != SingularVectors::none);
+    return kernels::svd_method(traits, {vectors != SingularVectors::none, fits_lanes, kernels::has_gesdd()});
+  }
+  const bool can_choose = A.device().is_cpu() && A.numel() > 0;
+  if (*method == "lanes" && fits_lanes) {
+    return can_choose ? SvdMethod::lanes : SvdMethod::torch;
+  }
+  if (*method == "lapack" && kernels::has_gesdd()) {
+    return can_choose ? SvdMethod::lapack : SvdMethod::torch;
   }
   TORCH_CHECK_VALUE(
-      *method == "torch" || (*method == "lanes" && is_possible),
+      *method == "torch",
       "spectralgrad.",
       function,
       ": Expected method to be 'lanes' (for min(m, n) up to ",
       kernels::simd::largest_svd_columns,
       ", max(m, n) up to ",
       kernels::simd::largest_svd_rows,
-      ", and without full_matrices or for m = n) or 'torch', but got '",
+      ", and without full_matrices or for m = n), 'lapack' (where LibTorch brings it) or 'torch', but got '",
       *method,
       "' for m = ",
       m,
       ", n = ",
       n);
-  return *method == "lanes" && A.device().is_cpu() && A.numel() > 0;
+  return SvdMethod::torch;
 }
 
 } // namespace
@@ -85,10 +104,13 @@ std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition(
       "spectralgrad.",
       function,
       ": keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.");
-  if (!goes_to_lanes(function, method, A, vectors)) {
+  const auto chosen = choose_method(function, method, A, vectors);
+  if (chosen == SvdMethod::torch) {
     return by_torch(function, A, vectors, driver);
   }
-  auto results = kernels::svd_in_lanes(A, vectors != SingularVectors::none);
+  const bool compute_vectors = vectors != SingularVectors::none;
+  auto results = chosen == SvdMethod::lanes ? kernels::svd_in_lanes(A, compute_vectors)
+                                            : kernels::lapack_svd(A, compute_vectors, vectors == SingularVectors::full);
   if (results.findings.not_finite != EighFindings::none && checks() != Checks::ignore) {
     check_all_finite(function, A);
   }

@@ -4,11 +4,14 @@
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
+#include "kernels/svd_vjp/svd_vjp.h"
 #include "math/svd.h"
 #include "ops/arguments.h"
 
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
+
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
@@ -35,6 +38,47 @@ Tensor svd_vjp_kernel(
       singular_values,
       Vh,
       Rule::parse(rule, parameters));
+}
+
+Tensor svd_vjp_on_cpu(
+    const OptionalTensor& U_cotangent,
+    const OptionalTensor& singular_values_cotangent,
+    const OptionalTensor& Vh_cotangent,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const auto by_tensor_code = [&] {
+    return svd_vjp_kernel(
+        U_cotangent,
+        singular_values_cotangent,
+        Vh_cotangent,
+        U,
+        singular_values,
+        Vh,
+        rule,
+        parameters,
+        caller);
+  };
+  if (!kernels::svd_vjp_goes_to_lanes(U, Vh)) {
+    return by_tensor_code();
+  }
+  const autograd::TensorCode tensor_code;
+  auto result = kernels::svd_vjp_in_lanes(
+      tensor_or_undefined(U_cotangent),
+      tensor_or_undefined(singular_values_cotangent),
+      tensor_or_undefined(Vh_cotangent),
+      U,
+      singular_values,
+      Vh,
+      Rule::parse(rule, parameters));
+  if (result.suspicious) {
+    // Only for its judgement. The gradient is that of the kernel, or it would depend on the other matrices.
+    by_tensor_code();
+  }
+  return std::move(result.gradient);
 }
 
 Tensor svd_vjp_meta(
@@ -87,6 +131,10 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("svd_vjp", svd_vjp_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("svd_vjp", svd_vjp_on_cpu);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {

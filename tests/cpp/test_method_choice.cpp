@@ -149,23 +149,40 @@ TEST(MethodChoice, OfTheVjpFollowsTheEstimatedTimes) {
 }
 
 TEST(MethodChoice, OfSingularValuesFollowsTheEstimatedTimes) {
-  const auto in_lanes = [](const BatchTraits& batch, bool vectors) {
-    return kernels::svd_in_lanes_is_faster(batch, vectors);
+  using kernels::SvdMethod;
+  const auto method = [](const BatchTraits& batch, bool vectors, bool fits_lanes = true) {
+    return kernels::svd_method(batch, {vectors, fits_lanes, batch.has_lapack});
   };
-  EXPECT_TRUE(in_lanes(doubles(8, 1), true));
-  EXPECT_TRUE(in_lanes(doubles(8, 1), false));
-  EXPECT_FALSE(in_lanes(doubles(32, 1), true));
-  EXPECT_TRUE(in_lanes(doubles(32, 2), true));
-  EXPECT_FALSE(in_lanes(doubles(32, 2), false));
-  EXPECT_TRUE(in_lanes(doubles(32, 8), false));
+  EXPECT_EQ(method(doubles(8, 1), true), SvdMethod::lanes);
+  EXPECT_EQ(method(doubles(8, 1), false), SvdMethod::lanes);
+  EXPECT_EQ(method(doubles(32, 1), true), SvdMethod::torch);
+  EXPECT_EQ(method(doubles(32, 2), true), SvdMethod::lapack);
+  EXPECT_EQ(method(doubles(32, 4), true), SvdMethod::lanes);
+  EXPECT_EQ(method(doubles(32, 2), false), SvdMethod::lapack);
+  EXPECT_EQ(method(doubles(32, 8), false), SvdMethod::lanes);
+  EXPECT_EQ(method(doubles(100, 8), true, false), SvdMethod::lapack);
+  EXPECT_EQ(method(doubles(100, 1), true, false), SvdMethod::torch);
   auto batch = doubles(64, 1);
-  EXPECT_FALSE(in_lanes(batch, true));
+  EXPECT_EQ(method(batch, true), SvdMethod::torch);
   batch.deterministic = true;
-  EXPECT_TRUE(in_lanes(batch, true));
+  EXPECT_EQ(method(batch, true), SvdMethod::lanes);
+  EXPECT_EQ(method(batch, true, false), SvdMethod::lapack);
+  batch.has_lapack = false;
+  EXPECT_EQ(method(batch, true, false), SvdMethod::torch);
   batch.is_on_cpu = false;
-  EXPECT_FALSE(in_lanes(batch, true));
-  EXPECT_FALSE(in_lanes(doubles(0, 5), true));
-  EXPECT_FALSE(in_lanes(doubles(5, 0), true));
+  EXPECT_EQ(method(batch, true), SvdMethod::torch);
+  EXPECT_EQ(method(doubles(0, 5), true), SvdMethod::torch);
+  EXPECT_EQ(method(doubles(5, 0), true), SvdMethod::torch);
+}
+
+TEST(MethodChoice, OfTheVjpOfSvd) {
+  EXPECT_TRUE(kernels::svd_vjp_in_lanes_is_faster(doubles(8, 1), 8));
+  EXPECT_TRUE(kernels::svd_vjp_in_lanes_is_faster(doubles(3, 1), 64));
+  EXPECT_FALSE(kernels::svd_vjp_in_lanes_is_faster(doubles(3, 1), 5000));
+  EXPECT_FALSE(kernels::svd_vjp_in_lanes_is_faster(doubles(65, 100), 65));
+  auto batch = doubles(3, 1);
+  batch.is_on_cpu = false;
+  EXPECT_FALSE(kernels::svd_vjp_in_lanes_is_faster(batch, 3));
 }
 
 TEST(MethodChoice, OfAPassAsksForHalfARegister) {

@@ -2,9 +2,11 @@
 
 #include <spectralgrad/svdvals.h>
 
+#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <algorithm>
+#include <cmath>
 #include <complex>
 #include <limits>
 #include <map>
@@ -23,13 +25,17 @@ namespace {
 using at::Tensor;
 using Long = std::complex<long double>;
 
-std::tuple<Tensor, Tensor, Tensor> in_lanes(const Tensor& A, bool full_matrices = false) {
+std::tuple<Tensor, Tensor, Tensor> svd_by(std::string_view method, const Tensor& A, bool full_matrices = false) {
   using Name = std::optional<std::string_view>;
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::svd", "")
           .typed<std::tuple<Tensor, Tensor, Tensor>(const Tensor&, bool, Name, Name, c10::ArrayRef<double>, Name)>();
-  return op.call(A, full_matrices, std::nullopt, std::nullopt, {}, "lanes");
+  return op.call(A, full_matrices, std::nullopt, std::nullopt, {}, method);
+}
+
+std::tuple<Tensor, Tensor, Tensor> in_lanes(const Tensor& A, bool full_matrices = false) {
+  return svd_by("lanes", A, full_matrices);
 }
 
 /// A matrix in long double.
@@ -110,6 +116,27 @@ class SvdKernel : public ::testing::TestWithParam<at::ScalarType> {
     return at::matmul(orthonormal(m, values.size(0)) * values.to(dtype()), orthonormal(n, values.size(0)).mH());
   }
 
+  /// `of_values` is the bound of the errors of the singular values, in units of eps |A|.
+  void expect_accurate(const Tensor& A, const std::tuple<Tensor, Tensor, Tensor>& factors, double of_values) const {
+    const auto& [U, S, Vh] = factors;
+    const auto m = A.size(0);
+    const auto n = A.size(1);
+    const auto k = static_cast<double>(std::min(m, n));
+    const LongMatrix left(U);
+    const LongMatrix right(Vh.mH());
+    const auto largest = S[0].item<double>();
+    const auto backward_error = residual(LongMatrix(A), left, LongMatrix(S.unsqueeze(-1)), LongMatrix(Vh));
+    EXPECT_LE(backward_error, 3 * static_cast<double>(std::max(m, n)) * eps() * largest);
+    EXPECT_LE(orthogonality_error(left), 5 * k * eps());
+    EXPECT_LE(orthogonality_error(right), 5 * k * eps());
+    EXPECT_TRUE((S.slice(0, 0, -1) >= S.slice(0, 1)).all().item<bool>());
+    EXPECT_GE(S.min().item<double>(), 0);
+    if (!is_double()) {
+      const auto reference = at::linalg_svdvals(A.to(A.is_complex() ? at::kComplexDouble : at::kDouble));
+      EXPECT_LE((reference - S).abs().max().item<double>(), of_values * eps() * largest);
+    }
+  }
+
   /// Matrices m x n of every kind that is difficult, by name.
   std::map<std::string, Tensor> cases(int64_t m, int64_t n) const {
     const auto k = std::min(m, n);
@@ -160,25 +187,61 @@ const std::vector<std::pair<int64_t, int64_t>> shapes{
 
 TEST_P(SvdKernel, ReproducesTheMatrixWithOrthonormalFactors) {
   for (const auto& [m, n] : shapes) {
-    const auto k = std::min(m, n);
     for (const auto& [name, A] : cases(m, n)) {
       SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + ", " + name);
-      const auto [U, S, Vh] = in_lanes(A);
-      const LongMatrix left(U);
-      const LongMatrix right(Vh.mH());
-      const auto largest = S[0].item<double>();
-      const auto backward_error = residual(LongMatrix(A), left, LongMatrix(S.unsqueeze(-1)), LongMatrix(Vh));
-      const auto of_left = orthogonality_error(left);
-      const auto of_right = orthogonality_error(right);
-      EXPECT_LE(backward_error, 3 * static_cast<double>(std::max(m, n)) * eps() * largest);
-      EXPECT_LE(of_left, 5 * static_cast<double>(k) * eps());
-      EXPECT_LE(of_right, 5 * static_cast<double>(k) * eps());
-      EXPECT_TRUE((S.slice(0, 0, k - 1) >= S.slice(0, 1, k)).all().item<bool>());
-      EXPECT_GE(S.min().item<double>(), 0);
-      if (!is_double()) {
-        const auto reference = at::linalg_svdvals(A.to(A.is_complex() ? at::kComplexDouble : at::kDouble));
-        EXPECT_LE((reference - S).abs().max().item<double>(), 10 * eps() * largest);
+      expect_accurate(A, in_lanes(A), 10);
+    }
+  }
+}
+
+TEST_P(SvdKernel, LapackOnEachThreadIsAsAccurate) {
+  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {20, 7}, {7, 20}, {40, 40}}) {
+    for (const auto& [name, A] : cases(m, n)) {
+      SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + ", " + name);
+      // The errors of LAPACK's values grow like the root of n.
+      expect_accurate(A, svd_by("lapack", A), std::max(10., 5 * std::sqrt(static_cast<double>(std::min(m, n)))));
+    }
+  }
+}
+
+// MKL's cgesdd does not converge for this matrix, and torch.linalg.svd raises an error.
+TEST_P(SvdKernel, OfRankOneWhereLapackFails) {
+  const auto A = at::ones({2, 20, 7}, dtype());
+  for (const auto method : {"lanes", "lapack", "torch"}) {
+    for (const bool full : {false, true}) {
+      if (!full || method != std::string_view("lanes")) {
+        const auto [U, S, Vh] = svd_by(method, A, full);
+        const auto k = S.size(-1);
+        const auto back = at::matmul(U.slice(-1, 0, k) * S.unsqueeze(-2).to(dtype()), Vh.slice(-2, 0, k));
+        EXPECT_LE((back - A).abs().max().item<double>(), 60 * eps()) << method;
       }
+    }
+  }
+}
+
+TEST_P(SvdKernel, LapackOnEachThreadGivesTheSameBitsAnywhere) {
+  const auto threads = at::get_num_threads();
+  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {20, 7}, {7, 20}, {67, 67}}) {
+    for (const bool full : {false, true}) {
+      const auto A = at::randn({7, m, n}, dtype());
+      at::set_num_threads(1);
+      const auto [U, S, Vh] = svd_by("lapack", A, full);
+      at::set_num_threads(2);
+      const auto again = svd_by("lapack", A, full);
+      EXPECT_TRUE(U.equal(std::get<0>(again)) && S.equal(std::get<1>(again)) && Vh.equal(std::get<2>(again)));
+      at::set_num_threads(threads);
+      for (const int64_t i : {0, 3, 6}) {
+        const auto [u, s, vh] = svd_by("lapack", A[i].mT().contiguous().mT(), full);
+        EXPECT_TRUE(U[i].equal(u) && S[i].equal(s) && Vh[i].equal(vh)) << m << " x " << n << ", " << i;
+      }
+      const auto torch = at::linalg_svd(A, full);
+      EXPECT_EQ(U.strides(), std::get<0>(torch).strides());
+      EXPECT_EQ(Vh.strides(), std::get<2>(torch).strides());
+      EXPECT_LE((S - std::get<1>(torch)).abs().max().item<double>(), 50 * eps() * S.max().item<double>());
+      const LongMatrix left(U[0]);
+      const LongMatrix right(Vh[0].mH());
+      EXPECT_LE(orthogonality_error(left), 5 * static_cast<double>(m) * eps());
+      EXPECT_LE(orthogonality_error(right), 5 * static_cast<double>(n) * eps());
     }
   }
 }
@@ -207,17 +270,19 @@ TEST_P(SvdKernel, ABatchDoesNotChangeTheBitsOfAMatrix) {
 }
 
 TEST_P(SvdKernel, ANotFiniteMatrixIsReportedAndDisturbsNoOther) {
-  const auto A = at::randn({2, 10, 6, 4}, dtype());
-  const auto expected = in_lanes(A);
-  const auto spoiled = A.clone();
-  spoiled[1][3][2][1] = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_RAISES(in_lanes(spoiled), c10::LinAlgError, "Batch element 13.*entry \\(2, 1\\)");
-  const ChecksGuard guard(Checks::ignore);
-  const auto [U, S, Vh] = in_lanes(spoiled);
-  EXPECT_TRUE(S[1][3].isnan().all().item<bool>());
-  EXPECT_TRUE(U[1][3].isnan().all().item<bool>());
-  EXPECT_TRUE(Vh[1][3].isnan().all().item<bool>());
-  EXPECT_TRUE(U[1][4].equal(std::get<0>(expected)[1][4]) && S[0].equal(std::get<1>(expected)[0]));
+  for (const auto method : {"lanes", "lapack"}) {
+    const auto A = at::randn({2, 10, 6, 4}, dtype());
+    const auto expected = svd_by(method, A);
+    const auto spoiled = A.clone();
+    spoiled[1][3][2][1] = std::numeric_limits<double>::quiet_NaN();
+    EXPECT_RAISES(svd_by(method, spoiled), c10::LinAlgError, "Batch element 13.*entry \\(2, 1\\)");
+    const ChecksGuard guard(Checks::ignore);
+    const auto [U, S, Vh] = svd_by(method, spoiled);
+    EXPECT_TRUE(S[1][3].isnan().all().item<bool>());
+    EXPECT_TRUE(U[1][3].isnan().all().item<bool>());
+    EXPECT_TRUE(Vh[1][3].isnan().all().item<bool>());
+    EXPECT_TRUE(U[1][4].equal(std::get<0>(expected)[1][4]) && S[0].equal(std::get<1>(expected)[0]));
+  }
 }
 
 TEST_P(SvdKernel, HasTheLayoutOfTorch) {

@@ -5,13 +5,13 @@
 #include "core/tolerances.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/syevd.h"
+#include "kernels/blas/workspace.h"
 #include "kernels/eigh/diagonal_eigh.h"
 #include "kernels/eigh/eigh_results.h"
 #include "kernels/eigh/hermitian_matrix.h"
 #include "kernels/eigh/row_order.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
@@ -38,26 +38,17 @@ class Solver {
     int integers = 0;
     syevd<scalar_t, real_t>(job_, 'L', static_cast<int>(n), nullptr, nullptr, &work, &reals, &integers, size_);
     size_ = {static_cast<int>(c10::complex<real_t>(work).real()), static_cast<int>(reals), integers};
-    // One allocation, in which every buffer has a fixed alignment, because LAPACK's round-off depends on the alignment.
-    int64_t bytes = 0;
-    const auto place = [&](int64_t count, size_t item_size) {
-      constexpr int64_t alignment = 64;
-      const auto at = bytes;
-      bytes += (std::max<int64_t>(count, 1) * static_cast<int64_t>(item_size) + alignment - 1) / alignment * alignment;
-      return at;
-    };
-    const auto matrix = place(n * n, sizeof(scalar_t));
-    const auto eigenvalues = place(n, sizeof(real_t));
-    const auto work_at = place(size_.work, sizeof(scalar_t));
-    const auto reals_at = place(size_.real, sizeof(real_t));
-    const auto integers_at = place(size_.integer, sizeof(int));
-    memory_ = at::empty({bytes}, at::kByte);
-    auto* begin = static_cast<char*>(memory_.mutable_data_ptr());
-    matrix_ = reinterpret_cast<scalar_t*>(begin + matrix);
-    eigenvalues_ = reinterpret_cast<real_t*>(begin + eigenvalues);
-    work_ = reinterpret_cast<scalar_t*>(begin + work_at);
-    reals_ = reinterpret_cast<real_t*>(begin + reals_at);
-    integers_ = reinterpret_cast<int*>(begin + integers_at);
+    const auto matrix = memory_.place<scalar_t>(n * n);
+    const auto eigenvalues = memory_.place<real_t>(n);
+    const auto work_at = memory_.place<scalar_t>(size_.work);
+    const auto reals_at = memory_.place<real_t>(size_.real);
+    const auto integers_at = memory_.place<int>(size_.integer);
+    memory_.allocate();
+    matrix_ = memory_.at<scalar_t>(matrix);
+    eigenvalues_ = memory_.at<real_t>(eigenvalues);
+    work_ = memory_.at<scalar_t>(work_at);
+    reals_ = memory_.at<real_t>(reals_at);
+    integers_ = memory_.at<int>(integers_at);
   }
 
   /// Writes the ascending `eigenvalues` (n) of the finite matrix `A` and, unless null, the `eigenvectors` (n, n), one
@@ -125,7 +116,7 @@ class Solver {
   char job_;
   std::vector<real_t> norms_; // of the rows
   SyevdSizes size_;
-  Tensor memory_;
+  Workspace memory_;
   scalar_t* matrix_ = nullptr;
   real_t* eigenvalues_ = nullptr;
   scalar_t* work_ = nullptr;

@@ -33,6 +33,12 @@ double time_with_threads(int64_t n, int64_t threads) {
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
+/// The same for the singular value decomposition.
+double svd_time_with_threads(int64_t n, int64_t threads) {
+  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
+  return 1 - parallel + parallel / static_cast<double>(threads);
+}
+
 /// Up to this n, the vjp in lanes is faster than matrix products with a pass between them, for any number of matrices.
 constexpr int64_t vjp_always_in_lanes = 8;
 /// From this n on, the vjp in lanes is never faster.
@@ -55,6 +61,10 @@ constexpr double vjp_products_overhead = 12;
 constexpr int64_t pass_always_in_lanes = 24;
 /// Up to this n, a pass in lanes is faster if at least half of a register is used.
 constexpr int64_t pass_largest_in_lanes = 64;
+
+/// The largest sizes for which the vjp of svd in lanes was measured, and is faster than tensor code.
+constexpr int64_t svd_vjp_largest_in_lanes = 64;
+constexpr int64_t svd_vjp_most_rows = 512;
 
 /// The number of tasks of the busiest thread.
 double rounds(int64_t tasks, int64_t threads) {
@@ -104,14 +114,30 @@ bool vjp_in_lanes(const BatchTraits& V) {
   return in_lanes <= by_products;
 }
 
-bool svd_in_lanes_is_faster(const BatchTraits& batch, bool vectors) {
+SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task) {
   if (!batch.is_on_cpu || batch.n == 0 || batch.count == 0) {
-    return false;
+    return SvdMethod::torch;
   }
-  // Assumes two threads, as `eigh_method` does. torch takes one matrix after the other.
-  constexpr int64_t threads = 2;
-  return batch.deterministic ||
-      rounds(batch.registers(), threads) * svd_time_in_lanes(batch, vectors) <= static_cast<double>(batch.count);
+  if (task.fits_lanes && batch.deterministic) {
+    return SvdMethod::lanes;
+  }
+  if (task.has_gesdd && batch.deterministic) {
+    return SvdMethod::lapack;
+  }
+  // Assumes two threads if `lanes` is possible, as `eigh_method` does.
+  const int64_t threads = task.fits_lanes ? 2 : batch.threads;
+  const auto in_lanes = rounds(batch.registers(), threads) * svd_time_in_lanes(batch, task.vectors);
+  const auto by_lapack = rounds(batch.count, threads);
+  const auto by_torch = static_cast<double>(batch.count) * svd_time_with_threads(batch.n, threads);
+  if (task.fits_lanes && (batch.n <= always_in_lanes || in_lanes <= std::min(by_lapack, by_torch))) {
+    return SvdMethod::lanes;
+  }
+  return task.has_gesdd && by_lapack < by_torch ? SvdMethod::lapack : SvdMethod::torch;
+}
+
+bool svd_vjp_in_lanes_is_faster(const BatchTraits& batch, int64_t rows) {
+  return batch.is_on_cpu && batch.n <= svd_vjp_largest_in_lanes && rows <= svd_vjp_most_rows &&
+      (batch.n <= pass_always_in_lanes || 2 * batch.count >= batch.lanes || batch.deterministic);
 }
 
 bool pass_in_lanes(const BatchTraits& V) {

@@ -25,8 +25,28 @@ bool vjp_in_lanes(const BatchTraits& V);
 /// Whether the jvp, or a function of a matrix, should be computed in SIMD lanes rather than by tensor code.
 bool pass_in_lanes(const BatchTraits& V);
 
-/// Whether the singular value decomposition of a batch of matrices (m, k) or (k, m), k = `batch.n` <= m, should be
-/// computed in lanes rather than by torch. Whether the kernel supports k and m is for the caller to check.
-bool svd_in_lanes_is_faster(const BatchTraits& batch, bool vectors);
+/// The methods of the singular value decomposition.
+enum class SvdMethod {
+  /// kernels/svd/batch_svd.h: one matrix in each lane of a SIMD register.
+  lanes,
+  /// kernels/svd/lapack_svd.h: one matrix on each thread.
+  lapack,
+  /// torch.linalg.svd: one matrix at a time, on all threads. The only method for devices other than the CPU.
+  torch,
+};
+
+/// What is computed of a singular value decomposition.
+struct SvdTask {
+  bool vectors;
+  bool fits_lanes; // whether the kernel in lanes supports it
+  bool has_gesdd;
+};
+
+/// The fastest method for a batch of matrices (m, k) or (k, m), k = `batch.n` <= m; under deterministic algorithms, one
+/// that does not depend on the size of the batch if possible.
+SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task);
+
+/// Whether the vjp of svd should be computed in lanes rather than by tensor code, for such a batch. `rows` is m.
+bool svd_vjp_in_lanes_is_faster(const BatchTraits& batch, int64_t rows);
 
 } // namespace spectralgrad::kernels

@@ -102,37 +102,57 @@ SPECTRALGRAD_INLINE void multiply_tile(
   }
 }
 
-/// Computes `product` (n x n) = left (n x inner) right (inner x n). With `Part::lower`, only the lower triangle with
-/// the diagonal is complete; some entries above it are computed, too.
-template <typename T, bool is_complex, Conjugated conjugated, Part part, int known_n = 0>
-SPECTRALGRAD_INLINE void multiply(int n, int inner, const View<T>& left, const View<T>& right, const View<T>& product) {
+/// Computes `product` (rows x columns) = left (rows x inner) right (inner x columns). With `Part::lower`, for square
+/// products, only the lower triangle with the diagonal is complete; some entries above it are computed, too.
+/// `known_rows` and `known_columns` are the sizes if they are known at compile time, else 0.
+template <
+    typename T,
+    bool is_complex,
+    Conjugated conjugated,
+    Part part,
+    int known_rows = 0,
+    int known_columns = known_rows>
+SPECTRALGRAD_INLINE void multiply(
+    int rows,
+    int columns,
+    int inner,
+    const View<T>& left,
+    const View<T>& right,
+    const View<T>& product) {
   // As many sums as fit into the registers.
   constexpr int most = is_complex ? 2 : (sizeof(Vec<T>) == 64 ? 4 : 3);
-  constexpr int tile = known_n != 0 && known_n < most ? known_n : most;
+  constexpr int height = known_rows != 0 && known_rows < most ? known_rows : most;
+  constexpr int width = known_columns != 0 && known_columns < most ? known_columns : most;
   const auto last = [&](int row) {
-    return part == Part::lower && row < n ? row : n;
+    return part == Part::lower && row < columns ? row : columns;
   };
   int row = 0;
-  for (; row + tile <= n; row += tile) {
+  for (; row + height <= rows; row += height) {
     int column = 0;
-    const int end = last(row + tile);
-    for (; column + tile <= end; column += tile) {
-      multiply_tile<T, is_complex, conjugated, tile, tile>(inner, left, right, product, row, column);
+    const int end = last(row + height);
+    for (; column + width <= end; column += width) {
+      multiply_tile<T, is_complex, conjugated, height, width>(inner, left, right, product, row, column);
     }
     for (; column < end; ++column) {
-      multiply_tile<T, is_complex, conjugated, tile, 1>(inner, left, right, product, row, column);
+      multiply_tile<T, is_complex, conjugated, height, 1>(inner, left, right, product, row, column);
     }
   }
-  for (; row < n; ++row) {
+  for (; row < rows; ++row) {
     int column = 0;
     const int end = last(row + 1);
-    for (; column + tile <= end; column += tile) {
-      multiply_tile<T, is_complex, conjugated, 1, tile>(inner, left, right, product, row, column);
+    for (; column + width <= end; column += width) {
+      multiply_tile<T, is_complex, conjugated, 1, width>(inner, left, right, product, row, column);
     }
     for (; column < end; ++column) {
       multiply_tile<T, is_complex, conjugated, 1, 1>(inner, left, right, product, row, column);
     }
   }
+}
+
+/// The same for n x n products.
+template <typename T, bool is_complex, Conjugated conjugated, Part part, int known_n = 0>
+SPECTRALGRAD_INLINE void multiply(int n, int inner, const View<T>& left, const View<T>& right, const View<T>& product) {
+  multiply<T, is_complex, conjugated, part, known_n>(n, n, inner, left, right, product);
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

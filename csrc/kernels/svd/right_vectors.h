@@ -86,7 +86,6 @@ __attribute__((noinline)) void approximate_right_vectors(
 template <typename T, bool is_complex>
 void rotate_columns(const ColumnMatrix<T, is_complex>& A, const View<T>& V, const ColumnMatrix<T, is_complex>& B) {
   constexpr int entry = ColumnMatrix<T, is_complex>::entry;
-  constexpr int tile = is_complex ? 2 : (sizeof(Vec<T>) == 64 ? 4 : 3);
   const int m = A.rows;
   const int n = A.columns;
   for (int j = 0; j < n; ++j) {
@@ -103,25 +102,7 @@ void rotate_columns(const ColumnMatrix<T, is_complex>& A, const View<T>& V, cons
   }
   const View<T> left{A.begin, entry, A.column};
   const View<T> product{B.begin, entry, B.column};
-  int row = 0;
-  for (; row + tile <= m; row += tile) {
-    int j = 0;
-    for (; j + tile <= n; j += tile) {
-      multiply_tile<T, is_complex, Conjugated::none, tile, tile>(n, left, V, product, row, j);
-    }
-    for (; j < n; ++j) {
-      multiply_tile<T, is_complex, Conjugated::none, tile, 1>(n, left, V, product, row, j);
-    }
-  }
-  for (; row < m; ++row) {
-    int j = 0;
-    for (; j + tile <= n; j += tile) {
-      multiply_tile<T, is_complex, Conjugated::none, 1, tile>(n, left, V, product, row, j);
-    }
-    for (; j < n; ++j) {
-      multiply_tile<T, is_complex, Conjugated::none, 1, 1>(n, left, V, product, row, j);
-    }
-  }
+  multiply<T, is_complex, Conjugated::none, Part::all>(m, n, n, left, V, product);
 }
 
 /// Writes A to B, and the identity below it.
