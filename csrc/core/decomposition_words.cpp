@@ -46,4 +46,20 @@ const DecompositionWords& decomposition_words(std::string_view caller) {
   return std::find(std::begin(functions_of_singular_values), end, caller) == end ? eigen : singular;
 }
 
+PolarFactorWords polar_factor_words(std::string_view caller) {
+  if (caller == "orthogonal_procrustes") {
+    return {
+        "the matrix R",
+        "R is unique if A^H B has full rank; for real matrices with proper=True, if the sum of the two smallest "
+        "singular values is not 0."};
+  }
+  if (caller == "rigid_alignment") {
+    return {
+        "the rotation",
+        "Points that are collinear or coincident leave it free, and so do symmetric points that are aligned with their "
+        "mirror image. Distances between aligned points are well defined."};
+  }
+  return {"the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
+}
+
 } // namespace spectralgrad

@@ -20,4 +20,13 @@ struct DecompositionWords {
 /// The words for messages of the public function `caller`.
 const DecompositionWords& decomposition_words(std::string_view caller);
 
+/// The words in which messages speak of the unitary factor of a polar decomposition.
+struct PolarFactorWords {
+  const char* factor;
+  const char* unique_if; // a sentence
+};
+
+/// The words for messages of the public function `caller`, one of those that compute a polar factor.
+PolarFactorWords polar_factor_words(std::string_view caller);
+
 } // namespace spectralgrad

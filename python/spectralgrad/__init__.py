@@ -15,7 +15,10 @@ from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E4
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trace_sqrtm  # noqa: E402
+from ._ops.orthogonal_procrustes import OrthogonalProcrustesResult, orthogonal_procrustes  # noqa: E402
 from ._ops.pinvm import pinvm, pseudo_logdet  # noqa: E402
+from ._ops.polar import PolarResult, polar  # noqa: E402
+from ._ops.rigid_alignment import RigidAlignmentResult, rigid_alignment  # noqa: E402
 from ._ops.spectral_map import spectral_map  # noqa: E402
 from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._ops.svd import svd  # noqa: E402
@@ -56,6 +59,9 @@ __all__ = [
     "GaugeError",
     "GaugeWarning",
     "Lorentzian",
+    "OrthogonalProcrustesResult",
+    "PolarResult",
+    "RigidAlignmentResult",
     "Rule",
     "Split",
     "checks",
@@ -69,9 +75,12 @@ __all__ = [
     "installed",
     "invsqrtm",
     "logm",
+    "orthogonal_procrustes",
     "pinvm",
+    "polar",
     "powm",
     "pseudo_logdet",
+    "rigid_alignment",
     "set_checks",
     "set_default_rule",
     "spectral_map",

@@ -48,7 +48,14 @@ OTHERS = sorted(
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_functions_are_scripted_by_themselves(name: str) -> None:
     function = getattr(sg, name)
-    more = {"powm": (1.5,), "spectral_projector": (0, 2), "eigh": ("U",)}.get(name, ())
+    other = torch.eye(3, dtype=torch.float64)
+    more = {
+        "powm": (1.5,),
+        "spectral_projector": (0, 2),
+        "eigh": ("U",),
+        "orthogonal_procrustes": (other,),
+        "rigid_alignment": (other,),
+    }.get(name, ())
     A = torch.diag(torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
 
     def results(f: Callable[..., Any]) -> list[Tensor]:

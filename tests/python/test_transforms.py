@@ -63,6 +63,15 @@ def _svd_truncated_projector(X: Tensor) -> Tensor:
     return -(U @ U.mH + U @ Vh) / 2
 
 
+def _rotation(X: Tensor) -> Tensor:
+    """sign(X) of a real form of X with each eigenvalue twice, so that its determinant is positive, back as X."""
+    real, imaginary = (X.real, X.imag) if X.is_complex() else (X, torch.zeros_like(X))
+    S = torch.cat([torch.cat([real, -imaginary], -1), torch.cat([imaginary, real], -1)], -2)
+    R = sg.rigid_alignment(torch.cat([S, -S], -2), torch.cat([S @ S, -S @ S], -2)).rotation
+    n = X.shape[-1]
+    return torch.complex(R[..., :n, :n], R[..., n:, :n]) if X.is_complex() else R[..., :n, :n]
+
+
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
     P = X + (4 + 0 * X[..., 0]).diag_embed()  # torch.export would lose a constant inside torch.func
     total = sg.expm(X) + sg.logm(P) + sg.sqrtm(P) + sg.invsqrtm(P) + sg.powm(P, 1.5) + sg.powm(X, 3)
@@ -107,6 +116,19 @@ OPERATIONS = {
         lambda X, M: sg.svdvals(_positive(X)).sin().sum(),
         reference.function(lambda x: mpmath.sin(x + 4), lambda x: mpmath.cos(x + 4)),
         m_is_identity=True,
+    ),
+    "polar": Operation(
+        lambda X, M: expectation(M, sg.polar(X).U + sg.polar(X).P),
+        reference.function(lambda x: abs(x) + mpmath.sign(x), mpmath.sign),
+        exact=True,
+    ),
+    "orthogonal_procrustes": Operation(
+        lambda X, M: expectation(M, sg.orthogonal_procrustes(X, X @ X).R),
+        reference.function(mpmath.sign, lambda x: 0 * x),
+        exact=True,
+    ),
+    "rigid_alignment": Operation(
+        lambda X, M: expectation(M, _rotation(X)), reference.function(mpmath.sign, lambda x: 0 * x), exact=True
     ),
     "expm, logm, sqrtm, invsqrtm, powm": Operation(
         _named_functions, reference.function(_named_function, _named_function_slope), exact=True

@@ -8,7 +8,10 @@
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/interrupt.h>
+#include <spectralgrad/orthogonal_procrustes.h>
 #include <spectralgrad/pinvm.h>
+#include <spectralgrad/polar.h>
+#include <spectralgrad/rigid_alignment.h>
 #include <spectralgrad/rule.h>
 #include <spectralgrad/spectral_map.h>
 #include <spectralgrad/spectral_projector.h>

@@ -108,4 +108,26 @@ void report(const Verdict& verdict) {
   }
 }
 
+void report_not_unique(const NotUnique& factor) {
+  if (checks() == Checks::ignore || autograd::second_order_was_reported()) {
+    return;
+  }
+  const auto words = polar_factor_words(caller_name());
+  warn_or_raise(
+      c10::str(
+          "spectralgrad.",
+          caller_name(),
+          ": The loss depends on ",
+          words.factor,
+          ", which is not unique, so it has no gradient there (",
+          factor.first == factor.second ? c10::str("singular value ", factor.first)
+                                        : c10::str("the sum of singular values ", factor.first, " and ", factor.second),
+          factor.proper ? ", with the sign of the determinant on the last one," : "",
+          " of matrix ",
+          factor.matrix,
+          " of the batch is 0). ",
+          words.unique_if,
+          " The directions in which it may turn contribute zero to the gradient."));
+}
+
 } // namespace spectralgrad::math

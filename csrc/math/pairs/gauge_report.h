@@ -2,11 +2,24 @@
 
 #include "math/pairs/judge.h"
 
+#include <cstdint>
+
 namespace spectralgrad::math {
 
 /// Reports a finding of `judge`, unless `checks()` is `ignore`. The message names `caller_name()`. A dependence on
 /// phases raises `GaugeError`; other findings warn or raise, depending on `checks()`. After a warning about a second
 /// derivative, the rest of that backward pass reports phases only, because its cotangents do not come from a loss.
 void report(const Verdict& verdict);
+
+/// A polar factor that may turn, because the sum of two singular values is round-off.
+struct NotUnique {
+  int64_t matrix; // index in the batch
+  int64_t first; // indices of the singular values
+  int64_t second;
+  bool proper; // the last singular value has the sign of the determinant
+};
+
+/// Reports a loss that depends on such a factor, as `report` does.
+void report_not_unique(const NotUnique& factor);
 
 } // namespace spectralgrad::math

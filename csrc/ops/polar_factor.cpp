@@ -1,0 +1,178 @@
+#include "ops/polar_factor.h"
+
+#include "autograd/constant.h"
+#include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "core/caller_state.h"
+#include "math/pairs/judge_polar_factor.h"
+#include "ops/polar_quotient.h"
+#include "ops/singular_value_decomposition.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_det.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/real.h>
+#include <ATen/ops/where.h>
+#include <torch/library.h>
+
+#include <string>
+#include <tuple>
+#include <utility>
+
+// The unitary polar factor. With E = dA and P = W^H A, Omega = W^H dW is skew-Hermitian, and
+//     P Omega + Omega P = W^H E - E^H W,    dW = W Omega + (I - W W^H) E P^-1.
+// The map from E to dW is self-adjoint, so it is the vjp as well. It consists of products and of solutions of linear
+// equations with P (ops/polar_quotient.h), which have derivatives of the same kind. Written with singular vectors, the
+// second derivative would lose the part inside a repeated singular value, a limit 0/0.
+//
+// Kenney and Laub (1991), "Polar decomposition and matrix sign function condition estimates"; Higham (2008), "Functions
+// of Matrices", chapter 8.
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+using autograd::variable_list;
+using Results = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+/// `x` with its last entry or column, of the last dimension, negated where `negative`.
+Tensor negate_last(const Tensor& x, const Tensor& negative) {
+  const auto last = x.size(-1) - 1;
+  const auto end = x.slice(-1, last);
+  return at::cat({x.slice(-1, 0, last), at::where(negative, -end, end)}, -1);
+}
+
+/// A is (*, m, n), m >= n.
+Results polar_factor_kernel(const Tensor& A, bool proper, std::string_view function) {
+  const autograd::TensorCode tensor_code;
+  auto [U, values, Vh] =
+      singular_value_decomposition(std::string(function).c_str(), A, SingularVectors::thin, std::nullopt);
+  auto W = at::matmul(U, Vh);
+  if (proper && A.size(-1) > 0) {
+    const auto is_improper = (at::linalg_det(W) < 0).unsqueeze(-1);
+    values = negate_last(values, is_improper);
+    W = at::matmul(negate_last(U, is_improper.unsqueeze(-1)), Vh);
+  }
+  auto trace = values.sum(-1);
+  return {std::move(W), std::move(trace), values.contiguous(), Vh.mH().resolve_conj().contiguous()};
+}
+
+Results polar_factor_meta(const Tensor& A, bool, std::string_view) {
+  const auto real = A.options().dtype(c10::toRealValueType(A.scalar_type()));
+  const auto shape = A.sym_sizes();
+  const auto batch = shape.slice(0, shape.size() - 2);
+  auto row = batch.vec();
+  row.push_back(shape.back());
+  auto square = row;
+  square.push_back(shape.back());
+  return {
+      at::empty_symint(shape, A.options()),
+      at::empty_symint(batch, real),
+      at::empty_symint(row, real),
+      at::empty_symint(square, A.options())};
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::polar_factor", polar_factor_kernel> polar_factor_op;
+
+/// The results are W, the trace, and the values and vectors of P. The latter two are only for the derivatives.
+struct DifferentiablePolarFactor {
+  static constexpr const char* name = "PolarFactor";
+  static constexpr bool saves_inputs = true;
+  static constexpr bool saves_outputs = true;
+
+  struct Options {
+    bool proper;
+    std::string function;
+    void save(autograd::Dictionary& dictionary) const {
+      dictionary["proper"] = proper;
+      dictionary["function"] = function;
+    }
+    static Options load(const autograd::Dictionary& dictionary) {
+      return {dictionary.at("proper").toBool(), dictionary.at("function").toStringRef()};
+    }
+  };
+
+  static variable_list forward(const variable_list& inputs, const Options& options) {
+    auto [W, trace, values, vectors] = polar_factor_op.call(inputs[0], options.proper, options.function);
+    return {std::move(W), std::move(trace), std::move(values), std::move(vectors)};
+  }
+
+  /// dW for E = dA.
+  static Tensor derivative(const Tensor& E, const autograd::Saved& saved) {
+    const auto& A = saved.inputs[0];
+    const auto& W = saved.outputs[0];
+    const auto values = autograd::constant(saved.outputs[2]);
+    const auto vectors = autograd::constant(saved.outputs[3]);
+    const auto P = at::matmul(W.mH(), A);
+    const auto inner = at::matmul(W.mH(), E);
+    const auto Omega = polar_quotient(P, inner - inner.mH(), values, vectors, /*both_sides=*/true);
+    const auto turned = at::matmul(W, Omega);
+    if (A.sym_size(-2) == A.sym_size(-1)) {
+      return turned;
+    }
+    return turned + polar_quotient(P, E - at::matmul(W, inner), values, vectors, /*both_sides=*/false);
+  }
+
+  static variable_list vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options& options) {
+    const CallerNameGuard guard(options.function);
+    const auto& W = saved.outputs[0];
+    Tensor result;
+    if (cotangents[0].defined()) {
+      const auto zeros = math::judge_polar_factor(
+          autograd::constant(cotangents[0]),
+          autograd::constant(W),
+          autograd::constant(saved.outputs[2]),
+          autograd::constant(saved.outputs[3]),
+          options.proper);
+      result = derivative(cotangents[0], saved) + zeros.unsqueeze(-2);
+    }
+    if (cotangents[1].defined()) {
+      const auto of_trace = cotangents[1].unsqueeze(-1).unsqueeze(-1) * W;
+      result = result.defined() ? result + of_trace : of_trace;
+    }
+    return {result};
+  }
+
+  static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options&) {
+    const auto& W = saved.outputs[0];
+    return {derivative(tangents[0], saved), at::real((W.conj() * tangents[0]).sum({-2, -1})), {}, {}};
+  }
+};
+
+Results polar_factor_autograd(const Tensor& A, bool proper, std::string_view function) {
+  const autograd::CallerState caller;
+  auto results = autograd::differentiable<DifferentiablePolarFactor>({A}, {proper, std::string(function)});
+  return {std::move(results[0]), std::move(results[1]), std::move(results[2]), std::move(results[3])};
+}
+
+} // namespace
+
+PolarFactor polar_factor(const char* function, const Tensor& A, bool proper) {
+  const bool is_wide = A.sym_size(-2) < A.sym_size(-1);
+  const auto results = polar_factor_op.call(is_wide ? A.mH() : A, proper, function);
+  const auto& W = std::get<0>(results);
+  return {is_wide ? W.mH().resolve_conj() : W, std::get<1>(results)};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "polar_factor(Tensor A, bool proper, str function=\"polar\") -> "
+      "(Tensor W, Tensor trace, Tensor values, Tensor vectors)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("polar_factor", polar_factor_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("polar_factor", polar_factor_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl("polar_factor", polar_factor_autograd);
+}
+
+} // namespace spectralgrad::ops

@@ -1,0 +1,179 @@
+"""Rigid alignment of point clouds: values, and derivatives against 60 digits, of symmetric and degenerate clouds."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+import polar_reference as exact
+import spectralgrad as sg
+from problems import REAL, by_precision, normal
+
+OCTAHEDRON = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+CUBE = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=3)), dtype=torch.float64)
+PLANE = torch.tensor([[1.0, 0, 0], [0, 2, 0], [-1, 0.5, 0], [0, -1, 0]], dtype=torch.float64)
+LINE = torch.tensor([[0.0, 0, 1], [0, 0, 2], [0, 0, 4]], dtype=torch.float64)
+CLOUDS = {
+    "octahedron": OCTAHEDRON,
+    "cube": CUBE,
+    "plane": PLANE,
+    "random": normal(7, 3, dtype=torch.float64, seed=8),
+    "square in 2D": PLANE.new_tensor([[1, 0], [0, 1], [-1, 0], [0, -1]]),
+}
+each_cloud = pytest.mark.parametrize("cloud", CLOUDS.values(), ids=CLOUDS)
+
+
+def rotation(d: int, seed: int = 1) -> Tensor:
+    Q = torch.linalg.qr(normal(d, d, dtype=torch.float64, seed=seed)).Q
+    Q[:, 0] *= torch.linalg.det(Q)
+    return Q
+
+
+def moved(cloud: Tensor, scale: float = 1.5) -> tuple[Tensor, Tensor, Tensor]:
+    d = cloud.shape[-1]
+    Q, shift = rotation(d), torch.arange(1.0, d + 1, dtype=torch.float64)
+    return Q, shift, scale * cloud @ Q.mT + shift
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@each_cloud
+def test_recovers_a_motion(cloud: Tensor, dtype: torch.dtype) -> None:
+    Q, shift, target = moved(cloud)
+    tolerance = by_precision(dtype, 1e-13, 1e-5)
+    weights = torch.linspace(0.5, 2, len(cloud), dtype=dtype)
+    for w in (None, weights):
+        R, t, scale = sg.rigid_alignment(cloud.to(dtype), target.to(dtype), weights=w, scale=True)
+        for value, expected in ((R, Q), (t, shift), (scale, torch.tensor(1.5))):
+            torch.testing.assert_close(value, expected.to(dtype), rtol=0, atol=tolerance)
+
+
+def test_is_scipys_rotation() -> None:
+    source, target = (normal(6, 3, dtype=torch.float64, seed=s) for s in (1, 2))
+    weights = torch.tensor([1.0, 2.0, 0.0, 0.5, 1.0, 3.0], dtype=torch.float64)
+    R, t, scale = sg.rigid_alignment(source, target, weights=weights)
+    a, b = ((weights[:, None] * x).sum(0) / weights.sum() for x in (source, target))
+    expected, _ = Rotation.align_vectors(target - b, source - a, weights=weights)
+    torch.testing.assert_close(R, torch.from_numpy(expected.as_matrix()), rtol=0, atol=1e-13)
+    torch.testing.assert_close(t, b - R @ a)
+    assert scale == 1
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@each_cloud
+def test_derivatives(cloud: Tensor, mirrored: bool) -> None:
+    target = moved(cloud)[2] + 0.01 * normal(*cloud.shape, dtype=torch.float64, seed=3)
+    weights = torch.ones(len(cloud), dtype=torch.float64)
+    if mirrored:  # symmetric clouds have many best rotations onto their mirror image
+        weights = weights + torch.rand(len(cloud), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        weights[-1] = 0.0
+        target = target * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)[: cloud.shape[-1]]
+    x = [cloud, target if mirrored else moved(cloud)[2], weights]
+
+    def align(source: Tensor, target: Tensor, weights: Tensor) -> Any:
+        return sg.rigid_alignment(source, target, weights=weights, scale=True)
+
+    results = align(*x)
+    torch.testing.assert_close(torch.linalg.det(results.rotation), torch.ones((), dtype=torch.float64))
+    E, F = ([normal(*y.shape, dtype=y.dtype, seed=s + i) for i, y in enumerate(x)] for s in (10, 20))
+    M = [normal(*y.shape, dtype=y.dtype, seed=30 + i) for i, y in enumerate(results)]
+    expected = exact.derivatives(exact.rigid_alignment, x, M, E, F)
+    for value, wanted in zip(exact.computed(align, x, M, E, F), expected, strict=True):
+        assert abs(value - wanted) <= 1e-11 * max(1, abs(wanted))
+
+
+@pytest.mark.parametrize("cloud", [OCTAHEDRON, PLANE], ids=["octahedron", "plane"])
+def test_gradcheck(cloud: Tensor) -> None:
+    target = moved(cloud)[2].requires_grad_()
+    source, weights = cloud.clone().requires_grad_(), torch.ones(len(cloud), dtype=torch.float64, requires_grad=True)
+
+    def align(source: Tensor, target: Tensor, weights: Tensor) -> Any:
+        return sg.rigid_alignment(source, target, weights=weights, scale=True)
+
+    assert gradcheck(align, (source, target, weights), check_forward_ad=True)
+    assert gradgradcheck(align, (source, target, weights))
+
+
+def test_batches_broadcast() -> None:
+    targets = torch.stack([moved(CUBE, scale)[2] for scale in (1.0, 2.0)])
+    R, t, scale = sg.rigid_alignment(CUBE, targets, scale=True)
+    assert R.shape == (2, 3, 3)
+    assert t.shape == (2, 3)
+    torch.testing.assert_close(scale, torch.tensor([1.0, 2.0], dtype=torch.float64))
+
+
+# --- rotations that are not unique -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cloud", [LINE, LINE * 0 + 0.1, LINE[:1]], ids=["collinear", "coincident", "one point"])
+def test_a_free_rotation_is_reported_if_the_loss_sees_it(cloud: Tensor) -> None:
+    target = cloud + torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)
+    source = cloud.clone().requires_grad_()
+    R, t, _ = sg.rigid_alignment(source, target)
+    M = normal(3, 3, dtype=torch.float64, seed=1)
+    message = (
+        r"spectralgrad\.rigid_alignment: The loss depends on the rotation, which is not unique, so it has no gradient "
+        r"there \(the sum of singular values . and ., with the sign of the determinant on the last one, of matrix 0 of "
+        r"the batch is 0\)\. Points that are collinear or coincident leave it free"
+    )
+    with pytest.warns(sg.GaugeWarning, match=message):
+        (gradient,) = torch.autograd.grad((R * M).sum(), source, retain_graph=True)
+    assert gradient.isfinite().all()
+    aligned = source @ R.mT + t
+    with sg.checks("raise"):
+        (gradient,) = torch.autograd.grad((aligned - target).square().sum(), source)
+    assert gradient.abs().max() < 1e-12
+
+
+def test_no_points() -> None:
+    R, t, scale = sg.rigid_alignment(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3), scale=True)
+    assert torch.equal(R, torch.eye(3).expand(2, 3, 3))
+    assert torch.equal(t, torch.zeros(2, 3))
+    assert torch.equal(scale, torch.ones(2))
+    R, t, scale = sg.rigid_alignment(CUBE, CUBE, weights=torch.zeros(8, dtype=torch.float64), scale=True)
+    assert R.isfinite().all()
+    assert t.isfinite().all()
+    assert scale == 1
+
+
+def test_arguments_are_checked() -> None:
+    x = torch.ones(4, 3)
+    calls: list[tuple[Any, type[Exception], str]] = [
+        (
+            lambda: sg.rigid_alignment(x, None),
+            TypeError,
+            r"alignment: Expected target to be a Tensor, but got NoneType",
+        ),
+        (lambda: sg.rigid_alignment(x, x, weights=1), TypeError, r"Expected weights to be a Tensor, but got int"),
+        (lambda: sg.rigid_alignment(x, x, scale=1), TypeError, r"Expected scale to be a bool, but got int"),
+        (lambda: sg.rigid_alignment(x[0], x), RuntimeError, r"The input tensor source must have at least 2 dimensions"),
+        (
+            lambda: sg.rigid_alignment(x, x[:2]),
+            ValueError,
+            r"Expected source and target to have as many points of one dimension, but they are 4 by 3 and 2 by 3",
+        ),
+        (
+            lambda: sg.rigid_alignment(x, x.double()),
+            ValueError,
+            r"Expected source, target and weights to have one dtype",
+        ),
+        (lambda: sg.rigid_alignment(x.cfloat(), x), ValueError, r"Expected source to be float32 or float64, but got"),
+        (
+            lambda: sg.rigid_alignment(x, x, weights=x[:2, 0]),
+            ValueError,
+            r"Expected weights to be \(\*, n\), one for each point, but there are 4 points, and the weights have shape",
+        ),
+        (
+            lambda: sg.rigid_alignment(x / 0, x),
+            torch.linalg.LinAlgError,
+            r"spectralgrad.rigid_alignment: Expected A to",
+        ),
+    ]
+    for call, error, message in calls:
+        with pytest.raises(error, match=message):
+            call()
