@@ -113,13 +113,13 @@ TEST_F(RigidAlignment, IsExactForAnOctahedron) {
   EXPECT_LE(largest(R - at::eye(3, at::kDouble)), 1e-15);
   EXPECT_LE(largest(t - 1), 1e-15);
   EXPECT_NEAR(scale.item<double>(), 2, 1e-15);
-  // The covariance is 4 times the identity. A point that moves by E adds twice point^T E to it, so its skew part
-  // turns R by a quarter.
+  // The covariance C is 4 times the identity, so dR = (dC - dC^T)/8. A point x that moves by E adds 2 x E^T to C. If e_0
+  // moves along e_1, R must turn it back.
   const auto g = gradient(R[0][1], cloud);
-  EXPECT_NEAR(g[1][0].item<double>(), 0.25, 1e-15);
-  EXPECT_NEAR(g[0][1].item<double>(), -0.25, 1e-15);
-  EXPECT_NEAR(g[4][0].item<double>(), -0.25, 1e-15);
-  EXPECT_NEAR(g[3][1].item<double>(), 0.25, 1e-15);
+  EXPECT_NEAR(g[0][1].item<double>(), 0.25, 1e-15);
+  EXPECT_NEAR(g[1][0].item<double>(), -0.25, 1e-15);
+  EXPECT_NEAR(g[3][1].item<double>(), -0.25, 1e-15);
+  EXPECT_NEAR(g[4][0].item<double>(), 0.25, 1e-15);
   EXPECT_TRUE(warnings().empty());
 }
 
@@ -148,7 +148,7 @@ TEST(RigidAlignmentArguments, AreChecked) {
   EXPECT_RAISES(
       rigid_alignment(x, x, at::ones({2})),
       c10::ValueError,
-      "Expected weights to be ..., n., one for each point, but there are 4 points");
+      "Expected weights to be .., n., one for each point, but there are 4 points");
   EXPECT_RAISES(
       rigid_alignment(x.to(at::kComplexFloat), x),
       c10::ValueError,
