@@ -113,8 +113,8 @@ TEST_F(RigidAlignment, IsExactForAnOctahedron) {
   EXPECT_LE(largest(R - at::eye(3, at::kDouble)), 1e-15);
   EXPECT_LE(largest(t - 1), 1e-15);
   EXPECT_NEAR(scale.item<double>(), 2, 1e-15);
-  // The covariance C is 4 times the identity, so dR = (dC - dC^T)/8. A point x that moves by E adds 2 x E^T to C. If e_0
-  // moves along e_1, R must turn it back.
+  // The covariance C is 4 times the identity, so dR = (dC - dC^T)/8. A point x that moves by E adds 2 x E^T to C. If
+  // e_0 moves along e_1, R must turn it back.
   const auto g = gradient(R[0][1], cloud);
   EXPECT_NEAR(g[0][1].item<double>(), 0.25, 1e-15);
   EXPECT_NEAR(g[1][0].item<double>(), -0.25, 1e-15);

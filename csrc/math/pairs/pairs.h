@@ -62,7 +62,7 @@ at::Tensor divide_cotangent(
 
 /// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so
 /// rules with a noise gate drop the pairs whose denominator is round-off. `values`, and an X of c columns, are as for
-/// `divide_cotangent`.
+/// `divide_cotangent`. For sums, `values` may be negative.
 at::Tensor divide_tangent(const at::Tensor& X, const at::Tensor& values, Denominator kind, const Rule& rule);
 
 } // namespace spectralgrad::math

@@ -51,7 +51,8 @@ def rigid_alignment(
     Example::
 
         >>> source = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
-        >>> target = 2 * source.flip(0) + 3
+        >>> turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+        >>> target = 2 * source @ turn.T + 3
         >>> rotation, translation, scale = sg.rigid_alignment(source, target, scale=True)
         >>> translation, scale
         (tensor([3., 3.], dtype=torch.float64), tensor(2., dtype=torch.float64))
