@@ -49,17 +49,19 @@ const DecompositionWords& decomposition_words(std::string_view caller) {
 PolarFactorWords polar_factor_words(std::string_view caller) {
   if (caller == "orthogonal_procrustes") {
     return {
+        "A^H B",
         "the matrix R",
         "R is unique if A^H B has full rank; for real matrices with proper=True, if the sum of the two smallest "
         "singular values is not 0."};
   }
   if (caller == "rigid_alignment") {
     return {
+        "the covariance of source and target",
         "the rotation",
         "Points that are collinear or coincident leave it free, and so do symmetric points that are aligned with their "
         "mirror image. Distances between aligned points are well defined."};
   }
-  return {"the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
+  return {nullptr, "the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
 }
 
 } // namespace spectralgrad

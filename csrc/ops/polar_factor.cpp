@@ -6,9 +6,14 @@
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
+#include "core/decomposition_words.h"
+#include "core/optional_tensor.h"
 #include "math/pairs/judge_polar_factor.h"
+#include "ops/arguments.h"
 #include "ops/polar_quotient.h"
 #include "ops/singular_value_decomposition.h"
+
+#include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -17,6 +22,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include <string>
@@ -45,9 +51,27 @@ Tensor negate_last(const Tensor& x, const Tensor& negative) {
   return at::cat({x.slice(-1, 0, last), at::where(negative, -end, end)}, -1);
 }
 
+/// `values` with zero in place of sums that are at most `noise` (*).
+Tensor without_noise(const Tensor& values, const Tensor& noise, bool proper) {
+  const auto threshold = noise.unsqueeze(-1);
+  const auto zeros = at::zeros_like(values);
+  const auto cleaned = at::where(values.abs() <= threshold, zeros, values);
+  if (!proper || values.size(-1) < 2) {
+    return cleaned;
+  }
+  const auto last = values.size(-1) - 1;
+  const auto before = cleaned.narrow(-1, last - 1, 1);
+  const auto end = cleaned.narrow(-1, last, 1);
+  return at::cat({cleaned.narrow(-1, 0, last), at::where(before + end <= threshold, -before, end)}, -1);
+}
+
 /// A is (*, m, n), m >= n.
-Results polar_factor_kernel(const Tensor& A, bool proper, std::string_view function) {
+Results polar_factor_kernel(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
   const autograd::TensorCode tensor_code;
+  const auto words = polar_factor_words(function);
+  if (words.argument != nullptr && checks() != Checks::ignore) {
+    check_all_finite(std::string(function).c_str(), A, words.argument);
+  }
   auto [U, values, Vh] =
       singular_value_decomposition(std::string(function).c_str(), A, SingularVectors::thin, std::nullopt);
   auto W = at::matmul(U, Vh);
@@ -57,10 +81,13 @@ Results polar_factor_kernel(const Tensor& A, bool proper, std::string_view funct
     W = at::matmul(negate_last(U, is_improper.unsqueeze(-1)), Vh);
   }
   auto trace = values.sum(-1);
+  if (noise) {
+    values = without_noise(values, *noise, proper);
+  }
   return {std::move(W), std::move(trace), values.contiguous(), Vh.mH().resolve_conj().contiguous()};
 }
 
-Results polar_factor_meta(const Tensor& A, bool, std::string_view) {
+Results polar_factor_meta(const Tensor& A, const OptionalTensor&, bool, std::string_view) {
   const auto real = A.options().dtype(c10::toRealValueType(A.scalar_type()));
   const auto shape = A.sym_sizes();
   const auto batch = shape.slice(0, shape.size() - 2);
@@ -77,7 +104,8 @@ Results polar_factor_meta(const Tensor& A, bool, std::string_view) {
 
 constexpr autograd::OperatorHandle<"spectralgrad::polar_factor", polar_factor_kernel> polar_factor_op;
 
-/// The results are W, the trace, and the values and vectors of P. The latter two are only for the derivatives.
+/// The inputs are A and the noise. The results are W, the trace, and the values and vectors of P. The latter two are
+/// only for the derivatives.
 struct DifferentiablePolarFactor {
   static constexpr const char* name = "PolarFactor";
   static constexpr bool saves_inputs = true;
@@ -96,7 +124,8 @@ struct DifferentiablePolarFactor {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [W, trace, values, vectors] = polar_factor_op.call(inputs[0], options.proper, options.function);
+    auto [W, trace, values, vectors] =
+        polar_factor_op.call(inputs[0], optional(inputs[1]), options.proper, options.function);
     return {std::move(W), std::move(trace), std::move(values), std::move(vectors)};
   }
 
@@ -133,7 +162,7 @@ struct DifferentiablePolarFactor {
       const auto of_trace = cotangents[1].unsqueeze(-1).unsqueeze(-1) * W;
       result = result.defined() ? result + of_trace : of_trace;
     }
-    return {result};
+    return {result, {}};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options&) {
@@ -142,24 +171,26 @@ struct DifferentiablePolarFactor {
   }
 };
 
-Results polar_factor_autograd(const Tensor& A, bool proper, std::string_view function) {
+Results polar_factor_autograd(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
   const autograd::CallerState caller;
-  auto results = autograd::differentiable<DifferentiablePolarFactor>({A}, {proper, std::string(function)});
+  auto results = autograd::differentiable<DifferentiablePolarFactor>(
+      {A, tensor_or_undefined(noise)},
+      {proper, std::string(function)});
   return {std::move(results[0]), std::move(results[1]), std::move(results[2]), std::move(results[3])};
 }
 
 } // namespace
 
-PolarFactor polar_factor(const char* function, const Tensor& A, bool proper) {
+PolarFactor polar_factor(const char* function, const Tensor& A, bool proper, const Tensor& noise) {
   const bool is_wide = A.sym_size(-2) < A.sym_size(-1);
-  const auto results = polar_factor_op.call(is_wide ? A.mH() : A, proper, function);
+  const auto results = polar_factor_op.call(is_wide ? A.mH() : A, optional(noise), proper, function);
   const auto& W = std::get<0>(results);
   return {is_wide ? W.mH().resolve_conj() : W, std::get<1>(results)};
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "polar_factor(Tensor A, bool proper, str function=\"polar\") -> "
+      "polar_factor(Tensor A, Tensor? noise, bool proper, str function=\"polar\") -> "
       "(Tensor W, Tensor trace, Tensor values, Tensor vectors)");
 }
 

@@ -15,7 +15,8 @@ struct PolarFactor {
 /// if they must. Of these matrices, W is the nearest to A.
 ///
 /// Differentiable to any order, exact at degenerate singular values. If W is not unique, derivatives of losses that
-/// depend on the choice warn, and name `function`.
-PolarFactor polar_factor(const char* function, const at::Tensor& A, bool proper = false);
+/// depend on the choice warn, and name `function`. For the derivatives, sums of sigma that are round-off count as zero:
+/// those up to `noise` (*), a constant, if it is defined.
+PolarFactor polar_factor(const char* function, const at::Tensor& A, bool proper = false, const at::Tensor& noise = {});
 
 } // namespace spectralgrad::ops

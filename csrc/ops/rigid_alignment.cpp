@@ -1,15 +1,15 @@
 #include <spectralgrad/rigid_alignment.h>
 
 #include "autograd/constant.h"
-#include "core/tolerances.h"
 #include "ops/arguments.h"
+#include "ops/point_moments.h"
 #include "ops/polar_factor.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
@@ -34,25 +34,17 @@ void check_points(const Tensor& points, const char* name) {
       points.scalar_type());
 }
 
-/// A cloud and its weights (*, n, 1), which are undefined if all are 1.
-struct Cloud {
-  Tensor center; // (*, 1, d), 0 for a total weight of 0
-  Tensor deviations; // (*, n, d)
-
-  Cloud(const Tensor& points, const Tensor& weights, const Tensor& total) {
-    const auto weighted = weights.defined() ? weights * points : points;
-    center = weighted.sum({-2}, /*keepdim=*/true) / total;
-    deviations = points - center;
-    if (points.sym_size(-2) > 0 && points.sym_size(-1) > 0) {
-      // Deviations of coincident points are round-off of the mean.
-      const auto size = [](const Tensor& x) {
-        return autograd::constant(x).abs().amax({-2, -1}, /*keepdim=*/true);
-      };
-      const auto round_off = tolerances::close_gap * tolerances::eps(points.scalar_type());
-      deviations = at::where(size(deviations) <= round_off * size(points), at::zeros_like(deviations), deviations);
-    }
+/// Repeats `x` over the shape `batch`, if it does not have it. Its last `trailing` dimensions do not count.
+Tensor over_batch(const Tensor& x, c10::SymIntArrayRef batch, int64_t trailing) {
+  const auto shape = x.sym_sizes();
+  const auto split = x.dim() - trailing;
+  if (shape.slice(0, split) == batch) {
+    return x;
   }
-};
+  auto sizes = batch.vec();
+  sizes.insert(sizes.end(), shape.begin() + split, shape.end());
+  return x.expand_symint(sizes);
+}
 
 /// `x`, and 1 where it is 0.
 Tensor one_instead_of_zero(const Tensor& x) {
@@ -91,21 +83,32 @@ std::tuple<Tensor, Tensor, Tensor> rigid_alignment(
       source.sym_size(-2),
       " points, and the weights have shape ",
       weights ? weights->sym_sizes() : c10::SymIntArrayRef());
-  const auto w = weights ? weights->unsqueeze(-1) : Tensor();
-  const auto total = one_instead_of_zero(
-      (weights ? w : at::ones_like(source.slice(-1, 0, 1))).sum({-2}, /*keepdim=*/true));
-  const Cloud from(source, w, total);
-  const Cloud to(target, w, total);
-  const auto weighted = weights ? w * from.deviations : from.deviations;
-  const auto covariance = at::matmul(to.deviations.mT(), weighted);
-  const auto [rotation, trace] = ops::polar_factor(function, covariance, /*proper=*/true);
+  TORCH_CHECK_VALUE(
+      source.sym_size(-2) > 0 && source.sym_size(-1) > 0,
+      "spectralgrad.rigid_alignment: Expected at least one point of at least one dimension, but the clouds are ",
+      source.sym_size(-2),
+      " by ",
+      source.sym_size(-1));
+  const auto batch_of = [](const Tensor& x, int64_t trailing) {
+    return x.sym_sizes().slice(0, x.dim() - trailing);
+  };
+  auto batch = at::infer_size_symint(batch_of(source, 2), batch_of(target, 2));
+  if (weights) {
+    batch = at::infer_size_symint(batch, batch_of(*weights, 1));
+  }
+  const auto moments = ops::point_moments(
+      over_batch(source, batch, 2),
+      over_batch(target, batch, 2),
+      weights ? over_batch(*weights, batch, 1) : Tensor());
+  const auto [rotation, trace] = ops::polar_factor(function, moments.covariance, /*proper=*/true, moments.noise);
   auto factor = at::ones_like(autograd::recorded_constant(trace));
   if (scale) {
-    const auto variance = (weighted * from.deviations).sum({-2, -1});
-    factor = at::where(variance == 0, at::ones_like(trace), trace / one_instead_of_zero(variance));
+    const auto units = moments.units.select(-1, 1) / moments.units.select(-1, 0);
+    const auto fitted = trace / one_instead_of_zero(moments.variance) * units;
+    factor = at::where(moments.variance == 0, at::ones_like(trace), fitted);
   }
-  const auto turned = at::matmul(from.center, rotation.mT());
-  auto translation = (to.center - factor.unsqueeze(-1).unsqueeze(-1) * turned).squeeze(-2);
+  const auto turned = at::matmul(rotation, moments.source_center.unsqueeze(-1)).squeeze(-1);
+  auto translation = moments.target_center - factor.unsqueeze(-1) * turned;
   return {rotation, std::move(translation), std::move(factor)};
 }
 

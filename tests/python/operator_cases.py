@@ -76,6 +76,9 @@ class Batch:
     def quantity(self, value: float) -> Tensor:
         return torch.full((self.size,), value, dtype=self.L.dtype)
 
+    def units(self) -> Tensor:
+        return torch.tensor([1.0, 2.0, 0.5], dtype=self.L.dtype).expand(self.size, 3)
+
     def rotated(self) -> tuple[Tensor, Tensor]:
         *_, values, vectors = torch.ops.spectralgrad.rotated_eigenpairs(self.A, self.L, self.V, 1)
         return values, vectors
@@ -130,8 +133,13 @@ OPERATORS: dict[str, Call] = {
     "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
     "orthogonal_procrustes": Call(lambda x: (x.A, x.P, False)),
     "pinvm": Call(lambda x: (x.A, None)),
+    "point_moments": Call(lambda x: (x.A.real, x.P.real, x.gL.abs()), without=((2,),)),
+    "point_moments_vjp": Call(
+        lambda x: (x.gL, x.L, x.gV.real, x.quantity(1.0), x.A.real, x.P.real, x.gL.abs(), x.L, x.gL, x.units()),
+        without=((0, 1), (2, 3), (6,)),
+    ),
     "polar": Call(lambda x: (x.A, "left")),
-    "polar_factor": Call(lambda x: (x.A, False)),
+    "polar_factor": Call(lambda x: (x.A, x.quantity(0.0), False), without=((1,),)),
     "polar_quotient": Call(lambda x: (x.P, x.direction(1), x.P_eigenvalues, x.P_eigenvectors, True)),
     "power_of_eigenpairs": Call(lambda x: (x.P, x.P_eigenvalues, x.P_eigenvectors, x.quantity(1.5))),
     "powm": Call(lambda x: (x.P, 1.5)),

@@ -27,17 +27,26 @@ BAD: dict[str, tuple[Tensor, type[BaseException], str]] = {
     "NaN": (
         with_nan(),
         LinAlgError,
-        r"Expected (the lower triangle of )?(A|H) to be finite, but the entry \(1, 1\) is nan",
+        r"Expected ((the lower triangle of )?(A|H|source) to be finite, but the entry \(1, 1\)|A\^H B to be finite,.*) "
+        r"is nan",
     ),
-    "not square": (torch.ones(2, 3), RuntimeError, r"(A|H) must be batches of square matrices, but they are 2 by 3"),
-    "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H) must have at least 2 dimensions, but it has 1"),
-    "bfloat16": (EYE.bfloat16(), NotImplementedError, "not implemented for 'BFloat16': Expected (A|H) to be float32"),
-    "int": (EYE.int(), NotImplementedError, "not implemented for 'Int': Expected (A|H) to be float32"),
-    "sparse": (EYE.to_sparse(), NotImplementedError, "Expected (A|H) to be a dense tensor, but its layout is"),
+    "not square": (
+        torch.ones(2, 3),
+        RuntimeError,
+        r"(A|H|source) must be batches of square matrices, but they are 2 by 3",
+    ),
+    "1-D": (torch.ones(3), RuntimeError, "The input tensor (A|H|source) must have at least 2 dimensions, but it has 1"),
+    "bfloat16": (
+        EYE.bfloat16(),
+        NotImplementedError,
+        "not implemented for 'BFloat16': Expected (A|H|source) to be float32",
+    ),
+    "int": (EYE.int(), NotImplementedError, "not implemented for 'Int': Expected (A|H|source) to be float32"),
+    "sparse": (EYE.to_sparse(), NotImplementedError, "Expected (A|H|source) to be a dense tensor, but its layout is"),
     "not positive": (-EYE, LinAlgError, "Expected A to be positive"),
-    "tuple": ((EYE,), TypeError, "Expected (A|H) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
+    "tuple": ((EYE,), TypeError, "Expected (A|H|source) to be a Tensor, but got tuple"),  # type: ignore[dict-item]
 }
-RECTANGULAR = ("svd", "svd_truncated", "svdvals")
+RECTANGULAR = ("svd", "svd_truncated", "svdvals", "polar", "orthogonal_procrustes", "rigid_alignment")
 POSITIVE = ("logm", "sqrtm", "invsqrtm", "powm", "trace_sqrtm")
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Any], Tensor], Any]] = {
     "plain": lambda f, A: f(A),

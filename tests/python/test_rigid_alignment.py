@@ -130,11 +130,70 @@ def test_a_free_rotation_is_reported_if_the_loss_sees_it(cloud: Tensor) -> None:
     assert gradient.abs().max() < 1e-12
 
 
-def test_no_points() -> None:
-    R, t, scale = sg.rigid_alignment(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3), scale=True)
-    assert torch.equal(R, torch.eye(3).expand(2, 3, 3))
-    assert torch.equal(t, torch.zeros(2, 3))
-    assert torch.equal(scale, torch.ones(2))
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("distance", [0.0, 1e3])
+@pytest.mark.parametrize("unit", [1.0, 1e20, 1e-20])
+def test_round_off_of_distant_points_is_no_cloud(dtype: torch.dtype, distance: float, unit: float) -> None:
+    """Far from the origin, deviations have the round-off of the distance."""
+    line = rotation(3)[:1] * torch.linspace(0, 1, 7, dtype=torch.float64)[:, None]
+    M = normal(3, 3, dtype=dtype, seed=1)
+    for cloud in (line, CUBE * 0 + 0.1):
+        points = unit * (cloud + distance * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+        source, target = (x.to(dtype) for x in (points, 1.5 * points @ rotation(3, 7).mT))
+        source.requires_grad_()
+        R, t, scale = sg.rigid_alignment(source, target, scale=True)
+        assert abs(scale.item() - (1.5 if cloud is line else 1)) < 1e-6 * (1 + distance)
+        with pytest.warns(sg.GaugeWarning, match="rotation, which is not unique"):
+            (gradient,) = torch.autograd.grad((R * M).sum(), source, retain_graph=True)
+        assert (unit * gradient).abs().max() < 10
+        if cloud is line:
+            with sg.checks("raise"):
+                R, t, _ = sg.rigid_alignment(source, target)
+                loss = ((source @ R.mT + t - target) / unit).square().sum()
+                (gradient,) = torch.autograd.grad(loss, source)
+            # Moving a point outwards by 1 moves it 0.5 closer to its target.
+            centered = cloud - cloud.mean(0)
+            tolerance = torch.finfo(dtype).eps * 100 * (1 + distance)
+            torch.testing.assert_close(unit * gradient, -centered.to(dtype), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("unit", [1e20, 1e-20])
+def test_scaling(dtype: torch.dtype, unit: float) -> None:
+    """Products of such points overflow or underflow in float32."""
+    results, gradients = [], []
+    M = normal(3, 3, dtype=dtype, seed=1)
+    for factor in (1.0, unit):
+        leaves = [(factor * x).to(dtype).requires_grad_() for x in (OCTAHEDRON, moved(OCTAHEDRON)[2], torch.ones(6))]
+        R, t, scale = sg.rigid_alignment(leaves[0], leaves[1], weights=leaves[2], scale=True)
+        results.append(torch.cat([R.flatten(), t / factor, scale[None]]))
+        loss = (R * M).sum() + (t / factor).sum() + scale
+        gradients.append([factor * x for x in torch.autograd.grad(loss, leaves)])
+    tolerance = by_precision(dtype, 1e-13, 1e-5)
+    torch.testing.assert_close(results[1], results[0], rtol=tolerance, atol=tolerance)
+    for value, expected in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_bad_cloud_does_not_disturb_the_others() -> None:
+    source, target = (normal(3, 6, 3, dtype=torch.float64, seed=s) for s in (1, 2))
+    expected = sg.rigid_alignment(source, target, scale=True)
+    source[1, 2, 0] = torch.nan
+    with sg.checks("ignore"):
+        found = sg.rigid_alignment(source, target, scale=True)
+    for x, y in zip(found, expected, strict=True):
+        assert torch.equal(x[::2], y[::2])
+        assert x[1].isnan().all()
+    message = r"alignment: \(Batch element 1\): Expected source to be finite, but the entry \(2, 0\) is nan"
+    with pytest.raises(torch.linalg.LinAlgError, match=message):  # type: ignore[attr-defined]
+        sg.rigid_alignment(source, target)
+
+
+def test_empty_batch_and_no_weight() -> None:
+    x = torch.zeros(0, 4, 3, requires_grad=True)
+    R, t, scale = sg.rigid_alignment(x, x, scale=True)
+    assert (R.shape, t.shape, scale.shape) == ((0, 3, 3), (0, 3), (0,))
+    R.sum().backward()
     R, t, scale = sg.rigid_alignment(CUBE, CUBE, weights=torch.zeros(8, dtype=torch.float64), scale=True)
     assert R.isfinite().all()
     assert t.isfinite().all()
@@ -142,36 +201,56 @@ def test_no_points() -> None:
 
 
 def test_arguments_are_checked() -> None:
+    public: Any = sg  # the calls have wrong types
+    linalg: Any = torch.linalg
     x = torch.ones(4, 3)
     calls: list[tuple[Any, type[Exception], str]] = [
         (
-            lambda: sg.rigid_alignment(x, None),
+            lambda: public.rigid_alignment(x, None),
             TypeError,
             r"alignment: Expected target to be a Tensor, but got NoneType",
         ),
-        (lambda: sg.rigid_alignment(x, x, weights=1), TypeError, r"Expected weights to be a Tensor, but got int"),
-        (lambda: sg.rigid_alignment(x, x, scale=1), TypeError, r"Expected scale to be a bool, but got int"),
-        (lambda: sg.rigid_alignment(x[0], x), RuntimeError, r"The input tensor source must have at least 2 dimensions"),
+        (lambda: public.rigid_alignment(x, x, weights=1), TypeError, r"Expected weights to be a Tensor, but got int"),
+        (lambda: public.rigid_alignment(x, x, scale=1), TypeError, r"Expected scale to be a bool, but got int"),
         (
-            lambda: sg.rigid_alignment(x, x[:2]),
+            lambda: public.rigid_alignment(x[0], x),
+            RuntimeError,
+            r"The input tensor source must have at least 2 dimensions",
+        ),
+        (
+            lambda: public.rigid_alignment(x, x[:2]),
             ValueError,
             r"Expected source and target to have as many points of one dimension, but they are 4 by 3 and 2 by 3",
         ),
         (
-            lambda: sg.rigid_alignment(x, x.double()),
+            lambda: public.rigid_alignment(x, x.double()),
             ValueError,
             r"Expected source, target and weights to have one dtype",
         ),
-        (lambda: sg.rigid_alignment(x.cfloat(), x), ValueError, r"Expected source to be float32 or float64, but got"),
         (
-            lambda: sg.rigid_alignment(x, x, weights=x[:2, 0]),
+            lambda: public.rigid_alignment(x.to(torch.complex64), x),
+            ValueError,
+            r"Expected source to be float32 or float64, but got",
+        ),
+        (
+            lambda: public.rigid_alignment(x, x, weights=x[:2, 0]),
             ValueError,
             r"Expected weights to be \(\*, n\), one for each point, but there are 4 points, and the weights have shape",
         ),
         (
-            lambda: sg.rigid_alignment(x / 0, x),
-            torch.linalg.LinAlgError,
-            r"spectralgrad.rigid_alignment: Expected A to",
+            lambda: public.rigid_alignment(x[:0], x[:0]),
+            ValueError,
+            r"rigid_alignment: Expected at least one point of at least one dimension, but the clouds are 0 by 3",
+        ),
+        (
+            lambda: public.rigid_alignment(x, x, weights=torch.tensor([1.0, 0.0, -2.0, 1.0])),
+            ValueError,
+            r"rigid_alignment: Expected weights to be finite and not negative, but weight 2 is -2",
+        ),
+        (
+            lambda: public.rigid_alignment(x, x / 0),
+            linalg.LinAlgError,
+            r"rigid_alignment: Expected target to be finite, but the entry \(0, 0\) is inf",
         ),
     ]
     for call, error, message in calls:

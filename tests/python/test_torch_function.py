@@ -120,8 +120,8 @@ def test_each_function_asks_handlers(name: str) -> None:
     x: Any = Answering()
     answer: Any = sg.DensityMatrixResult(*[x] * 6) if "all" in name else (x, x)
     result = f(x)
-    with_tuples = (sg.eigh, sg.svd, sg.svd_truncated, sg.polar, sg.orthogonal_procrustes, sg.rigid_alignment)
-    assert result is (x if public in with_tuples or "all" in name else answer)
+    several = (sg.eigh, sg.svd, sg.svd_truncated, sg.polar, sg.orthogonal_procrustes, sg.rigid_alignment)
+    assert result is (x if public in several or "all" in name else answer)
     ((func, types, args),) = seen
     assert func is public
     assert types == (Answering,)

@@ -65,7 +65,8 @@ def _svd_truncated_projector(X: Tensor) -> Tensor:
 
 def _rotation(X: Tensor) -> Tensor:
     """sign(X) of a real form of X with each eigenvalue twice, so that its determinant is positive, back as X."""
-    real, imaginary = (X.real, X.imag) if X.is_complex() else (X, torch.zeros_like(X))
+    # Not zeros_like: torch.export would lose a constant inside torch.func.
+    real, imaginary = (X.real, X.imag) if X.is_complex() else (X, 0 * X)
     S = torch.cat([torch.cat([real, -imaginary], -1), torch.cat([imaginary, real], -1)], -2)
     R = sg.rigid_alignment(torch.cat([S, -S], -2), torch.cat([S @ S, -S @ S], -2)).rotation
     n = X.shape[-1]

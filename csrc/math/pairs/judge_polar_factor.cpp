@@ -47,7 +47,10 @@ Tensor judge_kernel(
     const auto outside = (G - at::matmul(U, T)).abs().amax({-2});
     dependence = at::maximum(dependence, at::diag_embed(outside));
   }
-  const auto significant = dependence > tolerances::gauge(values.scalar_type()) * G.abs().amax({-2, -1}, true);
+  // The gradient of a distance vanishes at a perfect fit. Its round-off is that of A.
+  const auto round_off = tolerances::cancelled_cotangent(values.scalar_type()) * largest;
+  const auto significant = (dependence > tolerances::gauge(values.scalar_type()) * G.abs().amax({-2, -1}, true))
+                               .logical_and(dependence > round_off);
   const auto n = values.size(-1);
   const auto found = significant.logical_and(vanish).reshape({-1, n, n}).nonzero();
   if (found.size(0) > 0) {
