@@ -41,17 +41,17 @@ class Edit(NamedTuple):
 
 EDITS = {
     "CMakeLists.txt": [
-        Edit("    csrc/include/spectralgrad/purity.h", "    csrc/include/spectralgrad/rule.h"),
+        Edit("    csrc/include/spectralgrad/purity.h", "    csrc/include/spectralgrad/rigid_alignment.h"),
         Edit("  csrc/ops/purity.cpp", "  csrc/ops/quantity.cpp"),
     ],
     "csrc/include/spectralgrad/spectralgrad.h": [
-        Edit("#include <spectralgrad/purity.h>", "#include <spectralgrad/rule.h>")
+        Edit("#include <spectralgrad/purity.h>", "#include <spectralgrad/rigid_alignment.h>")
     ],
     "csrc/ops/autocast.cpp": [Edit('        "purity",', '        "spectral_projector",')],
     "tests/cpp/CMakeLists.txt": [Edit("  test_purity.cpp", "  test_rule.cpp")],
     "python/spectralgrad/__init__.py": [
-        Edit("from ._ops.purity import purity  # noqa: E402", "from ._ops.spectral_map import"),
-        Edit('    "purity",', '    "set_checks",'),
+        Edit("from ._ops.purity import purity  # noqa: E402", "from ._ops.rigid_alignment import"),
+        Edit('    "purity",', '    "rigid_alignment",'),
     ],
     "python/spectralgrad/_operators.py": [
         Edit('    "purity": Operator(None, public=True, script=_MATRIX),', '    "spectral_projector":')

@@ -15,14 +15,15 @@ namespace spectralgrad {
 ///
 /// `source` and `target` are (*, n, d), float32 or float64, of one dtype, and `weights` are (*, n), at least 0, all 1
 /// if absent. The batches broadcast. Returns the rotation (*, d, d), of determinant +1, the translation (*, d) and the
-/// scale (*), which is 1 unless `scale`. If the source has no extent, or there are no points, the scale is 1, too.
+/// scale (*), which is 1 unless `scale`. If the points of the source coincide or have no weight, the scale is 1, too.
 ///
 /// Derivatives in all arguments, of every order, are exact for symmetric clouds, too, and for points in a plane. If
 /// points are collinear (in three dimensions) or coincident, the rotation is not unique. A loss that depends on the
 /// choice has no gradient; its backward warns, or raises `GaugeError` (see `checks.h`).
 ///
-/// Raises `c10::Error` for fewer than 2 dimensions, `c10::ValueError` for other shapes or dtypes that do not fit,
-/// `c10::NotImplementedError` for other dtypes or layouts, and `c10::LinAlgError` if an argument is not finite.
+/// Raises `c10::Error` for fewer than 2 dimensions, `c10::ValueError` for other shapes or dtypes that do not fit, for
+/// clouds without points and for weights that are negative or not finite, `c10::NotImplementedError` for other dtypes or
+/// layouts, and `c10::LinAlgError` if points are not finite.
 ///
 /// ```
 /// auto source = torch::randn({20, 3}, torch::kFloat64);

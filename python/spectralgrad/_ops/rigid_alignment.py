@@ -39,14 +39,15 @@ def rigid_alignment(
         all points of the source coincide, or have no weight, the scale is 1.
 
     Raises:
-        ValueError: shapes or dtypes do not fit, or points are complex.
+        ValueError: shapes or dtypes do not fit, there are no points, points are complex, or a weight is negative or not
+            finite.
         RuntimeError: `source` or `target` has fewer than 2 dimensions.
         NotImplementedError: they are of another dtype.
-        torch.linalg.LinAlgError: an argument holds a NaN or an Inf.
+        torch.linalg.LinAlgError: `source` or `target` holds a NaN or an Inf.
 
-    .. warning:: The rotation is not unique if the points are coincident, or collinear in three dimensions. Then a loss
-        that depends on the choice has no gradient: its backward gives a `GaugeWarning` (`GaugeError` under
-        ``checks("raise")``). Distances between aligned points do not depend on it.
+    .. warning:: The rotation is not unique if the points are coincident, or collinear in three dimensions, up to the
+        round-off of their coordinates. Then a loss that depends on the choice has no gradient: its backward gives a
+        `GaugeWarning` (`GaugeError` under ``checks("raise")``). Distances between aligned points do not depend on it.
 
     Example::
 
