@@ -22,8 +22,8 @@ namespace spectralgrad {
 /// choice has no gradient; its backward warns, or raises `GaugeError` (see `checks.h`).
 ///
 /// Raises `c10::Error` for fewer than 2 dimensions, `c10::ValueError` for other shapes or dtypes that do not fit, for
-/// clouds without points and for weights that are negative or not finite, `c10::NotImplementedError` for other dtypes or
-/// layouts, and `c10::LinAlgError` if points are not finite.
+/// clouds without points and for weights that are negative or not finite, `c10::NotImplementedError` for other dtypes
+/// or layouts, and `c10::LinAlgError` if points are not finite.
 ///
 /// ```
 /// auto source = torch::randn({20, 3}, torch::kFloat64);
