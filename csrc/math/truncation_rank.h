@@ -18,9 +18,9 @@ struct Truncation {
 /// Returns how many of the descending singular values (*, k) of m x n matrices are kept, one number for the batch:
 /// the largest that a matrix needs. `larger_side` is max(m, n).
 ///
-/// A matrix needs `rank` if that is given without tolerances. Otherwise it needs the number of its singular values above
-/// max(atol, rtol*max(sigma)), but at most `rank`. As in torch.linalg.matrix_rank, rtol is by default max(m, n)*eps, or
-/// 0 if atol > 0. A matrix with NaN needs `rank`, or 0 if a tolerance decides.
+/// A matrix needs `rank` if that is given without tolerances. Otherwise it needs the number of its singular values
+/// above max(atol, rtol*max(sigma)), but at most `rank`. As in torch.linalg.matrix_rank, rtol is by default
+/// max(m, n)*eps, or 0 if atol > 0. A matrix with NaN needs `rank`, or 0 if a tolerance decides.
 ///
 /// With `keep_multiplets`, the number grows until no matrix of the batch has equal singular values on both sides of the
 /// cut: until the gap there is no round-off (`same_eigenvalue` in core/tolerances.h). Singular values that are 0 up to

@@ -17,11 +17,11 @@ namespace spectralgrad {
 ///
 /// `A` is (*, m, n), float32, float64, complex64 or complex128. Returns U (*, m, r), sigma (*, r), real and descending,
 /// and V^H (*, r, n). r is `rank`. Without `rank`, or with a tolerance, r is the number of singular values above
-/// max(atol, rtol*max(sigma)), but at most `rank`. As in `at::linalg_matrix_rank`, rtol is by default max(m, n)*eps, or
-/// 0 if atol > 0. The tolerances decide nothing else. For a batch, r is the largest number that a matrix needs.
+/// max(atol, rtol*max(sigma)), but at most `rank`. As in `at::linalg_matrix_rank`, rtol is by default max(m, n)*eps,
+/// or 0 if atol > 0. The tolerances decide nothing else. For a batch, r is the largest number that a matrix needs.
 ///
-/// With `keep_multiplets`, a cut between equal singular values (up to round-off) moves outwards, so r may be larger than
-/// `rank`. A cut between singular values that are 0 up to round-off does not move. Without `keep_multiplets`, the
+/// With `keep_multiplets`, a cut between equal singular values (up to round-off) moves outwards, so r may be larger
+/// than `rank`. A cut between singular values that are 0 up to round-off does not move. Without `keep_multiplets`, the
 /// derivative of a loss that depends on which of the equal ones are kept gives a warning (see `checks.h`).
 ///
 /// `driver`, `rule` and the losses that have a gradient are those of `svd`. Formula and sources are in
