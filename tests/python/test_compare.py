@@ -26,6 +26,7 @@ from spectralgrad.compare import (
     worker,
     workers,
 )
+from spectralgrad.compare.loss import EIGH
 from spectralgrad.compare.losses import LOSSES
 from spectralgrad.compare.peers import functions as contenders
 from spectralgrad.compare.peers import numpy_peer, spectralgrad_peer, torch_peer
@@ -179,7 +180,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
         "torch": ["PyTorch"],
         "jax": ["JAX"],
         "tensorflow": ["TensorFlow"],
-        "spectralgrad": list(spectralgrad_peer.SpectralgradPeer().variants),
+        "spectralgrad": list(spectralgrad_peer.SpectralgradPeer().variants[EIGH]),
     }
     gaps = ["1", "1e-8", "1e-16", "0", sweep.EXACT]
     statuses = [results.OK, results.NOT_FINITE, results.OK, results.OK, results.OK]
@@ -190,7 +191,7 @@ def test_no_curve_of_a_plot_hides_another() -> None:
         for label in labels
         for gap, status in zip(gaps, statuses, strict=True)
     ]
-    answers = {peer: {"variants": dict.fromkeys(labels, "")} for peer, labels in variants.items()}
+    answers = {peer: {"variants": {EIGH: dict.fromkeys(labels, "")}} for peer, labels in variants.items()}
     comparison = results.Comparison(records, answers, {}, {}, True, 0.0)
     panels = plots._panels(comparison)
     assert {variant for panel in panels.values() for variant in panel} == {(r.peer, r.variant) for r in records}

@@ -22,6 +22,7 @@ import pytest
 
 from spectralgrad.compare import (
     add_arguments,
+    alignment,
     command,
     functions,
     graphs,
@@ -29,6 +30,7 @@ from spectralgrad.compare import (
     question,
     results,
     run,
+    singular_values,
     stopping,
     sweep,
 )
@@ -46,7 +48,13 @@ def test_peers_that_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str])
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("rich", "matplotlib", "threadpoolctl"):
         pytest.importorskip(name)
-    problems = [*sweep.problems((3,), ["1", "1e-8", "0", sweep.EXACT]), *graphs.problems(("benzene, Hückel",))]
+    gaps = ["1", "1e-8", "0", sweep.EXACT]
+    problems = [
+        *sweep.problems((3,), gaps),
+        *graphs.problems(("benzene, Hückel",)),
+        *singular_values.problems(((3, 4),), gaps),
+        *alignment.problems(gaps),
+    ]
     monkeypatch.setattr(results, "all_problems", lambda quick: problems)
     monkeypatch.setattr(functions, "cases", lambda quick: [(functions.SEPARATED, ""), (functions.IDENTITY, "")])
     monkeypatch.setattr(functions, "timed", lambda quick: [("double", "exp", 3, 4)])

@@ -35,3 +35,4 @@ from .gradients import gradient as gradient
 from .gradients import projector_gradient as projector_gradient
 from .gradients import projector_weights as projector_weights
 from .gradients import relative_error as relative_error
+from .gradients import step_weights as step_weights

@@ -20,19 +20,23 @@ def eigenvalue_weights(values: Sequence[Any], slopes: Sequence[Any]) -> NDArray[
     return weights
 
 
-def projector_weights(values: Sequence[Any], start: int, stop: int) -> NDArray[np.object_]:
-    """Returns K for tr(M P), where P is the projector onto the eigenvectors start:stop.
+def step_weights(values: Sequence[Any], steps: Sequence[int]) -> NDArray[np.object_]:
+    """Returns K for tr(M f(A)), where f is constant near each eigenvalue, with the values ``steps`` (n).
 
-    K_ij is 1/(lambda_i - lambda_j) if one of i and j is inside start:stop and the other outside, and zero otherwise.
+    K_ij is (f_i - f_j)/(lambda_i - lambda_j), and zero if f_i and f_j are equal.
     """
     n = len(values)
     weights = np.full((n, n), mpmath.mpf(0), dtype=object)
-    for i in range(start, stop):
-        for j in (*range(start), *range(stop, n)):
-            if values[i] == values[j]:
-                raise ZeroDivisionError("projector_weights: the set of eigenvalues cuts through an exact degeneracy")
-            weights[i, j] = weights[j, i] = 1 / (values[i] - values[j])
+    for i, j in zip(*np.nonzero(np.triu(np.subtract.outer(steps, steps))), strict=True):
+        if values[i] == values[j]:
+            raise ZeroDivisionError("step_weights: the function jumps inside an exact degeneracy")
+        weights[i, j] = weights[j, i] = int(steps[i] - steps[j]) / (values[i] - values[j])
     return weights
+
+
+def projector_weights(values: Sequence[Any], start: int, stop: int) -> NDArray[np.object_]:
+    """Returns K for tr(M P), where P is the projector onto the eigenvectors start:stop."""
+    return step_weights(values, [int(start <= i < stop) for i in range(len(values))])
 
 
 def function_weights(
@@ -83,18 +87,19 @@ def projector_gradient(a: Any, m: Any, start: int, stop: int, dps: int = DIGITS)
         return gradient(spectrum, projector_weights(spectrum.values, start, stop), m)
 
 
-def relative_error(computed: Any, reference: HighPrecisionMatrix) -> float:
+def relative_error(computed: Any, reference: HighPrecisionMatrix, hermitian: bool = True) -> float:
     """Returns |Herm(computed) - reference| / |reference| in the Frobenius norm, or NaN if ``computed`` is not finite.
 
-    Only the Hermitian part of a gradient has a meaning, because A is Hermitian. Taking it also undoes TensorFlow's
-    convention, which adds the upper triangle to the lower one.
+    If A is Hermitian, only the Hermitian part of a gradient has a meaning. Taking it also undoes TensorFlow's
+    convention, which adds the upper triangle to the lower one. If ``hermitian`` is false, A is any matrix, and
+    the whole gradient counts.
     """
     computed = np.asarray(computed)
     with np.errstate(all="ignore"):
         wide = computed.astype(np.complex128 if computed.dtype.kind == "c" else np.float64)
-        hermitian = (wide + wide.conj().T) / 2
-        if not np.all(np.isfinite(hermitian)):
+        part = (wide + wide.conj().T) / 2 if hermitian else wide
+        if not np.all(np.isfinite(part)):
             return float("nan")
         high, low = reference.split()
         size = float(np.linalg.norm(high))
-        return float(np.linalg.norm((hermitian - high) - low)) / size if size else float(np.linalg.norm(hermitian))
+        return float(np.linalg.norm((part - high) - low)) / size if size else float(np.linalg.norm(part))

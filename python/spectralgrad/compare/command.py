@@ -95,6 +95,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from . import findings, plots, report, tables
+    from .table import to_rich
 
     started = time.perf_counter()
     console = Console()
@@ -109,8 +110,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     replace(out / _REPORT, lambda path: path.write_text(text, encoding="utf-8"))
     # The output comes after the files, so that a reader who closes the pipe does not prevent the files.
     with writing("standard output"):
-        for table in shown.values():
-            console.print(tables.to_rich(table))
+        for shown_table in shown.values():
+            console.print(to_rich(shown_table))
             console.print()
         for line in findings.findings(comparison):
             console.print(f"• {line}", markup=False, highlight=False)

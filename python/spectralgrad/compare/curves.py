@@ -35,6 +35,9 @@ _STYLES: dict[tuple[str, str], dict[str, Any]] = {
     ("spectralgrad", "Cutoff 1e-6"): {"color": "#4fd6e4", "marker": ">"},
     ("spectralgrad", "Split"): {"color": "#2ca02c", "marker": "D"},
     ("spectralgrad", "Gated"): {"color": "#1f77b4", "marker": "o"},
+    ("spectralgrad", "stand_in()"): {"color": "#1f77b4", "marker": "o"},
+    ("spectralgrad", "orthogonal_procrustes"): {"color": "#2ca02c", "marker": "D"},
+    ("spectralgrad", "rigid_alignment"): {"color": "#9467bd", "marker": "h"},
 }
 _VARIANTS = list(_STYLES)
 
@@ -129,8 +132,17 @@ _APART = {"0": 10**-2.6, sweep.EXACT: 10**-5.6}
 _ROOM = 10**1.2
 
 
-def gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, variants: list[Variant]) -> None:
-    chosen = comparison.select(part=sweep.PART, loss=loss, precision=precision)
+def gap_panel(
+    axes: Axes,
+    comparison: Comparison,
+    loss: str,
+    precision: str,
+    variants: list[Variant],
+    part: str = sweep.PART,
+    **wanted: str,
+) -> None:
+    """Draws the worst errors of a part against the gap, or against the distance that the labels of the records name."""
+    chosen = comparison.select(part=part, loss=loss, precision=precision, **wanted)
     present = {record.label for record in chosen}
     gaps = [gap for gap in sweep.GAPS if gap in present]
     place = {gap: float(gap) for gap in gaps if gap not in _APART}
@@ -142,7 +154,7 @@ def gap_panel(axes: Axes, comparison: Comparison, loss: str, precision: str, var
             axes, [(place[gap], height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps], layer
         )
     axes.set_xscale("log")
-    axes.set_xlim(10, place[sweep.EXACT] / _ROOM / 4)
+    axes.set_xlim(10 * max(place.values()), place[sweep.EXACT] / _ROOM / 4)
     ticks = [gap for gap in gaps if gap in ("1", *_APART) or (gap[2:] and int(gap[3:]) % 4 == 0)]
     names = {gap: f"$10^{{{gap[2:]}}}$" for gap in ticks} | {"1": "1", "0": "0", sweep.EXACT: "exact"}
     axes.set_xticks([place[gap] for gap in ticks], [names[gap] for gap in ticks])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .losses import Parameters
+from .loss import Parameters
 from .problems import Problem
 from .sweep import gaussian, hermitian_part, matrix_with_cluster
 

@@ -7,9 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from . import dimension, functions, graphs, program_runs, programs, sweep
+from . import alignment, dimension, functions, graphs, program_runs, programs, singular_values, sweep
+from .loss import ALIGNMENT, EIGH, SVD
 from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
-from .tables import number
+from .table import number
 
 _OURS = "spectralgrad"
 _WELL_POSED = ("projector", "separated_vector", "symmetric_function")
@@ -29,18 +30,20 @@ def _largest(records: Iterable[Record]) -> Record | None:
 
 
 def _worst_text(records: list[Record]) -> str:
-    """Returns the worst error, and NaN if some gradients are not finite."""
+    """Returns the worst error, NaN if some gradients are not finite, and whether some raised an error."""
     largest = _largest(records)
     parts = [amount(largest.error or 0.0)] if largest else []
     if any(record.status == NOT_FINITE for record in records):
         parts.append("NaN")
+    if any(record.status == RAISED for record in records):
+        parts.append("an error")
     return " and ".join(parts) or "no gradient"
 
 
-def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, ...] = ()) -> str:
-    """Returns the worst error of each framework, of our default rule, and of our rules that ``also`` names."""
+def _frameworks(comparison: Comparison, records: list[Record], also: tuple[str, ...] = (), task: str = EIGH) -> str:
+    """Returns the worst error of each framework, of our default rule, and of our variants that ``also`` names."""
     texts = []
-    for peer, label, _ in comparison.variants():
+    for peer, label, _ in comparison.variants(task):
         chosen = [r for r in records if (r.peer, r.variant) == (peer, label)]
         if chosen and (peer != _OURS or label in (_DEFAULT, *also)):
             name = _OURS if label == _DEFAULT else title(peer, label)
@@ -62,6 +65,23 @@ def _framework_findings(comparison: Comparison) -> list[str]:
         f"{name}: {text}."
         for name, wanted, also in cases
         if (text := _frameworks(comparison, comparison.select(**wanted), also))
+    ]
+
+
+def _svd_findings(comparison: Comparison) -> list[str]:
+    """Returns the worst errors of the frameworks for svd and for alignments, with one line for each loss."""
+    every = {"part": singular_values.PART, "precision": "double"}
+    ours = tuple(label for peer, label, _ in comparison.variants(ALIGNMENT) if peer == _OURS)
+    cases: list[tuple[str, dict[str, object], tuple[str, ...], str]] = [
+        ("Singular vectors, tr(M U Uᴴ)", {**every, "loss": "singular_projector"}, (), SVD),
+        ("The same at σ ≈ 0", {**every, "loss": "null_projector"}, (), SVD),
+        ("Polar factors U Vᴴ", {**every, "loss": "polar_factor"}, (), SVD),
+        ("Octahedron and cube", {"part": alignment.PART, "precision": "double"}, ours, ALIGNMENT),
+    ]
+    return [
+        f"{name}: {text}."
+        for name, wanted, also, task in cases
+        if (text := _frameworks(comparison, comparison.select(**wanted), also, task))
     ]
 
 
@@ -195,6 +215,7 @@ def findings(comparison: Comparison) -> list[str]:
         *lorentzian_against_mask(comparison)[:1],
         *_dimension_finding(comparison),
         *_libraries_findings(comparison),
+        *_svd_findings(comparison),
         *[
             f"{title}: {status}; it has no numbers in this report."
             for title, status in (*comparison.absent(), *comparison.absent_libraries())

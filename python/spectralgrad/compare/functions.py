@@ -20,7 +20,7 @@ import mpmath
 import numpy as np
 
 from .. import _high_precision as reference
-from .losses import Array, Parameters
+from .loss import Array, Parameters
 from .problems import Problem, References
 from .sweep import gaussian, hermitian_part, with_eigenvalues
 

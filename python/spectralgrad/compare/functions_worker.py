@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import functions, problems, timing
-from .losses import Array
+from .loss import Array
 from .peers import functions as peers
 from .peers import missing
 from .problems import Problem

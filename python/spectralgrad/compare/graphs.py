@@ -17,7 +17,8 @@ import networkx as nx
 import numpy as np
 
 from .. import _high_precision as reference
-from .losses import LOSSES, Array, Parameters
+from .loss import Array, Parameters
+from .losses import LOSSES
 from .problems import Exact, Problem
 
 PART = "graphs"

@@ -1,69 +1,16 @@
-"""The table of losses. Each entry has the forms of a loss that the frameworks and the reference need.
-
-Symbols: A (n, n) is real symmetric or Hermitian, with ascending eigenvalues lambda (n) and eigenvectors V (n, n) as
-columns. A loss depends on the eigenvalues start:stop (``stop = start + 1`` for a single one), and on a Hermitian
-matrix M or a vector y.
-"""
+"""The table of all losses, and the losses of eigenvalues; ``loss`` explains the symbols."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The parameters of a loss: the eigenvalues start:stop, and its arrays ``M`` (n, n) or ``y`` (n), if any."""
-
-    start: int
-    stop: int
-    arrays: dict[str, Any] = field(default_factory=dict)
-
-
-class Operations(Protocol):
-    """The operations that the losses need and that have different names in different frameworks."""
-
-    def adjoint(self, x: Any) -> Any: ...
-    def conj(self, x: Any) -> Any: ...
-    def exp(self, x: Any) -> Any: ...
-    def real(self, x: Any) -> Any: ...
-    def sum(self, x: Any) -> Any: ...
-    def scale_columns(self, x: Any, weights: Any) -> Any: ...
-
+from .loss import Array, Loss, Operations, Parameters, exact_outer, high_precision
+from .singular_losses import SINGULAR_LOSSES
 
 Cotangents = tuple[Array, Array | None]
-
-
-@dataclass(frozen=True)
-class Loss:
-    """One loss, in every form that the comparison needs.
-
-    ``value`` is written once, in terms of ``Operations``, and each framework differentiates it.
-
-    ``cotangents`` returns the derivatives gL (n) by lambda and gV (n, n) by V, with dphi = sum(gL dL) + Re tr(gV^H dV).
-    gV is None if the loss does not depend on V. They are written by hand, for the formula in NumPy. If a loss also
-    depends on A directly, there is another term, Re tr(g^H dA), with g (n, n) from ``direct``.
-
-    ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H; see ``_high_precision``.
-    """
-
-    name: str
-    title: str
-    column: str
-    formula: str
-    value: Callable[[Operations, Any, Any, Any, Parameters], Any]
-    cotangents: Callable[[Array, Array, Array, Parameters], Cotangents]
-    weights: Callable[[list[Any], Parameters], Array]
-    matrix: Callable[[Parameters], Array | None]
-    # Whether a derivative exists if eigenvalues inside start:stop, or at its edge, are exactly equal.
-    exists_inside_degeneracy: bool = True
-    direct: Callable[[Array, Parameters], Array] | None = None
 
 
 def _projector_value(ops: Operations, matrix: Any, vectors: Any, p: Parameters) -> Any:
@@ -104,35 +51,20 @@ def _function_cotangents(a: Array, values: Array, vectors: Array, p: Parameters)
     return exponentials * np.real(np.sum(vectors.conj() * rotated, axis=0)), 2 * rotated * exponentials
 
 
-def _reference() -> Any:
-    # Imported when it is needed, because the processes of the frameworks do not need mpmath.
-    from .. import _high_precision
-
-    return _high_precision
-
-
 def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) -> Array:
     inside = range(p.start, p.stop)
     slopes = [slope(x) if i in inside else 0 for i, x in enumerate(values)]
-    return np.asarray(_reference().eigenvalue_weights(values, slopes))
+    return np.asarray(high_precision().eigenvalue_weights(values, slopes))
 
 
 def _projector_weights(values: list[Any], p: Parameters) -> Array:
-    return np.asarray(_reference().projector_weights(values, p.start, p.stop))
+    return np.asarray(high_precision().projector_weights(values, p.start, p.stop))
 
 
 def _function_weights(values: list[Any], p: Parameters) -> Array:
     import mpmath
 
-    return np.asarray(_reference().function_weights(values, mpmath.exp, mpmath.exp))
-
-
-def _outer(p: Parameters) -> Array:
-    # The products are exact, because the reference is the gradient for the rounded y, not for a rounded y y^H.
-    reference = _reference()
-    y = reference.HighPrecisionMatrix.from_array(p.arrays["y"][:, None], 256)
-    with reference.working_precision():
-        return np.asarray((y @ y.adjoint).to_mpmath())
+    return np.asarray(high_precision().function_weights(values, mpmath.exp, mpmath.exp))
 
 
 def _loss_of_eigenvalues(
@@ -166,7 +98,15 @@ def _loss_of_eigenvalues(
 
 def _loss_of_vector(name: str, title: str, column: str, formula: str, **more: Any) -> Loss:
     return Loss(
-        name, title, column, formula, _vector_value, _vector_cotangents, _projector_weights, matrix=_outer, **more
+        name,
+        title,
+        column,
+        formula,
+        _vector_value,
+        _vector_cotangents,
+        _projector_weights,
+        matrix=lambda p: exact_outer(p.arrays["y"]),
+        **more,
     )
 
 
@@ -238,4 +178,4 @@ _TABLE = (
     ),
 )
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in _TABLE}
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in _TABLE} | SINGULAR_LOSSES

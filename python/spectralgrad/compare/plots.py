@@ -15,8 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import dimension, graphs, sweep
+from . import alignment, dimension, graphs, singular_values, sweep
 from .curves import Variant, draw_curve, error_axis, gap_panel, height, layers_of, legend
+from .loss import ALIGNMENT, EIGH
 from .losses import LOSSES
 from .peers import TITLES
 from .results import NOT_FINITE, Comparison, title
@@ -29,13 +30,13 @@ _OURS, _DEFAULT = "spectralgrad", "Gated"
 _FAMILIES = {dimension.NEAR: dimension.NEAR, dimension.RANDOM: "random matrices"}
 
 
-def _shown(comparison: Comparison) -> list[Variant]:
-    return [(peer, label) for peer, label, _ in comparison.variants()]
+def _shown(comparison: Comparison, task: str = EIGH) -> list[Variant]:
+    return [(peer, label) for peer, label, _ in comparison.variants(task)]
 
 
-def _panels(comparison: Comparison) -> dict[str, list[Variant]]:
+def _panels(comparison: Comparison, task: str = EIGH) -> dict[str, list[Variant]]:
     """Returns the variants of each panel, by title. In a single panel they would hide each other."""
-    every = _shown(comparison)
+    every = _shown(comparison, task)
 
     def ours(*beginnings: str) -> list[Variant]:
         return [(peer, label) for peer, label in every if peer == _OURS and label.startswith((_DEFAULT, *beginnings))]
@@ -53,6 +54,16 @@ _GAPS = (
     "Gap 0: equal eigenvalues, but rounding the matrix leaves a gap of about eps, the precision of the numbers "
     "(dotted).\n"
     "Gap exact: the computed eigenvalues are equal, too. The matrix is diag(1, …, 1) beside another block.\n"
+)
+_SINGULAR_GAPS = (
+    "Gap 0: equal singular values, but rounding the matrix leaves a gap of about eps, the precision of the numbers "
+    "(dotted).\n"
+    "Gap exact: the computed singular values are equal, too. The matrix is a permutation, or 0, beside another block.\n"
+)
+_DISTANCES = (
+    "Distance 0: a symmetric cloud, but rounding its copy leaves gaps of about eps (dotted) between the singular "
+    "values of the covariance.\n"
+    "Distance exact: the copy has no round-off, so the computed singular values are equal, too.\n"
 )
 _BAND = "Not finite: NaN or infinity."
 _EQUAL = "Where curves are equal, the thinner one lies on the wider one."
@@ -81,40 +92,70 @@ def _question(comparison: Comparison) -> Figure:
     return figure
 
 
-def question_figures(comparison: Comparison) -> dict[str, dict[str, float | str | None]]:
-    """Returns the worst error, or NOT_FINITE, by curve and gap of ``why.png``. The picture carries them as JSON."""
-    chosen = comparison.select(part=sweep.PART, loss="projector", precision="double")
-    answering = next(iter(_panels(comparison).values()))
-    curves: dict[str, dict[str, float | str | None]] = {}
-    for peer, label, _ in comparison.variants():
-        if (peer, label) in answering:
-            curve = curves.setdefault(title(peer, label), {})
-            for record in (r for r in chosen if (r.peer, r.variant) == (peer, label)):
-                worst = curve.get(record.label, 0.0)
-                if record.status == NOT_FINITE or worst == NOT_FINITE:
-                    curve[record.label] = NOT_FINITE
-                else:
-                    curve[record.label] = max(record.error or 0.0, float(worst or 0.0))
+Figures = dict[str, dict[str, float | str | None]]
+
+
+def _figures(comparison: Comparison, variants: list[Variant], **wanted: str) -> Figures:
+    """Returns the worst error, or NOT_FINITE, by curve and gap of a picture. The picture carries them as JSON."""
+    chosen = comparison.select(precision="double", **wanted)
+    curves: Figures = {}
+    for variant in variants:
+        curve = curves.setdefault(title(*variant), {})
+        for record in (r for r in chosen if (r.peer, r.variant) == variant):
+            worst = curve.get(record.label, 0.0)
+            if record.status == NOT_FINITE or worst == NOT_FINITE:
+                curve[record.label] = NOT_FINITE
+            else:
+                curve[record.label] = max(record.error or 0.0, float(worst or 0.0))
     return curves
 
 
-def _sweep(comparison: Comparison, precision: str) -> Figure:
-    losses = sweep.LOSS_NAMES
-    panels = _panels(comparison)
+def question_figures(comparison: Comparison) -> Figures:
+    """Returns the figures of ``why.png``."""
+    return _figures(comparison, next(iter(_panels(comparison).values())), part=sweep.PART, loss="projector")
+
+
+def alignment_figures(comparison: Comparison) -> Figures:
+    """Returns the figures of ``alignment.png``: the worst of both clouds."""
+    return _figures(comparison, _shown(comparison, ALIGNMENT), part=alignment.PART)
+
+
+def _sweep(comparison: Comparison, precision: str, part: str, losses: tuple[str, ...], values: str) -> Figure:
+    """Draws a part with one row of panels for each loss. ``values`` names what comes together."""
+    task = LOSSES[losses[0]].task
+    panels = _panels(comparison, task)
     figure, grid = plt.subplots(
         len(losses), len(panels), figsize=(19, 3.6 * len(losses)), sharey=True, layout="constrained"
     )
     for row, loss in zip(grid, losses, strict=True):
         for axes, (who, variants) in zip(row, panels.items(), strict=True):
-            gap_panel(axes, comparison, loss, precision, variants)
+            gap_panel(axes, comparison, loss, precision, variants, part)
             axes.set_title(f"{LOSSES[loss].title}: {LOSSES[loss].formula}\n{who}", fontsize=10)
     figure.suptitle(
-        f"How wrong gradients get as eigenvalues come together, {precision} precision: the worst over all sizes, "
+        f"How wrong gradients get as {values} come together, {precision} precision: the worst over all sizes, "
         "real and complex"
     )
-    _name_axes(grid, _GAP)
-    note = f"{_GAPS}{_ZERO} {_BAND} No marker: no derivative exists.\n{_HIDDEN}"
-    legend(figure, _shown(comparison), note, rows=3, names={})
+    _name_axes(grid, _GAP.replace("eigenvalues", values))
+    gaps = _GAPS.replace("eigenvalues", values) if task == EIGH else _SINGULAR_GAPS
+    note = f"{gaps}{_ZERO} {_BAND} No marker: no derivative exists.\n{_HIDDEN}"
+    legend(figure, _shown(comparison, task), note, rows=3, names={})
+    return figure
+
+
+def _alignment(comparison: Comparison) -> Figure:
+    """Draws part 7: one panel for each cloud, with the frameworks and our ways to align."""
+    figure, grid = plt.subplots(
+        1, len(alignment.CLOUDS), figsize=(12, 5.6), sharey=True, layout="constrained", squeeze=False
+    )
+    variants = _shown(comparison, ALIGNMENT)
+    for axes, cloud in zip(grid[0], alignment.CLOUDS, strict=True):
+        gap_panel(axes, comparison, alignment.LOSS, "double", variants, alignment.PART, family=cloud)
+        axes.set_title(cloud, fontsize=10)
+    figure.suptitle(
+        "How wrong the gradient of the rotation gets that aligns a cloud with a turned copy, double precision"
+    )
+    _name_axes(grid, "distance by which the points were moved")
+    legend(figure, variants, f"{_DISTANCES}{_ZERO} {_BAND}\n{_HIDDEN}", rows=2, names={})
     return figure
 
 
@@ -186,12 +227,22 @@ def draw(comparison: Comparison, out: Path) -> dict[str, str]:
     """Writes every plot as PNG and returns the file names by subject."""
     figures = {
         "why": _question(comparison),
-        **{f"sweep {precision}": _sweep(comparison, precision) for precision in sweep.PRECISIONS},
+        **{
+            f"sweep {precision}": _sweep(comparison, precision, sweep.PART, sweep.LOSS_NAMES, "eigenvalues")
+            for precision in sweep.PRECISIONS
+        },
         "lorentzian or mask": _lorentzian_or_mask(comparison),
         "graphs": _graphs(comparison),
         "dimension": _dimension(comparison),
+        "singular values": _sweep(
+            comparison, "double", singular_values.PART, singular_values.LOSS_NAMES, "singular values"
+        ),
+        "alignment": _alignment(comparison),
     }
-    carried = {"why": {FIGURES: json.dumps(question_figures(comparison))}}
+    carried = {
+        "why": {FIGURES: json.dumps(question_figures(comparison))},
+        "alignment": {FIGURES: json.dumps(alignment_figures(comparison))},
+    }
     names = {}
     for subject, figure in figures.items():
         names[subject] = subject.replace(" ", "_") + ".png"

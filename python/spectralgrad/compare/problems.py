@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from .. import _high_precision as reference
-from .losses import LOSSES, Array, Parameters
+from .loss import Array, Parameters
+from .losses import LOSSES
 
 
 @dataclass(frozen=True)
 class Problem:
-    """``matrices`` (b, n, n) with one label each (the gap, the seed ...), and the loss to differentiate."""
+    """``matrices`` (b, m, n) with one label each (the gap, the seed ...), and the loss to differentiate."""
 
     key: str
     loss: str
@@ -43,6 +44,7 @@ def save(problems: Iterable[Problem], folder: Path) -> None:
                 "loss": problem.loss,
                 "start": problem.parameters.start,
                 "stop": problem.parameters.stop,
+                "columns": problem.parameters.columns,
                 "arrays": list(problem.parameters.arrays),
                 "labels": problem.labels,
             }
@@ -60,7 +62,10 @@ def load(folder: Path) -> list[Problem]:
             loss=entry["loss"],
             matrices=arrays[f"{entry['key']}/matrices"],
             parameters=Parameters(
-                entry["start"], entry["stop"], {name: arrays[f"{entry['key']}/{name}"] for name in entry["arrays"]}
+                entry["start"],
+                entry["stop"],
+                {name: arrays[f"{entry['key']}/{name}"] for name in entry["arrays"]},
+                entry["columns"],
             ),
             labels=entry["labels"],
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .losses import Array
+from .loss import Array
 from .programs import IDENTITY, NOT_SYMMETRIC, SYMMETRIC, VECTOR, Program
 
 

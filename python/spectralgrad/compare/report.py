@@ -8,7 +8,7 @@ from .findings import findings, lorentzian_against_mask
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison
-from .tables import Table, to_markdown
+from .table import Table, to_markdown
 
 
 def _explanations(comparison: Comparison) -> list[str]:
@@ -59,9 +59,9 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         _header(comparison) + "\n",
         f"Every error is relative to a reference of {reference.DIGITS} digits. The reference belongs to the matrix "
         "that the frameworks got, after rounding to its precision. An error is the Frobenius norm of the difference of "
-        "the Hermitian parts. Only the Hermitian part of a gradient has a meaning, because A is Hermitian. This also "
-        "undoes TensorFlow's convention, which adds the upper triangle to the lower one. JAX's complex gradients are "
-        "conjugated to PyTorch's convention. Every framework ran in a process of its own.\n",
+        "the Hermitian parts. Only the Hermitian part of a gradient has a meaning, because A is Hermitian, except in "
+        "parts 6 and 7. This also undoes TensorFlow's convention, which adds the upper triangle to the lower one. "
+        "JAX's complex gradients are conjugated to PyTorch's convention. Every framework ran in its own process.\n",
         "## 1. Three small programs\n",
         table("programs"),
         "\n".join(_explanations(comparison)) + "\n",
@@ -119,6 +119,23 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         )
         + "\n",
         *(table(subject) for subject in tables if subject.startswith((functions.FIRST, "speed"))),
+        "## 6. The gap sweep of svd\n",
+        "Each matrix has three singular values at 1, 1 + gap, …, in random bases, and smaller ones. For “σ ≈ 0” they "
+        "are at 0, gap, …, below larger ones. “Exact” is a permutation, or zero, beside a dense block. A is not "
+        "Hermitian, so the whole gradient counts. The reference is the gradient of the same loss by the Hermitian "
+        "matrix [[0, A], [Aᴴ, 0]], whose eigenvalues are the singular values and their negatives.\n",
+        table("rules of svd"),
+        *(table(f"svd {precision}") for precision in sweep.PRECISIONS),
+        picture("singular values"),
+        "## 7. Rotations\n",
+        "The rotation R takes the corners of an octahedron or a cube, each moved by a distance at random, nearest to a "
+        "turned copy of the corners in place (Kabsch). The loss is tr(MᵀR), differentiated by the points. All three "
+        "singular values of the covariance are equal if no corner was moved. The frameworks compute U diag(1, 1, s) Vᵀ "
+        "by their svd, where s is the sign of det(U Vᵀ), as people write it. “In place” is distance 0, where rounding "
+        "leaves gaps of about eps. “Exact” has a copy without round-off.\n",
+        table("ways to align"),
+        *(table(f"alignment {precision}") for precision in sweep.PRECISIONS),
+        picture("alignment"),
         "Losses: " + "; ".join(f"{loss.title}: {loss.formula}" for loss in LOSSES.values()) + ".\n",
     ]
     return "\n".join(blocks)

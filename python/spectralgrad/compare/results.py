@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .. import _high_precision as reference
-from . import dimension, functions, graphs, peers, program_runs, programs, sweep
+from . import alignment, dimension, functions, graphs, peers, program_runs, programs, singular_values, sweep
+from .loss import EIGH
 from .losses import LOSSES
 from .problems import Exact, Problem, References
 from .progress import Progress
@@ -30,8 +31,9 @@ _QUICK_GAPS = ["1", "1e-2", "1e-4", "1e-6", "1e-8", "1e-10", "1e-12", "1e-14", "
 class Record:
     """The result for the gradient of one loss at one matrix, from one variant of one peer.
 
-    ``error`` is the relative error of the gradient's Hermitian part in the Frobenius norm. It is None unless ``status``
-    is OK. ``smallest_gap`` is the smallest gap of the rounded matrix that the frameworks got.
+    ``error`` is the relative error of the gradient in the Frobenius norm, or of its Hermitian part for a Hermitian
+    matrix. It is None unless ``status`` is OK. ``smallest_gap`` is the smallest gap of the rounded matrix that the
+    frameworks got.
     """
 
     part: str
@@ -60,13 +62,13 @@ class Comparison:
     seconds: float
     complete: bool = True
 
-    def variants(self) -> list[tuple[str, str, str]]:
-        """Returns (peer, label, rule in words) of every variant, in the order of the tables."""
+    def variants(self, task: str = EIGH) -> list[tuple[str, str, str]]:
+        """Returns (peer, label, rule in words) of every variant that has a task, in the order of the tables."""
         return [
             (name, label, rule)
             for name in peers.MODULES
             if name in self.answers
-            for label, rule in self.answers[name].get("variants", {}).items()
+            for label, rule in self.answers[name].get("variants", {}).get(task, {}).items()
         ]
 
     def absent(self) -> list[tuple[str, str]]:
@@ -110,21 +112,31 @@ def all_problems(quick: bool) -> list[Problem]:
         *sweep.problems(_SIZES[size], _QUICK_GAPS if quick else None),
         *graphs.problems(_QUICK_GRAPHS if quick else None),
         *dimension.problems(_DIMENSIONS[size]),
+        *singular_values.problems(singular_values.SHAPES[size], _QUICK_GAPS if quick else None),
+        *alignment.problems(_QUICK_GAPS if quick else None),
     ]
+
+
+class Referee(Protocol):
+    """Computes the exact gradients of a part."""
+
+    def exact(self, problem: Problem, tick: Callable[[], None]) -> list[Exact]: ...
 
 
 def references(problems: list[Problem], progress: Progress) -> dict[str, list[Exact]]:
     """Returns the exact gradients of every problem, by its key."""
     task = progress.add_task(f"references ({reference.DIGITS} digits)", total=sum(len(p.labels) for p in problems))
-    general, closed = References(), graphs.ClosedForms()
+    general = References()
+    special: dict[str, Referee] = {
+        graphs.PART: graphs.ClosedForms(),
+        singular_values.PART: singular_values.SingularReferences(),
+        alignment.PART: alignment.AlignmentReferences(),
+    }
 
     def tick() -> None:
         progress.advance(task)
 
-    return {
-        problem.key: (closed if problem.meta["part"] == graphs.PART else general).exact(problem, tick)
-        for problem in problems
-    }
+    return {problem.key: special.get(problem.meta["part"], general).exact(problem, tick) for problem in problems}
 
 
 def function_references(
@@ -141,14 +153,14 @@ def function_references(
 
 
 def _outcome(
-    answer: Answer, key: str, truth: reference.HighPrecisionMatrix | None, why_not: str = ""
+    answer: Answer, key: str, truth: reference.HighPrecisionMatrix | None, why_not: str = "", hermitian: bool = True
 ) -> tuple[str, float | None, str]:
     """Returns (status, error, note) of one derivative."""
     if key in answer.failures:
         return RAISED, None, answer.failures[key]
     if truth is None:
         return UNDEFINED, None, why_not
-    error = reference.relative_error(answer.gradients[key], truth)
+    error = reference.relative_error(answer.gradients[key], truth, hermitian)
     return (OK, error, "") if math.isfinite(error) else (NOT_FINITE, None, "")
 
 
@@ -156,11 +168,12 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
     """Returns one record for each problem, matrix and variant of every peer that has results."""
     records = []
     for name, answer in answers.items():
-        for variant in answer.summary.get("variants", {}):
-            for problem in problems:
+        for problem in problems:
+            task = LOSSES[problem.loss].task
+            for variant in answer.summary.get("variants", {}).get(task, {}):
                 for i, (label, truth) in enumerate(zip(problem.labels, exact[problem.key], strict=True)):
                     status, error, note = _outcome(
-                        answer, f"{problem.key}/{variant}/{i}", truth.gradient, truth.why_not or ""
+                        answer, f"{problem.key}/{variant}/{i}", truth.gradient, truth.why_not or "", task == EIGH
                     )
                     meta = problem.meta
                     records.append(
@@ -221,7 +234,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "peers": comparison.answers,
         "functions": comparison.functions,
         "reference_digits": reference.DIGITS,
-        "error": "relative, of the gradient's Hermitian part, Frobenius norm",
+        "error": "relative, Frobenius norm, of the gradient, or of its Hermitian part if the matrix is Hermitian",
         "losses": {loss.name: {"title": loss.title, "formula": loss.formula} for loss in LOSSES.values()},
         "programs": {program.key: asdict(program) for program in programs.PROGRAMS},
         "finite_differences": [{"step": step, "error": error} for step, error in program_runs.finite_differences()],

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .losses import LOSSES, Array, Parameters
+from .loss import Array, Parameters
+from .losses import LOSSES
 from .problems import Problem
 
 PART = "sweep"
@@ -23,7 +24,7 @@ LOSS_NAMES = (
     "eigenvalue",
     "near_vector",
 )
-_DTYPES: dict[tuple[str, str], Any] = {
+DTYPES: dict[tuple[str, str], Any] = {
     ("symmetric", "double"): np.float64,
     ("symmetric", "single"): np.float32,
     ("hermitian", "double"): np.complex128,
@@ -99,7 +100,7 @@ def problems(sizes: tuple[int, ...], gaps: list[str] | None = None) -> Iterator[
                 for i, gap in enumerate(gaps)
             ]
             for precision in PRECISIONS:
-                dtype = _DTYPES[kind, precision]
+                dtype = DTYPES[kind, precision]
                 matrices = np.stack(exact).astype(dtype)
                 for loss in LOSS_NAMES:
                     p = _parameters(loss, n, kind, dtype, np.random.default_rng([n, KINDS.index(kind)]))

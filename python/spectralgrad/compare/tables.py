@@ -1,51 +1,18 @@
-"""Builds the tables, which are the same in the terminal and in the report."""
+"""Builds the tables of all parts."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
-from rich.table import Table as RichTable
 
-from . import dimension, functions, graphs, program_runs, programs, results, sweep
+from . import alignment, dimension, functions, graphs, program_runs, programs, results, singular_values, sweep
+from .loss import ALIGNMENT, EIGH, SVD
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison, Record
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: rows of text below a title, and notes below the rows."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    notes: list[str] = field(default_factory=list)
-
-
-def number(error: float | None) -> str:
-    """Returns an error with two digits, or "> 100" for an error of 100 or more."""
-    if error is None:
-        return "–"
-    return f"{error:.1e}" if error < 100 else "> 100"
-
-
-def worst(records: Iterable[Record], where: bool = False) -> str:
-    """Returns the largest error, its label if ``where``, and the counts of NaN gradients and raised errors."""
-    records = list(records)
-    counts = {
-        name: sum(record.status == status for record in records)
-        for name, status in (("NaN", results.NOT_FINITE), ("raised", results.RAISED))
-    }
-    finite = [record for record in records if record.error is not None]
-    parts = []
-    if finite:
-        largest = max(finite, key=lambda record: record.error or 0.0)
-        parts.append(number(largest.error) + (f" at {largest.label}" if where else ""))
-    parts += [f"{name} ×{count}" if len(records) > 1 else name for name, count in counts.items() if count]
-    return ", ".join(parts) or "–"
+from .table import Table, number, worst
 
 
 def _absent_rows(comparison: Comparison, width: int) -> list[list[str]]:
@@ -91,32 +58,92 @@ def programs_table(comparison: Comparison) -> Table:
     )
 
 
-def rules_table(comparison: Comparison) -> Table:
+def rules_table(comparison: Comparison, task: str) -> Table:
     """Returns the table of rules: the expression that each variant uses instead of 1/Δ."""
-    columns = ["", "instead of 1/Δ"]
-    rows = [[results.title(peer, label), rule] for peer, label, rule in comparison.variants()]
+    columns = ["", {EIGH: "instead of 1/Δ", SVD: "the division in svd", ALIGNMENT: "the rotation"}[task]]
+    rows = [[results.title(peer, label), rule] for peer, label, rule in comparison.variants(task)]
     return Table("The rules", columns, [*rows, *_absent_rows(comparison, len(columns))])
+
+
+def _worst_table(
+    comparison: Comparison, title: str, task: str, columns: dict[str, Callable[[Record], bool]], notes: list[str]
+) -> Table:
+    """Returns a table of the worst errors of each variant with a task. ``columns`` says which records they hold."""
+    rows = [
+        [
+            results.title(peer, label),
+            *(
+                worst((r for r in comparison.select(peer=peer, variant=label) if holds(r)), where=True)
+                for holds in columns.values()
+            ),
+        ]
+        for peer, label, _ in comparison.variants(task)
+    ]
+    return Table(title, ["", *columns], [*rows, *_absent_rows(comparison, 1 + len(columns))], notes)
+
+
+def _by_loss(part: str, names: tuple[str, ...], precision: str) -> dict[str, Callable[[Record], bool]]:
+    def is_of(name: str) -> Callable[[Record], bool]:
+        return lambda r: (r.part, r.loss, r.precision) == (part, name, precision)
+
+    return {LOSSES[name].column: is_of(name) for name in names}
+
+
+_NUMPY_ROUNDS = "NumPy decomposes every matrix in double precision and rounds the result."
+_WHERE = "“at” names the gap of the worst finite error. NaN counts gradients that are not finite."
+_ILL_POSED = (
+    "at a gap of the size of round-off no program can be right, and at the exact degeneracy no derivative exists, so "
+    "no error is given."
+)
 
 
 def sweep_table(comparison: Comparison, precision: str) -> Table:
     """Returns the table of part 2 in one precision: the worst errors over sizes, kinds and gaps."""
-    columns = ["", *(LOSSES[name].column for name in sweep.LOSS_NAMES)]
-    rows = []
-    for peer, label, _ in comparison.variants():
-        chosen = comparison.select(part=sweep.PART, precision=precision, peer=peer, variant=label)
-        cells = [worst((r for r in chosen if r.loss == name), where=True) for name in sweep.LOSS_NAMES]
-        rows.append([results.title(peer, label), *cells])
-    numpys = "NumPy decomposes every matrix in double precision and rounds the result."
-    return Table(
+    return _worst_table(
+        comparison,
         f"Worst relative error of the gradient over all gaps, {precision} precision",
-        columns,
-        [*rows, *_absent_rows(comparison, len(columns))],
+        EIGH,
+        _by_loss(sweep.PART, sweep.LOSS_NAMES, precision),
         [
-            *([numpys] if precision == "single" else []),
-            "“at” names the gap of the worst finite error. NaN counts gradients that are not finite.",
-            "The last two columns are ill-posed: at a gap of the size of round-off no program can be right, and at the "
-            "exact degeneracy no derivative exists, so no error is given.",
+            *([_NUMPY_ROUNDS] if precision == "single" else []),
+            _WHERE,
+            f"The last two columns are ill-posed: {_ILL_POSED}",
         ],
+    )
+
+
+def singular_values_table(comparison: Comparison, precision: str) -> Table:
+    """Returns the table of part 6 in one precision: the worst errors over shapes, kinds and gaps."""
+    return _worst_table(
+        comparison,
+        f"Worst relative error of the gradient of svd over all gaps, {precision} precision",
+        SVD,
+        _by_loss(singular_values.PART, singular_values.LOSS_NAMES, precision),
+        [
+            _WHERE,
+            f"The last column is ill-posed: {_ILL_POSED}",
+        ],
+    )
+
+
+def alignment_table(comparison: Comparison, precision: str) -> Table:
+    """Returns the table of part 7 in one precision: the worst errors over distances, for each cloud."""
+
+    def is_of(cloud: str, labels: tuple[str, ...]) -> Callable[[Record], bool]:
+        return lambda r: (r.part, r.family, r.precision) == (alignment.PART, cloud, precision) and r.label in labels
+
+    moved = tuple(label for label in alignment.GAPS if label not in ("0", sweep.EXACT))
+    columns = {
+        f"{cloud}, {name}": is_of(cloud, labels)
+        for cloud in alignment.CLOUDS
+        for name, labels in (("moved", moved), ("in place", ("0",)), ("exact", (sweep.EXACT,)))
+    }
+    return _worst_table(
+        comparison,
+        f"Worst relative error of the gradient of an alignment, {precision} precision",
+        ALIGNMENT,
+        columns,
+        ["“at” names the distance, by which the points were moved, of the worst finite error."],
     )
 
 
@@ -226,7 +253,7 @@ def speed_table(comparison: Comparison, precision: str) -> Table:
 def all_tables(comparison: Comparison) -> dict[str, Table]:
     return {
         "programs": programs_table(comparison),
-        "rules": rules_table(comparison),
+        "rules": rules_table(comparison, EIGH),
         **{f"sweep {precision}": sweep_table(comparison, precision) for precision in sweep.PRECISIONS},
         **{f"gaps {loss}": gap_table(comparison, loss) for loss in ("projector", "matrix_function")},
         **{f"graphs {precision}": graphs_table(comparison, precision) for precision in sweep.PRECISIONS},
@@ -240,21 +267,8 @@ def all_tables(comparison: Comparison) -> dict[str, Table]:
             f"speed {precision}": speed_table(comparison, precision)
             for precision in functions.precisions_timed(comparison.quick)
         },
+        "rules of svd": rules_table(comparison, SVD),
+        **{f"svd {precision}": singular_values_table(comparison, precision) for precision in sweep.PRECISIONS},
+        "ways to align": rules_table(comparison, ALIGNMENT),
+        **{f"alignment {precision}": alignment_table(comparison, precision) for precision in sweep.PRECISIONS},
     }
-
-
-def to_rich(table: Table) -> RichTable:
-    rich = RichTable(title=table.title, title_justify="left", caption="\n".join(table.notes), caption_justify="left")
-    for i, column in enumerate(table.columns):
-        rich.add_column(column, no_wrap=i == 0, overflow="fold")
-    for row in table.rows:
-        rich.add_row(*row)
-    return rich
-
-
-def to_markdown(table: Table) -> str:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    text = [line(table.columns), "|" + " --- |" * len(table.columns), *map(line, table.rows)]
-    return "\n".join([*text, "", *table.notes]).rstrip() + "\n"

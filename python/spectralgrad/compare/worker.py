@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from . import peers, problems, program_runs, programs
-from .losses import LOSSES, Array
+from .loss import Array
+from .losses import LOSSES
 
 INSTALLED = "installed"
 NOT_INSTALLED = "not installed"
@@ -47,8 +48,9 @@ def work(name: str, folder: Path) -> None:
         started = time.perf_counter()
         runs = {program.key: program_runs.execute(program) for program in programs.programs_of_peer(name)}
         for problem in problems.load(folder):
-            for variant in peer.variants:
-                gradients = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
+            loss = LOSSES[problem.loss]
+            for variant in peer.variants[loss.task]:
+                gradients = peer.gradients(variant, loss, problem.matrices, problem.parameters)
                 results |= {f"{problem.key}/{variant}/{i}": gradient for i, gradient in enumerate(gradients)}
             print(problem.key, flush=True)
         answer = {

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import functions, peers
-from .losses import Array
+from .loss import Array
 from .progress import Progress
 from .stopping import signals_delayed, writing
 from .worker import INSTALLED, NOT_INSTALLED

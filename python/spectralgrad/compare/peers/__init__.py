@@ -10,19 +10,19 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..losses import Array, Loss, Parameters
+    from ..loss import Array, Loss, Parameters
 
 
 class Peer(ABC):
-    """A framework that differentiates losses of eigenvalue decompositions."""
+    """A framework that differentiates losses of eigenvalue and singular value decompositions."""
 
     @property
-    def variants(self) -> dict[str, str]:
-        """The labels of this peer's rules for division by a gap, each with the rule in words."""
-        return {self.label: self.rule}
+    def variants(self) -> dict[str, dict[str, str]]:
+        """The labels of this peer's variants by task, each with its division by a gap in words."""
+        return {task: {self.label: rule} for task, rule in self.rules.items()}
 
     label: str
-    rule: str
+    rules: dict[str, str]
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -30,7 +30,7 @@ class Peer(ABC):
 
     @abstractmethod
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
-        """Returns the gradient for each of the ``matrices`` (b, n, n), or the error that was raised.
+        """Returns the gradient for each of the ``matrices`` (b, m, n), or the error that was raised.
 
         Complex gradients follow PyTorch's convention.
         """

@@ -1,7 +1,8 @@
-"""The adapter of JAX: ``jax.numpy.linalg.eigh`` under ``jit(vmap(grad))``, compiled once for each problem."""
+"""The adapter of JAX: its ``eigh`` and ``svd`` under ``jit(vmap(grad))``, compiled once for each problem."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,13 +10,16 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from ..losses import Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer
 
 
 class JaxOperations:
     def adjoint(self, x: Any) -> Any:
         return jnp.conj(x.T)
+
+    def centred(self, points: Any) -> Any:
+        return points - points.mean(axis=0)
 
     def conj(self, x: Any) -> Any:
         # M and y stay NumPy arrays, because JAX would compile each operation on one of its own arrays.
@@ -27,6 +31,9 @@ class JaxOperations:
     def real(self, x: Any) -> Any:
         return jnp.real(x)
 
+    def sign_of_det(self, x: Any) -> Any:
+        return jnp.sign(jnp.linalg.det(x))
+
     def sum(self, x: Any) -> Any:
         return jnp.sum(x)
 
@@ -34,17 +41,25 @@ class JaxOperations:
         return x * weights
 
 
+def _svd(a: Any) -> tuple[Any, Any, Any]:
+    u, s, vh = jnp.linalg.svd(a, full_matrices=False)
+    return u, s, vh
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: jnp.linalg.eigh, SVD: _svd, ALIGNMENT: _svd}
+
+
 class JaxPeer(Peer):
     label = TITLES["jax"]
-    rule = "1/Δ"
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/((σⱼ - σᵢ)(σⱼ + σᵢ))") | {EIGH: "1/Δ"}
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         def value(a: Any) -> Any:
-            values, vectors = jnp.linalg.eigh(a)
-            return loss.value(JaxOperations(), a, values, vectors, p)
+            ops = JaxOperations()
+            return loss.value(ops, a, *_DECOMPOSITIONS[loss.task](loss.decomposed(ops, a, p)), p)
 
         try:
             # JAX returns the conjugate of PyTorch's complex gradient.

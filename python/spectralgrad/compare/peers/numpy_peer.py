@@ -1,4 +1,4 @@
-"""The adapter of NumPy: ``numpy.linalg.eigh`` and the textbook formula, written out.
+"""The adapter of NumPy: ``numpy.linalg.eigh`` and ``svd``, and the textbook formulas, written out.
 
 NumPy decomposes single precision matrices in double precision and rounds the result. Therefore its errors differ from
 those of a single precision LAPACK.
@@ -6,10 +6,22 @@ those of a single precision LAPACK.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..losses import Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
+
+
+class _Operations:
+    """The operations before a decomposition. The losses themselves have derivatives by hand."""
+
+    def adjoint(self, x: Any) -> Any:
+        return x.conj().T
+
+    def centred(self, points: Any) -> Any:
+        return points - points.mean(axis=0)
 
 
 def textbook_gradient(values: Array, vectors: Array, value_cotangent: Array, vector_cotangent: Array | None) -> Array:
@@ -26,20 +38,55 @@ def textbook_gradient(values: Array, vectors: Array, value_cotangent: Array, vec
         return np.asarray(vectors @ quotient @ vectors.conj().T)
 
 
+def _skew(x: Array) -> Array:
+    return np.asarray(x - x.conj().T)
+
+
+def textbook_svd_gradient(
+    u: Array, s: Array, vh: Array, u_cotangent: Array | None, s_cotangent: Array, v_cotangent: Array | None
+) -> Array:
+    """Returns the gradient by A = U diag(s) V^H, (m, n), with F_ij = 1/(s_j^2 - s_i^2) (Giles 2008; Wan, Zhang 2019).
+
+    Without cotangents of U and V there is no division by a gap, as in PyTorch and JAX.
+    """
+    v = vh.conj().T
+    inner: Array = np.diag(s_cotangent).astype(u.dtype)
+    if u_cotangent is None and v_cotangent is None:
+        return np.asarray(u @ inner @ vh)
+    result = np.zeros((len(u), len(v)), dtype=u.dtype)
+    with np.errstate(all="ignore"):
+        f = 1 / (s[None, :] ** 2 - s[:, None] ** 2)
+        np.fill_diagonal(f, 0)
+        if u_cotangent is not None:
+            inner = inner + f * _skew(u.conj().T @ u_cotangent) * s
+            if len(u) > len(s):
+                result = result + (u_cotangent - u @ (u.conj().T @ u_cotangent)) / s @ vh
+        if v_cotangent is not None:
+            phases = np.diag(_skew(v.conj().T @ v_cotangent))
+            inner = inner + s[:, None] * f * _skew(v.conj().T @ v_cotangent) - np.diag(phases / (2 * s))
+            if len(v) > len(s):
+                result = result + (u / s) @ (v_cotangent - v @ (vh @ v_cotangent)).conj().T
+        return np.asarray(result + u @ inner @ vh)
+
+
 class NumPyPeer(Peer):
     label = TITLES["numpy"]
-    rule = "1/Δ, by hand"
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²), by hand") | {EIGH: "1/Δ, by hand"}
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
-        def gradient(matrix: Array) -> Array:
+        def of_eigh(matrix: Array) -> Array:
             values, vectors = np.linalg.eigh(matrix)
             result = textbook_gradient(values, vectors, *loss.cotangents(matrix, values, vectors, p))
             return result if loss.direct is None else result + loss.direct(vectors, p)
 
-        return one_by_one(gradient, matrices)
+        def of_svd(a: Array) -> Array:
+            u, s, vh = np.linalg.svd(loss.decomposed(_Operations(), a, p), full_matrices=False)
+            return loss.pull_back(textbook_svd_gradient(u, s, vh, *loss.cotangents(a, u, s, vh, p)), p)
+
+        return one_by_one(of_eigh if loss.task == EIGH else of_svd, matrices)
 
 
 def create() -> Peer:

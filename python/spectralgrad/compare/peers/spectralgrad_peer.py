@@ -1,17 +1,18 @@
-"""The adapter of this project, with each of its rules."""
+"""The adapter of this project, with each of its rules, and with its ways to align point clouds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 import spectralgrad as sg
 
-from ..losses import Array, Loss, Parameters
-from . import Peer
-from .torch_peer import tensor_gradients
+from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from . import Peer, torch_peer
+from .torch_peer import tensor_gradients, through
 
 # Label -> (the rule in words, the rule given eps of the dtype).
 _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
@@ -28,17 +29,31 @@ _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
 }
 
 
+_ALIGNMENTS = {"stand_in()": "PyTorch's code with torch.linalg.svd, in a block with stand_in()"}
+
+
 class SpectralgradPeer(Peer):
     @property
-    def variants(self) -> dict[str, str]:
-        return {label: words for label, (words, _) in _RULES.items()}
+    def variants(self) -> dict[str, dict[str, str]]:
+        rules = {label: words for label, (words, _) in _RULES.items()}
+        return {EIGH: rules, SVD: rules, ALIGNMENT: _ALIGNMENTS}
 
     def versions(self) -> dict[str, str]:
         return {"spectralgrad": sg.__version__, "torch": torch.__version__}
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
+        if loss.task == ALIGNMENT:
+            with sg.stand_in():
+                return tensor_gradients(partial(through, torch_peer.svd, loss), matrices, p)
         rule = _RULES[variant][1](float(np.finfo(matrices.dtype).eps))
-        return tensor_gradients(lambda a: sg.eigh(a, rule=rule), loss, matrices, p)
+
+        def eigh(a: torch.Tensor) -> torch_peer.Tensors:
+            return tuple(sg.eigh(a, rule=rule))
+
+        def svd(a: torch.Tensor) -> torch_peer.Tensors:
+            return tuple(sg.svd(a, full_matrices=False, rule=rule))
+
+        return tensor_gradients(partial(through, eigh if loss.task == EIGH else svd, loss), matrices, p)
 
 
 def create() -> Peer:

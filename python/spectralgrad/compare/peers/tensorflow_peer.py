@@ -1,20 +1,24 @@
-"""The adapter of TensorFlow: ``tf.linalg.eigh`` under a GradientTape."""
+"""The adapter of TensorFlow: ``tf.linalg.eigh`` and ``tf.linalg.svd`` under a GradientTape."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ..losses import Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
 class TensorFlowOperations:
     def adjoint(self, x: Any) -> Any:
         return tf.linalg.adjoint(x)
+
+    def centred(self, points: Any) -> Any:
+        return points - tf.reduce_mean(points, axis=0)
 
     def conj(self, x: Any) -> Any:
         return tf.math.conj(x)
@@ -25,6 +29,9 @@ class TensorFlowOperations:
     def real(self, x: Any) -> Any:
         return tf.math.real(x)
 
+    def sign_of_det(self, x: Any) -> Any:
+        return tf.sign(tf.linalg.det(x))
+
     def sum(self, x: Any) -> Any:
         return tf.reduce_sum(x)
 
@@ -32,9 +39,23 @@ class TensorFlowOperations:
         return x * tf.cast(weights, x.dtype)
 
 
+def _eigh(a: Any) -> tuple[Any, Any]:
+    values, vectors = tf.linalg.eigh(a)
+    # TensorFlow returns the eigenvalues of a complex matrix as complex numbers.
+    return tf.math.real(values), vectors
+
+
+def _svd(a: Any) -> tuple[Any, Any, Any]:
+    s, u, v = tf.linalg.svd(a)
+    return u, s, tf.linalg.adjoint(v)
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: _eigh, SVD: _svd, ALIGNMENT: _svd}
+
+
 class TensorFlowPeer(Peer):
     label = TITLES["tensorflow"]
-    rule = "Δ/(Δ²+1e-20)"
+    rules = dict.fromkeys((SVD, ALIGNMENT), "d/(d²+1e-20), d = σⱼ² - σᵢ²") | {EIGH: "Δ/(Δ²+1e-20)"}
 
     def versions(self) -> dict[str, str]:
         return {"tensorflow": tf.__version__}
@@ -42,13 +63,13 @@ class TensorFlowPeer(Peer):
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         p = replace(p, arrays={name: tf.constant(array) for name, array in p.arrays.items()})
 
+        ops = TensorFlowOperations()
+
         def gradient(matrix: Array) -> Array:
             a = tf.constant(matrix)
             with tf.GradientTape() as tape:
                 tape.watch(a)
-                values, vectors = tf.linalg.eigh(a)
-                # TensorFlow returns the eigenvalues of a complex matrix as complex numbers.
-                value = loss.value(TensorFlowOperations(), a, tf.math.real(values), vectors, p)
+                value = loss.value(ops, a, *_DECOMPOSITIONS[loss.task](loss.decomposed(ops, a, p)), p)
             return np.asarray(tape.gradient(value, a))
 
         return one_by_one(gradient, matrices)

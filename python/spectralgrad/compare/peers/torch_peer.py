@@ -1,20 +1,24 @@
-"""The adapter of PyTorch: ``torch.linalg.eigh``. The adapter of this project shares ``tensor_gradients``."""
+"""The adapter of PyTorch: its ``eigh`` and ``svd``. The adapter of this project shares ``tensor_gradients``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from ..losses import Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
 class TorchOperations:
     def adjoint(self, x: Any) -> Any:
         return x.mH
+
+    def centred(self, points: Any) -> Any:
+        return points - points.mean(0)
 
     def conj(self, x: Any) -> Any:
         return x.conj()
@@ -25,6 +29,9 @@ class TorchOperations:
     def real(self, x: Any) -> Any:
         return x.real
 
+    def sign_of_det(self, x: Any) -> Any:
+        return torch.sign(torch.det(x))
+
     def sum(self, x: Any) -> Any:
         return x.sum()
 
@@ -32,30 +39,48 @@ class TorchOperations:
         return x * weights
 
 
+Tensors = tuple[torch.Tensor, ...]
+
+
 def tensor_gradients(
-    eigh: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], loss: Loss, matrices: Array, p: Parameters
+    value: Callable[[torch.Tensor, Parameters], torch.Tensor], matrices: Array, p: Parameters
 ) -> list[Array | Exception]:
-    """Computes gradients through an ``eigh`` for tensors with ``torch.autograd.grad``."""
+    """Computes gradients of ``value``, which takes a tensor and the parameters as tensors."""
     p = replace(p, arrays={name: torch.from_numpy(array) for name, array in p.arrays.items()})
 
     def gradient(matrix: Array) -> Array:
         a = torch.from_numpy(matrix).requires_grad_()
-        values, vectors = eigh(a)
-        (result,) = torch.autograd.grad(loss.value(TorchOperations(), a, values, vectors, p), a)
+        (result,) = torch.autograd.grad(value(a, p), a)
         return result.numpy()
 
     return one_by_one(gradient, matrices)
 
 
+def through(
+    decomposition: Callable[[torch.Tensor], Tensors], loss: Loss, a: torch.Tensor, p: Parameters
+) -> torch.Tensor:
+    """Returns the loss of a tensor, computed with a decomposition of tensors."""
+    ops = TorchOperations()
+    value: torch.Tensor = loss.value(ops, a, *decomposition(loss.decomposed(ops, a, p)), p)
+    return value
+
+
+def svd(a: torch.Tensor) -> Tensors:
+    return tuple(torch.linalg.svd(a, full_matrices=False))
+
+
+_DECOMPOSITIONS: dict[str, Callable[[torch.Tensor], Tensors]] = {EIGH: torch.linalg.eigh, SVD: svd, ALIGNMENT: svd}
+
+
 class TorchPeer(Peer):
     label = TITLES["torch"]
-    rule = "1/Δ"
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²)") | {EIGH: "1/Δ"}
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
-        return tensor_gradients(torch.linalg.eigh, loss, matrices, p)
+        return tensor_gradients(partial(through, _DECOMPOSITIONS[loss.task], loss), matrices, p)
 
 
 def create() -> Peer:
