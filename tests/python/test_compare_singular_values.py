@@ -5,12 +5,14 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
+import torch
 
+import spectralgrad as sg
 from spectralgrad import _high_precision as reference
 from spectralgrad.compare import alignment, singular_values, sweep
-from spectralgrad.compare.loss import Parameters
+from spectralgrad.compare.loss import ALIGNMENT, Parameters
 from spectralgrad.compare.losses import LOSSES
-from spectralgrad.compare.peers import numpy_peer
+from spectralgrad.compare.peers import Peer, numpy_peer, spectralgrad_peer, torch_peer
 from spectralgrad.compare.problems import Problem
 
 SHAPES = [(4, 4), (5, 3), (3, 5)]
@@ -84,3 +86,35 @@ def test_numpys_cotangents_belong_to_the_losses(name: str, shape: tuple[int, int
     problem = generic(name, shape, kind)
     (computed,) = numpy_peer.create().gradients("", LOSSES[name], problem.matrices, problem.parameters)
     assert reference.relative_error(computed, exact_of(problem), hermitian=False) < 1e-13
+
+
+def errors(peer: Peer, variant: str, problem: Problem) -> list[float]:
+    """The errors of the gradients of an alignment, by distance."""
+    exact = [exact.gradient for exact in alignment.AlignmentReferences().exact(problem)]
+    with sg.checks("ignore"):
+        computed = peer.gradients(variant, LOSSES[problem.loss], problem.matrices, problem.parameters)
+    return [
+        reference.relative_error(x, y, hermitian=False) for x, y in zip(computed, exact, strict=True) if y is not None
+    ]
+
+
+@pytest.mark.parametrize("problem", list(alignment.problems()), ids=lambda problem: problem.key)
+def test_alignments_are_right_at_every_distance(problem: Problem) -> None:
+    ours, bound = spectralgrad_peer.SpectralgradPeer(), 50 * np.finfo(problem.dtype).eps
+    for variant in ours.variants[ALIGNMENT]:
+        assert max(errors(ours, variant, problem)) < bound, variant
+    torchs = errors(torch_peer.create(), "", problem)
+    if problem.labels == [sweep.EXACT]:
+        assert np.isnan(torchs).all()
+    else:
+        assert torchs[0] < 1e4 * bound
+        assert not min(torchs[-3:]) < 1e-2
+
+
+def test_round_off_of_a_determinant_belongs_to_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/clients.md: with the determinant in place of its sign, some errors are as large as PyTorch's."""
+    monkeypatch.setattr(torch_peer.TorchOperations, "sign_of_det", lambda self, x: torch.det(x))
+    (problem,) = (p for p in alignment.problems() if p.key == f"{alignment.PART}/octahedron/double/moved")
+    ours = spectralgrad_peer.SpectralgradPeer()
+    assert max(errors(ours, spectralgrad_peer.STAND_IN, problem)) > 1e-12
+    assert max(errors(ours, spectralgrad_peer.RIGID, problem)) < 1e-14

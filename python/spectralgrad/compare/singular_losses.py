@@ -129,7 +129,7 @@ def covariance(ops: Operations, points: Any, p: Parameters) -> Any:
 
 
 def _rotation_value(ops: Operations, points: Any, u: Any, values: Any, vh: Any, p: Parameters) -> Any:
-    """The loss of the rotation U diag(1, 1, sign det(U Vᴴ)) Vᴴ (Kabsch 1976, 1978; Umeyama 1991), as people write it."""
+    """The loss of the rotation U diag(1, 1, sign det(U Vᴴ)) Vᴴ (Kabsch 1976, 1978; Umeyama 1991), written out."""
     rotation = u[:, :2] @ vh[:2] + ops.sign_of_det(u @ vh) * (u[:, 2:] @ vh[2:])
     return loss_of_rotation(ops, rotation, p)
 

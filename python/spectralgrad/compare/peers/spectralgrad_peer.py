@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ import torch
 import spectralgrad as sg
 
 from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from ..singular_losses import loss_of_rotation
 from . import Peer, torch_peer
-from .torch_peer import tensor_gradients, through
+from .torch_peer import TorchOperations, tensor_gradients, through
 
 # Label -> (the rule in words, the rule given eps of the dtype).
 _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
@@ -29,7 +31,12 @@ _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
 }
 
 
-_ALIGNMENTS = {"stand_in()": "PyTorch's code with torch.linalg.svd, in a block with stand_in()"}
+STAND_IN, RIGID, PROCRUSTES = "stand_in()", "rigid_alignment", "orthogonal_procrustes"
+_ALIGNMENTS = {
+    STAND_IN: "PyTorch's code with torch.linalg.svd, in a block with stand_in()",
+    PROCRUSTES: "sg.orthogonal_procrustes(x, y, proper=True) of the centred points",
+    RIGID: "sg.rigid_alignment(x, y)",
+}
 
 
 class SpectralgradPeer(Peer):
@@ -43,8 +50,7 @@ class SpectralgradPeer(Peer):
 
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         if loss.task == ALIGNMENT:
-            with sg.stand_in():
-                return tensor_gradients(partial(through, torch_peer.svd, loss), matrices, p)
+            return _alignment_gradients(variant, loss, matrices, p)
         rule = _RULES[variant][1](float(np.finfo(matrices.dtype).eps))
 
         def eigh(a: torch.Tensor) -> torch_peer.Tensors:
@@ -54,6 +60,21 @@ class SpectralgradPeer(Peer):
             return tuple(sg.svd(a, full_matrices=False, rule=rule))
 
         return tensor_gradients(partial(through, eigh if loss.task == EIGH else svd, loss), matrices, p)
+
+
+def _alignment_gradients(variant: str, loss: Loss, clouds: Array, p: Parameters) -> list[Array | Exception]:
+    ops = TorchOperations()
+
+    def value(x: torch.Tensor, p: Parameters) -> Any:
+        y = p.arrays["y"]
+        if variant == STAND_IN:
+            with sg.stand_in():
+                return through(torch_peer.svd, loss, x, p)
+        if variant == RIGID:
+            return loss_of_rotation(ops, sg.rigid_alignment(x, y).rotation, p)
+        return loss_of_rotation(ops, sg.orthogonal_procrustes(ops.centred(x), ops.centred(y), proper=True).R.mT, p)
+
+    return tensor_gradients(value, clouds, p)
 
 
 def create() -> Peer:
