@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import mpmath
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 
 import spectralgrad as sg
 from spectralgrad import _high_precision as reference
-from spectralgrad.compare import alignment, singular_values, sweep
+from spectralgrad.compare import alignment, results, singular_values, sweep
 from spectralgrad.compare.loss import ALIGNMENT, Parameters
 from spectralgrad.compare.losses import LOSSES
 from spectralgrad.compare.peers import Peer, numpy_peer, spectralgrad_peer, torch_peer
@@ -118,3 +121,27 @@ def test_round_off_of_a_determinant_belongs_to_the_loss(monkeypatch: pytest.Monk
     ours = spectralgrad_peer.SpectralgradPeer()
     assert max(errors(ours, spectralgrad_peer.STAND_IN, problem)) > 1e-12
     assert max(errors(ours, spectralgrad_peer.RIGID, problem)) < 1e-14
+
+
+def test_the_picture_of_rotations_shows_the_measured_errors() -> None:
+    """docs/alignment.png carries its figures, the worst of both clouds. PyTorch's and ours are measured again."""
+    plots = pytest.importorskip("spectralgrad.compare.plots")
+    image = pytest.importorskip("PIL.Image")
+    with image.open(Path(__file__).parents[2] / "docs" / "alignment.png") as picture:
+        shown = json.loads(picture.text[plots.FIGURES])
+    ours = spectralgrad_peer.SpectralgradPeer()
+    names = {results.title("spectralgrad", variant): variant for variant in ours.variants[ALIGNMENT]}
+    assert list(shown) == ["NumPy + formula", "PyTorch", "JAX", "TensorFlow", *names]
+    # The sentences of docs/why.md.
+    assert all(curve["1e-2"] < 1e-12 for curve in shown.values())
+    assert {shown[name][label] for name in list(shown)[:3] for label in ("0", sweep.EXACT)} == {results.NOT_FINITE}
+    assert all(0.99 < shown["TensorFlow"][label] < 1.01 for label in ("0", sweep.EXACT))
+    assert max(error for name in names for error in shown[name].values()) < 2e-15
+
+    moved = [p for p in alignment.problems() if p.key.endswith("/double/moved")]
+    for name, peer, variant in (("PyTorch", torch_peer.create(), ""), *((name, ours, names[name]) for name in names)):
+        worst = np.max([errors(peer, variant, problem) for problem in moved], axis=0)
+        for label, error in zip(moved[0].labels, worst, strict=True):
+            # At tiny gaps rounding decides about PyTorch's error, and whether it is NaN.
+            if peer is ours or float(label) > 1e-14:
+                assert 1e-2 < (error + 1e-14) / (shown[name][label] + 1e-14) < 1e2
