@@ -117,6 +117,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     findings = [line for line in report.split("## Findings")[1].split("## ")[0].splitlines()[4:] if line]
     assert [line for line in findings if not line.startswith("- ") or len(line) > 250] == []
     assert any(line.startswith("- Energy tr(A P(A)), whose gradient is P: NumPy") for line in findings)
+    assert any(line.startswith("- Polar factors U Vᴴ: NumPy") for line in findings)
+    assert any(line.startswith("- Octahedron and cube: NumPy") for line in findings)
+    for part in ("svd over all gaps", "an alignment"):
+        assert f"Worst relative error of the gradient of {part}, single precision" in report
     assert "| exp: spectralgrad |" in report
 
 
