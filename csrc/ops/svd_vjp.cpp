@@ -62,11 +62,11 @@ Tensor svd_vjp_on_cpu(
         parameters,
         caller);
   };
-  if (!kernels::svd_vjp_goes_to_lanes(U, Vh)) {
+  if (!kernels::supports_svd_vjp(U, Vh)) {
     return by_tensor_code();
   }
   const autograd::TensorCode tensor_code;
-  auto result = kernels::svd_vjp_in_lanes(
+  auto result = kernels::svd_vjp(
       tensor_or_undefined(U_cotangent),
       tensor_or_undefined(singular_values_cotangent),
       tensor_or_undefined(Vh_cotangent),

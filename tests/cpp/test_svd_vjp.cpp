@@ -107,6 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
     [](const auto& info) { return c10::toString(info.param); });
 
+// For the kernel in lanes, and for the one by products.
 const std::vector<std::pair<int64_t, int64_t>> shapes{
     {1, 1},
     {2, 2},
@@ -122,6 +123,7 @@ const std::vector<std::pair<int64_t, int64_t>> shapes{
     {4, 6},
     {20, 7},
     {7, 64}};
+const std::vector<std::pair<int64_t, int64_t>> large_shapes{{65, 65}, {70, 67}, {66, 81}, {515, 1}, {3, 520}};
 
 TEST_P(SvdVjp, KernelEqualsTensorCodeUnderEveryRule) {
   const ChecksGuard guard(Checks::ignore);
@@ -131,7 +133,7 @@ TEST_P(SvdVjp, KernelEqualsTensorCodeUnderEveryRule) {
                            at::kDouble)
                            .view({4, 5});
   for (const auto& rule : rules_for_gaps()) {
-    for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{5, 5}, {8, 5}, {5, 7}}) {
+    for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{5, 5}, {8, 5}, {5, 7}, {5, 520}}) {
       const auto f = factors(spectra, m, n);
       const auto g = random_cotangents(f);
       for (const auto& cotangents : std::vector<
@@ -149,9 +151,12 @@ TEST_P(SvdVjp, KernelEqualsTensorCodeUnderEveryRule) {
 
 TEST_P(SvdVjp, KernelEqualsTensorCodeAtAnySizeAndLayout) {
   const ChecksGuard guard(Checks::ignore);
-  for (const auto& [m, n] : shapes) {
+  auto all = shapes;
+  all.insert(all.end(), large_shapes.begin(), large_shapes.end());
+  for (const auto& [m, n] : all) {
     const auto k = std::min(m, n);
-    const auto S = std::get<0>(at::arange(k, at::kDouble).mul(0.7).sin().abs().add(0.1).expand({19, k}).sort(-1, true));
+    const auto S = std::get<0>(
+        at::arange(k, at::kDouble).mul(0.7).sin().abs().add(0.1).expand({k > 64 ? 2 : 19, k}).sort(-1, true));
     const auto f = factors(S.contiguous(), m, n);
     const auto g = random_cotangents(f);
     const auto tolerance = (is_double() ? 1e-13 : 5e-5) * static_cast<double>(k + 10);
@@ -195,7 +200,7 @@ TEST_P(SvdVjp, ABatchAndThreadsDoNotChangeTheBitsOfAMatrix) {
 TEST_P(SvdVjp, IsScaledWithTheMatrix) {
   const double far = is_double() ? 1e150 : 1e25;
   const auto S = at::tensor({3., 2., 2., 0.5}, at::kDouble).view({1, 4});
-  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{4, 4}, {6, 4}, {4, 6}}) {
+  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{4, 4}, {6, 4}, {4, 6}, {600, 4}}) {
     const auto f = factors(S, m, n);
     const auto g = polar_cotangents(f, 4);
     const auto expected = svd_vjp(g, f, Rule::gated());
@@ -250,7 +255,7 @@ TEST_P(SvdVjpWarnings, AreThoseOfTheTensorCode) {
   const auto dtype = GetParam();
   const std::vector<std::vector<double>> spectra{{3, 2, 1}, {2, 2, 1}, {2, 1, 0}, {2, 0, 0}, {0, 0, 0}, {1, 1, 1}};
   size_t reported = 0;
-  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{3, 3}, {5, 3}, {3, 5}}) {
+  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{3, 3}, {5, 3}, {3, 5}, {3, 515}}) {
     for (const auto& spectrum : spectra) {
       const auto S = at::stack({at::tensor({3., 2., 1.}), at::tensor(spectrum).to(at::kFloat)});
       const auto real = c10::toRealValueType(dtype);

@@ -6,6 +6,8 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 
+#include <algorithm>
+
 namespace {
 
 template <typename scalar_t>
@@ -72,8 +74,9 @@ void multiply(
   const auto operation = [](const Matrices<scalar_t>& x) {
     return x.right == 1 ? 'N' : 'T';
   };
-  const auto leading = [](const Matrices<scalar_t>& x) {
-    return static_cast<int>(x.right == 1 ? x.down : x.right);
+  // BLAS asks for a stride of at least the length of a line, even if there is only one line.
+  const auto leading = [](const Matrices<scalar_t>& x, int64_t x_rows, int64_t x_columns) {
+    return static_cast<int>(x.right == 1 ? std::max(x.down, x_columns) : std::max(x.right, x_rows));
   };
   // C^T = B^T A^T.
   const char operation_A = operation(A);
@@ -81,8 +84,8 @@ void multiply(
   const int rows = static_cast<int>(n);
   const int columns = static_cast<int>(m);
   const int inner = static_cast<int>(k);
-  const int ldb = leading(B);
-  const int lda = leading(A);
+  const int ldb = leading(B, k, n);
+  const int lda = leading(A, m, k);
   const int ldc = static_cast<int>(row_of_C);
   const scalar_t one(1);
   const scalar_t zero(0);

@@ -46,7 +46,7 @@ struct SvdTask {
 /// that does not depend on the size of the batch if possible.
 SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task);
 
-/// Whether the vjp of svd should be computed in lanes rather than by tensor code, for such a batch. `rows` is m.
+/// Whether the vjp of svd should be computed in lanes rather than by matrix products, for such a batch. `rows` is m.
 bool svd_vjp_in_lanes_is_faster(const BatchTraits& batch, int64_t rows);
 
 } // namespace spectralgrad::kernels

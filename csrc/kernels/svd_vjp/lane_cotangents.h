@@ -33,14 +33,18 @@ class LaneSide {
         gX_sizes_(rectangle(memory, rows, W)),
         products_(rectangle(memory, columns, W)) {}
 
-  /// Loads `rows` x `columns` matrices; `known_count` is the number of their entries, or 0.
+  /// Loads `rows` x `columns` matrices, or their conjugates; `known_count` is the number of their entries, or 0.
   template <int known_count>
-  SPECTRALGRAD_INLINE void load(const SingularVectorBatch<T>& from, const Members& members, const View<T>& to) {
+  SPECTRALGRAD_INLINE void load(
+      const SingularVectorBatch<T>& from,
+      bool conjugated,
+      const Members& members,
+      const View<T>& to) {
     constexpr int parts = is_complex ? 2 : 1;
     const int numbers = rows * columns * parts;
     const Cursor<T, is_complex> to_numbers(from.by_rows ? to : to.transposed(), from.by_rows ? columns : rows);
     load_numbers<T, known_count * parts>(from.data, numbers, numbers, members, to_numbers);
-    if (is_complex && from.conjugated) {
+    if (is_complex && conjugated) {
       for_each([&](int r, int c) { store_entry(to.at(r, c), conj(load_entry<T, is_complex>(to.at(r, c)))); });
     }
     has_products_ = false;
@@ -172,6 +176,13 @@ struct LaneCotangents {
   /// N_ij
   SPECTRALGRAD_INLINE Vec<T> magnitude(int i, int j) const {
     return left.magnitude(i, j) + right.magnitude(i, j);
+  }
+  /// A lower bound of N_ij, which usually decides. For a loss of U V^H, W_L + W_R is round-off, and W_L - W_R is not.
+  SPECTRALGRAD_INLINE Vec<T> least_magnitude(int i, int j) const {
+    const auto size = [](const View<T>& matrix, int r, int c) {
+      return abs_lower_bound(load_entry<T, is_complex>(matrix.at(r, c)));
+    };
+    return larger(size(together, i, j), size(against, i, j)) + larger(size(together, j, i), size(against, j, i));
   }
   /// An entry of the part of gL outside the range of L.
   SPECTRALGRAD_INLINE E outer_part(int r, int c) const {

@@ -49,8 +49,7 @@ class LaneSuspicion {
     const auto upper = load_entry<T, is_complex>(matrix.at(i, j));
     const auto lower = conj(load_entry<T, is_complex>(matrix.at(j, i)));
     const auto size = root * abs_lower_bound(subtract_scaled(lower, Vec<T>(T(1)), upper));
-    // |upper| + |lower| is a lower bound of N and usually decides.
-    const auto maybe = equal & (nearly * gauge_ * (abs_lower_bound(upper) + abs_lower_bound(lower)) < size);
+    const auto maybe = equal & (nearly * gauge_ * all_.least_magnitude(i, j) < size);
     return any<T>(maybe) && any<T>(maybe & (nearly * gauge_ * all_.magnitude(i, j) < size));
   }
 

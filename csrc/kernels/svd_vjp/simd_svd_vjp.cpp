@@ -41,8 +41,8 @@ class Vjp {
 
   /// Returns whether a matrix is suspicious.
   bool run(const Members& members) {
-    left_.template load<known_n * known_n>(batch_.left, members, left_.X);
-    right_.template load<known_n * known_n>(batch_.right, members, right_.X);
+    left_.template load<known_n * known_n>(batch_.left, false, members, left_.X);
+    right_.template load<known_n * known_n>(batch_.right, true, members, right_.X);
     load_rows<T, known_n>(batch_.singular_values, n_, members, values_);
     for (int i = 0; i < n_; ++i) {
       store(values_cotangent_ + i * W, Vec<T>(T(0)));
@@ -103,11 +103,11 @@ class Vjp {
   SPECTRALGRAD_INLINE Scale<T> load_cotangents(const Members& members) {
     Vec<T> largest(T(0));
     if (left_.has_cotangent) {
-      left_.template load<known_n * known_n>(batch_.left_cotangent, members, left_.gX);
+      left_.template load<known_n * known_n>(batch_.left_cotangent, false, members, left_.gX);
       largest = left_.largest_cotangent();
     }
     if (right_.has_cotangent) {
-      right_.template load<known_n * known_n>(batch_.right_cotangent, members, right_.gX);
+      right_.template load<known_n * known_n>(batch_.right_cotangent, true, members, right_.gX);
       largest = larger(largest, right_.largest_cotangent());
     }
     const Scale<T> to_one(largest);
@@ -159,24 +159,14 @@ class Vjp {
     }
   }
 
-  /// Stores the gradient of B, which is in `outer_`, or of its adjoint.
+  /// Stores the gradient of B, which is in `outer_`, or its transpose.
   SPECTRALGRAD_INLINE void store_result(const Members& members) {
     constexpr int parts = is_complex ? 2 : 1;
-    constexpr int known_numbers = known_n * known_n * parts;
     const int numbers = m_ * n_ * parts;
-    if (batch_.is_transposed) {
-      if constexpr (is_complex) {
-        for_each([&](int r, int c) { store_entry(outer_.at(r, c), conj(load_entry<T, true>(outer_.at(r, c)))); });
-      }
-      store_numbers<T, known_numbers>(
-          batch_.result,
-          numbers,
-          numbers,
-          members,
-          Cursor<T, is_complex>(outer_.transposed(), m_));
-    } else {
-      store_numbers<T, known_numbers>(batch_.result, numbers, numbers, members, Cursor<T, is_complex>(outer_, n_));
-    }
+    const Cursor<T, is_complex> from(
+        batch_.is_transposed ? outer_.transposed() : outer_,
+        batch_.is_transposed ? m_ : n_);
+    store_numbers<T, known_n * known_n * parts>(batch_.result, numbers, numbers, members, from);
   }
 
   const SvdVjpBatch<T>& batch_;

@@ -42,7 +42,6 @@ class SingularValuePairs {
   /// Turns L W_L into the part of the gradient outside the range of L, divided by sigma_j.
   SPECTRALGRAD_INLINE void divide_outer() {
     const auto& left = all_.left;
-    const auto zero_entry_value = zero_entry<T, is_complex>();
     // |X| of a row of orthonormal columns sums up to at most the root of their number.
     const Vec<T> row_sum(T(1.01) * std::sqrt(static_cast<T>(all_.count())));
     const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
@@ -53,11 +52,11 @@ class SingularValuePairs {
       for (int r = 0; r < left.rows; ++r) {
         auto R = all_.outer_part(r, c);
         if (gates_) {
-          const auto cotangent = left.cotangent(r, c);
+          const auto size = abs_lower_bound(left.cotangent(r, c));
           const auto N = [&] {
             return all_.left.outer_magnitude(r, c);
           };
-          R = gated(R, cotangent, zero_entry_value, fma(root, abs_lower_bound(cotangent), most), inside, N);
+          R = gated(R, size, fma(root, size, most), inside, N);
         }
         store_entry(all_.outer.at(r, c), over(R, value));
       }
@@ -82,7 +81,8 @@ class SingularValuePairs {
           const auto mirror = A::select(cluster == around_mirror_, cluster, Vec<T>(T(-1)));
           inside = math::in_one_cluster<A>(mirror, load(clusters_ + j * W), sum, reach_);
         }
-        const auto against = divided(all_.against, i, j, sum, inside);
+        const auto least = gates_ ? all_.least_magnitude(i, j) : Vec<T>(T(0));
+        const auto against = divided(all_.against, i, j, sum, inside, least);
         if (i == j) {
           // Also for real matrices, because 0/0 is NaN under the rule `bare`.
           const auto g = real_entry<T, is_complex>(all_.value_cotangent(i));
@@ -96,7 +96,7 @@ class SingularValuePairs {
           // Singular values are descending, so later ones are not closer.
           clustered = any<T>(inside);
         }
-        const auto together = divided(all_.together, i, j, gap, inside);
+        const auto together = divided(all_.together, i, j, gap, inside, least);
         store_entry(all_.together.at(i, j), add_scaled(against, one, together));
         store_entry(all_.together.at(j, i), conj(subtract_scaled(against, one, together)));
       }
@@ -130,15 +130,10 @@ class SingularValuePairs {
     around_mirror_ = A::select(math::begins_cluster(smallest + smallest, step), outside, last);
   }
 
-  /// S, or zero where the noise gate drops it. `magnitude()` computes N of this entry.
+  /// S, or zero where the noise gate drops it. N is between `least` and `most`, and `magnitude()` computes it.
   template <typename Magnitude>
-  SPECTRALGRAD_INLINE E gated(
-      const E& S,
-      const E& upper,
-      const E& lower,
-      const Vec<T>& norms,
-      const Mask<T>& inside,
-      const Magnitude& magnitude) const {
+  SPECTRALGRAD_INLINE E
+  gated(const E& S, const Vec<T>& least, const Vec<T>& most, const Mask<T>& inside, const Magnitude& magnitude) const {
     const auto decide = [&](const Mask<T>& undecided, bool is_inside) {
       const auto size = size_of(S);
       const auto N = magnitude();
@@ -146,7 +141,8 @@ class SingularValuePairs {
           (is_inside ? quotient_.gate.template is_above_limit<A>(size, N)
                      : quotient_.gate.template is_dropped_outside<A>(size, N));
     };
-    return quotient_.without_noise(S, upper, lower, norms, inside, floor_, decide);
+    const auto none = zero_entry<T, is_complex>();
+    return quotient_.without_noise(S, real_entry<T, is_complex>(least), none, most, inside, floor_, decide);
   }
 
   SPECTRALGRAD_INLINE E over(const E& S, const Vec<T>& denominator) const {
@@ -156,13 +152,14 @@ class SingularValuePairs {
 
   /// The skew-Hermitian part of W_ij over the denominator.
   SPECTRALGRAD_INLINE E
-  divided(const View<T>& matrix, int i, int j, const Vec<T>& denominator, const Mask<T>& inside) const {
+  divided(const View<T>& matrix, int i, int j, const Vec<T>& denominator, const Mask<T>& inside, const Vec<T>& least)
+      const {
     const auto upper = load_entry<T, is_complex>(matrix.at(i, j));
     const auto lower = conj(load_entry<T, is_complex>(matrix.at(j, i)));
     auto S = quotient_.skew_part(upper, lower);
     if (gates_) {
       const auto norms = norm(i) + norm(j);
-      S = gated(S, upper, lower, norms, inside, [&] { return all_.magnitude(i, j); });
+      S = gated(S, least, norms, inside, [&] { return all_.magnitude(i, j); });
     }
     return over(S, denominator);
   }
