@@ -20,7 +20,7 @@ double time_in_lanes(const BatchTraits& batch, bool vectors) {
 }
 
 /// The time that a full register of singular value decompositions takes, in units of LAPACK's time for one. Fits to
-/// measurements: for n from 8 to 32, with and without singular vectors.
+/// measurements, for n from 8 to 64 (docs/measurements.md).
 double svd_time_in_lanes(const BatchTraits& batch, bool vectors) {
   const auto size = static_cast<double>(batch.n);
   return vectors ? size / (batch.is_complex ? 11 : 18) : size / (batch.is_complex ? 6 : 8);
@@ -33,9 +33,13 @@ double time_with_threads(int64_t n, int64_t threads) {
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
-/// The same for the singular value decomposition.
+/// The same for the singular value decomposition. Up to this n, gesdd does not gain from threads.
+constexpr int64_t svd_without_threads = 256;
 double svd_time_with_threads(int64_t n, int64_t threads) {
-  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
+  if (n <= svd_without_threads) {
+    return 1.1;
+  }
+  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 1000);
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
@@ -62,7 +66,7 @@ constexpr int64_t pass_always_in_lanes = 24;
 /// Up to this n, a pass in lanes is faster if at least half of a register is used.
 constexpr int64_t pass_largest_in_lanes = 64;
 
-/// The largest sizes for which the vjp of svd in lanes was measured, and is faster than tensor code.
+/// The largest sizes for which the vjp of svd in lanes was measured, and is faster than matrix products.
 constexpr int64_t svd_vjp_largest_in_lanes = 64;
 constexpr int64_t svd_vjp_most_rows = 512;
 
