@@ -61,7 +61,7 @@ PolarFactorWords polar_factor_words(std::string_view caller) {
         "Points that are collinear or coincident leave it free, and so do symmetric points that are aligned with their "
         "mirror image. Distances between aligned points are well defined."};
   }
-  return {nullptr, "the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
+  return {"A", "the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
 }
 
 } // namespace spectralgrad

@@ -22,7 +22,7 @@ const DecompositionWords& decomposition_words(std::string_view caller);
 
 /// The words in which messages speak of the unitary factor of a polar decomposition.
 struct PolarFactorWords {
-  const char* argument; // the decomposed matrix; null if it is the argument A
+  const char* argument; // the decomposed matrix
   const char* factor;
   const char* unique_if; // a sentence
 };

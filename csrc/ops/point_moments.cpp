@@ -6,6 +6,7 @@
 #include "autograd/tensor_code.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
+#include "kernels/point_moments/point_moments.h"
 #include "ops/arguments.h"
 
 #include <spectralgrad/checks.h>
@@ -79,10 +80,67 @@ Results moments_meta(const Tensor& source, const Tensor&, const OptionalTensor&)
   return {empty({d}), empty({d}), empty({d, d}), empty({}), empty({}), empty({3})};
 }
 
+Results moments_on_cpu(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
+  if (!kernels::clouds_go_to_lanes(source)) {
+    return moments_kernel(source, target, weights);
+  }
+  const autograd::TensorCode tensor_code;
+  const auto w = tensor_or_undefined(weights);
+  auto [x, bad] = kernels::point_moments(source, target, w);
+  if (bad) {
+    check_values(source, target, w);
+  }
+  return {x[0], x[1], x[2], x[3], x[4], x[5]};
+}
+
 constexpr autograd::OperatorHandle<"spectralgrad::point_moments", moments_kernel> moments_op;
 
-/// The gradient of absent weights is like that of present ones, and is not used.
-Gradients vjp_kernel(
+/// Gradients that are not needed have no entries: their last dimension is 0.
+using Needed = std::array<bool, 3>;
+
+Tensor without_entries(const Tensor& x) {
+  return x.narrow(-1, 0, 0);
+}
+
+using Cotangents = std::array<Tensor, 4>;
+using Vjp = std::array<Tensor, 3>(
+    const Cotangents&,
+    const Tensor& source,
+    const Tensor& target,
+    const Tensor& weights,
+    const Tensor& source_center,
+    const Tensor& target_center,
+    const Tensor& units,
+    const Needed& needed);
+
+/// `math::point_moments_vjp` computes all gradients.
+std::array<Tensor, 3> vjp_by_tensor_code(
+    const Cotangents& cotangents,
+    const Tensor& source,
+    const Tensor& target,
+    const Tensor& weights,
+    const Tensor& source_center,
+    const Tensor& target_center,
+    const Tensor& units,
+    const Needed& /*needed*/) {
+  return math::point_moments_vjp(cotangents, source, target, weights, source_center, target_center, units);
+}
+
+std::array<Tensor, 3> vjp_on_cpu(
+    const Cotangents& cotangents,
+    const Tensor& source,
+    const Tensor& target,
+    const Tensor& weights,
+    const Tensor& source_center,
+    const Tensor& target_center,
+    const Tensor& units,
+    const Needed& needed) {
+  const auto& vjp = kernels::clouds_go_to_lanes(source) ? kernels::point_moments_vjp : vjp_by_tensor_code;
+  return vjp(cotangents, source, target, weights, source_center, target_center, units, needed);
+}
+
+template <Vjp* vjp>
+Gradients vjp_with(
     const OptionalTensor& source_center_cotangent,
     const OptionalTensor& target_center_cotangent,
     const OptionalTensor& covariance_cotangent,
@@ -92,9 +150,10 @@ Gradients vjp_kernel(
     const OptionalTensor& weights,
     const Tensor& source_center,
     const Tensor& target_center,
-    const Tensor& units) {
+    const Tensor& units,
+    Needed needed) {
   const autograd::TensorCode tensor_code;
-  auto [of_source, of_target, of_weights] = math::point_moments_vjp(
+  const auto gradients = vjp(
       {tensor_or_undefined(source_center_cotangent),
        tensor_or_undefined(target_center_cotangent),
        tensor_or_undefined(covariance_cotangent),
@@ -104,11 +163,12 @@ Gradients vjp_kernel(
       tensor_or_undefined(weights),
       source_center,
       target_center,
-      units);
-  if (!of_weights.defined()) {
-    of_weights = source.new_zeros_symint(source.sym_sizes().slice(0, source.dim() - 1));
-  }
-  return {of_source.contiguous(), of_target.contiguous(), of_weights.contiguous()};
+      units,
+      needed);
+  const auto if_needed = [&](size_t i, const Tensor& like) {
+    return needed[i] && gradients[i].defined() ? gradients[i].contiguous() : without_entries(like).contiguous();
+  };
+  return {if_needed(0, source), if_needed(1, target), if_needed(2, source.select(-1, 0))};
 }
 
 Gradients vjp_meta(
@@ -118,14 +178,15 @@ Gradients vjp_meta(
     const OptionalTensor&,
     const Tensor& source,
     const Tensor& target,
-    const OptionalTensor&,
+    const OptionalTensor& weights,
     const Tensor&,
     const Tensor&,
-    const Tensor&) {
-  const auto empty = [&](c10::SymIntArrayRef shape) {
-    return at::empty_symint(shape, source.options());
+    const Tensor&,
+    Needed needed) {
+  const auto empty = [&](bool is_needed, const Tensor& like) {
+    return at::empty_symint((is_needed ? like : without_entries(like)).sym_sizes(), source.options());
   };
-  return {empty(source.sym_sizes()), empty(target.sym_sizes()), empty(source.sym_sizes().slice(0, source.dim() - 1))};
+  return {empty(needed[0], source), empty(needed[1], target), empty(needed[2] && weights, source.select(-1, 0))};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::point_moments_vjp", vjp_meta> vjp_op;
@@ -157,8 +218,12 @@ struct DifferentiableMoments {
         optional(x[2]),
         saved.outputs[0],
         saved.outputs[1],
-        autograd::constant(saved.outputs[5]));
-    return {of_source, of_target, x[2].defined() ? of_weights : Tensor()};
+        autograd::constant(saved.outputs[5]),
+        {saved.needed[0], saved.needed[1], saved.needed[2]});
+    const auto if_needed = [&](size_t i, const Tensor& gradient) {
+      return saved.needed[i] && x[i].defined() ? gradient : Tensor();
+    };
+    return {if_needed(0, of_source), if_needed(1, of_target), if_needed(2, of_weights)};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options&) {
@@ -195,12 +260,17 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "point_moments_vjp(Tensor? source_center_cotangent, Tensor? target_center_cotangent, "
       "Tensor? covariance_cotangent, Tensor? variance_cotangent, Tensor source, Tensor target, Tensor? weights, "
-      "Tensor source_center, Tensor target_center, Tensor units) -> (Tensor, Tensor, Tensor)");
+      "Tensor source_center, Tensor target_center, Tensor units, bool[3] needed) -> (Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("point_moments", moments_kernel);
-  library.impl("point_moments_vjp", vjp_kernel);
+  library.impl("point_moments_vjp", vjp_with<vjp_by_tensor_code>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("point_moments", moments_on_cpu);
+  library.impl("point_moments_vjp", vjp_with<vjp_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
@@ -210,7 +280,9 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("point_moments", moments_autograd);
-  library.impl("point_moments_vjp", vjp_op.tensor_code_kernel<vjp_kernel, autograd::is_differentiated>());
+  library.impl(
+      "point_moments_vjp",
+      vjp_op.tensor_code_kernel<vjp_with<vjp_by_tensor_code>, autograd::is_differentiated>());
 }
 
 } // namespace spectralgrad::ops

@@ -8,12 +8,10 @@
 #include "core/caller_state.h"
 #include "core/decomposition_words.h"
 #include "core/optional_tensor.h"
-#include "math/pairs/judge_polar_factor.h"
+#include "kernels/polar/polar.h"
 #include "ops/arguments.h"
-#include "ops/polar_quotient.h"
+#include "ops/polar_factor_vjp.h"
 #include "ops/singular_value_decomposition.h"
-
-#include <spectralgrad/checks.h>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -23,17 +21,16 @@
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
 #include <torch/library.h>
 
 #include <string>
 #include <tuple>
 #include <utility>
 
-// The unitary polar factor. With E = dA and P = W^H A, Omega = W^H dW is skew-Hermitian, and
-//     P Omega + Omega P = W^H E - E^H W,    dW = W Omega + (I - W W^H) E P^-1.
-// The map from E to dW is self-adjoint, so it is the vjp as well. It consists of products and of solutions of linear
-// equations with P (ops/polar_quotient.h), which have derivatives of the same kind. Written with singular vectors, the
-// second derivative would lose the part inside a repeated singular value, a limit 0/0.
+// The unitary polar factor. Its derivative (ops/polar_factor_vjp.h) consists of products and of solutions of linear
+// equations with P = W^H A (ops/polar_quotient.h), which have derivatives of the same kind. Written with singular
+// vectors, the second derivative would lose the part inside a repeated singular value, a limit 0/0.
 //
 // Kenney and Laub (1991), "Polar decomposition and matrix sign function condition estimates"; Higham (2008), "Functions
 // of Matrices", chapter 8.
@@ -65,15 +62,25 @@ Tensor without_noise(const Tensor& values, const Tensor& noise, bool proper) {
   return at::cat({cleaned.narrow(-1, 0, last), at::where(before + end <= threshold, -before, end)}, -1);
 }
 
+/// The singular value decomposition of A, which messages call by the name that the caller of `function` knows.
+std::tuple<Tensor, Tensor, Tensor> decompose(const Tensor& A, std::string_view function) {
+  const std::string name(function);
+  try {
+    return singular_value_decomposition(name.c_str(), A, SingularVectors::thin, std::nullopt);
+  } catch (const c10::LinAlgError&) {
+    check_all_finite(name.c_str(), A, polar_factor_words(function).argument);
+    throw;
+  }
+}
+
 /// A is (*, m, n), m >= n.
 Results polar_factor_kernel(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
   const autograd::TensorCode tensor_code;
-  const auto words = polar_factor_words(function);
-  if (words.argument != nullptr && checks() != Checks::ignore) {
-    check_all_finite(std::string(function).c_str(), A, words.argument);
+  auto [U, values, Vh] = decompose(A, function);
+  if (kernels::polar_goes_to_lanes(A)) {
+    auto parts = kernels::polar_factor(U, values, Vh, tensor_or_undefined(noise), proper && !A.is_complex());
+    return {std::move(parts.W), std::move(parts.trace), std::move(parts.values), std::move(parts.vectors)};
   }
-  auto [U, values, Vh] =
-      singular_value_decomposition(std::string(function).c_str(), A, SingularVectors::thin, std::nullopt);
   auto W = at::matmul(U, Vh);
   if (proper && A.size(-1) > 0) {
     const auto is_improper = (at::linalg_det(W) < 0).unsqueeze(-1);
@@ -129,45 +136,24 @@ struct DifferentiablePolarFactor {
     return {std::move(W), std::move(trace), std::move(values), std::move(vectors)};
   }
 
-  /// dW for E = dA.
-  static Tensor derivative(const Tensor& E, const autograd::Saved& saved) {
-    const auto& A = saved.inputs[0];
-    const auto& W = saved.outputs[0];
-    const auto values = autograd::constant(saved.outputs[2]);
-    const auto vectors = autograd::constant(saved.outputs[3]);
-    const auto P = at::matmul(W.mH(), A);
-    const auto inner = at::matmul(W.mH(), E);
-    const auto Omega = polar_quotient(P, inner - inner.mH(), values, vectors, /*both_sides=*/true);
-    const auto turned = at::matmul(W, Omega);
-    if (A.sym_size(-2) == A.sym_size(-1)) {
-      return turned;
-    }
-    return turned + polar_quotient(P, E - at::matmul(W, inner), values, vectors, /*both_sides=*/false);
-  }
-
   static variable_list vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.function);
-    const auto& W = saved.outputs[0];
-    Tensor result;
-    if (cotangents[0].defined()) {
-      const auto zeros = math::judge_polar_factor(
-          autograd::constant(cotangents[0]),
-          autograd::constant(W),
-          autograd::constant(saved.outputs[2]),
-          autograd::constant(saved.outputs[3]),
-          options.proper);
-      result = derivative(cotangents[0], saved) + zeros.unsqueeze(-2);
-    }
-    if (cotangents[1].defined()) {
-      const auto of_trace = cotangents[1].unsqueeze(-1).unsqueeze(-1) * W;
-      result = result.defined() ? result + of_trace : of_trace;
-    }
+    const auto& outputs = saved.outputs;
+    const auto result = polar_factor_vjp(
+        cotangents[0],
+        cotangents[1],
+        saved.inputs[0],
+        outputs[0],
+        autograd::constant(outputs[2]),
+        autograd::constant(outputs[3]),
+        options.proper);
     return {result, {}};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options&) {
     const auto& W = saved.outputs[0];
-    return {derivative(tangents[0], saved), at::real((W.conj() * tangents[0]).sum({-2, -1})), {}, {}};
+    const auto dW = polar_factor_derivative(tangents[0], saved.inputs[0], W, saved.outputs[2], saved.outputs[3]);
+    return {dW, at::real((W.conj() * tangents[0]).sum({-2, -1})), {}, {}};
   }
 };
 

@@ -84,6 +84,7 @@ OPERATORS: dict[str, Operator] = {
     "point_moments": Operator((2, 2, 1)),
     "point_moments_vjp": Operator((1, 1, 2, 0, 2, 2, 1, 1, 1, 1), reports=False),
     "polar_factor": Operator((2, 0)),
+    "polar_factor_vjp": Operator((2, 0, 2, 2, 1, 2)),
     "polar_quotient": Operator((2, 2, 1, 2), reports=False),
     "power_of_eigenpairs": Operator(None),
     "quantity": Operator((0,)),

@@ -11,11 +11,11 @@
 
 namespace spectralgrad::kernels {
 
-/// Calls f(begin, end, memory) in parallel for ranges of a batch of `count` n x n matrices. Every range is a whole
-/// number of registers of `lanes` matrices, except for the last register. `memory` has room for `workspace` numbers
-/// and is not shared between threads.
+/// Calls f(begin, end, memory) in parallel for ranges of a batch of `count` matrices, each of which takes about
+/// `operations`. Every range is a whole number of registers of `lanes` matrices, except for the last register. `memory`
+/// has room for `workspace` numbers and is not shared between threads.
 template <typename T, typename F>
-void for_each_register(int64_t count, int64_t n, int64_t lanes, int64_t workspace, const F& f) {
+void for_each_register_with_cost(int64_t count, int64_t operations, int64_t lanes, int64_t workspace, const F& f) {
   const auto call = [&](int64_t begin, int64_t end) {
     const auto memory = at::empty({workspace * static_cast<int64_t>(sizeof(T))}, at::TensorOptions(at::kByte));
     f(begin * lanes, std::min(count, end * lanes), static_cast<T*>(memory.mutable_data_ptr()));
@@ -23,7 +23,13 @@ void for_each_register(int64_t count, int64_t n, int64_t lanes, int64_t workspac
   // An eighth of the default, because an operation on a register takes about eight times as long as one of LAPACK's
   // on a number.
   constexpr int64_t operations_per_piece = 1 << 21;
-  interruptible_parallel_for((count + lanes - 1) / lanes, n * n * (n + 4), call, operations_per_piece);
+  interruptible_parallel_for((count + lanes - 1) / lanes, operations, call, operations_per_piece);
+}
+
+/// Does the same for n x n matrices and an operation that takes a few matrix products.
+template <typename T, typename F>
+void for_each_register(int64_t count, int64_t n, int64_t lanes, int64_t workspace, const F& f) {
+  for_each_register_with_cost<T>(count, n * n * (n + 4), lanes, workspace, f);
 }
 
 /// Runs a pass over a batch of `count` matrices in parallel. Calls after(begin, end) for each finished range.

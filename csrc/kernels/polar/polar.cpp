@@ -1,0 +1,98 @@
+#include "kernels/polar/polar.h"
+
+#include "core/tolerances.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/polar/simd_polar.h"
+#include "kernels/simd/batch_layout.h"
+#include "kernels/simd/for_each_register.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
+
+namespace spectralgrad::kernels {
+
+using at::Tensor;
+
+namespace {
+
+Tensor by_rows_if_defined(const Tensor& x) {
+  return x.defined() ? by_rows(x) : x;
+}
+
+int64_t batch_size(const Tensor& A) {
+  return A.numel() / (A.size(-1) * A.size(-1));
+}
+
+} // namespace
+
+bool polar_goes_to_lanes(const Tensor& A) {
+  return A.device().is_cpu() && A.numel() > 0 && A.size(-2) == A.size(-1) && pass_in_lanes(batch_traits(A));
+}
+
+PolarFactorParts polar_factor(
+    const Tensor& given_U,
+    const Tensor& given_values,
+    const Tensor& given_Vh,
+    const Tensor& given_noise,
+    bool proper) {
+  const auto U = by_rows_or_columns(given_U);
+  const auto Vh = by_rows_or_columns(given_Vh);
+  const auto singular_values = by_rows(given_values);
+  const auto noise = by_rows_if_defined(given_noise);
+  const auto n = U.size(-1);
+  const PolarFactorParts parts{
+      at::empty(U.sizes(), U.options()),
+      at::empty(U.sizes().slice(0, U.dim() - 2), singular_values.options()),
+      at::empty(singular_values.sizes(), singular_values.options()),
+      at::empty(U.sizes(), U.options())};
+  AT_DISPATCH_FLOATING_TYPES(singular_values.scalar_type(), "polar_factor", [&] {
+    const simd::PolarFactorBatch<scalar_t> batch{
+        static_cast<int>(n),
+        U.is_complex(),
+        proper,
+        matrices<scalar_t>(U),
+        matrices<scalar_t>(Vh),
+        singular_values.const_data_ptr<scalar_t>(),
+        noise.defined() ? noise.const_data_ptr<scalar_t>() : nullptr,
+        static_cast<scalar_t*>(parts.W.mutable_data_ptr()),
+        parts.trace.mutable_data_ptr<scalar_t>(),
+        parts.values.mutable_data_ptr<scalar_t>(),
+        static_cast<scalar_t*>(parts.vectors.mutable_data_ptr())};
+    run_in_lanes(batch, batch_size(U));
+  });
+  return parts;
+}
+
+PolarVjp polar_vjp(
+    const Tensor& given_W_cotangent,
+    const Tensor& given_trace_cotangent,
+    const Tensor& given_W,
+    const Tensor& given_values,
+    const Tensor& given_vectors,
+    bool proper) {
+  const auto W_cotangent = given_W_cotangent.defined() ? by_rows_or_columns(given_W_cotangent) : given_W_cotangent;
+  const auto trace_cotangent = by_rows_if_defined(given_trace_cotangent);
+  const auto W = by_rows_or_columns(given_W);
+  const auto V = by_rows_or_columns(given_vectors);
+  const auto values = by_rows(given_values);
+  auto gradient = at::empty(W.sizes(), W.options());
+  const auto vanishes = at::empty({batch_size(W)}, W.options().dtype(at::kBool));
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "polar_vjp", [&] {
+    const simd::PolarVjpBatch<scalar_t> batch{
+        static_cast<int>(W.size(-1)),
+        W.is_complex(),
+        proper,
+        static_cast<scalar_t>(tolerances::close_gap * tolerances::eps(values.scalar_type())),
+        matrices<scalar_t>(W),
+        matrices<scalar_t>(V),
+        values.const_data_ptr<scalar_t>(),
+        W_cotangent.defined() ? matrices<scalar_t>(W_cotangent) : simd::Matrices<scalar_t>{},
+        trace_cotangent.defined() ? trace_cotangent.const_data_ptr<scalar_t>() : nullptr,
+        static_cast<scalar_t*>(gradient.mutable_data_ptr()),
+        vanishes.mutable_data_ptr<bool>()};
+    run_in_lanes(batch, batch_size(W));
+  });
+  return {gradient, vanishes.any().item<bool>()};
+}
+
+} // namespace spectralgrad::kernels
