@@ -28,7 +28,7 @@ constexpr DecompositionWords singular{
     "specified loss function depends on this phase term, making it ill-defined.",
     "U and V turn together there, so U V^H and the projectors onto whole subspaces are well defined.",
     "spectralgrad.funm and spectral_map of A^H A or A A^H have it",
-    "spectralgrad.funm and spectral_projector of A^H A or A A^H have it"};
+    "spectralgrad.polar for U V^H, and spectralgrad.funm and spectral_projector of A^H A or A A^H have it"};
 
 constexpr std::string_view functions_of_singular_values[] = {
     "svd",

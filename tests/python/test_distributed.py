@@ -282,6 +282,39 @@ def truncated_singular_values(mesh: Any) -> None:
 
 
 @case()
+def polar_factors_and_rotations(mesh: Any) -> None:
+    """At A = 2 Q the polar factor U = Q has the gradient (M - Q Mᴴ Q)/4. An octahedron has equal singular values."""
+
+    def nearest(X: Any, M: Any, A: Any = None) -> Tensor:
+        U = sg.polar(X).U if A is None else sg.orthogonal_procrustes(A, X).R
+        return (M.conj() * U).real.sum()
+
+    for dtype in DOUBLE:
+        Q = torch.linalg.qr(normal(3, 4, 4, dtype=dtype, seed=8)).Q
+        M = normal(4, 4, dtype=dtype, seed=9)
+        everywhere, eye = sharded(M, mesh, None), sharded(torch.eye(4, dtype=dtype).repeat(3, 1, 1), mesh)
+        for A, dim, expected in ((None, 0, shard(0)), (None, 1, replicate()), (eye, 0, shard(0))):
+            G: Any = gradient(functools.partial(nearest, M=everywhere, A=A), sharded(2 * Q, mesh, dim))
+            assert list(G.placements) == expected
+            torch.testing.assert_close(whole(G), (M - Q @ M.mH @ Q) / 4, rtol=0, atol=2e-14)
+    corners = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    turns = torch.linalg.qr(normal(4, 3, 3, dtype=torch.float64, seed=3)).Q
+    target, weights = corners @ (turns * torch.linalg.det(turns)[:, None, None]).mT + 1, torch.ones(4, 6).double()
+    source = corners.repeat(4, 1, 1)
+    M = normal(3, 3, dtype=torch.float64, seed=9)
+
+    def loss(x: Any, y: Any, w: Any, M: Any) -> Tensor:
+        R, t, scale = sg.rigid_alignment(x, y, weights=w, scale=True)
+        return (M * R).sum() + t.square().sum() + scale.sum()
+
+    expected_gradient = gradient(lambda x: loss(x, target, weights, M), source)
+    others = [sharded(x, mesh) for x in (target, weights)]
+    G = gradient(lambda x: loss(x, *others, sharded(M, mesh, None)), sharded(source, mesh))
+    assert list(G.placements) == shard(0)
+    torch.testing.assert_close(whole(G), expected_gradient, rtol=0, atol=1e-13)
+
+
+@case()
 def arguments_are_those_of_the_call(mesh: Any) -> None:
     # DTensor caches shardings by the tensors alone, so the triangle and the rule must not be cached with them.
     A = normal(4, 4, 4, dtype=torch.float64, seed=7)
