@@ -91,6 +91,14 @@ inline double cancelled_cotangent(c10::ScalarType dtype) {
   return c10::toRealValueType(dtype) == c10::ScalarType::Double ? 8 * eps(dtype) : 0;
 }
 
+/// The largest singular value that raises that threshold for a polar factor. Losses of the factor alone do not grow
+/// with A, so a larger A must not hide them.
+inline constexpr double largest_distance = 1e3;
+
+/// Points and weights up to this size, or its inverse, need no units: products of three of them stay in the range of
+/// float32.
+inline constexpr double largest_without_unit = 1 << 20;
+
 /// A dependence on phases or on the basis inside an eigenspace is a property of the loss, not round-off, if it is
 /// above this fraction of N. Measured values of well-posed and of ill-posed losses are far apart on either side.
 inline double gauge(c10::ScalarType dtype) {

@@ -22,12 +22,16 @@ Tensor one_instead_of_zero(const Tensor& x) {
   return at::where(x == 0, at::ones_like(x), x);
 }
 
-/// The largest power of two up to x >= 0, within the range in which its inverse is a number; 1 for zero.
-Tensor power_of_two(const Tensor& x) {
-  const auto positive = one_instead_of_zero(x);
+/// The unit for numbers up to x >= 0: 1 if none is needed, else a power of two near x whose inverse is a number.
+Tensor unit_for(const Tensor& x) {
+  constexpr auto largest = tolerances::largest_without_unit;
+  const auto one = at::ones_like(x);
+  const auto positive = at::where(x == 0, one, x);
   const auto power = positive / (2 * std::get<0>(at::frexp(positive)));
-  return power.clamp_min(
-      x.scalar_type() == at::kDouble ? std::numeric_limits<double>::min() : std::numeric_limits<float>::min());
+  const auto smallest = x.scalar_type() == at::kDouble ? std::numeric_limits<double>::min()
+                                                       : std::numeric_limits<float>::min();
+  const auto needed = (positive > largest).logical_or(positive < 1 / largest);
+  return at::where(needed, power.clamp_min(smallest), one);
 }
 
 /// x + y, where undefined tensors are zero.
@@ -77,7 +81,7 @@ struct Scaled {
 } // namespace
 
 PointMoments point_moments(const Tensor& source, const Tensor& target, const Tensor& weights) {
-  const auto weight_unit = weights.defined() ? power_of_two(weights.amax({-1}, /*keepdim=*/true))
+  const auto weight_unit = weights.defined() ? unit_for(weights.amax({-1}, /*keepdim=*/true))
                                              : at::ones_like(source.select(-1, 0).narrow(-1, 0, 1));
   const auto w = weights.defined() ? weights / weight_unit : Tensor();
   const auto total = weights.defined() ? w.sum({-1}, /*keepdim=*/true)
@@ -97,7 +101,7 @@ PointMoments point_moments(const Tensor& source, const Tensor& target, const Ten
   const auto b = center(target);
   const auto source_size = size(source - a.unsqueeze(-2));
   const auto target_size = size(target - b.unsqueeze(-2));
-  const auto units = at::cat({power_of_two(source_size), power_of_two(target_size), weight_unit}, -1);
+  const auto units = at::cat({unit_for(source_size), unit_for(target_size), weight_unit}, -1);
   const Scaled scaled(source, target, weights, a, b, units);
   const auto weighted = scaled.weighted(scaled.x);
   // The deviations have the round-off of the points.

@@ -16,7 +16,7 @@ struct PointMoments {
   at::Tensor covariance; // sum w y' x'^T (*, d, d), in units
   at::Tensor variance; // sum w |x'|^2 (*), in units; 0 if the points x coincide up to round-off
   at::Tensor noise; // (*), the round-off of singular values of the covariance
-  at::Tensor units; // (*, 3), powers of two: the units of x', y' and w, so that no product overflows or underflows
+  at::Tensor units; // (*, 3), of x', y' and w: 1, or a power of two if products might overflow or underflow
 };
 
 /// The noise and the units are constants.

@@ -38,9 +38,9 @@ def polar_factor(A: Any, *, proper: bool = False) -> tuple[Any, Any]:
     return W, values.sum()
 
 
-def polar(A: Any) -> tuple[Any, Any]:
+def polar(A: Any, side: str = "right") -> tuple[Any, Any]:
     W = polar_factor(A.conj().T)[0].conj().T if A.shape[0] < A.shape[1] else polar_factor(A)[0]
-    return W, W.conj().T @ A
+    return W, W.conj().T @ A if side == "right" else A @ W.conj().T
 
 
 def rigid_alignment(source: Any, target: Any, weights: Any) -> tuple[Any, Any, Any]:

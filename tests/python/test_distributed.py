@@ -308,8 +308,8 @@ def polar_factors_and_rotations(mesh: Any) -> None:
         return (M * R).sum() + t.square().sum() + scale.sum()
 
     expected_gradient = gradient(lambda x: loss(x, target, weights, M), source)
-    others = [sharded(x, mesh) for x in (target, weights)]
-    G = gradient(lambda x: loss(x, *others, sharded(M, mesh, None)), sharded(source, mesh))
+    y, w, everywhere = sharded(target, mesh), sharded(weights, mesh), sharded(M, mesh, None)
+    G = gradient(lambda x: loss(x, y, w, everywhere), sharded(source, mesh))
     assert list(G.placements) == shard(0)
     torch.testing.assert_close(whole(G), expected_gradient, rtol=0, atol=1e-13)
 

@@ -53,12 +53,14 @@ def test_values_are_those_of_scipy(shape: tuple[int, int], dtype: torch.dtype, s
         assert torch.equal(P, P.mH)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("dtype", ALL)
 @each_spectrum
 @each_shape
-def test_derivatives(shape: tuple[int, int], spectrum: list[float], dtype: torch.dtype) -> None:
+def test_derivatives(shape: tuple[int, int], spectrum: list[float], dtype: torch.dtype, side: Any) -> None:
     A = with_singular_values(*shape, spectrum, dtype, 3)
-    _check(sg.polar, exact.polar, [A], sg.polar(A), by_precision(dtype, 1e-12, 5e-4))
+    tolerance = by_precision(dtype, 1e-12, 5e-4)
+    _check(lambda A: sg.polar(A, side), lambda A: exact.polar(A, side), [A], sg.polar(A, side), tolerance)
 
 
 @pytest.mark.parametrize("dtype", DOUBLE)
@@ -192,6 +194,35 @@ def test_a_singular_matrix_is_reported(shape: tuple[int, int], dtype: torch.dtyp
     with warnings.catch_warnings(), sg.checks("ignore"):
         warnings.simplefilter("error")
         assert _gradient(lambda A: (sg.polar(A).U * M).sum().real, A).isfinite().all()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e20, 1e-20])
+@pytest.mark.parametrize("dtype", ALL)
+def test_sums_that_are_round_off_are_reported(dtype: torch.dtype, unit: float) -> None:
+    """Sums that are small, but above round-off, have a large gradient and no report."""
+    M, eye = normal(3, 3, dtype=dtype, seed=1), torch.eye(3, dtype=dtype)
+    Q = torch.linalg.qr(normal(3, 3, dtype=dtype, seed=2)).Q
+
+    def check(f: Any, spectrum: list[float], *, is_unique: bool) -> None:
+        A = unit * Q * torch.tensor(spectrum, dtype=dtype)
+        if is_unique:
+            with sg.checks("raise"):
+                gradient = _gradient(lambda A: (M.conj() * f(A)).real.sum(), A)
+        else:
+            with pytest.warns(sg.GaugeWarning, match="not unique"):
+                gradient = _gradient(lambda A: (M.conj() * f(A)).real.sum(), A)
+        assert (unit * gradient).abs().max() < (1 / torch.finfo(dtype).eps if is_unique else 10)
+
+    for small, is_unique in ((0.0, False), (2.0, False), (100.0, True)):
+        sum_of_two = small * torch.finfo(dtype).eps
+        check(lambda A: sg.polar(A).U, [2.0, 1.0, sum_of_two], is_unique=is_unique)
+        check(lambda A: sg.polar(A.mH, "left").U.mH, [2.0, 1.0, sum_of_two], is_unique=is_unique)
+        if not dtype.is_complex:
+            sign = torch.linalg.det(Q).item()
+            # One negative value reflects. If it is the last one, its sum with the one before counts.
+            spectrum = [2.0, 1.0, -sign * (1 - sum_of_two)]
+            check(lambda A: sg.orthogonal_procrustes(eye, A, proper=True).R, spectrum, is_unique=is_unique)
+            check(lambda A: sg.orthogonal_procrustes(eye, A, proper=True).R, [2.0, 1.0, 0.0], is_unique=True)
 
 
 def test_losses_that_do_not_see_the_choice_are_not_reported() -> None:

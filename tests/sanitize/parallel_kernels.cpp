@@ -273,6 +273,35 @@ TEST_F(ParallelKernels, SingularValuesFromSeveralThreads) {
   }
 }
 
+TEST_F(ParallelKernels, RotationsFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    for (const auto& [count, n] : sizes) {
+      const auto A = at::randn({count, n, n}, dtype);
+      const auto M = at::randn({n, n}, dtype);
+      const auto compute = [&] {
+        const auto X = A.detach().requires_grad_();
+        return gradient(pairing(M, std::get<0>(polar(X))).sum(), X);
+      };
+      const auto expected = compute();
+      at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+    }
+  }
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    for (const bool weighted : {false, true}) {
+      const auto target = at::randn({9000, 5, 3}, dtype);
+      const auto weights = weighted ? std::optional(at::rand({9000, 5}, dtype)) : std::nullopt;
+      const auto source = at::randn({9000, 5, 3}, dtype);
+      const auto compute = [&] {
+        const auto X = source.detach().requires_grad_();
+        const auto [R, t, scale] = rigid_alignment(X, target, weights, /*scale=*/true);
+        return gradient(R.sum() + t.sum() + scale.sum(), X);
+      };
+      const auto expected = compute();
+      at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype; });
+    }
+  }
+}
+
 // Products of few columns, adjacent and not, and of all.
 TEST_F(ParallelKernels, GradientsOfLargeMatrices) {
   for (const auto dtype : dtypes) {

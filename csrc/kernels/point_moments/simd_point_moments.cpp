@@ -66,10 +66,12 @@ class Moments {
     Vec<T> deviation;
   };
 
-  /// The scale for numbers up to `largest`; 1 for zero.
+  /// The unit for numbers up to `largest`.
   static Scale<T> scale_of(const Vec<T>& largest) {
+    constexpr T limit = static_cast<T>(tolerances::largest_without_unit);
     const Vec<T> zero(T(0));
-    return Scale<T>(select<T>(zero < largest, largest, Vec<T>(T(1))));
+    const auto needed = (Vec<T>(limit) < largest) | ((zero < largest) & (largest < Vec<T>(T(1) / limit)));
+    return Scale<T>(select<T>(needed, largest, Vec<T>(T(1))));
   }
 
   Vec<T> largest_weight() {

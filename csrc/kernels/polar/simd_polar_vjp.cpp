@@ -1,6 +1,7 @@
 #include "kernels/polar/simd_polar.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
+#include "math/pairs/denominators.h"
 
 // Compiled once for each instruction set. The formula is that of ops/polar_factor.cpp, in the basis V:
 //     U^H dA V = (T - T^H)_ij / (p_i + p_j),    U = W V, T = U^H gW V.
@@ -96,7 +97,7 @@ class Vjp {
     for (int i = 0; i < n_; ++i) {
       const auto here = load(values_ + i * W) * unit.to;
       for (int j = 0; j <= i; ++j) {
-        const auto sum = fma(load(values_ + j * W), unit.to, here);
+        const auto sum = math::denominator(math::Denominator::sum, load(values_ + j * W) * unit.to, here);
         const auto vanishes = sum.abs() <= close;
         if (i != j || !batch_.proper) {
           vanish = vanish | vanishes;

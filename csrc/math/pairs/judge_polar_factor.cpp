@@ -48,7 +48,8 @@ Tensor judge_kernel(
     dependence = at::maximum(dependence, at::diag_embed(outside));
   }
   // The gradient of a distance vanishes at a perfect fit. Its round-off is that of A.
-  const auto round_off = tolerances::cancelled_cotangent(values.scalar_type()) * largest;
+  const auto round_off = tolerances::cancelled_cotangent(values.scalar_type()) *
+      largest.clamp_max(tolerances::largest_distance);
   const auto significant = (dependence > tolerances::gauge(values.scalar_type()) * G.abs().amax({-2, -1}, true))
                                .logical_and(dependence > round_off);
   const auto n = values.size(-1);
