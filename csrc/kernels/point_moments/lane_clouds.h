@@ -29,6 +29,9 @@ class LaneClouds {
   }
 
   void load(const Members& members) {
+    // The hardware does not foresee the order in which lanes are loaded (docs/measurements.md).
+    prefetch(clouds_.source, n * dimension(), members.first + W);
+    prefetch(clouds_.target, n * dimension(), members.first + W);
     load_row(clouds_.source, n * dimension(), members, x);
     load_row(clouds_.target, n * dimension(), members, y);
     if constexpr (weighted) {
@@ -53,6 +56,16 @@ class LaneClouds {
       total = total + scaled;
     }
     return select<T>(total == zero, Vec<T>(T(1)), total);
+  }
+
+  /// Fetches the `count` numbers of each pair in the register that starts at pair `first` into the cache.
+  template <bool to_write = false>
+  SPECTRALGRAD_INLINE static void prefetch(const T* batch, int64_t count, int64_t first) {
+    constexpr int64_t cache_line = 64 / sizeof(T);
+    const T* const begin = batch + first * count;
+    for (int64_t k = 0; k < W * count; k += cache_line) {
+      __builtin_prefetch(begin + k, to_write);
+    }
   }
 
   /// Loads `count` numbers of each pair. Numbers of a null batch are zero.

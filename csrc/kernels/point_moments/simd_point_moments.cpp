@@ -191,6 +191,8 @@ class MomentsVjp {
   void run(const Members& members) {
     const int d = p_.dimension();
     const Vec<T> one(T(1));
+    prefetch_if_needed(batch_.source_gradient, members);
+    prefetch_if_needed(batch_.target_gradient, members);
     p_.load(members);
     Clouds::load_row(batch_.source_center, d, members, a_);
     Clouds::load_row(batch_.target_center, d, members, b_);
@@ -260,6 +262,11 @@ class MomentsVjp {
   }
 
  private:
+  void prefetch_if_needed(const T* gradient, const Members& members) const {
+    if (gradient != nullptr && members.count == W) {
+      Clouds::template prefetch</*to_write=*/true>(gradient, p_.n * p_.dimension(), members.first);
+    }
+  }
   static void store_if_needed(T* to, int count, const Members& members, T* from) {
     if (to != nullptr) {
       Clouds::store_row(to, count, members, from);
