@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <type_traits>
+#include <utility>
 
 namespace spectralgrad::autograd {
 
@@ -41,7 +42,7 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
   Result call(Arguments... arguments) const {
     static const auto handle =
         c10::Dispatcher::singleton().findSchemaOrThrow(name.text, overload.text).template typed<Result(Arguments...)>();
-    return handle.call(arguments...);
+    return handle.call(std::forward<Arguments>(arguments)...);
   }
 
   /// The kernel for the Autograd key of an operator whose results are constants: it creates no node and no tangent. The
@@ -62,7 +63,7 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
   static Result call_below_autograd(Arguments... arguments) {
     const CallerState caller;
     const at::AutoDispatchBelowADInplaceOrView guard;
-    return OperatorHandle().call(arguments...);
+    return OperatorHandle().call(std::forward<Arguments>(arguments)...);
   }
 
   template <auto tensor_code, auto is_differentiated>
@@ -79,9 +80,9 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     };
     if ((differentiated(arguments) || ...)) {
       const CallerState caller;
-      return tensor_code(arguments...);
+      return tensor_code(std::forward<Arguments>(arguments)...);
     }
-    return call_below_autograd(arguments...);
+    return call_below_autograd(std::forward<Arguments>(arguments)...);
   }
 };
 

@@ -28,6 +28,8 @@ Tensor truncation_rank_kernel(
   return at::full({}, rank_kept, singular_values.options().dtype(at::kLong));
 }
 
+// The dispatcher passes symbolic numbers by value.
+// NOLINTBEGIN(performance-unnecessary-value-param)
 Tensor truncation_rank_meta(
     const Tensor& singular_values,
     std::optional<c10::SymInt>,
@@ -37,6 +39,7 @@ Tensor truncation_rank_meta(
     c10::SymInt) {
   return at::empty({}, singular_values.options().dtype(at::kLong));
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 constexpr autograd::OperatorHandle<"spectralgrad::truncation_rank", truncation_rank_meta> truncation_rank_op;
 
