@@ -150,12 +150,17 @@ class Copy:
         for file in set(EDITS) & set(LISTS):
             for edit in EDITS[file]:
                 insert(folder / file, edit)
+        commands = json.loads((BUILD / "compile_commands.json").read_text())
         self.commands = {
             entry["file"].removeprefix(f"{ROOT}/"): entry
-            for entry in json.loads((BUILD / "compile_commands.json").read_text())
+            for entry in commands
             if re.search(r"/CMakeFiles/spectralgrad\.dir/|spectralgrad_tests\.dir/test_", entry["output"])
         }
-        self.simd = sorted(map(str, BUILD.glob("CMakeFiles/spectralgrad_simd_*.dir/**/*.o")))
+        # Of the library's other targets. The linker keeps the first copy of an inline function, which must run on every
+        # processor.
+        pattern = re.compile(r"/CMakeFiles/spectralgrad_(tensor_code|simd_\w+)\.dir/.*\.o")
+        others = [entry["output"] for entry in commands if pattern.search(entry["output"])]
+        self.others = sorted(others, key=lambda path: "_simd_AVX" in path)
 
     def compilation(self, file: str, like: str) -> list[str]:
         """The command that compiles `file` of the copy as the build compiles `like`."""
@@ -180,7 +185,7 @@ class Copy:
         library.parent.mkdir(exist_ok=True)
         return [
             *[shlex.split(self.commands["csrc/ops/pinvm.cpp"]["command"])[0], "-shared", "-o", str(library)],
-            *["-Wl,-soname,libspectralgrad.so", *self.simd, *objects, f"-L{torch_libraries}"],
+            *["-Wl,-soname,libspectralgrad.so", *objects, *self.others, f"-L{torch_libraries}"],
             *[f"-Wl,-rpath,{torch_libraries}", "-ltorch", "-ltorch_cpu", "-lc10"],
         ]
 
