@@ -65,7 +65,9 @@ SvdMethod choose_method(
   if (!method) {
     auto traits = kernels::batch_traits(A);
     traits.n = std::min(m, n);
-    return kernels::svd_method(traits, {vectors != SingularVectors::none, fits_lanes, kernels::has_gesdd()});
+    return kernels::svd_method(
+        traits,
+        {std::max(m, n), vectors != SingularVectors::none, fits_lanes, kernels::has_gesdd()});
   }
   const bool can_choose = A.device().is_cpu() && A.numel() > 0;
   if (*method == "lanes" && fits_lanes) {

@@ -151,7 +151,7 @@ TEST(MethodChoice, OfTheVjpFollowsTheEstimatedTimes) {
 TEST(MethodChoice, OfSingularValuesFollowsTheEstimatedTimes) {
   using kernels::SvdMethod;
   const auto method = [](const BatchTraits& batch, bool vectors, bool fits_lanes = true) {
-    return kernels::svd_method(batch, {vectors, fits_lanes, batch.has_lapack});
+    return kernels::svd_method(batch, {batch.n, vectors, fits_lanes, batch.has_lapack});
   };
   EXPECT_EQ(method(doubles(8, 1), true), SvdMethod::lanes);
   EXPECT_EQ(method(doubles(8, 1), false), SvdMethod::lanes);
@@ -161,7 +161,8 @@ TEST(MethodChoice, OfSingularValuesFollowsTheEstimatedTimes) {
   EXPECT_EQ(method(doubles(32, 2), false), SvdMethod::lapack);
   EXPECT_EQ(method(doubles(32, 8), false), SvdMethod::lanes);
   EXPECT_EQ(method(doubles(100, 8), true, false), SvdMethod::lapack);
-  EXPECT_EQ(method(doubles(100, 1), true, false), SvdMethod::lapack);
+  EXPECT_EQ(method(doubles(100, 1), true, false), SvdMethod::torch);
+  EXPECT_EQ(method(doubles(100, 1), false, false), SvdMethod::lapack);
   EXPECT_EQ(method(doubles(512, 1), true, false), SvdMethod::torch);
   EXPECT_EQ(method(doubles(512, 2), true, false), SvdMethod::lapack);
   auto batch = doubles(64, 1);

@@ -33,14 +33,14 @@ double time_with_threads(int64_t n, int64_t threads) {
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
-/// The same for the singular value decomposition. Up to this n, gesdd does not gain from threads.
-constexpr int64_t svd_without_threads = 256;
-double svd_time_with_threads(int64_t n, int64_t threads) {
-  if (n <= svd_without_threads) {
-    return 1.1;
-  }
-  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 1000);
-  return 1 - parallel + parallel / static_cast<double>(threads);
+/// The same for the singular value decomposition, where threads gain less, and least for values alone. A call of torch
+/// checks A in a pass of its own.
+constexpr double svd_call_of_torch = 1.08;
+double svd_time_with_threads(const BatchTraits& batch, const SvdTask& task) {
+  const auto size = std::sqrt(static_cast<double>(batch.n) * static_cast<double>(task.rows));
+  const double half = task.vectors ? (batch.is_complex ? 150 : 500) : (batch.is_complex ? 400 : 1500);
+  const auto parallel = size / (size + half);
+  return svd_call_of_torch * (1 - parallel + parallel / static_cast<double>(batch.threads));
 }
 
 /// Up to this n, the vjp in lanes is faster than matrix products with a pass between them, for any number of matrices.
@@ -132,7 +132,7 @@ SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task) {
   const int64_t threads = task.fits_lanes ? 2 : batch.threads;
   const auto in_lanes = rounds(batch.registers(), threads) * svd_time_in_lanes(batch, task.vectors);
   const auto by_lapack = rounds(batch.count, threads);
-  const auto by_torch = static_cast<double>(batch.count) * svd_time_with_threads(batch.n, threads);
+  const auto by_torch = static_cast<double>(batch.count) * svd_time_with_threads(batch, task);
   if (task.fits_lanes && (batch.n <= always_in_lanes || in_lanes <= std::min(by_lapack, by_torch))) {
     return SvdMethod::lanes;
   }

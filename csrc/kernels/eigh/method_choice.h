@@ -37,6 +37,7 @@ enum class SvdMethod {
 
 /// What is computed of a singular value decomposition.
 struct SvdTask {
+  int64_t rows; // max(m, n)
   bool vectors;
   bool fits_lanes; // whether the kernel in lanes supports it
   bool has_gesdd;
