@@ -21,11 +21,14 @@ class ColumnSizes {
 
   /// A column is computed for its first `first_rows` rows, or for all of them.
   ColumnSizes(const at::Tensor& X, int64_t matrix, int64_t first_rows)
-      : X_(matrices<real_t>(X, matrix)), n_(X.size(-1)), first_rows_(first_rows), columns_(static_cast<size_t>(n_)) {}
+      : X_(matrices<real_t>(X, matrix)),
+        rows_(X.size(-2)),
+        first_rows_(first_rows),
+        columns_(static_cast<size_t>(X.size(-1))) {}
 
   const real_t* whole_column(int64_t column) {
-    if (columns_[static_cast<size_t>(column)].rows < n_) {
-      fill({column}, n_);
+    if (columns_[static_cast<size_t>(column)].rows < rows_) {
+      fill({column}, rows_);
     }
     return known(column);
   }
@@ -48,13 +51,13 @@ class ColumnSizes {
       }
       if (!missing.empty()) {
         if (begin == 0) {
-          memory_.emplace_back(new real_t[missing.size() * static_cast<size_t>(n_)]);
+          memory_.emplace_back(new real_t[missing.size() * static_cast<size_t>(rows_)]);
         }
         std::vector<real_t*> to;
         for (const auto column : missing) {
           auto& entry = columns_[static_cast<size_t>(column)];
           if (begin == 0) {
-            entry.sizes = memory_.back().get() + static_cast<int64_t>(to.size()) * n_;
+            entry.sizes = memory_.back().get() + static_cast<int64_t>(to.size()) * rows_;
           }
           entry.rows = rows;
           to.push_back(entry.sizes);
@@ -73,13 +76,13 @@ class ColumnSizes {
   };
 
   simd::Matrices<real_t> X_;
-  int64_t n_;
+  int64_t rows_;
   int64_t first_rows_;
   std::vector<Column> columns_;
   std::vector<std::unique_ptr<real_t[]>> memory_;
 };
 
-/// Computes single entries of N = |V|^T |gV| + (|V|^T |gV|)^T of one matrix. V and gV are laid out as
+/// Computes single entries of N = |V|^T |gV| + (|V|^T |gV|)^T of one matrix. V and gV (rows, n) are laid out as
 /// `by_rows_or_columns` does.
 template <typename scalar_t>
 class CotangentMagnitude {
@@ -87,19 +90,24 @@ class CotangentMagnitude {
   using real_t = typename RealOf<scalar_t>::type;
 
   CotangentMagnitude(const at::Tensor& V, const at::Tensor& gV, int64_t matrix)
-      : n_(V.size(-1)),
-        first_rows_(std::min(n_, std::max<int64_t>(32, n_ / 8))),
+      : rows_(V.size(-2)),
+        first_rows_(std::min(rows_, std::max<int64_t>(32, rows_ / 8))),
         V_(V, matrix, first_rows_),
         gV_(gV, matrix, first_rows_) {}
 
   real_t operator()(int64_t i, int64_t j) {
-    return sum(V_.whole_column(i), gV_.whole_column(j), V_.whole_column(j), gV_.whole_column(i), n_);
+    return sum(V_.whole_column(i), gV_.whole_column(j), V_.whole_column(j), gV_.whole_column(i), rows_);
   }
 
   /// Precomputes what `lower_bound` needs for these columns.
   void prepare(const std::vector<int64_t>& columns) {
     V_.fill(columns, first_rows_);
     gV_.fill(columns, first_rows_);
+  }
+  /// Precomputes what N needs for these columns.
+  void prepare_whole(const std::vector<int64_t>& columns) {
+    V_.fill(columns, rows_);
+    gV_.fill(columns, rows_);
   }
   /// A lower bound of N_ij, the first rows of the sum. It usually decides: actual round-off is about a tenth of the
   /// threshold.
@@ -112,7 +120,7 @@ class CotangentMagnitude {
     return simd::for_this_machine<simd::ColumnKernel<real_t>>().two_products(a, b, c, d, rows);
   }
 
-  int64_t n_;
+  int64_t rows_;
   int64_t first_rows_;
   ColumnSizes<scalar_t> V_;
   ColumnSizes<scalar_t> gV_;

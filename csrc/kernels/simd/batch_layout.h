@@ -34,12 +34,13 @@ inline at::Tensor without_repeats(at::Tensor x, int64_t trailing_dimensions) {
 /// the entries, or the real type for complex entries as pairs of real numbers.
 template <typename number_t>
 simd::Matrices<number_t> matrices(const at::Tensor& x, int64_t matrix = 0) {
+  const auto m = x.size(-2);
   const auto n = x.size(-1);
   // Not decided by strides: those of 1 x 1 matrices are arbitrary.
   const bool by_rows = x.is_contiguous();
-  const auto offset = matrix * n * n * static_cast<int64_t>(x.element_size() / sizeof(number_t));
+  const auto offset = matrix * m * n * static_cast<int64_t>(x.element_size() / sizeof(number_t));
   const auto* data = static_cast<const number_t*>(x.const_data_ptr()) + offset;
-  return {data, by_rows ? n : 1, by_rows ? 1 : n};
+  return {data, by_rows ? n : 1, by_rows ? 1 : m};
 }
 
 /// Vector number `vector` of `x`, a contiguous batch of vectors of n numbers. Null if `x` is undefined.

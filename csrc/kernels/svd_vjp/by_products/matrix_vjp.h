@@ -5,6 +5,8 @@
 #include "core/tolerances.h"
 #include "kernels/blas/multiply.h"
 #include "kernels/blas/workspace.h"
+#include "kernels/eigh_vjp/by_products/columns.h"
+#include "kernels/eigh_vjp/cotangent_magnitude.h"
 #include "kernels/svd_vjp/by_products/pair_pass.h"
 #include "kernels/svd_vjp/by_products/product_side.h"
 #include "kernels/svd_vjp/by_products/svd_vjp_inputs.h"
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace spectralgrad::kernels {
 
@@ -60,6 +63,7 @@ class MatrixVjp {
 
   /// Writes the gradient of matrix number `matrix` to `result`, row by row.
   void run(int64_t matrix, scalar_t* result) {
+    matrix_ = matrix;
     pass_.values = inputs_.values.const_data_ptr<real_t>() + matrix * n_;
     pass_.values_cotangent = inputs_.values_cotangent.defined()
         ? inputs_.values_cotangent.const_data_ptr<real_t>() + matrix * n_
@@ -176,9 +180,25 @@ class MatrixVjp {
   void divide_inner() {
     const auto& kernel = simd::for_this_machine<simd::SingularPairKernel<real_t>>();
     auto* result = reinterpret_cast<real_t*>(inner_);
+    undecided_.clear();
+    pass_.context = &undecided_;
+    pass_.undecided = [](void* entries, int64_t at) {
+      static_cast<std::vector<int64_t>*>(entries)->push_back(at);
+    };
     if (!kernel.divide_inner(pass_, left_.inner(), right_.inner(), nullptr, result)) {
       return;
     }
+    // Two products of n x n matrices take as long as about n^2/16 entries.
+    if (static_cast<int64_t>(undecided_.size()) > n_ * n_ / 16) {
+      find_magnitude();
+    } else {
+      find_undecided_magnitude();
+    }
+    kernel.divide_inner(pass_, left_.inner(), right_.inner(), magnitude_, result);
+  }
+
+  /// N.
+  void find_magnitude() {
     const auto* of_left = left_.products_of_sizes();
     const auto* of_right = right_.products_of_sizes();
     const auto entry = [&](const real_t* x, int64_t i, int64_t j) {
@@ -189,10 +209,35 @@ class MatrixVjp {
         magnitude_[i * n_ + j] = entry(of_left, i, j) + entry(of_right, i, j);
       }
     }
-    kernel.divide_inner(pass_, left_.inner(), right_.inner(), magnitude_, result);
+  }
+
+  /// The entries of N that are listed as undecided.
+  void find_undecided_magnitude() {
+    // An entry is listed twice if both its quotients are undecided.
+    std::sort(undecided_.begin(), undecided_.end());
+    undecided_.erase(std::unique(undecided_.begin(), undecided_.end()), undecided_.end());
+    std::vector<bool> asked(static_cast<size_t>(n_));
+    for (const auto at : undecided_) {
+      asked[static_cast<size_t>(at / n_)] = asked[static_cast<size_t>(at % n_)] = true;
+      magnitude_[at] = 0;
+    }
+    const auto columns = selected(asked);
+    const auto add = [&](const at::Tensor& X, const at::Tensor& gX) {
+      if (gX.defined()) {
+        CotangentMagnitude<scalar_t> N(X, gX, matrix_);
+        N.prepare_whole(columns);
+        for (const auto at : undecided_) {
+          magnitude_[at] += N(at / n_, at % n_);
+        }
+      }
+    };
+    add(inputs_.left, inputs_.left_cotangent);
+    add(inputs_.right, inputs_.right_cotangent);
   }
 
   void divide_outer() {
+    pass_.undecided = [](void*, int64_t) {
+    };
     const auto& g = left_.cotangent();
     for (int64_t i = 0; i < m_; ++i) {
       for (int64_t j = 0; j < n_; ++j) {
@@ -228,6 +273,8 @@ class MatrixVjp {
   ProductSide<scalar_t> right_;
   simd::SingularPairPass<real_t> pass_{};
   Workspace memory_;
+  int64_t matrix_ = 0;
+  std::vector<int64_t> undecided_; // entries for which bounds of N do not decide
   scalar_t* cotangent_; // gL, row-major; only if it has a part outside the range of L
   scalar_t* projected_; // L W_L
   scalar_t* outer_; // the part of the gradient outside the range of L, before the product with R^H

@@ -56,7 +56,7 @@ class PairDivision {
     if (pass_.gates) {
       const auto decide = [&](const Mask<T>& undecided, bool is_inside) {
         if (magnitude_ == nullptr) {
-          needs_magnitude_ = true;
+          ask(undecided, at, count);
           return undecided;
         }
         const auto N = load_along<T, false>(magnitude_ + at, count);
@@ -74,11 +74,22 @@ class PairDivision {
   SPECTRALGRAD_INLINE E skew_part(const E& upper, const E& lower) const {
     return quotient_.skew_part(upper, lower);
   }
+  /// Whether some entry was undecided.
   bool needs_magnitude() const {
     return needs_magnitude_;
   }
 
  private:
+  __attribute__((noinline)) void ask(const Mask<T>& undecided, int64_t at, int count) {
+    needs_magnitude_ = true;
+    const int unset = undecided.zero_mask();
+    for (int lane = 0; lane < count; ++lane) {
+      if ((unset >> lane & 1) == 0) {
+        pass_.undecided(pass_.context, at + lane);
+      }
+    }
+  }
+
   const SingularPairPass<T>& pass_;
   GapQuotient<T> quotient_;
   Vec<T> reach_;

@@ -24,6 +24,9 @@ struct SingularPairPass {
   T around_mirror; // the number of the cluster that includes sigma and -sigma, or -1
   T around_zero; // the number of the cluster that includes 0, or -1
   T floor; // round-off of the whole matrix: inside clusters, entries up to this are dropped
+  /// Told the index of each entry for which bounds of N do not decide, if N is not given.
+  void (*undecided)(void* context, int64_t at);
+  void* context;
 };
 
 /// W_L = L^H gL or W_R = R^H gR (n, n), and its adjoint. Null if there is no cotangent.
@@ -36,7 +39,8 @@ struct InnerCotangent {
 template <typename T>
 struct SingularPairKernel {
   /// Writes diag(g_sigma) + F^- o S_together + F^+ o S_against to `result` (n, n). `magnitude` (n, n) is N, or null.
-  /// Returns whether N is needed and null: bounds of it do not decide for some entry, and the result is not valid.
+  /// Returns whether N is needed and null: bounds of it do not decide for some entry, and the result is not valid. Only
+  /// these entries of N are needed then.
   bool (*divide_inner)(
       const SingularPairPass<T>&,
       const InnerCotangent<T>& left,
