@@ -33,14 +33,14 @@ double time_with_threads(int64_t n, int64_t threads) {
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
-/// The same for the singular value decomposition, where threads gain less, and least for values alone. A call of torch
-/// checks A in a pass of its own.
-constexpr double svd_call_of_torch = 1.08;
+/// The same for the singular value decomposition, where threads gain less, and least for values alone. Before a call of
+/// torch, a pass of its own checks A.
 double svd_time_with_threads(const BatchTraits& batch, const SvdTask& task) {
   const auto size = std::sqrt(static_cast<double>(batch.n) * static_cast<double>(task.rows));
   const double half = task.vectors ? (batch.is_complex ? 150 : 500) : (batch.is_complex ? 400 : 1500);
   const auto parallel = size / (size + half);
-  return svd_call_of_torch * (1 - parallel + parallel / static_cast<double>(batch.threads));
+  const auto call = 1.03 + 2 / size;
+  return call * (1 - parallel + parallel / static_cast<double>(batch.threads));
 }
 
 /// Up to this n, the vjp in lanes is faster than matrix products with a pass between them, for any number of matrices.
@@ -66,7 +66,9 @@ constexpr int64_t pass_always_in_lanes = 24;
 /// Up to this n, a pass in lanes is faster if at least half of a register is used.
 constexpr int64_t pass_largest_in_lanes = 64;
 
-/// The largest sizes for which the vjp of svd in lanes was measured, and is faster than matrix products.
+/// Up to this n, the vjp of svd in lanes is faster than matrix products for any number of matrices.
+constexpr int64_t svd_vjp_always_in_lanes = 16;
+/// The largest sizes for which it was measured, and is faster if at least half of a register is used.
 constexpr int64_t svd_vjp_largest_in_lanes = 64;
 constexpr int64_t svd_vjp_most_rows = 512;
 
@@ -141,7 +143,7 @@ SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task) {
 
 bool svd_vjp_in_lanes_is_faster(const BatchTraits& batch, int64_t rows) {
   return batch.is_on_cpu && batch.n <= svd_vjp_largest_in_lanes && rows <= svd_vjp_most_rows &&
-      (batch.n <= pass_always_in_lanes || 2 * batch.count >= batch.lanes || batch.deterministic);
+      (batch.n <= svd_vjp_always_in_lanes || 2 * batch.count >= batch.lanes || batch.deterministic);
 }
 
 bool pass_in_lanes(const BatchTraits& V) {
