@@ -98,8 +98,13 @@ constexpr autograd::OperatorHandle<"spectralgrad::point_moments", moments_kernel
 /// Gradients that are not needed have no entries: their last dimension is 0.
 using Needed = std::array<bool, 3>;
 
-Tensor without_entries(const Tensor& x) {
-  return x.narrow(-1, 0, 0);
+/// A tensor of the shape of x, or without entries. It is never a view of x: the results of an operator must not be.
+Tensor empty_gradient(bool is_needed, const Tensor& x) {
+  auto sizes = x.sym_sizes().vec();
+  if (!is_needed) {
+    sizes.back() = 0;
+  }
+  return at::empty_symint(sizes, x.options());
 }
 
 using Cotangents = std::array<Tensor, 4>;
@@ -166,7 +171,7 @@ Gradients vjp_with(
       units,
       needed);
   const auto if_needed = [&](size_t i, const Tensor& like) {
-    return needed[i] && gradients[i].defined() ? gradients[i].contiguous() : without_entries(like).contiguous();
+    return needed[i] && gradients[i].defined() ? gradients[i].contiguous() : empty_gradient(false, like);
   };
   return {if_needed(0, source), if_needed(1, target), if_needed(2, source.select(-1, 0))};
 }
@@ -183,10 +188,10 @@ Gradients vjp_meta(
     const Tensor&,
     const Tensor&,
     Needed needed) {
-  const auto empty = [&](bool is_needed, const Tensor& like) {
-    return at::empty_symint((is_needed ? like : without_entries(like)).sym_sizes(), source.options());
-  };
-  return {empty(needed[0], source), empty(needed[1], target), empty(needed[2] && weights, source.select(-1, 0))};
+  return {
+      empty_gradient(needed[0], source),
+      empty_gradient(needed[1], target),
+      empty_gradient(needed[2] && weights, source.select(-1, 0))};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::point_moments_vjp", vjp_meta> vjp_op;

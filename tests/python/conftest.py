@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import torch
 import torch._dynamo
+import torch._functorch.config
 
 import spectralgrad as sg
 from spectralgrad import _current
@@ -23,6 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 # The same examples on every run and machine, so that a failure in CI can be reproduced elsewhere.
 hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, max_examples=40, database=None)
 hypothesis.settings.load_profile("stable")
+
+# An operator must not return a view of its input. By default, torch only warns about it unless the variable CI is set.
+torch._functorch.config.error_on_custom_op_aliasing = True
 
 
 # A test of the `device` fixture has one case per device. Without a CUDA device, `CasesOnCuda` replaces the CUDA cases.

@@ -144,6 +144,7 @@ def test_gradients_of_svd_at_every_sample(dtype: torch.dtype, kind: str) -> None
     check("linalg.svd", dtype, kind, sg.svd, step=1)
 
 
+@pytest.mark.slow
 @each_kind
 @each_double
 @pytest.mark.parametrize(

@@ -202,7 +202,10 @@ def problem(name: str, spectrum: list[float], dtype: torch.dtype, device: str = 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 each_exact_operation = pytest.mark.parametrize("operation", EXACT)
 each_inexact_operation = pytest.mark.parametrize("operation", INEXACT)
-each_dtype = pytest.mark.parametrize("dtype", DOUBLE, ids=["real", "complex"])
+# The real half is marked as slow only to keep `make quick` short.
+each_dtype = pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float64, marks=pytest.mark.slow), torch.complex128], ids=["real", "complex"]
+)
 each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
 
 
