@@ -153,6 +153,10 @@ bool second_order_was_reported() {
   return pass != -1 && pass == reported_pass;
 }
 
+Tensor warn_of_second_order(const Tensor& x, const Tensor& eigenvalues) {
+  return warn_op.call(x, eigenvalues, caller_name());
+}
+
 std::pair<Tensor, Tensor> with_second_order_warning(const Tensor& eigenvalues, const Tensor& eigenvectors) {
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
     return {eigenvalues, eigenvectors};

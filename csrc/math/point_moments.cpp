@@ -1,6 +1,7 @@
 #include "math/point_moments.h"
 
 #include "core/tolerances.h"
+#include "math/sum_of_defined.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -32,11 +33,6 @@ Tensor unit_for(const Tensor& x) {
                                                        : std::numeric_limits<float>::min();
   const auto needed = (positive > largest).logical_or(positive < 1 / largest);
   return at::where(needed, power.clamp_min(smallest), one);
-}
-
-/// x + y, where undefined tensors are zero.
-Tensor sum(const Tensor& x, const Tensor& y) {
-  return !x.defined() ? y : !y.defined() ? x : x + y;
 }
 
 /// Points in their units, and their weights.
@@ -144,8 +140,8 @@ std::array<Tensor, 3> point_moments_vjp(
   }
   if (variance_cotangent.defined()) {
     const auto g = variance_cotangent.unsqueeze(-1);
-    of_source = sum(of_source, 2 * g.unsqueeze(-1) * p.x);
-    of_weights = sum(of_weights, g * p.x.square().sum({-1}));
+    of_source = sum_of_defined(of_source, 2 * g.unsqueeze(-1) * p.x);
+    of_weights = sum_of_defined(of_weights, g * p.x.square().sum({-1}));
   }
   if (of_source.defined()) {
     of_source = of_source / p.source_unit;
@@ -154,9 +150,9 @@ std::array<Tensor, 3> point_moments_vjp(
       [&](const Tensor& cotangent, const Tensor& deviations, const Tensor& unit, Tensor& of_points) {
         if (cotangent.defined()) {
           const auto g = p.over_total(cotangent).unsqueeze(-2);
-          of_points = sum(of_points, g);
+          of_points = sum_of_defined(of_points, g);
           if (weights.defined()) {
-            of_weights = sum(of_weights, (deviations * (g * unit)).sum({-1}));
+            of_weights = sum_of_defined(of_weights, (deviations * (g * unit)).sum({-1}));
           }
         }
       };
@@ -187,7 +183,7 @@ std::array<Tensor, 4> point_moments_jvp(
   const auto dw = tangents[2].defined() ? (tangents[2] / p.weight_unit).unsqueeze(-1) : Tensor();
   std::array<Tensor, 4> result;
   const auto center = [&](const Tensor& tangent, const Tensor& deviations, const Tensor& unit) {
-    const auto terms = sum(tangent, dw.defined() ? dw * deviations : Tensor());
+    const auto terms = sum_of_defined(tangent, dw.defined() ? dw * deviations : Tensor());
     return terms.defined() ? p.over_total(terms.sum({-2}) * unit.squeeze(-1)) : Tensor();
   };
   result[0] = center(dx, p.x, p.source_unit);
@@ -197,11 +193,11 @@ std::array<Tensor, 4> point_moments_jvp(
     result[3] = 2 * (dx * p.x).sum({-2, -1});
   }
   if (dy.defined()) {
-    result[2] = sum(result[2], at::matmul(dy.mT(), p.x));
+    result[2] = sum_of_defined(result[2], at::matmul(dy.mT(), p.x));
   }
   if (dw.defined()) {
-    result[2] = sum(result[2], at::matmul(p.y.mT(), dw * p.x));
-    result[3] = sum(result[3], (dw * p.x.square()).sum({-2, -1}));
+    result[2] = sum_of_defined(result[2], at::matmul(p.y.mT(), dw * p.x));
+    result[3] = sum_of_defined(result[3], (dw * p.x.square()).sum({-2, -1}));
   }
   return result;
 }

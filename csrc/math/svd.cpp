@@ -1,20 +1,16 @@
 #include "math/svd.h"
 
 #include "autograd/constant.h"
-#include "core/tolerances.h"
 #include "math/hermitian_part.h"
-#include "math/pairs/judge_singular_vectors.h"
 #include "math/pairs/pairs.h"
+#include "math/svd_cotangents.h"
 #include "math/watched_factors.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/maximum.h>
 #include <ATen/ops/real.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <utility>
 
@@ -23,15 +19,6 @@ namespace {
 
 using at::Tensor;
 using autograd::constant;
-
-/// `a` + `b`, either of which may be undefined.
-Tensor sum(const Tensor& a, const Tensor& b) {
-  return !a.defined() ? b : !b.defined() ? a : a + b;
-}
-
-Tensor difference(const Tensor& a, const Tensor& b) {
-  return !b.defined() ? a : !a.defined() ? -b : a - b;
-}
 
 /// The singular vectors of one side, U or V, as columns (*, rows, k) or (*, rows, rows). `kept` are the first k, and
 /// `rest` the others, which belong to no singular value.
@@ -48,59 +35,30 @@ struct Vectors {
   }
 };
 
-/// One side in reverse mode.
-class Side {
- public:
-  Side(const Vectors& vectors, const Tensor& cotangent) : vectors_(vectors) {
-    if (!cotangent.defined()) {
-      return;
-    }
-    const auto k = vectors.kept.sym_size(-1);
-    const Vectors parts(cotangent, k);
-    inner = at::matmul(vectors.kept.mH(), parts.kept);
-    magnitude = cotangent_magnitude(vectors.kept, parts.kept);
-    if (vectors.rest.defined()) {
-      outer_ = at::matmul(vectors.rest.mH(), parts.kept) - at::matmul(vectors.kept.mH(), parts.rest).mH();
-      outer_magnitude_ = products_of_sizes(vectors.rest, parts.kept) + products_of_sizes(vectors.kept, parts.rest).mT();
-    } else if (vectors.has_complement) {
-      outer_ = parts.kept - at::matmul(vectors.kept, inner);
-      outer_magnitude_ = constant(parts.kept).abs() +
-          at::matmul(constant(vectors.kept).abs(), products_of_sizes(vectors.kept, parts.kept));
-    }
+/// |X|^T |Y|, a constant.
+Tensor products_of_sizes(const Tensor& X, const Tensor& Y) {
+  return at::matmul(constant(X).abs().mT(), constant(Y).abs());
+}
+
+SideCotangent side_cotangent(const Vectors& vectors, const Tensor& cotangent) {
+  SideCotangent side;
+  if (!cotangent.defined()) {
+    return side;
   }
-
-  /// W = V^H gV of the kept columns, and its N; undefined if there is no cotangent.
-  Tensor inner;
-  Tensor magnitude;
-
-  bool has_outer() const {
-    return outer_.defined();
+  const Vectors parts(cotangent, vectors.kept.sym_size(-1));
+  side.inner = at::matmul(vectors.kept.mH(), parts.kept);
+  side.magnitude = cotangent_magnitude(vectors.kept, parts.kept);
+  if (vectors.rest.defined()) {
+    side.outer = at::matmul(vectors.rest.mH(), parts.kept) - at::matmul(vectors.kept.mH(), parts.rest).mH();
+    side.outer_magnitude = products_of_sizes(vectors.rest, parts.kept) +
+        products_of_sizes(vectors.kept, parts.rest).mT();
+  } else if (vectors.has_complement) {
+    side.outer = parts.kept - at::matmul(vectors.kept, side.inner);
+    side.outer_magnitude = constant(parts.kept).abs() +
+        at::matmul(constant(vectors.kept).abs(), products_of_sizes(vectors.kept, parts.kept));
   }
-
-  /// The largest |R_ij| of each column j (*, k) that is no round-off compared to N_ij, else 0. A constant.
-  Tensor significant_outer() const {
-    const auto size = constant(outer_).abs();
-    const auto significant = size > tolerances::gauge(size.scalar_type()) * outer_magnitude_;
-    return at::where(significant, size, at::zeros_like(size)).amax({-2});
-  }
-
-  /// F^0 o R (*, rows, k).
-  Tensor divided_outer(const Tensor& singular_values, const Tensor& largest, const Rule& rule) const {
-    const auto divided =
-        divide_cotangent(outer_, {outer_magnitude_, largest}, singular_values, Denominator::value, rule);
-    return vectors_.rest.defined() ? at::matmul(vectors_.rest, divided) : divided;
-  }
-
- private:
-  /// |X|^T |Y|, a constant.
-  static Tensor products_of_sizes(const Tensor& X, const Tensor& Y) {
-    return at::matmul(constant(X).abs().mT(), constant(Y).abs());
-  }
-
-  const Vectors& vectors_;
-  Tensor outer_; // R, or the coefficients of its columns in `rest`
-  Tensor outer_magnitude_;
-};
+  return side;
+}
 
 } // namespace
 
@@ -120,43 +78,30 @@ Tensor svd_vjp(
   const Vectors left(U, k);
   const Vectors right(V, k);
   const auto V_cotangent = Vh_cotangent.defined() ? Vh_cotangent.mH() : Tensor();
-  const Side of_U(left, U_cotangent);
-  const Side of_V(right, V_cotangent);
   if (k == 0) {
     return at::matmul(left.kept, right.kept.mH());
   }
-  const auto magnitude = sum(of_U.magnitude, of_V.magnitude);
-  const auto W_together = sum(of_U.inner, of_V.inner);
-  const auto W_against = difference(of_U.inner, of_V.inner);
-  // Only one side has a part outside its range, because A has as many rows or columns as it has singular values.
-  const auto& outer_side = of_U.has_outer() ? of_U : of_V;
-  const auto diagonal = judge_singular_vectors(
-      singular_values_cotangent,
-      W_together,
-      W_against,
-      magnitude,
-      outer_side.has_outer() ? outer_side.significant_outer() : Tensor(),
-      singular_values);
-  if (!magnitude.defined()) {
-    return at::matmul(left.kept * diagonal.unsqueeze(-2), right.kept.mH());
+  const auto of_U = side_cotangent(left, U_cotangent);
+  const auto of_V = side_cotangent(right, V_cotangent);
+  const SvdCotangents both(of_U, of_V, U_cotangent, singular_values_cotangent, V_cotangent, singular_values);
+  if (!both.magnitude.defined()) {
+    return at::matmul(left.kept * both.diagonal.unsqueeze(-2), right.kept.mH());
   }
-  auto largest = cotangent_scale(singular_values, singular_values_cotangent, U_cotangent);
-  if (V_cotangent.defined()) {
-    largest = at::maximum(largest, cotangent_scale(singular_values, {}, V_cotangent));
-  }
-  const CotangentSizes sizes{magnitude, largest};
   const auto divided = [&](const Tensor& W, Denominator kind) {
-    return divide_cotangent(skew_hermitian_part(W), sizes, singular_values, kind, rule);
+    return divide_cotangent(skew_hermitian_part(W), {both.magnitude, both.largest}, singular_values, kind, rule);
   };
-  const auto inner = at::diag_embed(diagonal) + divided(W_together, Denominator::difference) +
-      divided(W_against, Denominator::sum);
+  const auto divided_outer = [&](const Vectors& vectors, const SideCotangent& side) {
+    const auto result = side.divided_outer(singular_values, both.largest, rule);
+    return vectors.rest.defined() ? at::matmul(vectors.rest, result) : result;
+  };
+  const auto inner = at::diag_embed(both.diagonal) + divided(both.together, Denominator::difference) +
+      divided(both.against, Denominator::sum);
   auto U_inner = at::matmul(left.kept, inner);
-  if (of_U.has_outer()) {
-    U_inner = U_inner + of_U.divided_outer(singular_values, largest, rule);
+  if (of_U.outer.defined()) {
+    U_inner = U_inner + divided_outer(left, of_U);
   }
   const auto result = at::matmul(U_inner, right.kept.mH());
-  return of_V.has_outer() ? result + at::matmul(left.kept, of_V.divided_outer(singular_values, largest, rule).mH())
-                          : result;
+  return of_V.outer.defined() ? result + at::matmul(left.kept, divided_outer(right, of_V).mH()) : result;
 }
 
 namespace {

@@ -1,19 +1,15 @@
 #include "math/svd_truncated.h"
 
 #include "autograd/constant.h"
-#include "core/tolerances.h"
 #include "math/hermitian_part.h"
-#include "math/pairs/judge_singular_vectors.h"
 #include "math/pairs/pairs.h"
+#include "math/svd_cotangents.h"
 #include "math/watched_factors.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/maximum.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 namespace spectralgrad::math {
 namespace {
@@ -42,56 +38,23 @@ Tensor skew_hermitian_columns(const Tensor& W) {
   return at::cat({skew_hermitian_part(rows.kept), rows.dropped * 0.5}, -2);
 }
 
-/// One side, U or V, as columns (*, rows, k). `cotangent` (*, rows, r) may be undefined.
-class Side {
- public:
-  Side(const Tensor& vectors, const Tensor& cotangent) {
-    if (!cotangent.defined()) {
-      return;
-    }
-    inner = product(vectors.mH(), cotangent);
-    const auto sizes = constant(vectors).abs();
-    const auto products = product(sizes.mT(), constant(cotangent).abs());
-    const Rows rows(products);
-    magnitude = at::cat({rows.kept + rows.kept.mT(), rows.dropped}, -2);
-    if (vectors.sym_size(-2) != vectors.sym_size(-1)) {
-      outer_ = cotangent - product(vectors, inner);
-      outer_magnitude_ = constant(cotangent).abs() + product(sizes, products);
-    }
+/// `vectors` are U or V as columns (*, rows, k), and `cotangent` is (*, rows, r) or undefined. The tables of the result
+/// are (*, k, r).
+SideCotangent side_cotangent(const Tensor& vectors, const Tensor& cotangent) {
+  SideCotangent side;
+  if (!cotangent.defined()) {
+    return side;
   }
-
-  /// W = V^H gV (*, k, r), and its N; undefined if there is no cotangent.
-  Tensor inner;
-  Tensor magnitude;
-
-  bool has_outer() const {
-    return outer_.defined();
+  side.inner = product(vectors.mH(), cotangent);
+  const auto sizes = constant(vectors).abs();
+  const auto products = product(sizes.mT(), constant(cotangent).abs());
+  const Rows rows(products);
+  side.magnitude = at::cat({rows.kept + rows.kept.mT(), rows.dropped}, -2);
+  if (vectors.sym_size(-2) != vectors.sym_size(-1)) {
+    side.outer = cotangent - product(vectors, side.inner);
+    side.outer_magnitude = constant(cotangent).abs() + product(sizes, products);
   }
-
-  /// The largest |R_ij| of each column j (*, r) that is no round-off compared to N_ij, else 0. A constant.
-  Tensor significant_outer() const {
-    const auto size = constant(outer_).abs();
-    const auto significant = size > tolerances::gauge(size.scalar_type()) * outer_magnitude_;
-    return at::where(significant, size, at::zeros_like(size)).amax({-2});
-  }
-
-  /// F^0 o R (*, rows, r).
-  Tensor divided_outer(const Tensor& singular_values, const Tensor& largest, const Rule& rule) const {
-    return divide_cotangent(outer_, {outer_magnitude_, largest}, singular_values, Denominator::value, rule);
-  }
-
- private:
-  Tensor outer_; // R
-  Tensor outer_magnitude_;
-};
-
-/// `a` + `b`, either of which may be undefined.
-Tensor sum(const Tensor& a, const Tensor& b) {
-  return !a.defined() ? b : !b.defined() ? a : a + b;
-}
-
-Tensor difference(const Tensor& a, const Tensor& b) {
-  return !b.defined() ? a : !a.defined() ? -b : a - b;
+  return side;
 }
 
 c10::SymInt number_kept(
@@ -124,41 +87,27 @@ Tensor svd_truncated_vjp(
     return at::matmul(U_kept, V_kept.mH());
   }
   const auto V_cotangent = Vh_cotangent.defined() ? Vh_cotangent.mH() : Tensor();
-  const Side of_U(U, U_cotangent);
-  const Side of_V(V, V_cotangent);
-  const auto magnitude = sum(of_U.magnitude, of_V.magnitude);
-  const auto W_together = sum(of_U.inner, of_V.inner);
-  const auto W_against = difference(of_U.inner, of_V.inner);
-  // Only one side has a part outside its range, because A has as many rows or columns as it has singular values.
-  const auto& outer_side = of_U.has_outer() ? of_U : of_V;
-  const auto diagonal = judge_singular_vectors(
-      singular_values_cotangent,
-      W_together,
-      W_against,
-      magnitude,
-      outer_side.has_outer() ? outer_side.significant_outer() : Tensor(),
-      singular_values);
-  if (!magnitude.defined()) {
-    return at::matmul(U_kept * diagonal.unsqueeze(-2), V_kept.mH());
-  }
-  auto largest = cotangent_scale(singular_values, singular_values_cotangent, U_cotangent);
-  if (V_cotangent.defined()) {
-    largest = at::maximum(largest, cotangent_scale(singular_values, {}, V_cotangent));
+  const auto of_U = side_cotangent(U, U_cotangent);
+  const auto of_V = side_cotangent(V, V_cotangent);
+  const SvdCotangents both(of_U, of_V, U_cotangent, singular_values_cotangent, V_cotangent, singular_values);
+  if (!both.magnitude.defined()) {
+    return at::matmul(U_kept * both.diagonal.unsqueeze(-2), V_kept.mH());
   }
   const auto divided = [&](const Tensor& W, Denominator kind) {
-    return Rows(divide_cotangent(skew_hermitian_columns(W), {magnitude, largest}, singular_values, kind, rule));
+    const CotangentSizes sizes{both.magnitude, both.largest};
+    return Rows(divide_cotangent(skew_hermitian_columns(W), sizes, singular_values, kind, rule));
   };
-  const auto together = divided(W_together, Denominator::difference);
-  const auto against = divided(W_against, Denominator::sum);
+  const auto together = divided(both.together, Denominator::difference);
+  const auto against = divided(both.against, Denominator::sum);
   auto left = product(
       U,
-      at::cat({at::diag_embed(diagonal) + together.kept + against.kept, together.dropped + against.dropped}, -2));
+      at::cat({at::diag_embed(both.diagonal) + together.kept + against.kept, together.dropped + against.dropped}, -2));
   auto right = product(V.slice_symint(-1, r), together.dropped - against.dropped);
-  if (of_U.has_outer()) {
-    left = left + of_U.divided_outer(singular_values, largest, rule);
+  if (of_U.outer.defined()) {
+    left = left + of_U.divided_outer(singular_values, both.largest, rule);
   }
-  if (of_V.has_outer()) {
-    right = right + of_V.divided_outer(singular_values, largest, rule);
+  if (of_V.outer.defined()) {
+    right = right + of_V.divided_outer(singular_values, both.largest, rule);
   }
   return at::matmul(at::cat({left, U_kept}, -1), at::cat({V_kept, right}, -1).mH());
 }

@@ -2,81 +2,37 @@
 
 #include "autograd/constant.h"
 #include "autograd/operator_handle.h"
-#include "autograd/tensor_code.h"
-#include "core/caller_name.h"
 #include "math/svd_truncated.h"
-#include "ops/arguments.h"
+#include "ops/svd_gradient.h"
 
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 namespace spectralgrad::ops {
 namespace {
 
-using at::Tensor;
-
-Tensor svd_truncated_vjp_kernel(
-    const OptionalTensor& U_cotangent,
-    const OptionalTensor& singular_values_cotangent,
-    const OptionalTensor& Vh_cotangent,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::TensorCode tensor_code;
-  const CallerNameGuard guard(caller);
-  return math::svd_truncated_vjp(
-      tensor_or_undefined(U_cotangent),
-      tensor_or_undefined(singular_values_cotangent),
-      tensor_or_undefined(Vh_cotangent),
-      U,
-      singular_values,
-      Vh,
-      Rule::parse(rule, parameters));
-}
-
-Tensor svd_truncated_vjp_meta(
-    const OptionalTensor&,
-    const OptionalTensor&,
-    const OptionalTensor&,
-    const Tensor& U,
-    const Tensor&,
-    const Tensor& Vh,
-    std::string_view,
-    RuleParameters,
-    std::string_view) {
-  auto shape = U.sym_sizes().vec();
-  shape.back() = Vh.sym_size(-1);
-  return at::empty_symint(shape, U.options());
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::svd_truncated_vjp", svd_truncated_vjp_meta> svd_truncated_vjp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::svd_truncated_vjp", svd_gradient_meta> svd_truncated_vjp_op;
+constexpr auto* svd_truncated_vjp_kernel = svd_gradient_kernel<math::svd_truncated_vjp>;
 
 } // namespace
 
-Tensor svd_truncated_vjp(
-    const Tensor& U_cotangent,
-    const Tensor& singular_values_cotangent,
-    const Tensor& Vh_cotangent,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
+at::Tensor svd_truncated_vjp(
+    const at::Tensor& U_cotangent,
+    const at::Tensor& singular_values_cotangent,
+    const at::Tensor& Vh_cotangent,
+    const at::Tensor& U,
+    const at::Tensor& singular_values,
+    const at::Tensor& Vh,
     const Rule& rule) {
-  if (!U_cotangent.defined() && !singular_values_cotangent.defined() && !Vh_cotangent.defined()) {
-    return {};
-  }
-  return svd_truncated_vjp_op.call(
-      optional(U_cotangent),
-      optional(singular_values_cotangent),
-      optional(Vh_cotangent),
+  return call_svd_gradient(
+      svd_truncated_vjp_op,
+      "svd_truncated",
+      U_cotangent,
+      singular_values_cotangent,
+      Vh_cotangent,
       U,
       singular_values,
       Vh,
-      rule.name(),
-      rule.parameters(),
-      caller_name("svd_truncated"));
+      rule);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -90,7 +46,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("svd_truncated_vjp", svd_truncated_vjp_meta);
+  library.impl("svd_truncated_vjp", svd_gradient_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {

@@ -3,12 +3,10 @@
 #include "autograd/constant.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
-#include "core/caller_name.h"
 #include "kernels/svd_vjp/svd_vjp.h"
 #include "math/svd.h"
-#include "ops/arguments.h"
+#include "ops/svd_gradient.h"
 
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <utility>
@@ -18,27 +16,8 @@ namespace {
 
 using at::Tensor;
 
-Tensor svd_vjp_kernel(
-    const OptionalTensor& U_cotangent,
-    const OptionalTensor& singular_values_cotangent,
-    const OptionalTensor& Vh_cotangent,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::TensorCode tensor_code;
-  const CallerNameGuard guard(caller);
-  return math::svd_vjp(
-      tensor_or_undefined(U_cotangent),
-      tensor_or_undefined(singular_values_cotangent),
-      tensor_or_undefined(Vh_cotangent),
-      U,
-      singular_values,
-      Vh,
-      Rule::parse(rule, parameters));
-}
+constexpr autograd::OperatorHandle<"spectralgrad::svd_vjp", svd_gradient_meta> svd_vjp_op;
+constexpr auto* svd_vjp_kernel = svd_gradient_kernel<math::svd_vjp>;
 
 Tensor svd_vjp_on_cpu(
     const OptionalTensor& U_cotangent,
@@ -81,23 +60,6 @@ Tensor svd_vjp_on_cpu(
   return std::move(result.gradient);
 }
 
-Tensor svd_vjp_meta(
-    const OptionalTensor&,
-    const OptionalTensor&,
-    const OptionalTensor&,
-    const Tensor& U,
-    const Tensor&,
-    const Tensor& Vh,
-    std::string_view,
-    RuleParameters,
-    std::string_view) {
-  auto shape = U.sym_sizes().vec();
-  shape.back() = Vh.sym_size(-1);
-  return at::empty_symint(shape, U.options());
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::svd_vjp", svd_vjp_meta> svd_vjp_op;
-
 } // namespace
 
 Tensor svd_vjp(
@@ -108,19 +70,16 @@ Tensor svd_vjp(
     const Tensor& singular_values,
     const Tensor& Vh,
     const Rule& rule) {
-  if (!U_cotangent.defined() && !singular_values_cotangent.defined() && !Vh_cotangent.defined()) {
-    return {};
-  }
-  return svd_vjp_op.call(
-      optional(U_cotangent),
-      optional(singular_values_cotangent),
-      optional(Vh_cotangent),
+  return call_svd_gradient(
+      svd_vjp_op,
+      "svd",
+      U_cotangent,
+      singular_values_cotangent,
+      Vh_cotangent,
       U,
       singular_values,
       Vh,
-      rule.name(),
-      rule.parameters(),
-      caller_name("svd"));
+      rule);
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
@@ -138,7 +97,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("svd_vjp", svd_vjp_meta);
+  library.impl("svd_vjp", svd_gradient_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {

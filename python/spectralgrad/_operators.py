@@ -73,6 +73,8 @@ OPERATORS: dict[str, Operator] = {
     "eigenvalues_of_power": Operator((1, 0)),
     "eigh_jvp": Operator((2, 1, 2)),
     "eigh_vjp": Operator((1, 2, 1, 2)),
+    "eigh_vjp_jvp": Operator((1, 2, 1, 2, 1, 2, 1, 2), reports=False),
+    "eigh_vjp_vjp": Operator((2, 1, 2, 1, 2), reports=False),
     "fill_levels": Operator((1, 0, 0)),
     "hermitian": Operator((2,)),
     "judge_cotangents": Operator((1, 2, 2, 1)),

@@ -111,6 +111,11 @@ OPERATORS: dict[str, Call] = {
     "eigh": Call(lambda x: (x.A, "L", *GATED)),
     "eigh_jvp": Call(lambda x: (x.direction(1), x.L, x.V, *GATED)),
     "eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, *GATED), without=((0,), (1,))),
+    "eigh_vjp_jvp": Call(
+        lambda x: (x.L, x.direction(2), x.gL, x.direction(1), x.gL, x.gV, x.L, x.V, *GATED[:2]),
+        without=((0, 1), (2, 3), (1, 5), (4,)),
+    ),
+    "eigh_vjp_vjp": Call(lambda x: (x.direction(1), x.gL, x.gV, x.L, x.V, *GATED[:2]), without=((1,), (2,))),
     "eigvalsh": Call(lambda x: (x.A, "U", *GATED)),
     "expm": Call(lambda x: (x.A,)),
     "fill_levels": Call(

@@ -80,6 +80,24 @@ class BroadenedInverse {
     return numerator / A::select(none, A::number_like(1, denominator), denominator);
   }
 
+  /// The derivative of the inverse with respect to a real x.
+  SPECTRALGRAD_INLINE Number derivative(const Number& x) const {
+    const auto zero = A::number_like(0, x);
+    if (form_ == Broadening::lorentzian) {
+      // (eta^2 - x^2)/(x^2 + eta^2)^2, in units of the larger of |x| and the half-width.
+      const auto larger = A::larger(A::abs(A::constant(x)), half_width_);
+      const auto none = larger == zero;
+      const auto unit = A::select(none, A::number_like(1, larger), larger);
+      const auto a = x / unit;
+      const auto b = half_width_ / unit;
+      const auto squares = a * a + b * b;
+      const auto result = (b - a) * (b + a) / (squares * squares) / unit / unit;
+      return A::select(none, zero, result);
+    }
+    const auto inverse = (*this)(x);
+    return zero - inverse * inverse;
+  }
+
  private:
   Broadening form_;
   Number half_width_;

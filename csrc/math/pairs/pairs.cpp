@@ -111,15 +111,12 @@ class Denominators {
   /// F (*, n, c) in units of 1/`unit`, before any noise gate. For pairs in `excluded` it is a finite number without a
   /// meaning, for pairs in `frozen` a constant of differentiation. Either mask may be undefined.
   Tensor inverse(const Tensor& excluded, const Tensor& frozen) const {
-    auto x = relative_;
-    if (frozen.defined() && is_differentiated(x)) {
-      x = at::where(frozen, constant(x), x);
-    }
-    if (excluded.defined()) {
-      x = at::where(excluded, TensorArithmetic::number_like(1, x), x);
-    }
-    const auto infinity = std::numeric_limits<double>::infinity();
-    return BroadenedInverse<TensorArithmetic>(rule_, values_.unit, infinity)(x);
+    return broadened_inverse()(argument(excluded, frozen));
+  }
+
+  /// The derivative of F with respect to the denominators, in units of 1/`unit`^2. Masks are as for `inverse`.
+  Tensor slope(const Tensor& excluded, const Tensor& frozen) const {
+    return broadened_inverse().derivative(argument(excluded, frozen));
   }
 
   /// Divides by the unit.
@@ -138,6 +135,18 @@ class Denominators {
       chains = at::matmul(counts, counts) > 0;
     }
     return chains;
+  }
+
+  BroadenedInverse<TensorArithmetic> broadened_inverse() const {
+    return {rule_, values_.unit, std::numeric_limits<double>::infinity()};
+  }
+
+  Tensor argument(const Tensor& excluded, const Tensor& frozen) const {
+    auto x = relative_;
+    if (frozen.defined() && is_differentiated(x)) {
+      x = at::where(frozen, constant(x), x);
+    }
+    return excluded.defined() ? at::where(excluded, TensorArithmetic::number_like(1, x), x) : x;
   }
 
   Tensor first_columns(const Tensor& x) const {
@@ -191,6 +200,50 @@ Tensor cotangent_scale(
   return result;
 }
 
+namespace {
+
+/// The decisions of the noise gate.
+class Gated {
+ public:
+  Gated(const Denominators& denominators, const Tensor& S, const CotangentSizes& cotangents, const Rule& rule)
+      : numerator_(S) {
+    const auto gate = noise_gate(rule, S.scalar_type());
+    const auto size = constant(S).abs();
+    const auto N = constant(cotangents.magnitude);
+    const auto inside = denominators.in_one_cluster(gate);
+    dropped_ = at::where(
+        inside,
+        gate.is_dropped_in_cluster<TensorArithmetic>(size, N, constant(cotangents.largest) * gate.cluster_noise),
+        gate.is_dropped_outside<TensorArithmetic>(size, N));
+    close = denominators.closer_than(tolerances::close_gap).logical_or(inside);
+  }
+
+  /// The entries that are kept, else 0, with their derivatives.
+  Tensor entries() const {
+    const auto gated = zero_in(dropped_, numerator_);
+    if (!is_differentiated(numerator_)) {
+      return gated;
+    }
+    // A straight-through estimator: the value of `gated` with the derivative of S.
+    const auto straight_through = numerator_ - constant(numerator_ - gated);
+    return at::where(close, gated, straight_through);
+  }
+
+  /// Mask of the entries whose derivatives are dropped, too.
+  Tensor dropped_with_derivative() const {
+    return close.logical_and(dropped_);
+  }
+
+  /// Mask of the pairs that are too close to be resolved. F is a constant there.
+  Tensor close;
+
+ private:
+  Tensor numerator_;
+  Tensor dropped_;
+};
+
+} // namespace
+
 Tensor divide_cotangent(
     const Tensor& S,
     const CotangentSizes& cotangents,
@@ -206,23 +259,36 @@ Tensor divide_cotangent(
   if (!rule.gates()) {
     return denominators.over_unit(denominators.inverse(excluded, {}).conj() * numerator);
   }
-  const auto gate = noise_gate(rule, S.scalar_type());
-  const auto size = constant(numerator).abs();
-  const auto N = constant(cotangents.magnitude);
-  const auto inside = denominators.in_one_cluster(gate);
-  const auto dropped = at::where(
-      inside,
-      gate.is_dropped_in_cluster<TensorArithmetic>(size, N, constant(cotangents.largest) * gate.cluster_noise),
-      gate.is_dropped_outside<TensorArithmetic>(size, N));
-  const auto gated = zero_in(dropped, numerator);
-  const auto close = denominators.closer_than(tolerances::close_gap).logical_or(inside);
-  const auto F = denominators.inverse(excluded, close).conj();
-  if (!is_differentiated(S)) {
-    return denominators.over_unit(F * gated);
+  const Gated gated(denominators, numerator, cotangents, rule);
+  return denominators.over_unit(denominators.inverse(excluded, gated.close).conj() * gated.entries());
+}
+
+DifferentiatedQuotient differentiate_quotient(
+    const Tensor& S,
+    const CotangentSizes& cotangents,
+    const Tensor& values,
+    Denominator kind,
+    const Rule& rule) {
+  if (values.sym_size(-1) == 0) {
+    return {S, S, S};
   }
-  // A straight-through estimator: the value of `gated` with the derivative of S.
-  const auto straight_through = numerator - constant(numerator - gated);
-  return denominators.over_unit(F * at::where(close, gated, straight_through));
+  const Denominators denominators(values, S.sym_size(-1), kind, rule);
+  const auto excluded = denominators.zeros();
+  auto entries = zero_in(excluded, S);
+  auto without_factor = excluded;
+  Tensor close;
+  if (rule.gates()) {
+    const Gated gated(denominators, entries, cotangents, rule);
+    close = gated.close;
+    entries = gated.entries();
+    without_factor = excluded.logical_or(gated.dropped_with_derivative());
+  }
+  const auto F = denominators.inverse(excluded, close);
+  const auto slope = zero_in(close, denominators.slope(excluded, close));
+  return {
+      denominators.over_unit(F * entries),
+      denominators.over_unit(zero_in(without_factor, F)),
+      denominators.over_unit(denominators.over_unit(slope * entries))};
 }
 
 Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, const Rule& rule) {

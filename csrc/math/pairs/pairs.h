@@ -60,6 +60,20 @@ at::Tensor divide_cotangent(
     Denominator kind,
     const Rule& rule);
 
+/// `divide_cotangent` for real values with what its derivatives need, (*, n, n) each.
+struct DifferentiatedQuotient {
+  at::Tensor quotient; // F o S, the result of `divide_cotangent`
+  at::Tensor factor; // its derivative with respect to S: F, or 0 for entries whose derivative is dropped
+  at::Tensor slope; // its derivative with respect to the denominators: F' o S, or 0 where F is a constant
+};
+
+DifferentiatedQuotient differentiate_quotient(
+    const at::Tensor& S,
+    const CotangentSizes& cotangents,
+    const at::Tensor& values,
+    Denominator kind,
+    const Rule& rule);
+
 /// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so
 /// rules with a noise gate drop the pairs whose denominator is round-off. `values`, and an X of c columns, are as for
 /// `divide_cotangent`. For sums, `values` may be negative.

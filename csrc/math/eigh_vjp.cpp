@@ -1,0 +1,90 @@
+#include "math/eigh_vjp.h"
+
+#include "math/hermitian_part.h"
+#include "math/pairs/pairs.h"
+#include "math/sum_of_defined.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/diag_embed.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/real.h>
+
+namespace spectralgrad::math {
+namespace {
+
+using at::Tensor;
+
+/// The inner matrices of `eigh_vjp`.
+struct Inner {
+  Tensor W; // V^H gV; undefined without gV
+  DifferentiatedQuotient pairs; // of S; undefined without gV
+  Tensor Q; // diag(g_lambda) + F o S
+
+  Inner(const EighVjpArguments& x, const Rule& rule) {
+    if (x.eigenvectors_cotangent.defined()) {
+      const auto magnitude = cotangent_magnitude(x.eigenvectors, x.eigenvectors_cotangent);
+      const auto largest = cotangent_scale(x.eigenvalues, x.eigenvalues_cotangent, x.eigenvectors_cotangent);
+      W = at::matmul(x.eigenvectors.mH(), x.eigenvectors_cotangent);
+      pairs = differentiate_quotient(
+          skew_hermitian_part(W),
+          {magnitude, largest},
+          x.eigenvalues,
+          Denominator::difference,
+          rule);
+      Q = pairs.quotient;
+    }
+    if (x.eigenvalues_cotangent.defined()) {
+      const auto diagonal = at::diag_embed(x.eigenvalues_cotangent);
+      Q = Q.defined() ? Q + diagonal : diagonal.to(x.eigenvectors.scalar_type());
+    }
+  }
+};
+
+} // namespace
+
+EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const EighVjpArguments& x, const Rule& rule) {
+  const auto& V = x.eigenvectors;
+  const Inner inner(x, rule);
+  const auto T = at::matmul(V.mH(), at::matmul(hermitian_part(cotangent), V));
+  EighVjpArguments result;
+  result.eigenvalues_cotangent = at::real(T.diagonal(0, -2, -1));
+  auto turned = 2 * at::matmul(T, inner.Q);
+  if (inner.W.defined()) {
+    const auto Z = inner.pairs.factor * T;
+    result.eigenvectors_cotangent = at::matmul(V, Z);
+    result.eigenvalues = 2 * at::real(T.conj() * inner.pairs.slope).sum({-2});
+    turned = turned - at::matmul(inner.W, Z);
+  }
+  result.eigenvectors = at::matmul(V, turned);
+  return result;
+}
+
+Tensor eigh_vjp_jvp(const EighVjpArguments& tangents, const EighVjpArguments& x, const Rule& rule) {
+  const auto& V = x.eigenvectors;
+  const Inner inner(x, rule);
+  Tensor result;
+  Tensor dW;
+  if (tangents.eigenvalues_cotangent.defined()) {
+    result = at::diag_embed(tangents.eigenvalues_cotangent).to(V.scalar_type());
+  }
+  if (tangents.eigenvectors_cotangent.defined()) {
+    dW = at::matmul(V.mH(), tangents.eigenvectors_cotangent);
+  }
+  if (tangents.eigenvectors.defined()) {
+    const auto R = at::matmul(V.mH(), tangents.eigenvectors);
+    result = sum_of_defined(result, 2 * hermitian_part(at::matmul(R, inner.Q)));
+    if (inner.W.defined()) {
+      dW = sum_of_defined(dW, at::matmul(R.mH(), inner.W));
+    }
+  }
+  if (inner.W.defined() && dW.defined()) {
+    result = sum_of_defined(result, inner.pairs.factor * skew_hermitian_part(dW));
+  }
+  if (inner.W.defined() && tangents.eigenvalues.defined()) {
+    const auto dL = tangents.eigenvalues;
+    result = sum_of_defined(result, inner.pairs.slope * (dL.unsqueeze(-2) - dL.unsqueeze(-1)));
+  }
+  return hermitian_part(at::matmul(at::matmul(V, result), V.mH()));
+}
+
+} // namespace spectralgrad::math

@@ -1,0 +1,115 @@
+#include "ops/eigh_vjp_vjp.h"
+
+#include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
+#include "autograd/tensor_code.h"
+#include "core/optional_tensor.h"
+#include "ops/arguments.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+/// The place of a gradient that does not exist: a result without entries. It is never a view, because an operator may
+/// not return one.
+Tensor without_entries(const Tensor& like) {
+  auto sizes = like.sym_sizes().vec();
+  sizes.back() = 0;
+  return at::empty_symint(sizes, like.options());
+}
+
+template <auto function>
+Gradients eigh_vjp_vjp_with(
+    const Tensor& cotangent,
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view rule,
+    RuleParameters parameters) {
+  const autograd::TensorCode tensor_code;
+  const auto gradients = function(
+      cotangent,
+      {tensor_or_undefined(eigenvalues_cotangent),
+       tensor_or_undefined(eigenvectors_cotangent),
+       eigenvalues,
+       eigenvectors},
+      Rule::parse(rule, parameters));
+  const auto or_empty = [](const Tensor& x, const Tensor& like) {
+    return x.defined() ? x.contiguous() : without_entries(like);
+  };
+  return {
+      gradients.eigenvalues_cotangent.contiguous(),
+      or_empty(gradients.eigenvectors_cotangent, eigenvectors),
+      or_empty(gradients.eigenvalues, eigenvalues),
+      gradients.eigenvectors.contiguous()};
+}
+
+Gradients eigh_vjp_vjp_meta(
+    const Tensor&,
+    const OptionalTensor&,
+    const OptionalTensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view,
+    RuleParameters) {
+  const auto contiguous = [](const Tensor& x) {
+    return at::empty_like(x, at::MemoryFormat::Contiguous);
+  };
+  return {
+      contiguous(eigenvalues),
+      eigenvectors_cotangent ? contiguous(eigenvectors) : without_entries(eigenvectors),
+      eigenvectors_cotangent ? contiguous(eigenvalues) : without_entries(eigenvalues),
+      contiguous(eigenvectors)};
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::eigh_vjp_vjp", eigh_vjp_vjp_meta> eigh_vjp_vjp_op;
+
+} // namespace
+
+math::EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
+  auto [of_gL, of_gV, of_L, of_V] = eigh_vjp_vjp_op.call(
+      cotangent,
+      optional(x.eigenvalues_cotangent),
+      optional(x.eigenvectors_cotangent),
+      x.eigenvalues,
+      x.eigenvectors,
+      rule.name(),
+      rule.parameters());
+  if (!x.eigenvectors_cotangent.defined()) {
+    return {of_gL, {}, {}, of_V};
+  }
+  return {of_gL, of_gV, of_L, of_V};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "eigh_vjp_vjp(Tensor cotangent, Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, "
+      "Tensor eigenvalues, Tensor eigenvectors, str rule, float[] parameters) -> (Tensor, Tensor, Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<math::eigh_vjp_vjp>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl(
+      "eigh_vjp_vjp",
+      eigh_vjp_vjp_op.tensor_code_kernel<
+          eigh_vjp_vjp_with<math::eigh_vjp_vjp>,
+          autograd::is_differentiated_at_this_level>());
+}
+
+} // namespace spectralgrad::ops
