@@ -1,7 +1,7 @@
 #include "math/svd_truncated.h"
 
 #include "autograd/constant.h"
-#include "math/hermitian_part.h"
+#include "math/kept_rows.h"
 #include "math/pairs/pairs.h"
 #include "math/svd_cotangents.h"
 #include "math/watched_factors.h"
@@ -26,18 +26,6 @@ struct Rows {
       : kept(table.slice_symint(-2, 0, table.sym_size(-1))), dropped(table.slice_symint(-2, table.sym_size(-1))) {}
 };
 
-/// X Y for a Y of few columns. BLAS takes up to 37 times as long if Y is on the right (docs/measurements.md).
-Tensor product(const Tensor& X, const Tensor& Y) {
-  return at::matmul(Y.mT(), X.mT()).mT();
-}
-
-/// The skew-Hermitian part of a matrix whose first r columns are `W` (*, k, r) and whose other columns are zero: these
-/// columns of it.
-Tensor skew_hermitian_columns(const Tensor& W) {
-  const Rows rows(W);
-  return at::cat({skew_hermitian_part(rows.kept), rows.dropped * 0.5}, -2);
-}
-
 /// `vectors` are U or V as columns (*, rows, k), and `cotangent` is (*, rows, r) or undefined. The tables of the result
 /// are (*, k, r).
 SideCotangent side_cotangent(const Tensor& vectors, const Tensor& cotangent) {
@@ -45,14 +33,13 @@ SideCotangent side_cotangent(const Tensor& vectors, const Tensor& cotangent) {
   if (!cotangent.defined()) {
     return side;
   }
-  side.inner = product(vectors.mH(), cotangent);
+  side.inner = product_with_columns(vectors.mH(), cotangent);
   const auto sizes = constant(vectors).abs();
-  const auto products = product(sizes.mT(), constant(cotangent).abs());
-  const Rows rows(products);
-  side.magnitude = at::cat({rows.kept + rows.kept.mT(), rows.dropped}, -2);
+  const auto products = product_with_columns(sizes.mT(), constant(cotangent).abs());
+  side.magnitude = magnitude_columns(products);
   if (vectors.sym_size(-2) != vectors.sym_size(-1)) {
-    side.outer = cotangent - product(vectors, side.inner);
-    side.outer_magnitude = constant(cotangent).abs() + product(sizes, products);
+    side.outer = cotangent - product_with_columns(vectors, side.inner);
+    side.outer_magnitude = constant(cotangent).abs() + product_with_columns(sizes, products);
   }
   return side;
 }
@@ -99,10 +86,10 @@ Tensor svd_truncated_vjp(
   };
   const auto together = divided(both.together, Denominator::difference);
   const auto against = divided(both.against, Denominator::sum);
-  auto left = product(
+  auto left = product_with_columns(
       U,
       at::cat({at::diag_embed(both.diagonal) + together.kept + against.kept, together.dropped + against.dropped}, -2));
-  auto right = product(V.slice_symint(-1, r), together.dropped - against.dropped);
+  auto right = product_with_columns(V.slice_symint(-1, r), together.dropped - against.dropped);
   if (of_U.outer.defined()) {
     left = left + of_U.divided_outer(singular_values, both.largest, rule);
   }

@@ -25,6 +25,7 @@ void in_float32(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::
 void register_autocast(torch::Library& library) {
   for (const auto* name :
        {"eigh",
+        "eigh_subset",
         "eigvalsh",
         "svd",
         "svd_truncated",

@@ -22,7 +22,7 @@ namespace {
 
 using at::Tensor;
 
-Tensor cholesky_factor(const Tensor& S) {
+Tensor cholesky_factor(const Tensor& S, const char* function, const char* name) {
   if (checks() == Checks::ignore) {
     const auto [factor, info] = at::linalg_cholesky_ex(S);
     return at::where((info == 0).unsqueeze(-1).unsqueeze(-1), factor, std::numeric_limits<double>::quiet_NaN());
@@ -35,17 +35,21 @@ Tensor cholesky_factor(const Tensor& S) {
     const auto end = message.find("):");
     TORCH_CHECK_LINALG(
         false,
-        "spectralgrad.density_matrix: ",
+        "spectralgrad.",
+        function,
+        ": ",
         batch == std::string::npos ? "" : message.substr(batch, end + 3 - batch),
-        "Expected overlap to be positive definite, but it is not");
+        "Expected ",
+        name,
+        " to be positive definite, but it is not");
   }
 }
 
 } // namespace
 
-OrthonormalBasis::OrthonormalBasis(const std::optional<Tensor>& overlap) {
+OrthonormalBasis::OrthonormalBasis(const std::optional<Tensor>& overlap, const char* function, const char* name) {
   if (overlap) {
-    factor_ = cholesky_factor(hermitian(*overlap, "density_matrix", "overlap"));
+    factor_ = cholesky_factor(hermitian(*overlap, function, name), function, name);
   }
 }
 
@@ -63,6 +67,10 @@ Tensor OrthonormalBasis::restore(const Tensor& D) const {
   }
   const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
   return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
+}
+
+Tensor OrthonormalBasis::restore_vectors(const Tensor& V) const {
+  return factor_.defined() ? at::linalg_solve_triangular(factor_.mH(), V, /*upper=*/true) : V;
 }
 
 Tensor OrthonormalBasis::amplification() const {

@@ -39,10 +39,12 @@ _TRUNCATION = (
     "A: Tensor, rank: Optional[int] = None, rtol: Optional[float] = None, atol: Optional[float] = None, "
     "keep_multiplets: bool = True, driver: Optional[str] = None"
 )
+_SUBSET = 'A: Tensor, start: Optional[int], stop: Optional[int], UPLO: str = "L", B: Optional[Tensor] = None'
 _RTOL = "A: Tensor, rtol: Optional[float] = None"
 
 OPERATORS: dict[str, Operator] = {
     "eigh": Operator((2,), public=True, script=_UPLO),
+    "eigh_subset": Operator(None, public=True, script=_SUBSET),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
     "svd": Operator((2,), public=True, script="A: Tensor, full_matrices: bool = True, driver: Optional[str] = None"),
     "svd_truncated": Operator(None, public=True, script=_TRUNCATION),
@@ -67,15 +69,18 @@ OPERATORS: dict[str, Operator] = {
     "density_matrix_full": Operator(None, public=True),
     "chemical_potential": Operator((2, 1, 2, 0, 0)),
     "cluster_rounds": Operator((None,), batched=False, reports=False),
+    "consecutive_eigenpairs": Operator((2, 2)),
     "constant": Operator((0,), reports=False),
     "drop_small_eigenvalues": Operator((1,)),
     "eigenpairs": Operator((2,)),
     "eigenvalues_of_power": Operator((1, 0)),
     "eigh_jvp": Operator((2, 1, 2)),
+    "eigh_subset_vjp": Operator((1, 2, 1, 2)),
     "eigh_vjp": Operator((1, 2, 1, 2)),
     "eigh_vjp_jvp": Operator((1, 2, 1, 2, 1, 2, 1, 2), reports=False),
     "eigh_vjp_vjp": Operator((2, 1, 2, 1, 2), reports=False),
     "fill_levels": Operator((1, 0, 0)),
+    "generalized_subset_vjp": Operator((1, 2, 1, 2)),
     "hermitian": Operator((2,)),
     "judge_cotangents": Operator((1, 2, 2, 1)),
     "judge_polar_factor": Operator((2, 2, 1, 2)),

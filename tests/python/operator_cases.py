@@ -19,6 +19,7 @@ from problems import distinct, normal
 # A tensor of each result.
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh": lambda A: sg.eigh(A)[0],
+    "eigh_subset": lambda A: sg.eigh_subset(A, 0, 2)[0],
     "eigvalsh": sg.eigvalsh,
     "svd": lambda A: sg.svd(A)[1],
     "svd_truncated": lambda A: sg.svd_truncated(A, 2, keep_multiplets=False)[1],
@@ -98,6 +99,9 @@ class Call(NamedTuple):
 OPERATORS: dict[str, Call] = {
     "chemical_potential": Call(lambda x: (x.A, x.L, x.V, x.quantity(x.n / 3), x.quantity(0.5), 2.0, "cold")),
     "cluster_rounds": Call(lambda x: (x.L,)),
+    "consecutive_eigenpairs": Call(
+        lambda x: (x.A, x.P, x.n // 3, x.n - x.n // 3, "L", *GATED, "eigh_subset"), without=((1,),)
+    ),
     "constant": Call(lambda x: (x.A,)),
     "density_matrix": Call(
         lambda x: (x.A, None, x.quantity(0.1), x.quantity(0.5), x.P, 2.0, "methfessel-paxton"), without=((3, 4),)
@@ -110,6 +114,10 @@ OPERATORS: dict[str, Call] = {
     "eigenvalues_of_power": Call(lambda x: (x.P_eigenvalues, x.quantity(1.5), "powm")),
     "eigh": Call(lambda x: (x.A, "L", *GATED)),
     "eigh_jvp": Call(lambda x: (x.direction(1), x.L, x.V, *GATED)),
+    "eigh_subset": Call(lambda x: (x.A, x.n // 2, None, "U", x.P, *GATED), without=((4,),)),
+    "eigh_subset_vjp": Call(
+        lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
+    ),
     "eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, *GATED), without=((0,), (1,))),
     "eigh_vjp_jvp": Call(
         lambda x: (x.L, x.direction(2), x.gL, x.direction(1), x.gL, x.gV, x.L, x.V, *GATED[:2]),
@@ -120,6 +128,9 @@ OPERATORS: dict[str, Call] = {
     "expm": Call(lambda x: (x.A,)),
     "fill_levels": Call(
         lambda x: (x.L, x.quantity(x.n / 2), x.quantity(0.1), "density_matrix", "electrons", 2.0, True), without=((2,),)
+    ),
+    "generalized_subset_vjp": Call(
+        lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
     ),
     "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),
     "invsqrtm": Call(lambda x: (x.P,)),

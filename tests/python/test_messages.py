@@ -150,6 +150,7 @@ def double_backward(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
 
 CALLED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "eigh": (lambda A: sg.eigh(A)[0], "eigh"),
+    "eigh_subset": (lambda A: sg.eigh_subset(A, 0, None)[0], "eigh_subset"),
     "eigvalsh": (sg.eigvalsh, "eigvalsh"),
     "torch.linalg.eigvalsh": (stood_in, "eigvalsh"),
     "operator": (torch.ops.spectralgrad.eigvalsh, "eigvalsh"),
@@ -159,6 +160,7 @@ CALLED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 }
 VALUES = {
     "eigh": "eigenvalue",
+    "eigh_subset": "eigenvalue",
     "eigvalsh": "eigenvalue",
     "svd": "singular value",
     "svd_truncated": "singular value",

@@ -53,6 +53,7 @@ def test_functions_are_scripted_by_themselves(name: str) -> None:
         "powm": (1.5,),
         "spectral_projector": (0, 2),
         "eigh": ("U",),
+        "eigh_subset": (0, 2),
         "orthogonal_procrustes": (other,),
         "rigid_alignment": (other,),
     }.get(name, ())

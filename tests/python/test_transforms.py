@@ -108,6 +108,10 @@ OPERATIONS = {
     "eigh": Operation(
         lambda X, M: expectation(M, projector(sg.eigh(X).eigenvectors, slice(1, 3))), reference.projector(1, 3)
     ),
+    "eigh_subset": Operation(
+        lambda X, M: expectation(M, projector(sg.eigh_subset(X, 1, 3).eigenvectors, slice(0, 2))),
+        reference.projector(1, 3),
+    ),
     "eigvalsh": Operation(
         lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
     ),

@@ -4,6 +4,7 @@
 #include <spectralgrad/checks.h>
 #include <spectralgrad/density_matrix.h>
 #include <spectralgrad/eigh.h>
+#include <spectralgrad/eigh_subset.h>
 #include <spectralgrad/eigvalsh.h>
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>

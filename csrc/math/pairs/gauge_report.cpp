@@ -108,6 +108,42 @@ void report(const Verdict& verdict) {
   }
 }
 
+void report_cut(const CutLevel& cut) {
+  if (checks() == Checks::ignore || autograd::second_order_was_reported()) {
+    return;
+  }
+  const auto* argument = cut.at_stop ? "stop" : "start";
+  warn_or_raise(
+      c10::str(
+          "spectralgrad.",
+          caller_name(),
+          ": ",
+          argument,
+          "=",
+          cut.border,
+          " cuts through a repeated eigenvalue, and the loss depends on which of its eigenvectors are kept, so it has "
+          "no gradient there (matrix ",
+          cut.matrix,
+          " of the batch: the level ",
+          cut.level,
+          " has multiplicity ",
+          cut.end - cut.begin,
+          ", the eigenvalues ",
+          cut.begin,
+          " to ",
+          cut.end - 1,
+          ", and the gap at the cut is ",
+          cut.gap,
+          "). Expected ",
+          argument,
+          " at an edge of the level, ",
+          cut.begin,
+          " or ",
+          cut.end,
+          ". With the default rule the eigenvectors on both sides of the cut contribute zero to each other's part of "
+          "the gradient."));
+}
+
 void report_not_unique(const NotUnique& factor) {
   if (checks() == Checks::ignore || autograd::second_order_was_reported()) {
     return;

@@ -11,6 +11,20 @@ namespace spectralgrad::math {
 /// derivative, the rest of that backward pass reports phases only, because its cotangents do not come from a loss.
 void report(const Verdict& verdict);
 
+/// A level of equal eigenvalues of which `eigh_subset` keeps a part.
+struct CutLevel {
+  int64_t matrix; // index in the batch
+  int64_t begin; // the range of equal eigenvalues
+  int64_t end;
+  int64_t border; // the index of the first eigenvalue above the cut
+  bool at_stop; // `border` is the argument stop, else start
+  double level;
+  double gap; // at the cut
+};
+
+/// Reports a loss that depends on which eigenvectors of this level are kept, as `report` does.
+void report_cut(const CutLevel& cut);
+
 /// A polar factor that may turn, because the sum of two singular values is round-off.
 struct NotUnique {
   int64_t matrix; // index in the batch

@@ -16,7 +16,7 @@ namespace spectralgrad::math {
 
 /// In order of severity, the most severe first. At a singular value 0 a loss may have both `null_spaces` and `basis`:
 /// the message of `basis` says that U V^H is well defined, which is wrong there. `cut` is any of the three that follow
-/// it, for a kept and a dropped singular value.
+/// it, for a kept and a dropped value.
 enum class Finding { phases, null_spaces, cut, basis, lost_limit, not_differentiable, none };
 
 struct Verdict {

@@ -53,20 +53,27 @@ struct ScaledValues {
   }
 };
 
-/// The denominators of all pairs, or of the pairs with j < `columns`.
+/// The denominators of all pairs, or of the pairs with `first` <= j < `first` + `columns`.
 class Denominators {
  public:
-  Denominators(const Tensor& values, const c10::SymInt& columns, Denominator kind, const Rule& rule)
+  Denominators(
+      const Tensor& values,
+      const c10::SymInt& columns,
+      Denominator kind,
+      const Rule& rule,
+      const c10::SymInt& first = 0)
       : kind_(kind),
         rule_(broadening_rule(rule, values.scalar_type())),
         values_(ScaledValues::of(values, rule_)),
+        first_(first),
         columns_(columns),
         relative_(denominator(kind, values_.scaled.unsqueeze(-1), as_columns(values_.scaled)) / values_.unit.size) {
     // Computed from the values, so that tensor subclasses (sharded tensors) give a mask of their own type.
     const auto options = values.options().dtype(at::kBool);
-    diagonal_ = at::diag_embed(at::ones_like(first_columns(values), options));
+    diagonal_ = at::diag_embed(at::ones_like(columns_of(values), options));
     if (kind != Denominator::value && values.sym_size(-1) != columns) {
-      diagonal_ = at::cat({diagonal_, at::zeros_like(constant(relative_).slice_symint(-2, columns), options)}, -2);
+      const auto others = at::zeros_like(constant(relative_), options);
+      diagonal_ = at::cat({others.slice_symint(-2, 0, first), diagonal_, others.slice_symint(-2, first + columns)}, -2);
     }
   }
 
@@ -149,18 +156,19 @@ class Denominators {
     return excluded.defined() ? at::where(excluded, TensorArithmetic::number_like(1, x), x) : x;
   }
 
-  Tensor first_columns(const Tensor& x) const {
-    return x.sym_size(-1) == columns_ ? x : x.slice_symint(-1, 0, columns_);
+  Tensor columns_of(const Tensor& x) const {
+    return x.sym_size(-1) == columns_ ? x : x.slice_symint(-1, first_, first_ + columns_);
   }
 
   /// The values, or numbers, x (*, n) of the columns j: (*, 1, c).
   Tensor as_columns(const Tensor& x) const {
-    return first_columns(x).unsqueeze(-2);
+    return columns_of(x).unsqueeze(-2);
   }
 
   Denominator kind_;
   BroadeningRule<double> rule_;
   ScaledValues values_;
+  c10::SymInt first_;
   c10::SymInt columns_;
   Tensor relative_; // (*, n, c), in units of `values_.unit`; (*, 1, c) for single values
   Tensor diagonal_;
@@ -249,11 +257,12 @@ Tensor divide_cotangent(
     const CotangentSizes& cotangents,
     const Tensor& values,
     Denominator kind,
-    const Rule& rule) {
+    const Rule& rule,
+    const c10::SymInt& first) {
   if (values.sym_size(-1) == 0) {
     return at::zeros_like(S);
   }
-  const Denominators denominators(values, S.sym_size(-1), kind, rule);
+  const Denominators denominators(values, S.sym_size(-1), kind, rule, first);
   const auto excluded = denominators.zeros();
   const auto numerator = zero_in(excluded, S);
   if (!rule.gates()) {

@@ -5,6 +5,7 @@
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
 
 // Division by the denominators of all pairs of values x_i, x_j, as differentiable tensor code: by differences of
 // eigenvalues, by differences and sums of singular values, by differences of the complex eigenvalues of a general
@@ -46,7 +47,8 @@ struct CotangentSizes {
 /// `Denominator::value` divides column j of S (*, r, n), with any number r of rows, by the value x_j. If A is not
 /// square, [[0, A], [A^H, 0]] has further eigenvalues 0, and sigma_j is the difference to these.
 ///
-/// S may consist of the first c columns of the table only, for real values: (*, n, c), or (*, r, c).
+/// S may consist of c consecutive columns of the table only, from the column `first` on, for real values: (*, n, c), or
+/// (*, r, c).
 ///
 /// The noise gate removes values, not derivatives: S may vanish because the loss is stationary. So the derivative of
 /// the result with respect to S is F even where the gate drops the value (a straight-through estimator). For pairs too
@@ -58,7 +60,8 @@ at::Tensor divide_cotangent(
     const CotangentSizes& cotangents,
     const at::Tensor& values,
     Denominator kind,
-    const Rule& rule);
+    const Rule& rule,
+    const c10::SymInt& first = 0);
 
 /// `divide_cotangent` for real values with what its derivatives need, (*, n, n) each.
 struct DifferentiatedQuotient {

@@ -118,6 +118,17 @@ def integer(function: str, name: str, x: Any) -> int | None:
     return int(x)
 
 
+def index(function: str, name: str, x: Any, *, optional: bool = False) -> Any:
+    """Returns an argument that is an integer, or None if it is `optional`; raises for anything else."""
+    if (x is None and optional) or (isinstance(x, int | torch.SymInt) and not isinstance(x, bool)):
+        return x
+    # NumPy's integers, and other exact integers. A Tensor is refused, because its value would have to be read.
+    if isinstance(x, Integral) and not isinstance(x, bool):
+        return int(x)
+    expected = "an int or None" if optional else "an int"
+    raise TypeError(f"spectralgrad.{function}: Expected {name} to be {expected}, but got {type(x).__name__}")
+
+
 def tolerance(function: str, name: str, x: Any) -> float | None:
     """Returns an optional argument that is a finite number >= 0, or raises."""
     if x is None:

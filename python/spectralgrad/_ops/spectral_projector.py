@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from numbers import Integral
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ._arguments import check_tensor, overridable
+from ._arguments import check_tensor, index, overridable
 
 
 @overridable
@@ -42,14 +41,7 @@ def spectral_projector(A: Tensor, start: int, stop: int) -> Tensor:
     check_tensor("spectral_projector", A)
     return cast(
         "Tensor",
-        torch.ops.spectralgrad.spectral_projector.default(A, _index("start", start), _index("stop", stop)),
+        torch.ops.spectralgrad.spectral_projector.default(
+            A, index("spectral_projector", "start", start), index("spectral_projector", "stop", stop)
+        ),
     )
-
-
-def _index(name: str, value: Any) -> Any:
-    if isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
-        return value
-    # NumPy's integers, and other exact integers. A Tensor is refused, because its value would have to be read.
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(f"spectralgrad.spectral_projector: Expected {name} to be an int, but got {type(value).__name__}")
