@@ -61,6 +61,13 @@ PolarFactorWords polar_factor_words(std::string_view caller) {
         "Points that are collinear or coincident leave it free, and so do symmetric points that are aligned with their "
         "mirror image. Distances between aligned points are well defined."};
   }
+  if (caller == "track") {
+    return {
+        "the overlaps of V",
+        "the phase or rotation between two neighbours on the path",
+        "They are unique if the eigenvectors of an eigenvalue overlap with those of its neighbours. Expected a path "
+        "that is sampled more finely."};
+  }
   return {"A", "the unitary factor U", "U is unique if A has full rank. P is unique for every A."};
 }
 

@@ -43,6 +43,8 @@ void register_autocast(torch::Library& library) {
         "pinvm",
         "pseudo_logdet",
         "spectral_projector",
+        "canonical_gauge",
+        "track",
         "density_matrix",
         "density_matrix_full"}) {
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&in_float32>());

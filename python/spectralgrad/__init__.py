@@ -11,6 +11,7 @@ from . import _C, distributed  # noqa: E402
 from ._batching import register_batching as _register_batching  # noqa: E402
 from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._checks_in_graphs import register_with_dynamo as _register_with_dynamo  # noqa: E402
+from ._ops.canonical_gauge import canonical_gauge  # noqa: E402
 from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigh_subset import eigh_subset  # noqa: E402
@@ -25,6 +26,7 @@ from ._ops.spectral_projector import spectral_projector  # noqa: E402
 from ._ops.svd import svd  # noqa: E402
 from ._ops.svd_truncated import svd_truncated  # noqa: E402
 from ._ops.svdvals import svdvals  # noqa: E402
+from ._ops.track import TrackResult, track  # noqa: E402
 from ._rules import (  # noqa: E402
     Bare,
     Cutoff,
@@ -65,6 +67,8 @@ __all__ = [
     "RigidAlignmentResult",
     "Rule",
     "Split",
+    "TrackResult",
+    "canonical_gauge",
     "checks",
     "default_rule",
     "density_matrix",
@@ -94,6 +98,7 @@ __all__ = [
     "svdvals",
     "trace_funm",
     "trace_sqrtm",
+    "track",
     "uninstall",
     "use_rule",
 ]

@@ -40,6 +40,7 @@ _TRUNCATION = (
     "keep_multiplets: bool = True, driver: Optional[str] = None"
 )
 _SUBSET = 'A: Tensor, start: Optional[int], stop: Optional[int], UPLO: str = "L", B: Optional[Tensor] = None'
+_EIGENVECTORS = "L: Tensor, V: Tensor, rtol: Optional[float] = None"
 _RTOL = "A: Tensor, rtol: Optional[float] = None"
 
 OPERATORS: dict[str, Operator] = {
@@ -64,9 +65,12 @@ OPERATORS: dict[str, Operator] = {
     "trace_sqrtm": Operator(None, public=True, script=_MATRIX),
     "pinvm": Operator(None, public=True, script=_RTOL),
     "pseudo_logdet": Operator(None, public=True, script=_RTOL),
+    "canonical_gauge": Operator(None, public=True, reports=False, script=_EIGENVECTORS),
+    "track": Operator(None, public=True, script=_EIGENVECTORS),
     "spectral_projector": Operator(None, public=True, script="A: Tensor, start: int, stop: int"),
     "density_matrix": Operator(None, public=True),
     "density_matrix_full": Operator(None, public=True),
+    "canonical_frame": Operator((1, 2), reports=False),
     "chemical_potential": Operator((2, 1, 2, 0, 0)),
     "cluster_rounds": Operator((None,), batched=False, reports=False),
     "consecutive_eigenpairs": Operator((2, 2)),
@@ -82,12 +86,15 @@ OPERATORS: dict[str, Operator] = {
     "fill_levels": Operator((1, 0, 0)),
     "generalized_subset_vjp": Operator((1, 2, 1, 2)),
     "hermitian": Operator((2,)),
+    "in_canonical_gauge": Operator((2, 2, 1, 1), reports=False),
+    "in_canonical_gauge_vjp": Operator((2, 2, 2, 1, 1), reports=False),
     "judge_cotangents": Operator((1, 2, 2, 1)),
     "judge_polar_factor": Operator((2, 2, 1, 2)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
     "judge_singular_vectors": Operator((1, 2, 2, 2, 1, 1)),
     "leading_singular_triples": Operator((2, 2, 1, 2)),
     "once": Operator((None, 2), reports=False),
+    "path_order": Operator((2, 3), reports=False),
     "point_moments": Operator((2, 2, 1)),
     "point_moments_vjp": Operator((1, 1, 2, 0, 2, 2, 1, 1, 1, 1), reports=False),
     "polar_factor": Operator((2, 0)),

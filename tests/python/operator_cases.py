@@ -16,6 +16,19 @@ from problems import distinct, normal
 
 # --- public functions ------------------------------------------------------------------------------------------------
 
+
+def _with_values(A: Any) -> tuple[Any, Any]:
+    """As many numbers as A has columns, in place of the eigenvalues of eigenvectors A."""
+    if not isinstance(A, Tensor) or A.dim() < 2 or A.layout != torch.strided:
+        return A, A
+    return A[..., 0, :].real, A
+
+
+def _as_path(A: Any) -> tuple[Any, Any]:
+    """The same for a path of one matrix."""
+    return _with_values(A.unsqueeze(-3) if isinstance(A, Tensor) and A.dim() > 1 and A.layout == torch.strided else A)
+
+
 # A tensor of each result.
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh": lambda A: sg.eigh(A)[0],
@@ -35,6 +48,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "trace_sqrtm": sg.trace_sqrtm,
     "pinvm": sg.pinvm,
     "pseudo_logdet": sg.pseudo_logdet,
+    "canonical_gauge": lambda A: sg.canonical_gauge(*_with_values(A)),
+    "track": lambda A: sg.track(*_as_path(A))[0],
     "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
     "funm": lambda A: sg.funm(A, torch.tanh),
     "trace_funm": lambda A: sg.trace_funm(A, torch.tanh),
@@ -80,6 +95,14 @@ class Batch:
     def units(self) -> Tensor:
         return torch.tensor([1.0, 2.0, 0.5], dtype=self.L.dtype).expand(self.size, 3)
 
+    def frame(self) -> tuple[Tensor, Tensor, Tensor]:
+        vectors, pivots, clusters = torch.ops.spectralgrad.canonical_frame(self.L, self.V, 0.5)
+        return vectors, pivots, clusters
+
+    def path(self) -> tuple[Tensor, Tensor]:
+        """Paths of two matrices."""
+        return torch.stack([self.L, self.L.flip(0)], -2), torch.stack([self.V, self.V.flip(0)], -3)
+
     def rotated(self) -> tuple[Tensor, Tensor]:
         *_, values, vectors = torch.ops.spectralgrad.rotated_eigenpairs(self.A, self.L, self.V, 1)
         return values, vectors
@@ -97,6 +120,8 @@ class Call(NamedTuple):
 
 
 OPERATORS: dict[str, Call] = {
+    "canonical_frame": Call(lambda x: (x.L, x.V, 0.5)),
+    "canonical_gauge": Call(lambda x: (x.L, x.V)),
     "chemical_potential": Call(lambda x: (x.A, x.L, x.V, x.quantity(x.n / 3), x.quantity(0.5), 2.0, "cold")),
     "cluster_rounds": Call(lambda x: (x.L,)),
     "consecutive_eigenpairs": Call(
@@ -133,6 +158,8 @@ OPERATORS: dict[str, Call] = {
         lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
     ),
     "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),
+    "in_canonical_gauge": Call(lambda x: (x.V, *x.frame())),
+    "in_canonical_gauge_vjp": Call(lambda x: (x.direction(1), x.V, *x.frame())),
     "invsqrtm": Call(lambda x: (x.P,)),
     "judge_cotangents": Call(lambda x: (x.gL, x.gV, x.gV.abs() + 1, x.L), without=((0,), (1, 2))),
     "judge_polar_factor": Call(lambda x: (x.gV, x.V, x.S, x.V, False)),
@@ -148,6 +175,7 @@ OPERATORS: dict[str, Call] = {
     "logm": Call(lambda x: (x.P,)),
     "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
     "orthogonal_procrustes": Call(lambda x: (x.A, x.P, False)),
+    "path_order": Call(lambda x: (*x.path(), 0.5)),
     "pinvm": Call(lambda x: (x.A, None)),
     "point_moments": Call(lambda x: (x.A.real, x.P.real, x.gL.abs()), without=((2,),)),
     "point_moments_vjp": Call(
@@ -200,6 +228,7 @@ OPERATORS: dict[str, Call] = {
     "svd_vjp": Call(lambda x: (x.gV, x.gL, x.direction(3), x.U, x.S, x.Vh, *GATED), without=((0,), (1,), (2,))),
     "svdvals": Call(lambda x: (x.A, None, *GATED)),
     "trace_sqrtm": Call(lambda x: (x.P,)),
+    "track": Call(lambda x: (*x.path(), 0.5)),
     "truncation_rank": Call(lambda x: (x.S, 2, None, None, True, x.n)),
     "warn_of_second_order": Call(lambda x: (x.V, x.L)),
     "watch_second_order": Call(lambda x: (x.L, x.V)),

@@ -73,6 +73,12 @@ def _rotation(X: Tensor) -> Tensor:
     return torch.complex(R[..., :n, :n], R[..., n:, :n]) if X.is_complex() else R[..., :n, :n]
 
 
+def _tracked(X: Tensor) -> Tensor:
+    """The eigenvectors on a path from X to X."""
+    L, V = sg.eigh(torch.stack([X, X], -3))
+    return sg.track(L, V).eigenvectors
+
+
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
     P = X + (4 + 0 * X[..., 0]).diag_embed()  # torch.export would lose a constant inside torch.func
     total = sg.expm(X) + sg.logm(P) + sg.sqrtm(P) + sg.invsqrtm(P) + sg.powm(P, 1.5) + sg.powm(X, 3)
@@ -163,6 +169,12 @@ OPERATIONS = {
         reference.function(lambda x: mpmath.log(x + 4), lambda x: 1 / (x + 4)),
         m_is_identity=True,
         exact=True,
+    ),
+    "canonical_gauge": Operation(
+        lambda X, M: expectation(M, projector(sg.canonical_gauge(*sg.eigh(X)), slice(1, 3))), reference.projector(1, 3)
+    ),
+    "track": Operation(
+        lambda X, M: expectation(M, projector(_tracked(X)[..., 1, :, :], slice(1, 3))), reference.projector(1, 3)
     ),
     "spectral_projector": Operation(
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True

@@ -1,6 +1,7 @@
 #pragma once
 
 // Differentiable spectral decompositions that stay right at degenerate (repeated) eigenvalues.
+#include <spectralgrad/canonical_gauge.h>
 #include <spectralgrad/checks.h>
 #include <spectralgrad/density_matrix.h>
 #include <spectralgrad/eigh.h>
@@ -19,4 +20,5 @@
 #include <spectralgrad/svd.h>
 #include <spectralgrad/svd_truncated.h>
 #include <spectralgrad/svdvals.h>
+#include <spectralgrad/track.h>
 #include <spectralgrad/version.h>
