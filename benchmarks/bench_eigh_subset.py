@@ -62,7 +62,7 @@ def measure(session: Session) -> None:
             torch.testing.assert_close(gradient, gradients[0], rtol=1e-2, atol=1e-2 * float(gradients[0].abs().max()))
         options: dict[str, Any] = {"repeats": 11, "dtype": dtype, "n": n, "batch": 1, "spectrum": "random"}
         session.compare(calls, operation=f"backward, k = {k}", **options)
-        forward = {name: lambda f=f: f(A, k) for name, f in CONTENDERS.items()}  # type: ignore[misc] # noqa: B023
+        forward = {name: lambda f=f: f(A, k) for name, f in CONTENDERS.items()}  # noqa: B023
         session.compare(forward, operation=f"forward, k = {k}", **options)
 
 

@@ -9,11 +9,12 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/nan_to_num.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
@@ -114,17 +115,26 @@ class Path {
     for (int64_t curve = 0; curve < n_; ++curve) {
       curves_of[cluster[columns[curve]]].push_back(curve);
     }
-    auto result = at::empty_like(curves);
     int64_t first = 0;
     for (const auto& members : curves_of) {
-      const auto k = static_cast<int64_t>(members.size());
-      for (int64_t i = 0; i < k; ++i) {
-        columns[members[i]] = first + i;
+      for (const auto curve : members) {
+        columns[curve] = first++;
       }
-      const auto index = at::tensor(members);
-      const auto block = overlaps.slice(0, first, first + k).index_select(1, index);
-      const auto [U, S, Vh] = at::linalg_svd(block.nan_to_num(), /*full_matrices=*/false);
-      result.index_copy_(1, index, at::matmul(V_[t].slice(1, first, first + k), at::matmul(U, Vh)));
+    }
+    const auto order = at::tensor(columns);
+    // Single vectors get the phase of their overlap.
+    const auto along = overlaps.gather(0, order.unsqueeze(0));
+    const auto size = along.abs();
+    auto result = V_[t].index_select(1, order) * at::where(size > 0, along / size, at::ones_like(along));
+    first = 0;
+    for (const auto& members : curves_of) {
+      const auto k = static_cast<int64_t>(members.size());
+      if (k > 1) {
+        const auto index = at::tensor(members);
+        const auto block = overlaps.slice(0, first, first + k).index_select(1, index);
+        const auto [U, S, Vh] = at::linalg_svd(block.nan_to_num(), /*full_matrices=*/false);
+        result.index_copy_(1, index, at::matmul(V_[t].slice(1, first, first + k), at::matmul(U, Vh)));
+      }
       first += k;
     }
     return result;

@@ -133,6 +133,21 @@ def test_batches_and_special_matrices(dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e-20])
+@each_dtype
+def test_scales(dtype: torch.dtype, scale: float) -> None:
+    A = with_spectrum(SPECTRUM, dtype, 0)
+    L, V = sg.eigh(A)
+    assert torch.equal(sg.canonical_gauge(scale * L, V), sg.canonical_gauge(L, V))
+    weights = normal(7, 7, dtype=dtype, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours, plain = (
+            gradient_of(lambda X: (weights.conj() * canonical(X)).sum().real, s * A) * s for s in (scale, 1.0)
+        )
+    assert relative_error(ours, plain) <= by_precision(dtype, 1e-12, 1e-3)
+
+
 def test_a_nan_stays_in_its_matrix() -> None:
     L, V = sg.eigh(torch.stack([distinct(4, torch.float64, seed) for seed in range(3)]))
     W = sg.canonical_gauge(L, V)
@@ -308,8 +323,18 @@ ERRORS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] 
         RuntimeError,
         r"Expected L to have the shape \[3\], an eigenvalue for each column of V, but its shape is \[2\]",
     ),
-    "dtype of L": ((L3.float(), V3.cdouble()), {}, RuntimeError, "Expected L to be Double, as V is ComplexDouble, but"),
-    "complex L": ((L3.cdouble(), V3.cdouble()), {}, RuntimeError, "Expected L to be Double, .* but got ComplexDouble"),
+    "dtype of L": (
+        (L3.float(), V3.to(torch.complex128)),
+        {},
+        RuntimeError,
+        "Expected L to be Double, as V is ComplexDouble, but",
+    ),
+    "complex L": (
+        (L3.to(torch.complex128), V3.to(torch.complex128)),
+        {},
+        RuntimeError,
+        "Expected L to be Double, .* but got ComplexDouble",
+    ),
     "dtype of V": ((L3, V3.int()), {}, NotImplementedError, "not implemented for 'Int': Expected V to be float32"),
     "1-D": ((L3, L3), {}, RuntimeError, "The input tensor V must have at least 2 dimensions, but it has 1"),
     "rtol's type": ((L3, V3), {"rtol": "a"}, TypeError, "Expected rtol to be a real number or None, but got str"),

@@ -21,7 +21,7 @@ from torch.autograd import forward_ad
 
 import spectralgrad as sg
 from operator_cases import OPERATORS, Batch
-from problems import DOUBLE, LinAlgError, normal, random_hermitian, with_spectrum
+from problems import DOUBLE, LinAlgError, distinct, normal, random_hermitian, with_spectrum
 from reference import relative_error
 from spectralgrad import _operators, distributed
 from spectralgrad._operators import handle
@@ -279,6 +279,35 @@ def truncated_singular_values(mesh: Any) -> None:
                 plain = gradient(functools.partial(loss, M=M, **options), A)
             assert list(G.placements) == expected
             torch.testing.assert_close(whole(G), plain, rtol=0, atol=1e-14)
+
+
+@case()
+def parts_of_the_spectrum(mesh: Any) -> None:
+    """With and without B, and the gauges that do not depend on the basis."""
+    A = torch.stack([distinct(4, torch.float64, seed) for seed in range(4)])
+    B = torch.diag(torch.tensor([1.0, 2.0, 1.5, 3.0], dtype=torch.float64)).expand(4, 4, 4).contiguous()
+
+    def loss(X: Any, Z: Any) -> Tensor:
+        L, V = sg.eigh_subset(X, 1, 3, B=Z)
+        return L.sin().sum() + V.abs().square().square().sum()
+
+    def loss_in_gauge(X: Any) -> Tensor:
+        return sg.canonical_gauge(*sg.eigh(X)).pow(3).sum()
+
+    for dim, expected in ((0, shard(0)), (1, replicate())):
+        D = sharded(A, mesh, dim)
+        for other, plain_other in ((None, None), (sharded(B, mesh, dim), B)):
+            results: Any = sg.eigh_subset(D, 1, 3, B=other)
+            assert all(list(x.placements) == expected for x in results)
+            for ours, plain in zip(results, sg.eigh_subset(A, 1, 3, B=plain_other), strict=True):
+                torch.testing.assert_close(whole(ours), plain, rtol=0, atol=1e-13)
+            G: Any = gradient(functools.partial(loss, Z=other), D)
+            torch.testing.assert_close(
+                whole(G), gradient(functools.partial(loss, Z=plain_other), A), rtol=0, atol=1e-13
+            )
+        G = gradient(loss_in_gauge, D)
+        assert list(G.placements) == expected
+        torch.testing.assert_close(whole(G), gradient(loss_in_gauge, A), rtol=0, atol=1e-13)
 
 
 @case()

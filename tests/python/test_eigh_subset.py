@@ -85,13 +85,16 @@ def test_is_eigh_and_slicing(dtype: torch.dtype, start: int, stop: int) -> None:
     A, E = distinct(7, dtype, 0), random_hermitian(7, 7, dtype=dtype, seed=9)
     result = sg.eigh_subset(A, start, stop)
     assert isinstance(result, return_types.linalg_eigh)
-    for ours, plain in zip(result, sliced(A, start, stop), strict=True):
-        assert torch.equal(ours, plain)
+    for part, plain_part in zip(result, sliced(A, start, stop), strict=True):
+        assert torch.equal(part, plain_part)
     loss = invariant_loss(random_hermitian(7, 7, dtype=dtype, seed=1))
-    ours, plain = [
-        lambda X, f=f: loss(*f(X, start, stop))
-        for f in (sg.eigh_subset, sliced)  # type: ignore[misc]
-    ]
+
+    def ours(X: Tensor) -> Tensor:
+        return loss(*sg.eigh_subset(X, start, stop))
+
+    def plain(X: Tensor) -> Tensor:
+        return loss(*sliced(X, start, stop))
+
     tolerance = 60 * eps(dtype)
     expected = gradient_of(plain, A)
     G = gradient_of(ours, A)
@@ -111,9 +114,26 @@ def test_large_matrices_agree_with_the_full_derivative(dtype: torch.dtype) -> No
     M = random_hermitian(80, 80, dtype=dtype, seed=1)
     loss = invariant_loss(M)
     for start, stop in ((0, 4), (30, 37), (70, 80)):
-        ours = gradient_of(lambda X, a=start, b=stop: loss(*sg.eigh_subset(X, a, b)), A)  # type: ignore[misc]
-        plain = gradient_of(lambda X, a=start, b=stop: loss(*sliced(X, a, b)), A)  # type: ignore[misc]
+        ours = gradient_of(lambda X, a=start, b=stop: loss(*sg.eigh_subset(X, a, b)), A)
+        plain = gradient_of(lambda X, a=start, b=stop: loss(*sliced(X, a, b)), A)
         assert relative_error(ours, plain) <= 1e-13
+
+
+@pytest.mark.parametrize("n", [5, 40, 150])
+@each_dtype
+def test_the_kernel_agrees_with_the_tensor_code(dtype: torch.dtype, n: int) -> None:
+    """Tensor code runs where the gradient is differentiated again, and where a cut is to be reported."""
+    A = torch.stack([distinct(n, dtype, seed) for seed in range(2)])
+    loss = invariant_loss(random_hermitian(n, n, dtype=dtype, seed=1))
+    for start, stop in ((0, 2), (n // 2, n // 2 + 2), (n - 1, n), (0, n)):
+        X = A.clone().requires_grad_()
+        L, V = sg.eigh_subset(X, start, stop)
+        for y in (loss(L, V), L.sin().sum(), loss(L.detach(), V)):
+            by_kernel, by_tensor_code = (
+                torch.autograd.grad(y, X, retain_graph=True, create_graph=create_graph)[0]
+                for create_graph in (False, True)
+            )
+            assert relative_error(by_kernel, by_tensor_code) <= 200 * eps(dtype)
 
 
 @each_double
@@ -138,7 +158,7 @@ def test_batches_and_empty_matrices(dtype: torch.dtype) -> None:
                 L, V = sg.eigh_subset(A, start, stop)
                 assert (L.shape, V.shape) == ((*batch, stop - start), (*batch, n, stop - start))
                 assert (L.dtype, V.dtype) == (torch.empty(0, dtype=dtype).real.dtype, dtype)
-                G = gradient_of(lambda X, a=start, b=stop: sg.eigh_subset(X, a, b)[0].sum(), A)  # type: ignore[misc]
+                G = gradient_of(lambda X, a=start, b=stop: sg.eigh_subset(X, a, b)[0].sum(), A)
                 V = sg.eigh(A)[1][..., start:stop]
                 torch.testing.assert_close(G, V @ V.mH, rtol=0, atol=40 * eps(dtype))
 
@@ -159,7 +179,7 @@ def test_only_the_triangle_is_read(dtype: torch.dtype) -> None:
         L, V = sg.eigh_subset(read, 1, 4, UPLO)
         torch.testing.assert_close(L, sg.eigvalsh(A)[1:4], rtol=0, atol=20 * eps(dtype))
         torch.testing.assert_close(A @ V, V * L, rtol=0, atol=50 * eps(dtype))
-        G = gradient_of(lambda X, U=UPLO: sg.eigh_subset(X, 1, 4, U)[0].sum(), read)  # type: ignore[misc]
+        G = gradient_of(lambda X, U=UPLO: sg.eigh_subset(X, 1, 4, U)[0].sum(), read)
         torch.testing.assert_close(G, V @ V.mH, rtol=0, atol=50 * eps(dtype))
 
 
@@ -225,8 +245,8 @@ def test_rules(dtype: torch.dtype) -> None:
     A = distinct(6, dtype, 0)
     loss = invariant_loss(random_hermitian(6, 6, dtype=dtype, seed=1))
     for rule in (sg.Lorentzian(0.3), sg.Cutoff(0.9), sg.Bare(), sg.Split(0.05), sg.Gated(noise=0.0)):
-        ours = gradient_of(lambda X, r=rule: loss(*sg.eigh_subset(X, 1, 4, rule=r)), A)  # type: ignore[misc]
-        plain = gradient_of(lambda X, r=rule: loss(*sliced(X, 1, 4, rule=r)), A)  # type: ignore[misc]
+        ours = gradient_of(lambda X, r=rule: loss(*sg.eigh_subset(X, 1, 4, rule=r)), A)
+        plain = gradient_of(lambda X, r=rule: loss(*sliced(X, 1, 4, rule=r)), A)
         assert relative_error(ours, plain) <= 1e-13
         with sg.use_rule(rule):
             assert torch.equal(ours, gradient_of(lambda X: loss(*sg.eigh_subset(X, 1, 4)), A))

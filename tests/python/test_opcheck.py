@@ -35,6 +35,15 @@ def _expanded(x: Tensor) -> Tensor:
 LAYOUTS = {"contiguous": _contiguous, "strided": _strided, "expanded": _expanded}
 # Without a level, there is no filling, and without a point no rotation.
 NOT_EMPTY = ("chemical_potential", "point_moments", "point_moments_vjp", "rigid_alignment")
+# Derivatives that run as tensor code if they are differentiated.
+TENSOR_CODE = (
+    "eigh_jvp",
+    "eigh_subset_vjp",
+    "eigh_vjp",
+    "generalized_subset_vjp",
+    "in_canonical_gauge_vjp",
+    "polar_factor_vjp",
+)
 each_operator = pytest.mark.parametrize("name", OPERATORS)
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 each_size = pytest.mark.parametrize("n", [0, 1, 3])
@@ -66,8 +75,8 @@ def test_opcheck(
     tests = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
     conjugates = (
         name.startswith(("density_matrix", "svd_"))
-        or name in ("orthogonal_procrustes", "polar")
-        or (name in ("eigh_jvp", "eigh_vjp", "polar_factor_vjp") and requires_grad)
+        or name in ("orthogonal_procrustes", "polar", "track")
+        or (name in TENSOR_CODE and requires_grad)
     )
     if dtype.is_complex and n > 0 and conjugates:
         tests.remove("test_schema")  # it mistakes the lazy conjugation in the tensor code of these cases for a mutation

@@ -302,6 +302,20 @@ TEST_F(ParallelKernels, RotationsFromSeveralThreads) {
   }
 }
 
+TEST_F(ParallelKernels, CanonicalGaugesFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    const auto A = random_hermitian({300, 12, 12}, dtype);
+    const auto M = at::randn({12, 12}, dtype);
+    const auto compute = [&] {
+      const auto X = A.detach().requires_grad_();
+      const auto [L, V] = eigh(X);
+      return gradient(pairing(M, canonical_gauge(L, V, /*rtol=*/0.1)).sum(), X);
+    };
+    const auto expected = compute();
+    at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype; });
+  }
+}
+
 // Products of few columns, adjacent and not, and of all.
 TEST_F(ParallelKernels, GradientsOfLargeMatrices) {
   for (const auto dtype : dtypes) {
