@@ -37,21 +37,25 @@ std::tuple<Tensor, Tensor> track(const Tensor& L, const Tensor& V, std::optional
       "spectralgrad.track: Expected V to be the eigenvectors of a path of matrices, with at least 3 dimensions, but it "
       "has ",
       V.dim());
-  const auto T = V.size(-3);
+  // Other dimensions stay symbolic: size(), like unbind(), would make all of them numbers.
+  const auto T = V.sym_size(-3).guard_int(__FILE__, __LINE__);
   if (T == 0) {
     return {L.clone(), V.clone()};
   }
   const auto order = ops::path_order(L, V, rtol);
   const auto columns = order.columns.unsqueeze(-2).expand_symint(V.sym_sizes());
-  const auto X = V.gather(-1, columns).unbind(-3);
-  const auto clusters = order.clusters.unbind(-2);
+  const auto in_order = V.gather(-1, columns);
   const auto start = order.start.unsqueeze(-1).unsqueeze(-1);
-  std::vector<Tensor> vectors(X.begin(), X.end());
-  for (int64_t t = 1; t < T; ++t) {
-    vectors[t] = at::where(start < t, turned_to(vectors[t - 1], X[t], clusters[t]), X[t]);
+  const auto turned = [&](int64_t t, const Tensor& neighbour) {
+    return turned_to(neighbour, in_order.select(-3, t), order.clusters.select(-2, t));
+  };
+  std::vector<Tensor> vectors;
+  for (int64_t t = 0; t < T; ++t) {
+    const auto given = in_order.select(-3, t);
+    vectors.push_back(t == 0 ? given : at::where(start < t, turned(t, vectors.back()), given));
   }
   for (int64_t t = T - 2; t >= 0; --t) {
-    vectors[t] = at::where(start > t, turned_to(vectors[t + 1], X[t], clusters[t]), vectors[t]);
+    vectors[t] = at::where(start > t, turned(t, vectors[t + 1]), vectors[t]);
   }
   return {L.gather(-1, order.columns), at::stack(vectors, -3)};
 }

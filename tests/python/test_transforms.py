@@ -74,9 +74,9 @@ def _rotation(X: Tensor) -> Tensor:
 
 
 def _tracked(X: Tensor) -> Tensor:
-    """The eigenvectors on a path from X to X."""
+    """The eigenvectors at the start of a path from X to X. With `Split`, second derivatives of phases are round-off."""
     L, V = sg.eigh(torch.stack([X, X], -3))
-    return sg.track(L, V).eigenvectors
+    return sg.track(L, V).eigenvectors[..., 0, :, :]
 
 
 def _named_functions(X: Tensor, M: Tensor) -> Tensor:
@@ -173,9 +173,7 @@ OPERATIONS = {
     "canonical_gauge": Operation(
         lambda X, M: expectation(M, projector(sg.canonical_gauge(*sg.eigh(X)), slice(1, 3))), reference.projector(1, 3)
     ),
-    "track": Operation(
-        lambda X, M: expectation(M, projector(_tracked(X)[..., 1, :, :], slice(1, 3))), reference.projector(1, 3)
-    ),
+    "track": Operation(lambda X, M: expectation(M, projector(_tracked(X), slice(1, 3))), reference.projector(1, 3)),
     "spectral_projector": Operation(
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True
     ),
