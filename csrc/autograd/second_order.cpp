@@ -12,6 +12,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/triu_indices.h>
 #include <c10/util/StringUtil.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
@@ -44,12 +45,23 @@ std::tuple<Tensor, Tensor> watch_kernel(const Tensor& eigenvalues, const Tensor&
   return {eigenvalues.clone(), eigenvectors.clone()};
 }
 
+/// The gaps (*, m) of which the smallest one matters: between neighbours of ascending real values, or between all pairs
+/// of complex ones, as absolute values.
+Tensor gaps_of(const Tensor& eigenvalues) {
+  const auto n = eigenvalues.size(-1);
+  if (!eigenvalues.is_complex()) {
+    return eigenvalues.slice(-1, 1) - eigenvalues.slice(-1, 0, n - 1);
+  }
+  const auto pairs = at::triu_indices(n, n, 1, eigenvalues.options().dtype(at::kLong));
+  return (eigenvalues.index_select(-1, pairs[0]) - eigenvalues.index_select(-1, pairs[1])).abs();
+}
+
 Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view caller) {
   const auto n = eigenvalues.size(-1);
   if (checks() == Checks::ignore || n < 2 || eigenvalues.numel() == 0) {
     return x.clone();
   }
-  const auto gaps = eigenvalues.slice(-1, 1) - eigenvalues.slice(-1, 0, n - 1);
+  const auto gaps = gaps_of(eigenvalues);
   const auto rounding = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type());
   const auto close = (gaps <= rounding * eigenvalues.abs().amax(-1, /*keepdim=*/true)).any(-1).reshape({-1}).nonzero();
   if (close.numel() > 0) {
@@ -63,7 +75,7 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
         close[0].item<int64_t>(),
         " of the batch), where part of it is lost, whatever the loss. ",
         words.second_order_alternatives,
-        "; rule=spectralgrad.Split(order=2) recovers most of it.");
+        words.split_moves_values ? "; rule=spectralgrad.Split(order=2) recovers most of it." : ".");
     warn_or_raise(message);
     reported_pass = torch::autograd::get_current_graph_task_id();
   }

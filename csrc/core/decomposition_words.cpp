@@ -16,7 +16,21 @@ constexpr DecompositionWords eigen{
     "specified loss function depends on this quantity, so it is ill-defined.",
     "Only functions of the whole eigenspace, such as its projector, are well defined.",
     "spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it",
-    "spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it"};
+    "spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it",
+    true};
+
+constexpr DecompositionWords general{
+    "eig",
+    "eigenvalue",
+    "a repeated eigenvalue",
+    "eigenvectors",
+    "an eigenspace",
+    "linalg_eig_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. The "
+    "specified loss function depends on this quantity, so it is ill-defined.",
+    "Only functions of the whole eigenspace, such as its Riesz projector V[:, c] @ inv(V)[c, :], are well defined.",
+    "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it",
+    "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it",
+    false};
 
 constexpr DecompositionWords singular{
     "svd",
@@ -28,7 +42,8 @@ constexpr DecompositionWords singular{
     "specified loss function depends on this phase term, making it ill-defined.",
     "U and V turn together there, so U V^H and the projectors onto whole subspaces are well defined.",
     "spectralgrad.funm and spectral_map of A^H A or A A^H have it",
-    "spectralgrad.polar for U V^H, and spectralgrad.funm and spectral_projector of A^H A or A A^H have it"};
+    "spectralgrad.polar for U V^H, and spectralgrad.funm and spectral_projector of A^H A or A A^H have it",
+    true};
 
 constexpr std::string_view functions_of_singular_values[] = {
     "svd",
@@ -42,6 +57,9 @@ constexpr std::string_view functions_of_singular_values[] = {
 } // namespace
 
 const DecompositionWords& decomposition_words(std::string_view caller) {
+  if (caller == "eig" || caller == "eigvals") {
+    return general;
+  }
   const auto* end = std::end(functions_of_singular_values);
   return std::find(std::begin(functions_of_singular_values), end, caller) == end ? eigen : singular;
 }

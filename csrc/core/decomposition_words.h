@@ -15,6 +15,7 @@ struct DecompositionWords {
   const char* well_defined; // what a loss may depend on at a degeneracy
   const char* alternatives; // what has the derivative that is a limit 0/0
   const char* second_order_alternatives;
+  bool split_moves_values; // whether rule=Split() moves equal values apart
 };
 
 /// The words for messages of the public function `caller`.

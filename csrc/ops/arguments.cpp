@@ -104,7 +104,7 @@ void check_matrix(const char* function, const Tensor& A, std::string_view name) 
       " to be float32, float64, complex64 or complex128");
 }
 
-void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
+void check_square_matrix(const char* function, const Tensor& A, std::string_view name) {
   check_matrix(function, A, name);
   TORCH_CHECK(
       A.sym_size(-1) == A.sym_size(-2),
@@ -117,6 +117,10 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       " by ",
       A.sym_size(-1),
       " matrices");
+}
+
+void check_hermitian_arguments(const char* function, const Tensor& A, std::string_view UPLO, std::string_view name) {
+  check_square_matrix(function, A, name);
   TORCH_CHECK(
       UPLO == "L" || UPLO == "U" || UPLO == "l" || UPLO == "u",
       "spectralgrad.",

@@ -19,6 +19,9 @@ namespace spectralgrad::ops {
 /// `function`.
 void check_matrix(const char* function, const at::Tensor& A, std::string_view name = "A");
 
+/// Raises unless `A` is (*, n, n) of a supported dtype and layout, in torch.linalg's words.
+void check_square_matrix(const char* function, const at::Tensor& A, std::string_view name = "A");
+
 /// Raises unless `A` is (*, n, n) of a supported dtype and layout and `UPLO` names a triangle. Error types and messages
 /// follow torch.linalg. `name` is the name of A in the signature of `function`.
 void check_hermitian_arguments(

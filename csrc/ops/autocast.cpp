@@ -24,8 +24,10 @@ void in_float32(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::
 
 void register_autocast(torch::Library& library) {
   for (const auto* name :
-       {"eigh",
+       {"eig",
+        "eigh",
         "eigh_subset",
+        "eigvals",
         "eigvalsh",
         "svd",
         "svd_truncated",

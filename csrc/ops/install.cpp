@@ -2,6 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "core/context_defaults.h"
+#include "ops/eig.h"
 #include "ops/eigh.h"
 #include "ops/svd.h"
 
@@ -59,6 +60,11 @@ const TorchOperator& torch_eigh() {
   return op;
 }
 
+const TorchOperator& torch_eig() {
+  static const TorchOperator op("aten::linalg_eig");
+  return op;
+}
+
 const TorchOperator& torch_svd() {
   static const TorchOperator op("aten::_linalg_svd");
   return op;
@@ -104,6 +110,15 @@ std::tuple<Tensor, Tensor> linalg_eigh_autograd(
   return {stack[0].toTensor(), stack[1].toTensor()};
 }
 
+// torch.linalg.eigvals calls this operator if it is differentiated.
+std::tuple<Tensor, Tensor> linalg_eig_autograd(DispatchKeySet keys, const Tensor& A) {
+  if (const auto rule = differentiated_rule(A)) {
+    return ops::differentiable_eig(A, *rule, same_values);
+  }
+  const auto stack = torch_eig().call(keys, A);
+  return {stack[0].toTensor(), stack[1].toTensor()};
+}
+
 std::tuple<Tensor, Tensor, Tensor> linalg_svd_autograd(
     DispatchKeySet keys,
     const Tensor& A,
@@ -136,10 +151,12 @@ void register_kernels(Installation& current) {
   if (!current.libraries.empty()) {
     return;
   }
+  torch_eig();
   torch_eigh();
   torch_svd();
   for (const auto key : keys) {
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
+    library->impl("linalg_eig", linalg_eig_autograd);
     library->impl("_linalg_eigh", linalg_eigh_autograd);
     library->impl("_linalg_svd", linalg_svd_autograd);
     current.libraries.push_back(std::move(library));

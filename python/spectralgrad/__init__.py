@@ -13,8 +13,10 @@ from ._checks import GaugeError, GaugeWarning, checks, set_checks  # noqa: E402
 from ._checks_in_graphs import register_with_dynamo as _register_with_dynamo  # noqa: E402
 from ._ops.canonical_gauge import canonical_gauge  # noqa: E402
 from ._ops.density_matrix import DensityMatrixResult, density_matrix  # noqa: E402
+from ._ops.eig import eig  # noqa: E402
 from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigh_subset import eigh_subset  # noqa: E402
+from ._ops.eigvals import eigvals  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trace_sqrtm  # noqa: E402
 from ._ops.orthogonal_procrustes import OrthogonalProcrustesResult, orthogonal_procrustes  # noqa: E402
@@ -72,8 +74,10 @@ __all__ = [
     "checks",
     "default_rule",
     "density_matrix",
+    "eig",
     "eigh",
     "eigh_subset",
+    "eigvals",
     "eigvalsh",
     "expm",
     "funm",

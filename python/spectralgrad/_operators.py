@@ -44,8 +44,10 @@ _EIGENVECTORS = "L: Tensor, V: Tensor, rtol: Optional[float] = None"
 _RTOL = "A: Tensor, rtol: Optional[float] = None"
 
 OPERATORS: dict[str, Operator] = {
+    "eig": Operator((2,), public=True, script=_MATRIX),
     "eigh": Operator((2,), public=True, script=_UPLO),
     "eigh_subset": Operator(None, public=True, script=_SUBSET),
+    "eigvals": Operator((2,), public=True, script=_MATRIX),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
     "svd": Operator((2,), public=True, script="A: Tensor, full_matrices: bool = True, driver: Optional[str] = None"),
     "svd_truncated": Operator(None, public=True, script=_TRUNCATION),
@@ -76,6 +78,8 @@ OPERATORS: dict[str, Operator] = {
     "consecutive_eigenpairs": Operator((2, 2)),
     "constant": Operator((0,), reports=False),
     "drop_small_eigenvalues": Operator((1,)),
+    "eig_jvp": Operator((2, 1, 2)),
+    "eig_vjp": Operator((1, 2, 1, 2, 2)),
     "eigenpairs": Operator((2,)),
     "eigenvalues_of_power": Operator((1, 0)),
     "eigh_jvp": Operator((2, 1, 2)),
@@ -89,10 +93,12 @@ OPERATORS: dict[str, Operator] = {
     "in_canonical_gauge": Operator((2, 2, 1, 1), reports=False),
     "in_canonical_gauge_vjp": Operator((2, 2, 2, 1, 1), reports=False),
     "judge_cotangents": Operator((1, 2, 2, 1)),
+    "judge_eigenvectors": Operator((1, 2, 2, 1, 1, 0, 0)),
     "judge_polar_factor": Operator((2, 2, 1, 2)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
     "judge_singular_vectors": Operator((1, 2, 2, 2, 1, 1)),
     "leading_singular_triples": Operator((2, 2, 1, 2)),
+    "near_defective_gradient": Operator((1, 1, 2, 2), reports=False),
     "once": Operator((None, 2), reports=False),
     "path_order": Operator((2, 3), reports=False),
     "point_moments": Operator((2, 2, 1)),

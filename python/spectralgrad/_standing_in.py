@@ -16,7 +16,9 @@ from torch.overrides import TorchFunctionMode, _get_overloaded_args, _pop_mode, 
 
 from . import _C
 from ._current import current, enter, leave, stand_ins
+from ._ops.eig import eig
 from ._ops.eigh import eigh
+from ._ops.eigvals import eigvals
 from ._ops.eigvalsh import eigvalsh
 from ._ops.svd import svd
 from ._ops.svdvals import svdvals
@@ -26,7 +28,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.linalg.eig: eig,
     torch.linalg.eigh: eigh,
+    torch.linalg.eigvals: eigvals,
     torch.linalg.eigvalsh: eigvalsh,
     torch.linalg.svd: svd,
     torch.linalg.svdvals: svdvals,
@@ -99,9 +103,9 @@ def _remove_mode() -> None:
 
 
 class stand_in:
-    """Gives ``torch.linalg.eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives in a block of one thread.
+    """Gives ``torch.linalg``'s ``eig``, ``eigvals``, ``eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives.
 
-    Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Calls of
+    It does so in a block of one thread. Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Calls of
     these functions from Python become calls of ours. Other ways to them, such as TorchScript, C++ and torch functions
     built on them (norms, ``pinv``, ``cond``, ``torch.svd``), keep torch's values and get our derivatives. Arguments
     with a ``__torch_function__`` of their own handle the call first, as in torch. `install` does this for all threads.
@@ -168,12 +172,13 @@ def _prepare() -> None:
     """Registers our kernels in the dispatcher, once in a process. Each call decides whether they are used."""
     _C.prepare_standing_in()
     # The Python operators that compilers call cache the kernel of each dispatch key.
-    for op in (torch.ops.aten._linalg_eigh.default, torch.ops.aten._linalg_svd.default):
+    aten = torch.ops.aten
+    for op in (aten.linalg_eig.default, aten._linalg_eigh.default, aten._linalg_svd.default):
         op._dispatch_cache.clear()
 
 
 def install(rule: Rule | None = None) -> None:
-    """Gives ``torch.linalg.eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives, for the whole process.
+    """Gives ``torch.linalg``'s decompositions, those of `stand_in`, our derivatives, for the whole process.
 
     This happens in the dispatcher, so that it includes calls from C++, TorchScript and torch functions built on them
     (norms, ``pinv``, ``cond``, ``torch.svd``), and code compiled from now on. Code compiled before keeps its

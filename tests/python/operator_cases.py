@@ -31,8 +31,10 @@ def _as_path(A: Any) -> tuple[Any, Any]:
 
 # A tensor of each result.
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "eig": lambda A: sg.eig(A)[0],
     "eigh": lambda A: sg.eigh(A)[0],
     "eigh_subset": lambda A: sg.eigh_subset(A, 0, 2)[0],
+    "eigvals": sg.eigvals,
     "eigvalsh": sg.eigvalsh,
     "svd": lambda A: sg.svd(A)[1],
     "svd_truncated": lambda A: sg.svd_truncated(A, 2, keep_multiplets=False)[1],
@@ -81,10 +83,15 @@ class Batch:
         self.L, self.V = map(layout, torch.linalg.eigh(A))
         self.P_eigenvalues, self.P_eigenvectors = map(layout, torch.linalg.eigh(positive))
         self.U, self.S, self.Vh = map(layout, torch.linalg.svd(A))
+        self.values, self.vectors = map(layout, torch.linalg.eig(A))  # of a general matrix, complex
         self.gL, self.gV = layout(normal(self.size, n, dtype=self.L.dtype, seed=1)), self.direction(2)
 
     def direction(self, seed: int) -> Tensor:
         return self._layout(normal(self.size, self.n, self.n, dtype=self._dtype, seed=seed))
+
+    def cotangent(self) -> Tensor:
+        """Of `vectors`, for a loss that does not depend on their phases."""
+        return self._layout(self.vectors * self.gL.unsqueeze(-2))
 
     def jets(self) -> Tensor:
         return torch.stack([self.L.sin(), self.L.cos(), -self.L.sin(), -self.L.cos()], -2)
@@ -135,6 +142,11 @@ OPERATORS: dict[str, Call] = {
         lambda x: (x.A, None, x.quantity(0.1), x.quantity(0.5), x.P, 2.0, "methfessel-paxton"), without=((3, 4),)
     ),
     "drop_small_eigenvalues": Call(lambda x: (x.L, None, "pinvm")),
+    "eig": Call(lambda x: (x.A, *GATED)),
+    "eig_jvp": Call(lambda x: (x.direction(1), x.values, x.vectors, *GATED)),
+    "eig_vjp": Call(
+        lambda x: (x.gL.to(x.values.dtype), x.cotangent(), x.values, x.vectors, x.A, *GATED), without=((0,), (1,))
+    ),
     "eigenpairs": Call(lambda x: (x.A, "expm", "all")),
     "eigenvalues_of_power": Call(lambda x: (x.P_eigenvalues, x.quantity(1.5), "powm")),
     "eigh": Call(lambda x: (x.A, "L", *GATED)),
@@ -149,6 +161,7 @@ OPERATORS: dict[str, Call] = {
         without=((0, 1), (2, 3), (1, 5), (4,)),
     ),
     "eigh_vjp_vjp": Call(lambda x: (x.direction(1), x.gL, x.gV, x.L, x.V, *GATED[:2]), without=((1,), (2,))),
+    "eigvals": Call(lambda x: (x.A, *GATED)),
     "eigvalsh": Call(lambda x: (x.A, "U", *GATED)),
     "expm": Call(lambda x: (x.A,)),
     "fill_levels": Call(
@@ -162,6 +175,13 @@ OPERATORS: dict[str, Call] = {
     "in_canonical_gauge_vjp": Call(lambda x: (x.direction(1), x.V, *x.frame())),
     "invsqrtm": Call(lambda x: (x.P,)),
     "judge_cotangents": Call(lambda x: (x.gL, x.gV, x.gV.abs() + 1, x.L), without=((0,), (1, 2))),
+    "judge_eigenvectors": Call(
+        lambda x: (
+            *(x.gL.to(x.values.dtype), x.cotangent(), x.gV.abs() + 1, x.values),
+            *(x.values.abs() + 1, x.quantity(3.0), x.quantity(2.0)),
+        ),
+        without=((0,), (1, 2)),
+    ),
     "judge_polar_factor": Call(lambda x: (x.gV, x.V, x.S, x.V, False)),
     "judge_rotations": Call(
         lambda x: (x.gL, x.gV, *(y + 1 for y in x.rotated()), x.L, x.V, 1), without=((0,), (1,), (2, 3))
@@ -173,6 +193,7 @@ OPERATORS: dict[str, Call] = {
         lambda x: (x.A, x.U, x.S, x.Vh, min(x.n, 2), *GATED, "svd_truncated"),
     ),
     "logm": Call(lambda x: (x.P,)),
+    "near_defective_gradient": Call(lambda x: (x.gL.to(x.values.dtype), x.values, x.vectors, x.A)),
     "once": Call(lambda x: (x.direction(1), torch.zeros_like(x.A, dtype=torch.long), "once")),
     "orthogonal_procrustes": Call(lambda x: (x.A, x.P, False)),
     "path_order": Call(lambda x: (*x.path(), 0.5)),

@@ -161,12 +161,20 @@ def double_backward(loss: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
     return torch.autograd.grad(G[0, 0], X)[0]
 
 
+def stood_in_for_eigvals(A: Tensor) -> Tensor:
+    with sg.stand_in():
+        return torch.linalg.eigvals(A).real
+
+
 CALLED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "eigh": (lambda A: sg.eigh(A)[0], "eigh"),
     "eigh_subset": (lambda A: sg.eigh_subset(A, 0, None)[0], "eigh_subset"),
     "eigvalsh": (sg.eigvalsh, "eigvalsh"),
     "torch.linalg.eigvalsh": (stood_in, "eigvalsh"),
     "operator": (torch.ops.spectralgrad.eigvalsh, "eigvalsh"),
+    "eig": (lambda A: sg.eig(A)[0].real, "eig"),
+    "eigvals": (lambda A: sg.eigvals(A).real, "eigvals"),
+    "torch.linalg.eigvals": (stood_in_for_eigvals, "eigvals"),
     "svd": (lambda A: sg.svd(A)[1], "svd"),
     "svd_truncated": (lambda A: sg.svd_truncated(A, A.shape[-1], keep_multiplets=False)[1], "svd_truncated"),
     "svdvals": (sg.svdvals, "svdvals"),
@@ -175,6 +183,8 @@ VALUES = {
     "eigh": "eigenvalue",
     "eigh_subset": "eigenvalue",
     "eigvalsh": "eigenvalue",
+    "eig": "eigenvalue",
+    "eigvals": "eigenvalue",
     "svd": "singular value",
     "svd_truncated": "singular value",
     "svdvals": "singular value",

@@ -252,6 +252,43 @@ def test_installed_svd_has_the_values_of_torch(dtype: torch.dtype, full_matrices
             assert torch.equal(x, y)
 
 
+# --- eig -------------------------------------------------------------------------------------------------------------
+
+
+def scripted_eig() -> Callable[[Tensor], Any]:
+    def eig(A: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.linalg.eig(A)
+
+    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
+        return torch.jit.script(eig)
+
+
+EIGS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
+    "torch.linalg.eig": lambda: lambda A: torch.linalg.eig(A)[0],
+    "torch.linalg.eigvals": lambda: torch.linalg.eigvals,
+    "operator": lambda: lambda A: torch.ops.aten.linalg_eig.default(A)[0],
+    "C++": lambda: lambda A, eig=scripted_eig(): eig(A)[0],  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("block", [sg.stand_in, installation])
+@pytest.mark.parametrize("way", EIGS.values(), ids=EIGS)
+@pytest.mark.usefixtures("uninstalled")
+def test_every_way_to_eig(way: Callable[[], Callable[[Tensor], Tensor]], block: Callable[[], Any]) -> None:
+    """The trace of the square of a Jordan block, whose eigenvectors torch cannot differentiate."""
+    eigvals = way()
+    A = torch.tensor([[3.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)  # 2 plus a nilpotent matrix
+
+    def gradient_of_square() -> Tensor:
+        X = A.clone().requires_grad_()
+        return torch.autograd.grad(eigvals(X).square().sum().real, X)[0]
+
+    assert float((gradient_of_square() - 2 * A.mT).abs().max()) > 1e-3
+    with block():
+        torch.testing.assert_close(gradient_of_square(), 2 * A.mT, rtol=0, atol=1e-6)
+    assert float((gradient_of_square() - 2 * A.mT).abs().max()) > 1e-3
+
+
 # --- install ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """PyTorch's OpInfo entries as tests, with the samples and checks of PyTorch's own test_ops_gradients.py.
 
-With `install` in force, the tests cover three groups of torch's functions: those whose gradient uses eigh or eigvalsh
-(`THROUGH_EIGH`), those whose gradient uses svd or svdvals (`THROUGH_SVD`: norms, condition numbers, low-rank
+With `install` in force, the tests cover four groups of torch's functions: those whose gradient uses eigh or eigvalsh
+(`THROUGH_EIGH`), eig and eigvals (`THROUGH_EIG`), those whose gradient uses svd or svdvals (`THROUGH_SVD`: norms, condition numbers, low-rank
 factorisations), and those that decompose only in the forward, because torch has a formula for their derivatives
 (`VALUES_ONLY`: pinv). torch has no error inputs for any of them, so `test_errors_are_torchs` has its own.
 """
@@ -28,6 +28,7 @@ from problems import ALL, each_double
 Gradients.__test__ = False  # type: ignore[attr-defined]
 
 THROUGH_EIGH = ["linalg.eigh", "linalg.eigvalsh"]
+THROUGH_EIG = ["linalg.eig", "linalg.eigvals"]
 THROUGH_SVD = [
     *("linalg.svd", "linalg.svdvals", "svd", "linalg.cond", "linalg.matrix_norm", "linalg.norm", "norm nuc"),
     *("svd_lowrank", "pca_lowrank"),
@@ -132,7 +133,7 @@ def installed() -> Iterator[None]:
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SECOND_ORDER else []) for kind in KINDS]
 )
 @each_double
-@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_SVD + VALUES_ONLY)
+@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_EIG + THROUGH_SVD + VALUES_ONLY)
 def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind)
 
@@ -150,19 +151,21 @@ def test_gradients_of_svd_at_every_sample(dtype: torch.dtype, kind: str) -> None
 @pytest.mark.parametrize(
     ("name", "function"),
     [
+        ("linalg.eig", sg.eig),
+        ("linalg.eigvals", sg.eigvals),
         ("linalg.eigh", sg.eigh),
         ("linalg.eigvalsh", sg.eigvalsh),
         ("linalg.svd", sg.svd),
         ("linalg.svdvals", sg.svdvals),
     ],
-    ids=["eigh", "eigvalsh", "svd", "svdvals"],
+    ids=["eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals"],
 )
 def test_gradients_of_ours(name: str, function: Callable[..., Any], dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind, function)
 
 
 @each_double
-@pytest.mark.parametrize("name", ["linalg.eigh", "linalg.eigvalsh"])
+@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_EIG)
 def test_gradients_stood_in(name: str, dtype: torch.dtype) -> None:
     """`stand_in` only puts `sg.eigh` in torch's place; `test_gradients_of_ours` has the other kinds."""
     with sg.stand_in():
@@ -182,7 +185,7 @@ def _same(x: Tensor, y: Tensor) -> bool:
 
 @pytest.mark.parametrize("requires_grad", [False, True], ids=["plain", "differentiated"])
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_SVD + VALUES_ONLY + WITHOUT_GRADIENT)
+@pytest.mark.parametrize("name", THROUGH_EIGH + THROUGH_EIG + THROUGH_SVD + VALUES_ONLY + WITHOUT_GRADIENT)
 def test_values_are_torchs_to_the_bit(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
     op = BY_NAME[name]
     samples = list(op.sample_inputs("cpu", dtype, requires_grad=requires_grad and op.supports_autograd))

@@ -50,6 +50,14 @@ def _positive(X: Tensor) -> Tensor:
     return hermitian_part(X) + (4 + 0 * X[..., 0].real).diag_embed()
 
 
+def _riesz_projector(X: Tensor) -> Tensor:
+    """Onto the second and the third eigenvalue."""
+    L, V = sg.eig(X)
+    order = L.real.argsort(-1).unsqueeze(-2).expand(V.shape)
+    V = V.gather(-1, order)
+    return V[..., 1:3] @ torch.linalg.inv(V)[..., 1:3, :]
+
+
 def _svd_projector(X: Tensor) -> Tensor:
     n = X.shape[-1]
     U, _, Vh = sg.svd(_positive(X))
@@ -111,12 +119,16 @@ def _occupations(values: Any) -> Any:
 
 
 OPERATIONS = {
+    "eig": Operation(lambda X, M: expectation(M + 0j, _riesz_projector(X)), reference.projector(1, 3)),
     "eigh": Operation(
         lambda X, M: expectation(M, projector(sg.eigh(X).eigenvectors, slice(1, 3))), reference.projector(1, 3)
     ),
     "eigh_subset": Operation(
         lambda X, M: expectation(M, projector(sg.eigh_subset(X, 1, 3).eigenvectors, slice(0, 2))),
         reference.projector(1, 3),
+    ),
+    "eigvals": Operation(
+        lambda X, M: sg.eigvals(X).exp().sum().real, reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
     ),
     "eigvalsh": Operation(
         lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True

@@ -273,6 +273,23 @@ TEST_F(ParallelKernels, SingularValuesFromSeveralThreads) {
   }
 }
 
+TEST_F(ParallelKernels, GeneralEigenvaluesFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    for (const auto& [count, n] : sizes) {
+      const auto general = at::randn({count, n, n}, dtype);
+      for (const auto& A : {general, std::get<0>(at::linalg_qr(general))}) {
+        const auto compute = [&] {
+          const auto X = A.detach().requires_grad_();
+          const auto [L, V] = spectralgrad::eig(X);
+          return gradient(V.abs().pow(3).sum() + at::real(L.sin()).sum(), X) + at::real(eigvals(A).sum());
+        };
+        const auto expected = compute();
+        at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+      }
+    }
+  }
+}
+
 TEST_F(ParallelKernels, RotationsFromSeveralThreads) {
   for (const auto dtype : dtypes) {
     for (const auto& [count, n] : sizes) {

@@ -4,8 +4,10 @@
 #include <spectralgrad/canonical_gauge.h>
 #include <spectralgrad/checks.h>
 #include <spectralgrad/density_matrix.h>
+#include <spectralgrad/eig.h>
 #include <spectralgrad/eigh.h>
 #include <spectralgrad/eigh_subset.h>
+#include <spectralgrad/eigvals.h>
 #include <spectralgrad/eigvalsh.h>
 #include <spectralgrad/funm.h>
 #include <spectralgrad/install.h>

@@ -14,6 +14,13 @@
 namespace spectralgrad::math {
 namespace {
 
+/// Set by `PartOfBatch`.
+thread_local const std::vector<int64_t>* part_of_batch = nullptr;
+
+int64_t number_in_batch(int64_t matrix) {
+  return part_of_batch == nullptr ? matrix : (*part_of_batch)[static_cast<size_t>(matrix)];
+}
+
 std::string describe(const Verdict& verdict) {
   const auto& words = decomposition_words(caller_name());
   const auto prefix = "spectralgrad." + caller_name() + ": ";
@@ -25,7 +32,7 @@ std::string describe(const Verdict& verdict) {
       " and ",
       verdict.second,
       " of matrix ",
-      verdict.matrix,
+      number_in_batch(verdict.matrix),
       " of the batch are equal)");
   switch (verdict.finding) {
     case Finding::phases:
@@ -79,7 +86,7 @@ std::string describe(const Verdict& verdict) {
           words.name,
           " can see, and is missing. ",
           words.alternatives,
-          "; rule=spectralgrad.Split() recovers most of it.");
+          words.split_moves_values ? "; rule=spectralgrad.Split() recovers most of it." : ".");
     case Finding::not_differentiable:
       return c10::str(
           prefix,
@@ -95,6 +102,14 @@ std::string describe(const Verdict& verdict) {
 }
 
 } // namespace
+
+PartOfBatch::PartOfBatch(const std::vector<int64_t>& numbers) {
+  part_of_batch = &numbers;
+}
+
+PartOfBatch::~PartOfBatch() {
+  part_of_batch = nullptr;
+}
 
 void report(const Verdict& verdict) {
   if (verdict.finding == Finding::none || checks() == Checks::ignore) {
@@ -164,6 +179,50 @@ void report_not_unique(const NotUnique& factor) {
           " of the batch is 0). ",
           words.unique_if,
           " The directions in which it may turn contribute zero to the gradient."));
+}
+
+void report_ill_conditioned(const IllConditioned& pair) {
+  if (checks() == Checks::ignore || autograd::second_order_was_reported()) {
+    return;
+  }
+  const auto which = c10::str(
+      "eigenvalues ",
+      pair.first,
+      " and ",
+      pair.second,
+      " of matrix ",
+      number_in_batch(pair.matrix),
+      " of the batch have the condition numbers 1/|y^H x| = ",
+      pair.first_condition,
+      " and ",
+      pair.second_condition,
+      ", and cond(V) = ",
+      pair.condition_of_V);
+  constexpr auto ways_out =
+      "Symmetric functions of the eigenvalues that meet, such as their sum, and the trace have a derivative, which is "
+      "right here. So have functions of a Hermitian matrix: spectralgrad.funm, trace_funm and eigh.";
+  const auto prefix = "spectralgrad." + caller_name() + ": ";
+  if (pair.defective) {
+    warn_or_raise(
+        c10::str(
+            prefix,
+            "The matrix is defective to working precision, like a Jordan block: eigenvectors are parallel where "
+            "eigenvalues meet (",
+            which,
+            "), and the loss distinguishes these. There they are no differentiable functions of the matrix: a change "
+            "of size t moves m of them by the m-th root of t (a Puiseux series). ",
+            ways_out));
+    return;
+  }
+  warn_or_raise(
+      c10::str(
+          prefix,
+          "The matrix is nearly defective (",
+          which,
+          "), and the loss distinguishes these eigenvalues. So their derivatives have a relative error of about ",
+          pair.relative_error,
+          ", whatever computes them. ",
+          ways_out));
 }
 
 } // namespace spectralgrad::math

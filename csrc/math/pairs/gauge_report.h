@@ -3,6 +3,7 @@
 #include "math/pairs/judge.h"
 
 #include <cstdint>
+#include <vector>
 
 namespace spectralgrad::math {
 
@@ -25,6 +26,18 @@ struct CutLevel {
 /// Reports a loss that depends on which eigenvectors of this level are kept, as `report` does.
 void report_cut(const CutLevel& cut);
 
+/// While it lives, findings of this thread are for a part of a batch, and messages take the number of a matrix from
+/// `numbers`.
+class PartOfBatch {
+ public:
+  explicit PartOfBatch(const std::vector<int64_t>& numbers);
+  ~PartOfBatch();
+  PartOfBatch(const PartOfBatch&) = delete;
+  PartOfBatch& operator=(const PartOfBatch&) = delete;
+  PartOfBatch(PartOfBatch&&) = delete;
+  PartOfBatch& operator=(PartOfBatch&&) = delete;
+};
+
 /// A polar factor that may turn, because the sum of two singular values is round-off.
 struct NotUnique {
   int64_t matrix; // index in the batch
@@ -35,5 +48,20 @@ struct NotUnique {
 
 /// Reports a loss that depends on such a factor, as `report` does.
 void report_not_unique(const NotUnique& factor);
+
+/// Two eigenvalues of a general matrix whose eigenvectors are nearly parallel, and that the loss distinguishes.
+struct IllConditioned {
+  bool defective = false; // equal up to round-off
+  int64_t matrix = 0; // index in the batch
+  int64_t first = 0; // indices of the eigenvalues
+  int64_t second = 0;
+  double first_condition = 0; // 1/|y_i^H x_i|
+  double second_condition = 0;
+  double relative_error = 0; // of their derivatives
+  double condition_of_V = 0; // in the Frobenius norm
+};
+
+/// Warns of it, or raises, depending on `checks()`.
+void report_ill_conditioned(const IllConditioned& pair);
 
 } // namespace spectralgrad::math

@@ -1,0 +1,162 @@
+"""Measures eig and eigvals, forward and forward + backward, against torch.linalg in one process.
+
+The parts are: sizes (large batches), complex, values (eigvals), normal (rotations and other orthogonal matrices), and
+sweep, which looks for cases that are slower than torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from bench_eigh import BOTH, COMPLEX, REAL
+from bench_sweep import LIMIT, LONGER_AND_LONGER
+from contenders import FORWARD, FORWARD_BACKWARD
+from harness import Benchmark, Session, run
+from presentation import Plot, Target, per_matrix, speedup
+
+BATCHES = {2: 16384, 3: 8192, 4: 4096, 8: 2048, 16: 512, 32: 128, 64: 32, 128: 8}
+SWEEP_SIZES = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 65, 100, 200)
+SWEEP_BATCHES = (1, 2, 3, 8, 17, 100, 1000)
+TARGET, AIM = 1.5, 2.0
+LARGEST_WITH_TARGET = 64
+
+
+class Case(NamedTuple):
+    part: str
+    function: str
+    operation: str
+    dtype: str
+    n: int
+    batch: int
+
+
+def matrices(case: Case) -> Tensor:
+    generator = torch.Generator().manual_seed(case.n)
+    A = torch.randn(case.batch, case.n, case.n, dtype=getattr(torch, case.dtype), generator=generator)
+    return torch.linalg.qr(A).Q if case.part == "normal" else A
+
+
+def cotangents(L: Tensor, V: Tensor) -> list[Tensor]:
+    """Returns the cotangents of Re Σ sin λ + Re tr(M V diag(w) V⁻¹), which does not depend on phases."""
+    generator = torch.Generator().manual_seed(0)
+    M = torch.randn(V.shape[-1], V.shape[-1], dtype=V.dtype, generator=generator)
+    w = torch.randn(V.shape[-1], dtype=V.real.dtype, generator=generator)
+    V = V.detach().requires_grad_()
+    loss = (M * ((V * w) @ torch.linalg.inv(V))).sum().real
+    return [L.cos().conj(), torch.autograd.grad(loss, V)[0]]
+
+
+def gradient(decompose: Callable[[Tensor], Any], leaf: Tensor, g: list[Tensor]) -> Any:
+    return torch.autograd.grad(tuple(decompose(leaf)), leaf, g)
+
+
+def calls(case: Case) -> dict[str, Callable[[], Any]]:
+    A = matrices(case)
+    found: dict[str, Callable[[], Any]] = {}
+    modules: dict[str, Any] = {"torch.linalg.": torch.linalg, "spectralgrad.": sg}
+    for prefix, module in modules.items():
+        name = prefix + case.function
+        if case.function == "eigvals":
+            found[name] = functools.partial(module.eigvals, A)
+        elif case.operation == FORWARD:
+            found[name] = functools.partial(module.eig, A)
+        else:
+            found[name] = functools.partial(
+                gradient, module.eig, A.clone().requires_grad_(), cotangents(*module.eig(A))
+            )
+    L, V = sg.eig(A)
+    limit = 1e3 * torch.finfo(A.dtype).eps
+    torch.testing.assert_close(A.to(V.dtype) @ V, V * L.unsqueeze(-2), rtol=0, atol=limit)
+    return found
+
+
+def affordable(case: Case) -> bool:
+    """Whether torch takes a few tenths of a second at most."""
+    weight = 4 if case.dtype in COMPLEX else 1
+    return weight * case.n**3 * case.batch <= 2**24
+
+
+def sweep(session: Session) -> list[Case]:
+    every = []
+    for n, dtype, batch in itertools.product(SWEEP_SIZES, REAL + COMPLEX, SWEEP_BATCHES):
+        every += [Case("sweep", "eig", operation, dtype, n, batch) for operation in BOTH]
+        every.append(Case("sweep", "eigvals", FORWARD, dtype, n, batch))
+    every = [case for case in every if affordable(case)]
+    count = min(len(every), 8 if session.quick else session.options["cases"])
+    return random.Random(session.options["seed"]).sample(every, count)
+
+
+def cases(session: Session) -> list[Case]:
+    if session.quick:
+        found = [Case("sizes", "eig", operation, "float32", 3, 512) for operation in BOTH]
+        return [*found, Case("normal", "eig", FORWARD_BACKWARD, "float64", 3, 64), *sweep(session)]
+    found = []
+    for part, dtypes in (("sizes", REAL), ("complex", COMPLEX), ("normal", REAL)):
+        found += [
+            Case(part, "eig", operation, dtype, n, b)
+            for n, b in BATCHES.items()
+            for dtype in dtypes
+            for operation in BOTH
+        ]
+    found += [Case("values", "eigvals", FORWARD, dtype, n, b) for n, b in BATCHES.items() for dtype in REAL]
+    return found + sweep(session)
+
+
+def measure(session: Session) -> None:
+    for case in session.progress(cases(session)):
+        contenders = calls(case)
+        kept = len(session.records)
+        # A case of the sweep below the limit is measured again, so that a busy machine does not cause a false report.
+        turns = LONGER_AND_LONGER if case.part == "sweep" else ((7, 0.015),)
+        for repeats, seconds in turns:
+            del session.records[kept:]
+            found = session.compare(contenders, repeats=repeats, seconds=seconds, **case._asdict())
+            if found[f"spectralgrad.{case.function}"]["speedup"] >= LIMIT or session.quick:
+                break
+
+
+def targets() -> list[Target]:
+    return [
+        Target(
+            {"part": part, "operation": operation, "dtype": dtype, "n": n, "threads": 2},
+            "spectralgrad.eig",
+            TARGET,
+            AIM,
+        )
+        for part, dtypes in (("sizes", REAL), ("complex", COMPLEX))
+        for n in BATCHES
+        if n <= LARGEST_WITH_TARGET
+        for dtype in dtypes
+        for operation in BOTH
+    ]
+
+
+PLOTS = [
+    Plot("eig_sizes", "n", per_matrix, "µs per matrix", ("dtype", "operation"), {"part": "sizes"}),
+    Plot("eig_speedup", "n", speedup, "times as fast as torch", ("dtype", "operation"), {"part": "sizes"}, level=1),
+    Plot("eig_complex", "n", speedup, "times as fast as torch", ("dtype", "operation"), {"part": "complex"}, level=1),
+    Plot("eig_normal", "n", speedup, "times as fast as torch", ("dtype", "operation"), {"part": "normal"}, level=1),
+    Plot("eig_values", "n", speedup, "times as fast as torch", ("dtype",), {"part": "values"}, level=1),
+]
+
+if __name__ == "__main__":
+    run(
+        Benchmark(
+            "eig",
+            "eig",
+            measure,
+            threads=(2,),
+            targets=targets(),
+            plots=PLOTS,
+            options={"cases": 150, "seed": 0},
+        ),
+        __doc__,
+    )

@@ -1,0 +1,266 @@
+#pragma once
+
+#include "core/tolerances.h"
+#include "kernels/blas/workspace.h"
+#include "kernels/eig_vjp/small_matrices.h"
+#include "math/pairs/complex_pairs.h"
+#include "math/pairs/judge_general.h"
+
+#include <spectralgrad/rule.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace spectralgrad::kernels {
+
+/// The inputs for one matrix.
+template <typename real_t>
+struct EigCotangents {
+  const c10::complex<real_t>* eigenvalues_cotangent; // or null
+  const c10::complex<real_t>* eigenvectors_cotangent; // or null
+  bool cotangent_by_columns;
+  const c10::complex<real_t>* eigenvalues;
+  real_t matrix_size; // of math/pairs/near_defective.h
+  const c10::complex<real_t>* eigenvectors;
+  bool eigenvectors_by_columns;
+};
+
+/// The vjp of `eig` for matrices of one size, one at a time: the formula of math/eig.h. Each thread has its own, with its
+/// own workspace.
+template <typename real_t>
+class MatrixEigVjp {
+ public:
+  using complex_t = c10::complex<real_t>;
+
+  /// `judges`: whether losses without a gradient are looked for.
+  MatrixEigVjp(int64_t n, const Rule& rule, bool judges)
+      : n_(n),
+        judges_(judges),
+        pairs_(
+            math::broadening_rule<real_t>(rule),
+            rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{},
+            rule.gates(),
+            n) {
+    constexpr int matrices = 8;
+    int64_t places[matrices];
+    for (auto& place : places) {
+      place = memory_.place<complex_t>(n * n);
+    }
+    const auto norms = memory_.place<real_t>(3 * n);
+    const auto pivots = memory_.place<int>(n);
+    memory_.allocate();
+    complex_t** const pointers[] = {&V_, &V_conj_, &gV_, &W_, &Gram_, &factors_, &inverse_, &product_};
+    for (int i = 0; i < matrices; ++i) {
+      *pointers[i] = memory_.at<complex_t>(places[i]);
+    }
+    inverse_norms_ = memory_.at<real_t>(norms);
+    cotangent_norms_ = inverse_norms_ + n;
+    change_of_norm_ = cotangent_norms_ + n;
+    pivots_ = memory_.at<int>(pivots);
+  }
+
+  /// Computes the gradient, unless eigenvectors are nearly parallel. Returns whether it did. `write(i, j, x)` takes its
+  /// entries. Adds to `findings`, for matrix number `index` of the batch.
+  template <typename Write>
+  bool compute(
+      const EigCotangents<real_t>& inputs,
+      int64_t index,
+      const Write& write,
+      math::GeneralFindings& findings) {
+    const auto* gL = inputs.eigenvalues_cotangent;
+    const bool has_gV = inputs.eigenvectors_cotangent != nullptr;
+    load_rows(inputs.eigenvectors, inputs.eigenvectors_by_columns, V_);
+    std::transform(V_, V_ + n_ * n_, V_conj_, [](complex_t x) { return std::conj(x); });
+    // V^H V
+    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {V_, 1, n_}, Gram_);
+    if (has_parallel_vectors()) {
+      return false;
+    }
+    std::copy_n(V_, n_ * n_, factors_);
+    // The rows of `factors_` are the columns of V, and those of `inverse_` will be the columns of V^-1.
+    if (!invert(n_, factors_, inverse_, pivots_)) {
+      return false;
+    }
+    find_norms_of_inverse();
+    const auto largest = math::largest_absolute(inputs.eigenvalues, n_);
+    const auto largest_cotangent = math::largest_absolute(gL, n_);
+    if (has_gV) {
+      load_rows(inputs.eigenvectors_cotangent, inputs.cotangent_by_columns, gV_);
+      find_S();
+    }
+    if (judges_) {
+      judge(inputs, index, largest_cotangent, findings);
+    }
+    if (has_gV) {
+      divide(gL, inputs.eigenvalues, largest * largest_cotangent);
+      // inner V^H; the rows of V_conj_ are those of V^H.
+      multiply_square<real_t>(n_, {W_, n_, 1}, {V_conj_, n_, 1}, product_);
+    } else {
+      for (int64_t i = 0; i < n_; ++i) {
+        std::transform(V_conj_ + i * n_, V_conj_ + (i + 1) * n_, product_ + i * n_, [&](complex_t x) {
+          return gL[i] * x;
+        });
+      }
+    }
+    // V^-H: the conjugates of the columns of V^-1 are its rows.
+    std::transform(inverse_, inverse_ + n_ * n_, inverse_, [](complex_t x) { return std::conj(x); });
+    multiply_square<real_t>(n_, {inverse_, n_, 1}, {product_, n_, 1}, W_);
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < n_; ++j) {
+        write(i, j, W_[i * n_ + j]);
+      }
+    }
+    return true;
+  }
+
+ private:
+  /// Copies the columns of a matrix to the rows of another.
+  void load_rows(const complex_t* from, bool by_columns, complex_t* to) const {
+    if (by_columns) {
+      std::copy_n(from, n_ * n_, to);
+      return;
+    }
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < n_; ++j) {
+        to[j * n_ + i] = from[i * n_ + j];
+      }
+    }
+  }
+
+  /// NaN counts, so that tensor code decides what becomes of it.
+  bool has_parallel_vectors() const {
+    constexpr auto limit = static_cast<real_t>(1 - tolerances::parallel * tolerances::parallel);
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        if (!(squared(Gram_[i * n_ + j]) < limit)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  static real_t squared(complex_t x) {
+    return x.real() * x.real() + x.imag() * x.imag();
+  }
+
+  void find_norms_of_inverse() {
+    std::fill_n(inverse_norms_, n_, real_t(0));
+    for (int64_t k = 0; k < n_; ++k) {
+      for (int64_t i = 0; i < n_; ++i) {
+        inverse_norms_[i] += squared(inverse_[k * n_ + i]);
+      }
+    }
+    std::transform(inverse_norms_, inverse_norms_ + n_, inverse_norms_, [](real_t x) { return std::sqrt(x); });
+  }
+
+  /// S = W - V^H V real(diag W) in `W_`, and the norms of the columns of gV.
+  void find_S() {
+    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {gV_, 1, n_}, W_);
+    for (int64_t j = 0; j < n_; ++j) {
+      change_of_norm_[j] = W_[j * n_ + j].real();
+      // Relative to the largest entry, no square over- or underflows.
+      real_t most = 0;
+      for (int64_t k = 0; k < n_; ++k) {
+        const auto x = gV_[j * n_ + k];
+        most = std::max({most, std::abs(x.real()), std::abs(x.imag())});
+      }
+      real_t sum = 0;
+      for (int64_t k = 0; k < n_ && most > 0; ++k) {
+        sum += squared(gV_[j * n_ + k] / most);
+      }
+      cotangent_norms_[j] = most * std::sqrt(sum);
+    }
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < n_; ++j) {
+        W_[i * n_ + j] -= Gram_[i * n_ + j] * change_of_norm_[j];
+      }
+    }
+  }
+
+  /// N_ij
+  real_t magnitude(int64_t i, int64_t j) const {
+    real_t sum = 0;
+    for (int64_t k = 0; k < n_; ++k) {
+      sum += std::abs(V_[i * n_ + k]) * std::abs(gV_[j * n_ + k]) +
+          std::abs(V_[j * n_ + k]) * std::abs(gV_[i * n_ + k]);
+    }
+    return sum;
+  }
+
+  void judge(
+      const EigCotangents<real_t>& inputs,
+      int64_t index,
+      real_t largest_cotangent,
+      math::GeneralFindings& findings) const {
+    const bool has_S = inputs.eigenvectors_cotangent != nullptr;
+    const auto entry = [&](int64_t i, int64_t j) {
+      return W_[i * n_ + j];
+    };
+    const auto N = [&](int64_t i, int64_t j) {
+      return magnitude(i, j);
+    };
+    auto found = math::judge_general(
+        math::GeneralMatrix<real_t, decltype(entry), decltype(N)>{
+            n_,
+            inputs.eigenvalues,
+            inputs.eigenvalues_cotangent,
+            has_S,
+            entry,
+            N,
+            inverse_norms_,
+            inputs.matrix_size,
+            largest_cotangent,
+            math::largest_condition(inverse_norms_, n_),
+            // N is at most this.
+            has_S ? 2 * *std::max_element(cotangent_norms_, cotangent_norms_ + n_) : real_t(0)},
+        index);
+    if (found.ill_conditioned.relative_error > 0) {
+      real_t squares = 0;
+      for (int64_t i = 0; i < n_; ++i) {
+        squares += inverse_norms_[i] * inverse_norms_[i];
+      }
+      found.ill_conditioned.condition_of_V = std::sqrt(static_cast<double>(n_) * squares);
+    }
+    findings.include(found);
+  }
+
+  /// Replaces `W_` by diag(g_lambda) + conj(F) o S.
+  void divide(const complex_t* gL, const complex_t* eigenvalues, real_t eigenvalues_scale) {
+    pairs_.set(eigenvalues);
+    const auto factor = static_cast<real_t>(tolerances::general_rounding(n_));
+    const auto M = std::max(*std::max_element(cotangent_norms_, cotangent_norms_ + n_), eigenvalues_scale) * factor;
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < n_; ++j) {
+        auto& x = W_[i * n_ + j];
+        if (i == j) {
+          x = gL == nullptr ? complex_t(0) : gL[i];
+        } else {
+          // The columns of V have norm 1.
+          const auto most = real_t(1.01) * factor * (cotangent_norms_[i] + cotangent_norms_[j]);
+          x = pairs_.divide(x, i, j, most, M, [&] { return factor * magnitude(i, j); });
+        }
+      }
+    }
+  }
+
+  int64_t n_;
+  bool judges_;
+  math::ComplexPairs<real_t> pairs_;
+  Workspace memory_;
+  complex_t* V_ = nullptr; // the columns of V as rows
+  complex_t* V_conj_ = nullptr; // V^H, row by row
+  complex_t* gV_ = nullptr; // the columns of gV as rows
+  complex_t* W_ = nullptr;
+  complex_t* Gram_ = nullptr;
+  complex_t* factors_ = nullptr;
+  complex_t* inverse_ = nullptr; // the columns of V^-1 as rows
+  complex_t* product_ = nullptr;
+  real_t* inverse_norms_ = nullptr; // of the rows of V^-1
+  real_t* cotangent_norms_ = nullptr; // of the columns of gV
+  real_t* change_of_norm_ = nullptr;
+  int* pivots_ = nullptr;
+};
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,118 @@
+#include "math/eig.h"
+
+#include "autograd/constant.h"
+#include "autograd/second_order.h"
+#include "core/tolerances.h"
+#include "math/near_defective_gradient.h"
+#include "math/pairs/judge_eigenvectors.h"
+#include "math/pairs/pairs.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/diag_embed.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_inv_ex.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/real.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <tuple>
+
+namespace spectralgrad::math {
+namespace {
+
+using at::Tensor;
+using autograd::constant;
+using autograd::is_differentiated;
+using autograd::with_second_order_warning;
+
+/// V^-1, or not finite if V is singular, as LAPACK may return it for a defective matrix.
+Tensor inverse(const Tensor& V) {
+  return std::get<0>(at::linalg_inv_ex(V));
+}
+
+/// x without the entries that are not finite.
+Tensor finite_part(const Tensor& x) {
+  return at::where(at::isfinite(constant(x)), x, at::zeros_like(x));
+}
+
+/// V^-H `inner` V^H.
+Tensor from_eigenbasis(const Tensor& inner, const Tensor& V, const Tensor& V_inverse) {
+  return at::matmul(V_inverse.mH(), at::matmul(inner, V.mH()));
+}
+
+/// The part of the gradient that is due to the eigenvalues.
+Tensor eigenvalues_part(
+    const Tensor& cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& V,
+    const Tensor& V_inverse,
+    const Tensor& A) {
+  auto result = at::matmul(V_inverse.mH(), cotangent.unsqueeze(-1) * V.mH());
+  auto [accurate, found] = near_defective_gradient(cotangent, eigenvalues, V, A);
+  if (is_differentiated(result)) {
+    // The accurate value, with the derivative of the formula.
+    const auto differentiable = finite_part(result);
+    accurate = accurate + (differentiable - constant(differentiable));
+  }
+  return at::where(found.unsqueeze(-1).unsqueeze(-1), accurate, result);
+}
+
+} // namespace
+
+Tensor eig_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& saved_eigenvalues,
+    const Tensor& saved_eigenvectors,
+    const Tensor& A,
+    const Rule& rule) {
+  if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
+    return {};
+  }
+  const auto [eigenvalues, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
+  if (eigenvalues.sym_size(-1) == 0) {
+    return A.clone();
+  }
+  const auto V_inverse = inverse(V);
+  Tensor S;
+  Tensor magnitude;
+  if (eigenvectors_cotangent.defined()) {
+    const auto W = at::matmul(V.mH(), eigenvectors_cotangent);
+    const auto change_of_norm = at::real(W.diagonal(0, -2, -1)).unsqueeze(-2);
+    S = W - at::matmul(V.mH(), V * change_of_norm);
+    magnitude = cotangent_magnitude(V, eigenvectors_cotangent);
+  }
+  const auto judged = judge_eigenvectors(eigenvalues_cotangent, S, magnitude, eigenvalues, V, V_inverse, A);
+  Tensor result;
+  if (eigenvalues_cotangent.defined()) {
+    result = eigenvalues_part(judged, eigenvalues, V, V_inverse, A);
+  }
+  if (S.defined()) {
+    const auto factor = tolerances::general_rounding(V.sym_size(-1).guard_int(__FILE__, __LINE__));
+    const CotangentSizes sizes{
+        magnitude * factor,
+        cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent) * factor};
+    auto divided = divide_cotangent(S, sizes, eigenvalues, Denominator::difference, rule);
+    if (!result.defined()) {
+      divided = divided + at::diag_embed(judged);
+    }
+    const auto part = finite_part(from_eigenbasis(divided, V, V_inverse));
+    result = result.defined() ? result + part : part;
+  }
+  return A.is_complex() ? result : at::real(result);
+}
+
+std::pair<Tensor, Tensor> eig_jvp(
+    const Tensor& tangent,
+    const Tensor& saved_eigenvalues,
+    const Tensor& saved_eigenvectors,
+    const Rule& rule) {
+  const auto [eigenvalues, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
+  const auto X = at::matmul(inverse(V), at::matmul(tangent.to(V.scalar_type()), V));
+  const auto turned = at::matmul(V, divide_tangent(X, eigenvalues, Denominator::difference, rule));
+  const auto change_of_norm = at::real((V.conj() * turned).sum(-2, /*keepdim=*/true));
+  return {X.diagonal(0, -2, -1), turned - V * change_of_norm};
+}
+
+} // namespace spectralgrad::math
