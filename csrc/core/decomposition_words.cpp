@@ -28,7 +28,8 @@ constexpr DecompositionWords general{
     "linalg_eig_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. The "
     "specified loss function depends on this quantity, so it is ill-defined.",
     "Only functions of the whole eigenspace, such as its Riesz projector V[:, c] @ inv(V)[c, :], are well defined.",
-    "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have it",
+    "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector, density_matrix and spectral_map have "
+    "it",
     "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it",
     false};
 

@@ -95,12 +95,23 @@ inline double cancelled_cotangent(c10::ScalarType dtype) {
 /// with A, so a larger A must not hide them.
 inline constexpr double largest_distance = 1e3;
 
-/// A matrix is normal up to round-off if each entry of A^H A - A A^H is at most this many sqrt(n) eps times the sizes of
-/// the two rows and columns that it is a product of. A decomposition errs by as much.
-inline constexpr double normal_matrix = 16.0;
+/// A matrix of n rows is normal up to round-off if each entry of A^H A - A A^H is at most this fraction of the sizes of
+/// the two rows and columns that it is a product of. Its Schur form is then diagonal up to the same fraction.
+template <typename T>
+T normal_matrix(int64_t n) {
+  return 16 * std::sqrt(static_cast<T>(n)) * std::numeric_limits<T>::epsilon();
+}
+
+/// In the QR algorithm, a subdiagonal entry is negligible up to this fraction of its neighbours on the diagonal. After
+/// many iterations it is round-off that no further one makes smaller, so the fraction grows.
+template <typename T>
+T negligible_subdiagonal(int iterations) {
+  return std::numeric_limits<T>::epsilon() * static_cast<T>(1 + iterations / 10);
+}
 
 /// Eigenvectors of a general matrix at an angle whose sine is at most this count as nearly parallel. Their eigenvalues
-/// have condition numbers of at least its inverse, and the terms of the gradient of their sum cancel to the square of it.
+/// have condition numbers of at least its inverse, and the terms of the gradient of their sum cancel to the square of
+/// it.
 inline constexpr double parallel = 0.02;
 
 /// Eigenvalues with nearly parallel eigenvectors belong to one cluster if they are at most this fraction of max|lambda|
@@ -111,8 +122,8 @@ inline constexpr double defective_reach = 0.1;
 /// max|g_lambda|/max|lambda|. Above this many times that, the loss distinguishes the two eigenvalues.
 inline constexpr double smooth_slope = 100.0;
 
-/// Steps of inverse iteration for an invariant subspace, with a shift at this fraction of the size of A from the mean of
-/// its eigenvalues. Each step multiplies the error by about that fraction, and two steps of Newton's method follow.
+/// Steps of inverse iteration for an invariant subspace, with a shift at this fraction of the size of A from the mean
+/// of its eigenvalues. Each step multiplies the error by about that fraction, and two steps of Newton's method follow.
 inline constexpr int subspace_steps = 3;
 inline constexpr double subspace_shift = 1e-3;
 
@@ -122,8 +133,8 @@ inline double near_defective(c10::ScalarType dtype) {
   return c10::toRealValueType(dtype) == c10::ScalarType::Double ? std::sqrt(eps(dtype)) : 1e-2;
 }
 
-/// The factor by which the round-off of V^H gV exceeds that of `eigh`, for a general V of n rows: gV of a Riesz projector
-/// comes through V^-1, whose products cancel in V^H gV.
+/// The factor by which the round-off of V^H gV exceeds that of `eigh`, for a general V of n rows: gV of a Riesz
+/// projector comes through V^-1, whose products cancel in V^H gV.
 inline double general_rounding(int64_t n) {
   return 4.5 + 0.45 * std::sqrt(static_cast<double>(n));
 }

@@ -78,9 +78,9 @@ Tensor eig_vjp(
   Tensor S;
   Tensor magnitude;
   if (eigenvectors_cotangent.defined()) {
-    const auto W = at::matmul(V.mH(), eigenvectors_cotangent);
-    const auto change_of_norm = at::real(W.diagonal(0, -2, -1)).unsqueeze(-2);
-    S = W - at::matmul(V.mH(), V * change_of_norm);
+    // W_ii = v_i^H gV_i
+    const auto change_of_norm = at::real((V.conj() * eigenvectors_cotangent).sum(-2, /*keepdim=*/true));
+    S = at::matmul(V.mH(), eigenvectors_cotangent - V * change_of_norm);
     magnitude = cotangent_magnitude(V, eigenvectors_cotangent);
   }
   const auto judged = judge_eigenvectors(eigenvalues_cotangent, S, magnitude, eigenvalues, V, V_inverse, A);

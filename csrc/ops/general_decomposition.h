@@ -9,8 +9,8 @@
 namespace spectralgrad::ops {
 
 /// Computes the eigenvalues (*, n) and eigenvectors (*, n, n), complex, of general matrices `A` (*, n, n), below
-/// autograd: the forward of `eig` and `eigvals`. Without `compute_eigenvectors`, the second result is undefined. `A` was
-/// checked. `method` overrides the choice of method: "lapack" (kernels/eig/lapack_eig.h) or "torch".
+/// autograd: the forward of `eig` and `eigvals`. Without `compute_eigenvectors`, the second result is undefined. `A`
+/// was checked. `method` overrides the choice of method: "lapack" (kernels/eig/lapack_eig.h) or "torch".
 ///
 /// A non-finite matrix raises `c10::LinAlgError`, which names `function`. Under `Checks::ignore` its results are NaN,
 /// and other matrices of the batch are not affected.

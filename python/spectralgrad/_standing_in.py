@@ -105,10 +105,11 @@ def _remove_mode() -> None:
 class stand_in:
     """Gives ``torch.linalg``'s ``eig``, ``eigvals``, ``eigh``, ``eigvalsh``, ``svd`` and ``svdvals`` our derivatives.
 
-    It does so in a block of one thread. Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task sees its own blocks only. Calls of
-    these functions from Python become calls of ours. Other ways to them, such as TorchScript, C++ and torch functions
-    built on them (norms, ``pinv``, ``cond``, ``torch.svd``), keep torch's values and get our derivatives. Arguments
-    with a ``__torch_function__`` of their own handle the call first, as in torch. `install` does this for all threads.
+    It does so in a block of one thread. Also a decorator. Blocks nest, and the innermost rule counts. An asyncio task
+    sees its own blocks only. Calls of these functions from Python become calls of ours. Other ways to them, such as
+    TorchScript, C++ and torch functions built on them (norms, ``pinv``, ``cond``, ``torch.svd``), keep torch's values
+    and get our derivatives. Arguments with a ``__torch_function__`` of their own handle the call first, as in torch.
+    `install` does this for all threads.
 
     The first block of a process, or the first `install`, changes the dispatcher's table. It must not happen while other
     threads decompose matrices.

@@ -72,7 +72,7 @@ GRADIENTS = (ROOT / "docs/gradients.md").read_text(encoding="utf-8")
 
 def test_the_examples_of_the_page_on_gradients_print_their_comments(capsys: pytest.CaptureFixture[str]) -> None:
     examples = re.findall(r"```python\n(.*?)```", GRADIENTS, re.DOTALL)
-    assert len(examples) == 2  # of eigh, and of svd
+    assert len(examples) == 3  # of eigh, svd and eig
     for example in examples:
         exec(example, {})
         assert capsys.readouterr().out.splitlines() == re.findall(r"# (tensor\(.*?\))", example)

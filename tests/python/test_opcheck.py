@@ -37,6 +37,8 @@ LAYOUTS = {"contiguous": _contiguous, "strided": _strided, "expanded": _expanded
 NOT_EMPTY = ("chemical_potential", "point_moments", "point_moments_vjp", "rigid_alignment")
 # Derivatives that run as tensor code if they are differentiated.
 TENSOR_CODE = (
+    "eig_jvp",
+    "eig_vjp",
     "eigh_jvp",
     "eigh_subset_vjp",
     "eigh_vjp",

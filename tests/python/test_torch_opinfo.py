@@ -1,9 +1,10 @@
 """PyTorch's OpInfo entries as tests, with the samples and checks of PyTorch's own test_ops_gradients.py.
 
 With `install` in force, the tests cover four groups of torch's functions: those whose gradient uses eigh or eigvalsh
-(`THROUGH_EIGH`), eig and eigvals (`THROUGH_EIG`), those whose gradient uses svd or svdvals (`THROUGH_SVD`: norms, condition numbers, low-rank
-factorisations), and those that decompose only in the forward, because torch has a formula for their derivatives
-(`VALUES_ONLY`: pinv). torch has no error inputs for any of them, so `test_errors_are_torchs` has its own.
+(`THROUGH_EIGH`), eig and eigvals (`THROUGH_EIG`), those whose gradient uses svd or svdvals (`THROUGH_SVD`: norms,
+condition numbers, low-rank factorisations), and those that decompose only in the forward, because torch has a formula
+for their derivatives (`VALUES_ONLY`: pinv). torch has no error inputs for any of them, so `test_errors_are_torchs` has
+its own.
 """
 
 from __future__ import annotations

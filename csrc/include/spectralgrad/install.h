@@ -8,10 +8,10 @@
 namespace spectralgrad {
 
 /// Replaces the derivatives of `aten::linalg_eig`, `aten::_linalg_eigh` and `aten::_linalg_svd` in the whole process.
-/// `torch.linalg.eig`, `eigvals`, `eigh`, `eigvalsh`, `svd` and `svdvals`, called from Python, C++, TorchScript or other torch functions, such as norms, then
-/// differentiate by `rule`, or by the default rule at the time of their call. Values without derivatives are torch's
-/// own, and values with derivatives are equal to the bit, unless `Rule::split` moves them apart. Installing again
-/// replaces the rule.
+/// `torch.linalg.eig`, `eigvals`, `eigh`, `eigvalsh`, `svd` and `svdvals`, called from Python, C++, TorchScript or
+/// other torch functions, such as norms, then differentiate by `rule`, or by the default rule at the time of their
+/// call. Values without derivatives are torch's own, and values with derivatives are equal to the bit, unless
+/// `Rule::split` moves them apart. Installing again replaces the rule.
 ///
 /// ```
 /// spectralgrad::install();

@@ -55,7 +55,7 @@ bool complex_schur(const SquareMatrix<c10::complex<real_t>>& A, const SquareMatr
   int iterations = 0;
   const auto is_negligible = [&](int64_t k) {
     const auto size = std::abs(A(k - 1, k - 1)) + std::abs(A(k, k));
-    return std::abs(A(k, k - 1)) <= negligible_subdiagonal<real_t>(iterations) * (size == 0 ? norm : size);
+    return std::abs(A(k, k - 1)) <= tolerances::negligible_subdiagonal<real_t>(iterations) * (size == 0 ? norm : size);
   };
   for (auto last = n - 1; last > 0;) {
     auto first = last;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::kernels {
@@ -27,13 +26,6 @@ struct SquareMatrix {
 template <typename scalar_t>
 typename RealOf<scalar_t>::type squared_size(scalar_t x) {
   return real_part(x) * real_part(x) + imaginary_part(x) * imaginary_part(x);
-}
-
-/// A subdiagonal entry is negligible up to this fraction of its neighbours on the diagonal. After many iterations it is
-/// round-off that no further one makes smaller, so the fraction grows.
-template <typename real_t>
-real_t negligible_subdiagonal(int iterations) {
-  return std::numeric_limits<real_t>::epsilon() * static_cast<real_t>(1 + iterations / 10);
 }
 
 /// Replaces A by the upper Hessenberg matrix H = Q^H A Q, and writes Q^H, row by row, to `adjoint`. By Householder

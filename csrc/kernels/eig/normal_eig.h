@@ -6,13 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 // Eigenvectors of normal matrices: those with A^H A = A A^H, such as rotations, permutations, and symmetric,
-// skew-symmetric and unitary matrices. LAPACK's geev solves triangular systems for eigenvectors, which divides round-off
-// by the gaps. At a repeated eigenvalue that gives vectors that are not orthogonal, and nearly parallel in bad cases.
-// The Schur vectors of a normal matrix are its eigenvectors, so they are orthonormal at every gap.
+// skew-symmetric and unitary matrices. LAPACK's geev solves triangular systems for eigenvectors, which divides
+// round-off by the gaps. At a repeated eigenvalue that gives vectors that are not orthogonal, and nearly parallel in
+// bad cases. The Schur vectors of a normal matrix are its eigenvectors, so they are orthonormal at every gap.
 namespace spectralgrad::kernels {
 
 /// Whether A is normal up to its round-off.
@@ -37,8 +36,7 @@ class NormalityTest {
         columns_[j] += square;
       }
     }
-    const auto tolerance = static_cast<real_t>(tolerances::normal_matrix * std::sqrt(static_cast<double>(n_))) *
-        std::numeric_limits<real_t>::epsilon();
+    const auto tolerance = tolerances::normal_matrix<real_t>(n_);
     // The diagonal of the difference decides for nearly every matrix that is not normal.
     for (int64_t i = 0; i < n_; ++i) {
       if (!(std::abs(rows_[i] - columns_[i]) <= tolerance * (rows_[i] + columns_[i]))) {
@@ -75,8 +73,8 @@ class NormalityTest {
   std::vector<scalar_t> differences_;
 };
 
-/// Whether the Schur form T of a matrix that passed `NormalityTest` is diagonal up to round-off, but for blocks
-/// [[a, b], [-b, a]] if it is real. A^H A - A A^H is of second order in the rest of T around a multiple of the identity.
+/// Whether the Schur form T of a matrix that passed `NormalityTest` is diagonal up to round-off, but for blocks [[a,
+/// b], [-b, a]] if it is real. A^H A - A A^H is of second order in the rest of T around a multiple of the identity.
 template <typename scalar_t>
 bool is_normal_schur(const SquareMatrix<scalar_t>& T) {
   using real_t = typename RealOf<scalar_t>::type;
@@ -85,8 +83,7 @@ bool is_normal_schur(const SquareMatrix<scalar_t>& T) {
   for (int64_t i = 0; i < n * n; ++i) {
     norm = std::max(norm, std::abs(T.data[i]));
   }
-  const auto tolerance = static_cast<real_t>(tolerances::normal_matrix * std::sqrt(static_cast<double>(n))) *
-      std::numeric_limits<real_t>::epsilon() * norm;
+  const auto tolerance = tolerances::normal_matrix<real_t>(n) * norm;
   for (int64_t i = 0; i < n; ++i) {
     for (auto j = i + 1; j < n; ++j) {
       const bool in_block = j == i + 1 && T(j, i) != scalar_t(0);
@@ -139,8 +136,8 @@ void read_normal_schur(
   }
 }
 
-/// The same for real matrices. Eigenvectors of real eigenvalues are real, and those of a pair of complex eigenvalues are
-/// conjugate.
+/// The same for real matrices. Eigenvectors of real eigenvalues are real, and those of a pair of complex eigenvalues
+/// are conjugate.
 template <typename real_t>
 void read_normal_schur(
     const SquareMatrix<real_t>& T,
@@ -153,7 +150,9 @@ void read_normal_schur(
   for (int64_t i = 0; i < n * n; ++i) {
     norm = std::max(norm, std::abs(T.data[i]));
   }
-  const auto negligible = tolerances::same_eigenvalue * std::numeric_limits<real_t>::epsilon() * norm;
+  const auto negligible = static_cast<real_t>(
+                              tolerances::same_eigenvalue * tolerances::eps(c10::CppTypeToScalarType<real_t>::value)) *
+      norm;
   for (int64_t i = 0; i < n; ++i) {
     auto* v = V == nullptr ? nullptr : V + i * n;
     const bool is_pair = i + 1 < n && T(i + 1, i) != 0 &&
@@ -184,8 +183,8 @@ void read_normal_schur(
   }
 }
 
-/// Decomposes a matrix A that passed `NormalityTest`. A is overwritten, and `adjoint` is a workspace. Returns whether A is
-/// normal and the algorithm converged; if not, the results have no meaning.
+/// Decomposes a matrix A that passed `NormalityTest`. A is overwritten, and `adjoint` is a workspace. Returns whether A
+/// is normal and the algorithm converged; if not, the results have no meaning.
 template <typename scalar_t>
 bool normal_eig(
     const SquareMatrix<scalar_t>& A,

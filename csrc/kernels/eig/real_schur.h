@@ -48,7 +48,7 @@ class RealSchur {
 
  private:
   int64_t start_of_block(int64_t last, int iterations) const {
-    const auto negligible = negligible_subdiagonal<real_t>(iterations);
+    const auto negligible = tolerances::negligible_subdiagonal<real_t>(iterations);
     auto first = last;
     for (; first > 0; --first) {
       const auto size = std::abs(H_(first - 1, first - 1)) + std::abs(H_(first, first));

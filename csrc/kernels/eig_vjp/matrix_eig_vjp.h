@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace spectralgrad::kernels {
 
@@ -26,8 +27,8 @@ struct EigCotangents {
   bool eigenvectors_by_columns;
 };
 
-/// The vjp of `eig` for matrices of one size, one at a time: the formula of math/eig.h. Each thread has its own, with its
-/// own workspace.
+/// The vjp of `eig` for matrices of one size, one at a time: the formula of math/eig.h. Each thread has its own, with
+/// its own workspace.
 template <typename real_t>
 class MatrixEigVjp {
  public:
@@ -42,21 +43,20 @@ class MatrixEigVjp {
             rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{},
             rule.gates(),
             n) {
-    constexpr int matrices = 8;
+    constexpr int matrices = 7;
     int64_t places[matrices];
     for (auto& place : places) {
       place = memory_.place<complex_t>(n * n);
     }
-    const auto norms = memory_.place<real_t>(3 * n);
+    const auto norms = memory_.place<real_t>(2 * n);
     const auto pivots = memory_.place<int>(n);
     memory_.allocate();
-    complex_t** const pointers[] = {&V_, &V_conj_, &gV_, &W_, &Gram_, &factors_, &inverse_, &product_};
+    complex_t** const pointers[] = {&V_, &V_conj_, &gV_, &W_, &factors_, &inverse_, &product_};
     for (int i = 0; i < matrices; ++i) {
       *pointers[i] = memory_.at<complex_t>(places[i]);
     }
     inverse_norms_ = memory_.at<real_t>(norms);
     cotangent_norms_ = inverse_norms_ + n;
-    change_of_norm_ = cotangent_norms_ + n;
     pivots_ = memory_.at<int>(pivots);
   }
 
@@ -72,17 +72,15 @@ class MatrixEigVjp {
     const bool has_gV = inputs.eigenvectors_cotangent != nullptr;
     load_rows(inputs.eigenvectors, inputs.eigenvectors_by_columns, V_);
     std::transform(V_, V_ + n_ * n_, V_conj_, [](complex_t x) { return std::conj(x); });
-    // V^H V
-    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {V_, 1, n_}, Gram_);
-    if (has_parallel_vectors()) {
-      return false;
-    }
     std::copy_n(V_, n_ * n_, factors_);
     // The rows of `factors_` are the columns of V, and those of `inverse_` will be the columns of V^-1.
     if (!invert(n_, factors_, inverse_, pivots_)) {
       return false;
     }
     find_norms_of_inverse();
+    if (has_parallel_vectors()) {
+      return false;
+    }
     const auto largest = math::largest_absolute(inputs.eigenvalues, n_);
     const auto largest_cotangent = math::largest_absolute(gL, n_);
     if (has_gV) {
@@ -130,10 +128,16 @@ class MatrixEigVjp {
 
   /// NaN counts, so that tensor code decides what becomes of it.
   bool has_parallel_vectors() const {
+    // The angle between eigenvectors i and j has a sine of at least 1/kappa_i.
+    constexpr auto most = static_cast<real_t>(1 / tolerances::parallel);
+    if (std::all_of(inverse_norms_, inverse_norms_ + n_, [](real_t x) { return x < most; })) {
+      return false;
+    }
+    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {V_, 1, n_}, product_);
     constexpr auto limit = static_cast<real_t>(1 - tolerances::parallel * tolerances::parallel);
     for (int64_t i = 0; i < n_; ++i) {
       for (int64_t j = 0; j < i; ++j) {
-        if (!(squared(Gram_[i * n_ + j]) < limit)) {
+        if (!(squared(product_[i * n_ + j]) < limit)) {
           return true;
         }
       }
@@ -155,36 +159,35 @@ class MatrixEigVjp {
     std::transform(inverse_norms_, inverse_norms_ + n_, inverse_norms_, [](real_t x) { return std::sqrt(x); });
   }
 
-  /// S = W - V^H V real(diag W) in `W_`, and the norms of the columns of gV.
+  /// S = V^H (gV - V real(diag V^H gV)) in `W_`, and the norms of the columns of gV.
   void find_S() {
-    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {gV_, 1, n_}, W_);
     for (int64_t j = 0; j < n_; ++j) {
-      change_of_norm_[j] = W_[j * n_ + j].real();
+      const auto* g = gV_ + j * n_;
+      const auto* v = V_ + j * n_;
       // Relative to the largest entry, no square over- or underflows.
       real_t most = 0;
+      real_t change_of_norm = 0;
       for (int64_t k = 0; k < n_; ++k) {
-        const auto x = gV_[j * n_ + k];
-        most = std::max({most, std::abs(x.real()), std::abs(x.imag())});
+        most = std::max({most, std::abs(g[k].real()), std::abs(g[k].imag())});
+        change_of_norm += v[k].real() * g[k].real() + v[k].imag() * g[k].imag();
       }
+      const auto inverse = most > 0 && 1 / most < std::numeric_limits<real_t>::infinity() ? 1 / most : real_t(1);
       real_t sum = 0;
-      for (int64_t k = 0; k < n_ && most > 0; ++k) {
-        sum += squared(gV_[j * n_ + k] / most);
+      for (int64_t k = 0; k < n_; ++k) {
+        sum += squared(g[k] * inverse);
+        product_[j * n_ + k] = g[k] - v[k] * change_of_norm;
       }
-      cotangent_norms_[j] = most * std::sqrt(sum);
+      cotangent_norms_[j] = std::sqrt(sum) / inverse;
     }
-    for (int64_t i = 0; i < n_; ++i) {
-      for (int64_t j = 0; j < n_; ++j) {
-        W_[i * n_ + j] -= Gram_[i * n_ + j] * change_of_norm_[j];
-      }
-    }
+    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {product_, 1, n_}, W_);
   }
 
   /// N_ij
   real_t magnitude(int64_t i, int64_t j) const {
     real_t sum = 0;
     for (int64_t k = 0; k < n_; ++k) {
-      sum += std::abs(V_[i * n_ + k]) * std::abs(gV_[j * n_ + k]) +
-          std::abs(V_[j * n_ + k]) * std::abs(gV_[i * n_ + k]);
+      sum += math::absolute_value(V_[i * n_ + k]) * math::absolute_value(gV_[j * n_ + k]) +
+          math::absolute_value(V_[j * n_ + k]) * math::absolute_value(gV_[i * n_ + k]);
     }
     return sum;
   }
@@ -253,13 +256,11 @@ class MatrixEigVjp {
   complex_t* V_conj_ = nullptr; // V^H, row by row
   complex_t* gV_ = nullptr; // the columns of gV as rows
   complex_t* W_ = nullptr;
-  complex_t* Gram_ = nullptr;
   complex_t* factors_ = nullptr;
   complex_t* inverse_ = nullptr; // the columns of V^-1 as rows
   complex_t* product_ = nullptr;
   real_t* inverse_norms_ = nullptr; // of the rows of V^-1
   real_t* cotangent_norms_ = nullptr; // of the columns of gV
-  real_t* change_of_norm_ = nullptr;
   int* pivots_ = nullptr;
 };
 

@@ -45,8 +45,8 @@ void multiply_square(
   }
 }
 
-/// Replaces `A`, n x n, by something else, and writes its inverse to `inverse`, both row by row or both column by column.
-/// Returns whether A is not singular; if it is, `inverse` has no meaning.
+/// Replaces `A`, n x n, by something else, and writes its inverse to `inverse`, both row by row or both column by
+/// column. Returns whether A is not singular; if it is, `inverse` has no meaning.
 template <typename real_t>
 bool invert(int64_t n, c10::complex<real_t>* A, c10::complex<real_t>* inverse, int* pivots) {
   using complex_t = c10::complex<real_t>;

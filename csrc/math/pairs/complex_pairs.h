@@ -8,12 +8,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <vector>
 
 // The denominators lambda_j - lambda_i of the complex eigenvalues of one matrix, for CPU kernels. The same decisions as
 // `divide_cotangent` of math/pairs/pairs.h makes for a batch of tensors.
 namespace spectralgrad::math {
+
+/// |z|, without the checks of `std::hypot` if no square over- or underflows.
+template <typename real_t>
+real_t absolute_value(c10::complex<real_t> z) {
+  const auto square = z.real() * z.real() + z.imag() * z.imag();
+  // Below, the square of the smaller part may lose digits.
+  constexpr auto least = std::numeric_limits<real_t>::min() * static_cast<real_t>(int64_t{1} << 53);
+  return square > least && square < std::numeric_limits<real_t>::infinity() ? std::sqrt(square) : std::abs(z);
+}
 
 template <typename real_t>
 class ComplexPairs {
@@ -34,7 +44,7 @@ class ComplexPairs {
     real_t largest = 0;
     for (int64_t i = 0; i < n_; ++i) {
       scaled_[i] = values[i] * room;
-      largest = std::max(largest, std::abs(scaled_[i]));
+      largest = std::max(largest, absolute_value(scaled_[i]));
     }
     const DenominatorUnit<A> unit(largest, room, rule_.absolute_width);
     for (auto& x : scaled_) {
@@ -52,8 +62,8 @@ class ComplexPairs {
     const auto x = scaled_[j] - scaled_[i];
     if (gates_) {
       using A = NumberArithmetic<real_t>;
-      const auto size = std::abs(S);
-      const bool inside = any_cluster_ && cluster_[i] == cluster_[j] && std::abs(x) <= gate_.reach;
+      const auto size = absolute_value(S);
+      const bool inside = any_cluster_ && cluster_[i] == cluster_[j] && absolute_value(x) <= gate_.reach;
       if (inside ? gate_.template is_dropped_in_cluster<A>(size, magnitude(), largest * gate_.cluster_noise)
                  : gate_.template is_dropped_outside<A>(size, most) &&
                   gate_.template is_dropped_outside<A>(size, magnitude())) {
@@ -66,7 +76,7 @@ class ComplexPairs {
  private:
   /// 1/x by the rule.
   complex_t inverse(complex_t x) const {
-    const auto size = std::abs(x);
+    const auto size = absolute_value(x);
     if (rule_.form == Broadening::cutoff && size <= half_width_) {
       return complex_t(0);
     }

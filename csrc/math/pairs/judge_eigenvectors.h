@@ -7,8 +7,8 @@ namespace spectralgrad::math {
 /// Checks whether the loss has a gradient through the eigenvalues and eigenvectors of general matrices, and returns
 /// `eigenvalues_cotangent`, or zeros if that is undefined. It is `judge_cotangents` for A = V diag(lambda) V^-1.
 ///
-/// `S` and `magnitude` = N (*, n, n) are those of `eig_vjp` and of math/pairs/pairs.h, and either both undefined or both
-/// defined; `eigenvalues_cotangent` (*, n) may be undefined. All but N are complex.
+/// `S` and `magnitude` = N (*, n, n) are those of `eig_vjp` and of math/pairs/pairs.h, and either both undefined or
+/// both defined; `eigenvalues_cotangent` (*, n) may be undefined. All but N are complex.
 ///
 /// The statistics are:
 /// - Phases: |Im S_ii| / N_ii. Raises `GaugeError` with torch.linalg's message.

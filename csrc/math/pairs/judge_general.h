@@ -84,7 +84,9 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
       static_cast<real_t>(tolerances::gauge(dtype)),
       static_cast<real_t>(tolerances::finding_floor) * eps * matrix.largest_condition);
   const auto is_significant = [&](real_t size, int64_t i, int64_t j) {
-    return !significance.may_be_of_matrix(size) && significance.exceeds(size, tolerance, 0, i, j);
+    // The cheapest test comes first, and N last.
+    return !significance.may_be_of_matrix(size) && significance.stands_out(size) &&
+        significance.exceeds(size, tolerance, 0, i, j);
   };
   // The projector onto all eigenvectors has a gV that is round-off, in float32 too.
   const auto cancelled = static_cast<real_t>(tolerances::same_eigenvalue) * eps * std::min(matrix.largest, real_t(1));
@@ -95,8 +97,15 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
     }
   }
   GeneralFindings result;
+  // Pairs with larger gaps are neither degenerate nor nearly defective.
+  const auto reach = eps * matrix.largest * matrix.largest_condition *
+      static_cast<real_t>(std::max(tolerances::same_eigenvalue, 1 / tolerances::near_defective(dtype)));
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = i + 1; j < n; ++j) {
+      const auto difference = matrix.eigenvalues[i] - matrix.eigenvalues[j];
+      if (std::max(std::abs(difference.real()), std::abs(difference.imag())) > reach) {
+        continue;
+      }
       const auto pair = matrix.pair(i, j);
       const bool degenerate = pair.is_degenerate();
       const auto error = pair.relative_error();
