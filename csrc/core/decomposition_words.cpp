@@ -33,6 +33,19 @@ constexpr DecompositionWords general{
     "For a Hermitian matrix, spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it",
     false};
 
+constexpr DecompositionWords generalized{
+    "generalized_eigh",
+    "eigenvalue",
+    "a repeated eigenvalue",
+    "eigenvectors",
+    "an eigenspace",
+    "spectralgrad.generalized_eigh: The eigenvectors in the complex case are specified up to multiplication by "
+    "e^{i phi}. The specified loss function depends on this quantity, so it is ill-defined.",
+    "Only functions of the whole eigenspace, such as V V^H over its eigenvectors, are well defined.",
+    "spectralgrad.density_matrix with an overlap has it, and so have funm and spectral_map of L^-1 A L^-H, B = L L^H",
+    "spectralgrad.density_matrix with an overlap has it, and so has funm of L^-1 A L^-H, B = L L^H",
+    true};
+
 constexpr DecompositionWords singular{
     "svd",
     "singular value",
@@ -60,6 +73,9 @@ constexpr std::string_view functions_of_singular_values[] = {
 const DecompositionWords& decomposition_words(std::string_view caller) {
   if (caller == "eig" || caller == "eigvals") {
     return general;
+  }
+  if (caller == "generalized_eigh") {
+    return generalized;
   }
   const auto* end = std::end(functions_of_singular_values);
   return std::find(std::begin(functions_of_singular_values), end, caller) == end ? eigen : singular;

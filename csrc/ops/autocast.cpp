@@ -29,6 +29,7 @@ void register_autocast(torch::Library& library) {
         "eigh_subset",
         "eigvals",
         "eigvalsh",
+        "generalized_eigh",
         "svd",
         "svd_truncated",
         "svdvals",

@@ -16,6 +16,7 @@
 
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
@@ -53,6 +54,12 @@ OrthonormalBasis::OrthonormalBasis(const std::optional<Tensor>& overlap, const c
   }
 }
 
+OrthonormalBasis OrthonormalBasis::of_factor(Tensor factor) {
+  OrthonormalBasis basis;
+  basis.factor_ = std::move(factor);
+  return basis;
+}
+
 Tensor OrthonormalBasis::reduce(const Tensor& H) const {
   if (!factor_.defined()) {
     return H;
@@ -65,12 +72,12 @@ Tensor OrthonormalBasis::restore(const Tensor& D) const {
   if (!factor_.defined()) {
     return D;
   }
-  const auto left = at::linalg_solve_triangular(factor_.mH(), D, /*upper=*/true);
+  const auto left = restore_vectors(D);
   return math::hermitian_part(at::linalg_solve_triangular(factor_, left, /*upper=*/false, /*left=*/false));
 }
 
-Tensor OrthonormalBasis::restore_vectors(const Tensor& V) const {
-  return factor_.defined() ? at::linalg_solve_triangular(factor_.mH(), V, /*upper=*/true) : V;
+Tensor OrthonormalBasis::restore_vectors(const Tensor& Y) const {
+  return factor_.defined() ? at::linalg_solve_triangular(factor_.mH(), Y, /*upper=*/true) : Y;
 }
 
 Tensor OrthonormalBasis::amplification() const {

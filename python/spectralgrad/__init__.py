@@ -19,6 +19,7 @@ from ._ops.eigh_subset import eigh_subset  # noqa: E402
 from ._ops.eigvals import eigvals  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trace_sqrtm  # noqa: E402
+from ._ops.generalized_eigh import generalized_eigh  # noqa: E402
 from ._ops.orthogonal_procrustes import OrthogonalProcrustesResult, orthogonal_procrustes  # noqa: E402
 from ._ops.pinvm import pinvm, pseudo_logdet  # noqa: E402
 from ._ops.polar import PolarResult, polar  # noqa: E402
@@ -81,6 +82,7 @@ __all__ = [
     "eigvalsh",
     "expm",
     "funm",
+    "generalized_eigh",
     "install",
     "installed",
     "invsqrtm",

@@ -49,6 +49,10 @@ OPERATORS: dict[str, Operator] = {
     "eigh_subset": Operator(None, public=True, script=_SUBSET),
     "eigvals": Operator((2,), public=True, script=_MATRIX),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
+    # A and B may have batches of different shapes, so vmap maps the operators that it is made of.
+    "generalized_eigh": Operator(
+        None, public=True, batched=False, script='A: Tensor, B: Tensor, UPLO: str = "L", itype: int = 1'
+    ),
     "svd": Operator((2,), public=True, script="A: Tensor, full_matrices: bool = True, driver: Optional[str] = None"),
     "svd_truncated": Operator(None, public=True, script=_TRUNCATION),
     "svdvals": Operator((2,), public=True, script="A: Tensor, driver: Optional[str] = None"),
@@ -89,6 +93,9 @@ OPERATORS: dict[str, Operator] = {
     "eigh_vjp_vjp": Operator((2, 1, 2, 1, 2), reports=False),
     "fill_levels": Operator((1, 0, 0)),
     "generalized_subset_vjp": Operator((1, 2, 1, 2)),
+    "generalized_eigenpairs": Operator((2, 2)),
+    "generalized_eigh_jvp": Operator((2, 2, 1, 2)),
+    "generalized_eigh_vjp": Operator((1, 2, 1, 2)),
     "hermitian": Operator((2,)),
     "in_canonical_gauge": Operator((2, 2, 1, 1), reports=False),
     "in_canonical_gauge_vjp": Operator((2, 2, 2, 1, 1), reports=False),

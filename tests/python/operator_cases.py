@@ -36,6 +36,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "eigh_subset": lambda A: sg.eigh_subset(A, 0, 2)[0],
     "eigvals": sg.eigvals,
     "eigvalsh": sg.eigvalsh,
+    "generalized_eigh": lambda A: sg.generalized_eigh(A, A, itype=2)[0],
     "svd": lambda A: sg.svd(A)[1],
     "svd_truncated": lambda A: sg.svd_truncated(A, 2, keep_multiplets=False)[1],
     "svdvals": sg.svdvals,
@@ -170,6 +171,10 @@ OPERATORS: dict[str, Call] = {
     "generalized_subset_vjp": Call(
         lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
     ),
+    "generalized_eigenpairs": Call(lambda x: (x.A, x.P, "L", 1, *GATED)),
+    "generalized_eigh": Call(lambda x: (x.A, x.P[0], "U", 1, *GATED)),
+    "generalized_eigh_jvp": Call(lambda x: (x.direction(1), x.direction(2), x.L, x.V, 3, *GATED), without=((0,), (1,))),
+    "generalized_eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, 2, True, True, *GATED), without=((0,), (1,))),
     "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),
     "in_canonical_gauge": Call(lambda x: (x.V, *x.frame())),
     "in_canonical_gauge_vjp": Call(lambda x: (x.direction(1), x.V, *x.frame())),

@@ -76,7 +76,7 @@ def test_opcheck(
     )
     tests = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
     conjugates = (
-        name.startswith(("density_matrix", "svd_"))
+        name.startswith(("density_matrix", "generalized_eigh_", "svd_"))
         or name in ("orthogonal_procrustes", "polar", "track")
         or (name in TENSOR_CODE and requires_grad)
     )

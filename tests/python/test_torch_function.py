@@ -120,7 +120,7 @@ def test_each_function_asks_handlers(name: str) -> None:
     x: Any = Answering()
     answer: Any = sg.DensityMatrixResult(*[x] * 6) if "all" in name else (x, x)
     result = f(x)
-    of_eigenvalues = (sg.eig, sg.eigh, sg.eigh_subset, sg.track)
+    of_eigenvalues = (sg.eig, sg.eigh, sg.eigh_subset, sg.generalized_eigh, sg.track)
     several = (*of_eigenvalues, sg.svd, sg.svd_truncated, sg.polar, sg.orthogonal_procrustes, sg.rigid_alignment)
     assert result is (x if public in several or "all" in name else answer)
     ((func, types, args),) = seen

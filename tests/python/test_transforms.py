@@ -65,6 +65,13 @@ def _svd_projector(X: Tensor) -> Tensor:
     return (projector(U, inside) + U[..., inside] @ Vh[..., inside, :]) / 2
 
 
+def _generalized_projector(X: Tensor) -> Tensor:
+    """Eigenvalues and eigenvectors of A = X, B = X + 4 are in the order of those of X. V Vᴴ B is the projector."""
+    B = _positive(X)
+    V = sg.generalized_eigh(X, B).eigenvectors
+    return projector(V, slice(1, 3)) @ B
+
+
 def _svd_truncated_projector(X: Tensor) -> Tensor:
     """Onto the eigenvector of the lowest eigenvalue, which is dropped, minus the identity."""
     U, _, Vh = sg.svd_truncated(_positive(X), X.shape[-1] - 1, keep_multiplets=False)
@@ -133,6 +140,7 @@ OPERATIONS = {
     "eigvalsh": Operation(
         lambda X, M: sg.eigvalsh(X).exp().sum(), reference.function(mpmath.exp, mpmath.exp), m_is_identity=True
     ),
+    "generalized_eigh": Operation(lambda X, M: expectation(M, _generalized_projector(X)), reference.projector(1, 3)),
     "svd": Operation(lambda X, M: expectation(M, _svd_projector(X)), reference.projector(1, 3)),
     "svd_truncated": Operation(lambda X, M: expectation(M, _svd_truncated_projector(X)), reference.projector(0, 1)),
     "svdvals": Operation(
@@ -938,7 +946,8 @@ def test_dispatch_subclass(operation: str, dtype: torch.dtype, spectrum: list[fl
     (G,) = torch.autograd.grad(case.f(X), X)
     assert isinstance(G, Dispatched)
     assert relative_error(G.inside, case.gradient()) <= 1e-13
-    decompositions = ("spectralgrad.eig", "spectralgrad.polar", "spectralgrad.singular", "spectralgrad.svd")
+    names = ("eig", "generalized_eig", "polar", "singular", "svd")
+    decompositions = tuple(f"spectralgrad.{name}" for name in names)
     assert any(name.startswith(decompositions) for name in Dispatched.seen)
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     tangent = torch.func.jvp(case.f, (Dispatched(case.A),), (Dispatched(E),))[1]

@@ -290,6 +290,25 @@ TEST_F(ParallelKernels, GeneralEigenvaluesFromSeveralThreads) {
   }
 }
 
+TEST_F(ParallelKernels, GeneralizedProblemsFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    for (const auto& [count, n] : sizes) {
+      const auto X = at::randn({count, n, n}, dtype);
+      const auto B = at::matmul(X, X.mH()) + at::eye(n, dtype);
+      const auto M = at::randn({n, n}, dtype);
+      for (const int64_t itype : {1, 3}) {
+        const auto compute = [&] {
+          const auto A = (X + X.mH()).requires_grad_();
+          const auto [L, V] = generalized_eigh(A, B, "L", itype);
+          return gradient(pairing(M, at::matmul(V * L.unsqueeze(-2), V.mH())).sum(), A);
+        };
+        const auto expected = compute();
+        at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+      }
+    }
+  }
+}
+
 TEST_F(ParallelKernels, RotationsFromSeveralThreads) {
   for (const auto dtype : dtypes) {
     for (const auto& [count, n] : sizes) {

@@ -10,6 +10,7 @@
 #include <spectralgrad/eigvals.h>
 #include <spectralgrad/eigvalsh.h>
 #include <spectralgrad/funm.h>
+#include <spectralgrad/generalized_eigh.h>
 #include <spectralgrad/install.h>
 #include <spectralgrad/interrupt.h>
 #include <spectralgrad/orthogonal_procrustes.h>

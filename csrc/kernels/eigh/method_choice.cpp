@@ -72,6 +72,10 @@ constexpr int64_t svd_vjp_always_in_lanes = 16;
 constexpr int64_t svd_vjp_largest_in_lanes = 64;
 constexpr int64_t svd_vjp_most_rows = 512;
 
+/// Up to this n, generalized problems are reduced in lanes.
+constexpr int64_t reduction_largest_in_lanes = 32;
+constexpr int64_t generalized_vjp_largest_in_lanes = 48;
+
 /// The number of tasks of the busiest thread.
 double rounds(int64_t tasks, int64_t threads) {
   return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
@@ -144,6 +148,14 @@ SvdMethod svd_method(const BatchTraits& batch, const SvdTask& task) {
 bool svd_vjp_in_lanes_is_faster(const BatchTraits& batch, int64_t rows) {
   return batch.is_on_cpu && batch.n <= svd_vjp_largest_in_lanes && rows <= svd_vjp_most_rows &&
       (batch.n <= svd_vjp_always_in_lanes || 2 * batch.count >= batch.lanes || batch.deterministic);
+}
+
+bool reduction_in_lanes(int64_t n, at::ScalarType /*dtype*/) {
+  return n <= reduction_largest_in_lanes;
+}
+
+bool generalized_vjp_in_lanes(const BatchTraits& V) {
+  return V.n <= pass_always_in_lanes || (V.n <= generalized_vjp_largest_in_lanes && 2 * V.count >= V.lanes);
 }
 
 bool pass_in_lanes(const BatchTraits& V) {

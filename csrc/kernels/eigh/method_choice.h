@@ -22,6 +22,13 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
 /// Whether the vjp for eigenvectors `V` should be computed in SIMD lanes rather than by matrix products.
 bool vjp_in_lanes(const BatchTraits& V);
 
+/// Whether generalized problems should be reduced in SIMD lanes rather than by LAPACK. By n and dtype alone, so that
+/// every part of a batch has factors of one kind.
+bool reduction_in_lanes(int64_t n, at::ScalarType dtype);
+
+/// Whether the vjp of a generalized problem should be computed in SIMD lanes rather than by tensor code.
+bool generalized_vjp_in_lanes(const BatchTraits& V);
+
 /// Whether the jvp, or a function of a matrix, should be computed in SIMD lanes rather than by tensor code.
 bool pass_in_lanes(const BatchTraits& V);
 

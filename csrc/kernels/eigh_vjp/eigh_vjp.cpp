@@ -59,18 +59,18 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
     constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
     const auto eps = tolerances::eps(dtype);
     const simd::EighVjpBatch<real_t> batch{
-        static_cast<int>(n),
-        inputs.V.is_complex(),
-        inputs.L.template const_data_ptr<real_t>(),
-        row<real_t>(inputs.gL, 0, n),
-        matrices<real_t>(inputs.V),
-        inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
-        math::broadening_rule<real_t>(rule),
-        rule.gates(),
-        math::noise_gate<real_t>(rule),
-        {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,
-         static_cast<real_t>(tolerances::gauge(dtype)),
-         static_cast<real_t>(tolerances::same_eigenvalue * eps)},
+        {static_cast<int>(n),
+         inputs.V.is_complex(),
+         inputs.L.template const_data_ptr<real_t>(),
+         row<real_t>(inputs.gL, 0, n),
+         matrices<real_t>(inputs.V),
+         inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
+         math::broadening_rule<real_t>(rule),
+         rule.gates(),
+         math::noise_gate<real_t>(rule),
+         {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,
+          static_cast<real_t>(tolerances::gauge(dtype)),
+          static_cast<real_t>(tolerances::same_eigenvalue * eps)}},
         static_cast<real_t*>(result.mutable_data_ptr())};
     run_in_lanes(batch, count, [&](int64_t begin, int64_t end) {
       for (auto i = begin; judged && i < end; ++i) {

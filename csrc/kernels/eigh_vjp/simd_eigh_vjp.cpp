@@ -1,286 +1,66 @@
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 
-#include "kernels/eigh_vjp/gap_quotient.h"
-#include "kernels/simd/load_matrices.h"
-#include "kernels/simd/pass.h"
-#include "math/pairs/clusters.h"
+#include "kernels/eigh_vjp/lane_cotangents.h"
 
-// Compiled once for each instruction set. Implements the formulas of math/eigh.h and math/pairs.
+// Compiled once for each instruction set. Implements the formulas of math/eigh.h.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
 /// The vjp of one group of matrices, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
 template <typename T, bool is_complex, int known_n>
-class Vjp {
+class Vjp : private LaneCotangents<T, is_complex, known_n> {
  public:
-  static constexpr int W = lane_count<T>;
-  static constexpr int parts = is_complex ? 2 : 1;
-  static constexpr int entry = parts * W;
-  using E = Entry<T, is_complex>;
-  using A = VectorArithmetic<T>;
+  using Base = LaneCotangents<T, is_complex, known_n>;
+  using Base::entry;
+  using Base::W;
 
   static int64_t workspace_size(int n) {
-    // V, the cotangent, W, a product, the moduli of V and the cotangent, and four rows.
-    return static_cast<int64_t>(n) * (n | 1) * (4 * entry + 2 * W) + static_cast<int64_t>(n) * 4 * W;
+    return Base::cotangents_size(n) + static_cast<int64_t>(n) * (n | 1) * entry;
   }
 
-  Vjp(const EighVjpBatch<T>& batch, Memory<T> memory) : batch_(batch), n_(known_n == 0 ? batch.n : known_n) {
-    V_ = memory.matrix(n_, entry);
-    gV_ = memory.matrix(n_, entry);
-    W_ = memory.matrix(n_, entry);
-    product_ = memory.matrix(n_, entry);
-    V_sizes_ = memory.matrix(n_, W);
-    gV_sizes_ = memory.matrix(n_, W);
-    eigenvalues_ = memory.row(n_);
-    cotangents_ = memory.row(n_);
-    norms_ = memory.row(n_);
-    clusters_ = memory.row(n_);
-  }
+  Vjp(const EighVjpBatch<T>& batch, Memory<T> memory)
+      : Base(batch, memory), result_(batch.result), product_(memory.matrix(n_, entry)) {}
 
   void run(const Members& members) {
-    load_matrices<T, is_complex, known_n>(batch_.eigenvectors, n_, members, V_);
-    load_rows<T, known_n>(batch_.eigenvalues, n_, members, eigenvalues_);
-    if (batch_.eigenvalues_cotangent != nullptr) {
-      load_rows<T, known_n>(batch_.eigenvalues_cotangent, n_, members, cotangents_);
-    }
+    this->load_decomposition(members);
     const auto largest = largest_eigenvalue(eigenvalues_, n_);
-    const bool judges = batch_.suspicion.found != nullptr;
     Mask<T> suspicious(T(0));
-    if (batch_.eigenvectors_cotangent.data == nullptr) {
+    if (!this->has_eigenvectors_cotangent()) {
       for (int r = 0; r < n_; ++r) {
         for (int k = 0; k < n_; ++k) {
-          store_entry(product_.at(r, k), scale(at(V_, r, k), load(cotangents_ + k * W)));
+          store_entry(product_.at(r, k), scale(this->at(V_, r, k), load(cotangents_ + k * W)));
         }
       }
-      if (judges) {
-        suspicious = equal_eigenvalues_matter(largest);
+      if (this->judges()) {
+        suspicious = this->suspicious(largest);
       }
     } else {
-      load_matrices<T, is_complex, known_n>(batch_.eigenvectors_cotangent, n_, members, gV_);
-      const Scale<T> units(scale_cotangent());
-      multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
-      have_sizes_ = false;
-      if (judges) {
-        suspicious = equal_eigenvalues_matter(largest);
-        if constexpr (is_complex) {
-          suspicious = suspicious | phases_matter();
-        }
+      const auto units = this->project(members);
+      if (this->judges()) {
+        suspicious = this->suspicious(largest);
       }
-      divide_by_gaps(largest, units);
+      this->divide_by_gaps(largest, units);
       multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, V_, W_, product_);
     }
     multiply<T, is_complex, Conjugated::right, Part::lower, known_n>(n_, n_, product_, V_.transposed(), W_);
     complete_hermitian<T, is_complex>(W_, n_);
-    store_matrices<T, is_complex, known_n>(W_, n_, members, batch_.result);
-    if (judges) {
+    store_matrices<T, is_complex, known_n>(W_, n_, members, result_);
+    if (this->judges()) {
       store_mask<T>(suspicious, members, batch_.suspicion.found);
     }
   }
 
  private:
-  SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
-    return load_entry<T, is_complex>(matrix.at(i, j));
-  }
+  using Base::batch_;
+  using Base::cotangents_;
+  using Base::eigenvalues_;
+  using Base::n_;
+  using Base::V_;
+  using Base::W_;
 
-  /// Scales gV by a power of two so that its largest entry is near 1. Returns the largest entry before scaling.
-  SPECTRALGRAD_INLINE Vec<T> scale_cotangent() {
-    const auto largest = largest_entry<T, is_complex>(gV_, n_);
-    const auto to = Scale<T>(largest).to;
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < n_; ++c) {
-        store_entry(gV_.at(r, c), scale(at(gV_, r, c), to));
-      }
-    }
-    return largest;
-  }
-
-  SPECTRALGRAD_INLINE void find_sizes() {
-    if (have_sizes_) {
-      return;
-    }
-    have_sizes_ = true;
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < n_; ++c) {
-        store(V_sizes_.at(r, c), size_of(at(V_, r, c)));
-        store(gV_sizes_.at(r, c), size_of(at(gV_, r, c)));
-      }
-    }
-  }
-
-  /// N_ij = (|V|^T |gV| + its transpose)_ij
-  Vec<T> magnitude(int i, int j) {
-    find_sizes();
-    Vec<T> sum(T(0));
-    for (int k = 0; k < n_; ++k) {
-      sum = fma(load(V_sizes_.at(k, i)), load(gV_sizes_.at(k, j)), sum);
-      sum = fma(load(V_sizes_.at(k, j)), load(gV_sizes_.at(k, i)), sum);
-    }
-    return sum;
-  }
-
-  /// Whether the cotangents depend on the order of equal (degenerate) eigenvalues or on the basis of their
-  /// eigenvectors.
-  SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
-    const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
-    const Vec<T> gauge(batch_.suspicion.gauge);
-    const Mask<T> none(T(0));
-    auto repeated = none;
-    for (int i = 0; i + 1 < n_; ++i) {
-      repeated = repeated | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
-    }
-    return any<T>(repeated) ? repeated & any_pair_matters(same, gauge) : none;
-  }
-
-  __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
-    // Slightly less than 2, because sums are rounded. `abs_lower_bound` may be too small by the factor `root`.
-    const Vec<T> nearly(T(1.98));
-    const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
-    const Vec<T> zero(T(0));
-    Mask<T> result(T(0));
-    auto largest = zero;
-    if (batch_.eigenvalues_cotangent != nullptr) {
-      for (int i = 0; i < n_; ++i) {
-        largest = larger(largest, load(cotangents_ + i * W).abs());
-      }
-    }
-    for (int i = 0; i < n_; ++i) {
-      for (int j = i + 1; j < n_; ++j) {
-        const auto equal = load(eigenvalues_ + j * W) - load(eigenvalues_ + i * W) <= same;
-        if (!any<T>(equal)) {
-          break;
-        }
-        if (batch_.eigenvalues_cotangent != nullptr) {
-          const auto difference = (load(cotangents_ + i * W) - load(cotangents_ + j * W)).abs();
-          result = result | (equal & (gauge * largest < difference));
-        }
-        if (batch_.eigenvectors_cotangent.data == nullptr) {
-          continue;
-        }
-        const auto upper = at(W_, i, j);
-        const auto lower = conj(at(W_, j, i));
-        const auto size = root * abs_lower_bound(subtract_scaled(lower, Vec<T>(T(1)), upper));
-        // |upper| + |lower| is a lower bound of N and usually decides.
-        const auto maybe = equal & (nearly * gauge * (abs_lower_bound(upper) + abs_lower_bound(lower)) < size);
-        if (any<T>(maybe)) {
-          result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
-        }
-      }
-    }
-    return result;
-  }
-
-  /// Whether the loss depends on the phases of the eigenvectors.
-  SPECTRALGRAD_INLINE Mask<T> phases_matter() {
-    const Vec<T> gauge(batch_.suspicion.gauge);
-    Mask<T> result(T(0));
-    for (int i = 0; i < n_; ++i) {
-      const auto diagonal = at(W_, i, i);
-      const auto size = imaginary(diagonal).abs();
-      // Twice the real part is a lower bound of N_ii and usually decides.
-      if (any<T>(gauge * (real(diagonal) + real(diagonal)).abs() < size)) {
-        result = result | (gauge * magnitude(i, i) < size);
-      }
-    }
-    return result;
-  }
-
-  /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by the headroom already. Returns whether
-  /// any cluster has more than one eigenvalue.
-  SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
-    const auto repeated = math::number_clusters<A>(
-        n_,
-        Vec<T>(batch_.gate.step) * largest,
-        [&](int64_t i) { return load(eigenvalues_ + i * W); },
-        [&](int64_t i, const Vec<T>& number) { store(clusters_ + i * W, number); });
-    return any<T>(repeated);
-  }
-
-  /// Stores the norms of gV's columns and returns M. gV is scaled; `to_units` scales g_lambda in the same way.
-  SPECTRALGRAD_INLINE Vec<T> find_norms(const Vec<T>& largest, const Vec<T>& to_units) {
-    Vec<T> most(T(0));
-    for (int i = 0; i < n_; ++i) {
-      Vec<T> sum(T(0));
-      for (int k = 0; k < n_; ++k) {
-        sum = add_squared(at(gV_, k, i), sum);
-      }
-      const auto norm = sum.sqrt();
-      store(norms_ + i * W, norm);
-      most = larger(most, norm);
-    }
-    if (batch_.eigenvalues_cotangent != nullptr) {
-      for (int i = 0; i < n_; ++i) {
-        most = larger(most, load(cotangents_ + i * W).abs() * to_units * largest);
-      }
-    }
-    return most;
-  }
-
-  /// Turns W = V^H gV into diag(g_lambda) + F o S.
-  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
-    const Vec<T> zero(T(0));
-    const GapQuotient<T> quotient(largest, batch_.rule, batch_.gate);
-    for (int i = 0; i < n_; ++i) {
-      store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * quotient.headroom);
-    }
-    const auto unit = units.from * quotient.headroom;
-    const auto reach = quotient.gate.reach * quotient.largest;
-    auto floor = zero;
-    bool clusters = false;
-    if (batch_.gates) {
-      floor = quotient.gate.cluster_noise * find_norms(largest, units.to);
-      clusters = find_clusters(quotient.largest);
-    }
-    for (int i = 0; i < n_; ++i) {
-      const auto here = load(eigenvalues_ + i * W);
-      bool clustered = clusters;
-      for (int j = i + 1; j < n_; ++j) {
-        const auto upper = at(W_, i, j);
-        const auto lower = conj(at(W_, j, i));
-        auto S = quotient.skew_part(upper, lower);
-        const auto gap = math::denominator(math::Denominator::difference, here, load(eigenvalues_ + j * W));
-        if (batch_.gates) {
-          auto inside = zero;
-          if (clustered) {
-            inside = math::in_one_cluster<A>(load(clusters_ + i * W), load(clusters_ + j * W), gap, reach);
-            // Eigenvalues are ascending, so later ones are not closer.
-            clustered = any<T>(inside);
-          }
-          const auto norms = load(norms_ + i * W) + load(norms_ + j * W);
-          const auto decide = [&](const Mask<T>& undecided, bool is_inside) {
-            const auto size = size_of(S);
-            const auto N = magnitude(i, j);
-            return undecided &
-                (is_inside ? quotient.gate.template is_above_limit<A>(size, N)
-                           : quotient.gate.template is_dropped_outside<A>(size, N));
-          };
-          S = quotient.without_noise(S, upper, lower, norms, inside, floor, decide);
-        }
-        // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
-        const auto divided = quotient.over_unit(scale(quotient(S, gap), unit));
-        store_entry(W_.at(i, j), divided);
-        store_entry(W_.at(j, i), conj(divided));
-      }
-    }
-    for (int i = 0; i < n_; ++i) {
-      const auto cotangent = batch_.eigenvalues_cotangent == nullptr ? zero : load(cotangents_ + i * W);
-      store_entry(W_.at(i, i), real_entry<T, is_complex>(cotangent));
-    }
-  }
-
-  const EighVjpBatch<T>& batch_;
-  int n_;
-  View<T> V_;
-  View<T> gV_;
-  View<T> W_;
+  T* result_;
   View<T> product_;
-  View<T> V_sizes_;
-  View<T> gV_sizes_;
-  T* eigenvalues_;
-  T* cotangents_;
-  T* norms_;
-  T* clusters_;
-  bool have_sizes_ = false;
 };
 
 template <typename T>

@@ -6,6 +6,7 @@
 #include "kernels/eigh_vjp/by_products/columns.h"
 #include "kernels/eigh_vjp/by_products/gap_division.h"
 #include "kernels/eigh_vjp/by_products/hermitian_pass.h"
+#include "kernels/eigh_vjp/by_products/hermitian_product.h"
 #include "kernels/eigh_vjp/by_products/parallel_products.h"
 #include "kernels/eigh_vjp/by_products/products.h"
 #include "kernels/eigh_vjp/column_norms.h"
@@ -93,44 +94,6 @@ math::Verdict judge(const Inputs& inputs, const Tensor& norms, const Columns& co
     most_severe.note(judge_matrix<scalar_t>(inputs, matrix, entry, scale), matrix);
   });
   return most_severe.verdict();
-}
-
-/// Replaces X (count, n, n) by (X + X^H)/2. `from_upper`: copies the upper triangle to the lower one instead, except in
-/// tiles on the diagonal.
-void make_hermitian(const Tensor& X, bool from_upper) {
-  const auto n = X.size(-1);
-  AT_DISPATCH_FLOATING_TYPES(c10::toRealValueType(X.scalar_type()), "eigh_vjp", [&] {
-    auto* data = static_cast<scalar_t*>(X.mutable_data_ptr());
-    const auto& kernel = simd::for_this_machine<simd::HermitianPassKernel<scalar_t>>();
-    const auto numbers = n * n * (X.is_complex() ? 2 : 1);
-    const auto pairs = pairs_of_pass(n);
-    for_each_part(X.size(0), pairs.rows(), n * n / pairs.rows(), [&](int64_t matrix, int64_t begin, int64_t end) {
-      for (auto i = begin; i < end; ++i) {
-        pairs.for_row(i, [&](const BlockPair& pair) {
-          kernel.make_hermitian(data + matrix * numbers, n, X.is_complex(), from_upper, pair);
-        });
-      }
-    });
-  });
-}
-
-/// Writes X V^H, which must be Hermitian, to `result`. For large n, computes little more than half of it.
-void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
-  const auto n = V.size(-1);
-  // Computing half of the result only pays for large n (docs/measurements.md).
-  constexpr int64_t large = 256;
-  if (n < large) {
-    product_into(result, X, V.mH());
-    make_hermitian(result, /*from_upper=*/false);
-    return;
-  }
-  const int64_t blocks = n < 1024 ? 4 : 8;
-  const auto rows = (n + blocks - 1) / blocks / 16 * 16 + 16;
-  for (int64_t begin = 0; begin < n; begin += rows) {
-    const auto end = std::min(n, begin + rows);
-    product_into(result.slice(-2, begin, end).slice(-1, begin, n), X.slice(-2, begin, end), V.slice(-2, begin, n).mH());
-  }
-  make_hermitian(result, /*from_upper=*/true);
 }
 
 /// Returns V inner V^H (count, n, n) as the Hermitian part of V B U^H. B (count, n, k) are the columns of `inner` as

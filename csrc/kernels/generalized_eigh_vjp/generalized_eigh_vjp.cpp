@@ -1,0 +1,98 @@
+#include "kernels/generalized_eigh_vjp/generalized_eigh_vjp.h"
+
+#include "core/tolerances.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
+#include "kernels/generalized_eigh_vjp/by_products.h"
+#include "kernels/generalized_eigh_vjp/simd_generalized_eigh_vjp.h"
+#include "kernels/simd/batch_layout.h"
+#include "kernels/simd/for_each_register.h"
+#include "math/pairs/broadening.h"
+#include "math/pairs/noise_gate.h"
+
+#include <spectralgrad/checks.h>
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+
+namespace spectralgrad::kernels {
+namespace {
+
+using at::Tensor;
+
+GeneralizedGradients in_lanes(
+    const Inputs& inputs,
+    const Tensor& U,
+    int64_t itype,
+    bool needs_A,
+    bool needs_B,
+    const Rule& rule) {
+  const auto gradient = [&](bool is_needed) {
+    return is_needed ? at::empty_like(inputs.V, at::MemoryFormat::Contiguous) : Tensor();
+  };
+  GeneralizedGradients gradients{gradient(needs_A), gradient(needs_B)};
+  const bool judged = checks() != Checks::ignore;
+  const auto found = judged ? at::empty({inputs.count}, inputs.L.options().dtype(at::kBool)) : Tensor();
+  AT_DISPATCH_FLOATING_TYPES(inputs.L.scalar_type(), "generalized_eigh_vjp", [&] {
+    constexpr auto dtype = c10::CppTypeToScalarType<scalar_t>::value;
+    const auto matrices_or_null = [](const Tensor& x) {
+      return x.defined() ? matrices<scalar_t>(x) : simd::Matrices<scalar_t>{};
+    };
+    const auto numbers_or_null = [](const Tensor& x) {
+      return x.defined() ? static_cast<scalar_t*>(x.mutable_data_ptr()) : nullptr;
+    };
+    const simd::GeneralizedVjpBatch<scalar_t> batch{
+        {static_cast<int>(inputs.n),
+         inputs.V.is_complex(),
+         inputs.L.const_data_ptr<scalar_t>(),
+         row<scalar_t>(inputs.gL, 0, inputs.n),
+         matrices<scalar_t>(inputs.V),
+         matrices_or_null(inputs.gV),
+         math::broadening_rule<scalar_t>(rule),
+         rule.gates(),
+         math::noise_gate<scalar_t>(rule),
+         {judged ? found.mutable_data_ptr<bool>() : nullptr,
+          static_cast<scalar_t>(tolerances::gauge(dtype)),
+          static_cast<scalar_t>(tolerances::same_eigenvalue * tolerances::eps(dtype))}},
+        matrices_or_null(U),
+        itype == 2,
+        itype == 3,
+        itype == 1 ? scalar_t(-1) : scalar_t(1),
+        itype == 3 ? scalar_t(1) : scalar_t(-1),
+        numbers_or_null(gradients.A),
+        numbers_or_null(gradients.B)};
+    run_in_lanes(batch, inputs.count);
+  });
+  if (judged) {
+    const auto* begin = found.const_data_ptr<bool>();
+    gradients.suspicious = std::any_of(begin, begin + inputs.count, [](bool x) { return x; });
+  }
+  return gradients;
+}
+
+} // namespace
+
+bool supports_generalized_vjp(const Tensor& V) {
+  return V.device().is_cpu() && V.numel() > 0;
+}
+
+GeneralizedGradients generalized_eigh_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& dual,
+    int64_t itype,
+    bool needs_A,
+    bool needs_B,
+    const Rule& rule) {
+  const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
+  const auto U = dual.defined() ? by_rows_or_columns(dual) : dual;
+  const auto compute = generalized_vjp_in_lanes(batch_traits(inputs.V)) ? in_lanes : generalized_vjp_by_products;
+  return compute(inputs, U, itype, needs_A, needs_B, rule);
+}
+
+} // namespace spectralgrad::kernels

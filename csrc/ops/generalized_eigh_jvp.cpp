@@ -1,0 +1,113 @@
+#include "ops/generalized_eigh_jvp.h"
+
+#include "autograd/differentiable_op.h"
+#include "autograd/operator_handle.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "math/generalized_eigh.h"
+#include "ops/arguments.h"
+#include "ops/in_layout_of.h"
+
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
+std::tuple<Tensor, Tensor> jvp_tensor_code(
+    const OptionalTensor& A_tangent,
+    const OptionalTensor& B_tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t itype,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
+  auto [dL, dV] = math::generalized_eigh_jvp(
+      tensor_or_undefined(A_tangent),
+      tensor_or_undefined(B_tangent),
+      eigenvalues,
+      eigenvectors,
+      itype,
+      Rule::parse(rule, parameters));
+  return {std::move(dL), std::move(dV)};
+}
+
+std::tuple<Tensor, Tensor> jvp_kernel(
+    const OptionalTensor& A_tangent,
+    const OptionalTensor& B_tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t itype,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const auto [dL, dV] =
+      jvp_tensor_code(A_tangent, B_tangent, eigenvalues, eigenvectors, itype, rule, parameters, caller);
+  const autograd::TensorCode tensor_code;
+  return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
+}
+
+std::tuple<Tensor, Tensor> jvp_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t,
+    std::string_view,
+    RuleParameters,
+    std::string_view) {
+  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_jvp", jvp_meta> jvp_op;
+
+} // namespace
+
+std::pair<Tensor, Tensor> generalized_eigh_jvp(
+    const Tensor& A_tangent,
+    const Tensor& B_tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t itype,
+    const Rule& rule) {
+  auto [dL, dV] = jvp_op.call(
+      optional(A_tangent),
+      optional(B_tangent),
+      eigenvalues,
+      eigenvectors,
+      itype,
+      rule.name(),
+      rule.parameters(),
+      caller_name("generalized_eigh"));
+  return {std::move(dL), std::move(dV)};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "generalized_eigh_jvp(Tensor? A_tangent, Tensor? B_tangent, Tensor eigenvalues, Tensor eigenvectors, int itype, "
+      "str rule, float[] parameters, str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("generalized_eigh_jvp", jvp_kernel);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("generalized_eigh_jvp", jvp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl(
+      "generalized_eigh_jvp",
+      jvp_op.tensor_code_kernel<jvp_tensor_code, autograd::is_differentiated_at_this_level>());
+}
+
+} // namespace spectralgrad::ops

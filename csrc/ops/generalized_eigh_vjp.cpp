@@ -1,0 +1,149 @@
+#include "ops/generalized_eigh_vjp.h"
+
+#include "autograd/constant.h"
+#include "autograd/operator_handle.h"
+#include "autograd/tensor_code.h"
+#include "core/caller_name.h"
+#include "kernels/generalized_eigh_vjp/generalized_eigh_vjp.h"
+#include "math/generalized_eigh.h"
+#include "ops/arguments.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_inv_ex.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+namespace spectralgrad::ops {
+namespace {
+
+using at::Tensor;
+
+/// A tensor of the shape of V. A gradient that is not needed has no entries: its last dimension is 0.
+Tensor empty_gradient(bool is_needed, const Tensor& V) {
+  auto sizes = V.sym_sizes().vec();
+  if (!is_needed) {
+    sizes.back() = 0;
+  }
+  return at::empty_symint(sizes, V.options());
+}
+
+template <auto function>
+std::tuple<Tensor, Tensor> vjp_with(
+    const OptionalTensor& eigenvalues_cotangent,
+    const OptionalTensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t itype,
+    bool needs_A,
+    bool needs_B,
+    std::string_view rule,
+    RuleParameters parameters,
+    std::string_view caller) {
+  const autograd::TensorCode tensor_code;
+  const CallerNameGuard guard(caller);
+  auto [A, B] = function(
+      tensor_or_undefined(eigenvalues_cotangent),
+      tensor_or_undefined(eigenvectors_cotangent),
+      eigenvalues,
+      eigenvectors,
+      itype,
+      needs_A,
+      needs_B,
+      Rule::parse(rule, parameters));
+  return {
+      A.defined() ? std::move(A) : empty_gradient(false, eigenvectors),
+      B.defined() ? std::move(B) : empty_gradient(false, eigenvectors)};
+}
+
+/// The kernel, where there is one.
+std::pair<Tensor, Tensor> vjp_on_cpu(
+    const Tensor& gL,
+    const Tensor& gV,
+    const Tensor& L,
+    const Tensor& V,
+    int64_t itype,
+    bool needs_A,
+    bool needs_B,
+    const Rule& rule) {
+  if (!kernels::supports_generalized_vjp(V)) {
+    return math::generalized_eigh_vjp(gL, gV, L, V, itype, needs_A, needs_B, rule);
+  }
+  const auto dual = itype == 1 ? Tensor() : std::get<0>(at::linalg_inv_ex(V)).mH();
+  auto gradients = kernels::generalized_eigh_vjp(gL, gV, L, V, dual, itype, needs_A, needs_B, rule);
+  if (gradients.suspicious) {
+    math::judge_generalized_eigh(gL, gV, L, V);
+  }
+  return {std::move(gradients.A), std::move(gradients.B)};
+}
+
+std::tuple<Tensor, Tensor> vjp_meta(
+    const OptionalTensor&,
+    const OptionalTensor&,
+    const Tensor&,
+    const Tensor& eigenvectors,
+    int64_t,
+    bool needs_A,
+    bool needs_B,
+    std::string_view,
+    RuleParameters,
+    std::string_view) {
+  return {empty_gradient(needs_A, eigenvectors), empty_gradient(needs_B, eigenvectors)};
+}
+
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_vjp", vjp_meta> vjp_op;
+
+} // namespace
+
+std::pair<Tensor, Tensor> generalized_eigh_vjp(
+    const Tensor& eigenvalues_cotangent,
+    const Tensor& eigenvectors_cotangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    int64_t itype,
+    bool needs_A,
+    bool needs_B,
+    const Rule& rule) {
+  if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
+    return {};
+  }
+  auto [A, B] = vjp_op.call(
+      optional(eigenvalues_cotangent),
+      optional(eigenvectors_cotangent),
+      eigenvalues,
+      eigenvectors,
+      itype,
+      needs_A,
+      needs_B,
+      rule.name(),
+      rule.parameters(),
+      caller_name("generalized_eigh"));
+  return {needs_A ? std::move(A) : Tensor(), needs_B ? std::move(B) : Tensor()};
+}
+
+TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
+  library.def(
+      "generalized_eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, "
+      "Tensor eigenvectors, int itype, bool needs_A, bool needs_B, str rule, float[] parameters, "
+      "str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
+  library.impl("generalized_eigh_vjp", vjp_with<math::generalized_eigh_vjp>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("generalized_eigh_vjp", vjp_with<vjp_on_cpu>);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
+  library.impl("generalized_eigh_vjp", vjp_meta);
+}
+
+TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
+  library.impl(
+      "generalized_eigh_vjp",
+      vjp_op.tensor_code_kernel<vjp_with<math::generalized_eigh_vjp>, autograd::is_differentiated>());
+}
+
+} // namespace spectralgrad::ops
