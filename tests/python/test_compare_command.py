@@ -26,6 +26,7 @@ from spectralgrad.compare import (
     command,
     functions,
     graphs,
+    jordan,
     progress,
     question,
     results,
@@ -54,6 +55,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         *graphs.problems(("benzene, Hückel",)),
         *singular_values.problems(((3, 4),), gaps),
         *alignment.problems(gaps),
+        *jordan.problems((4,), gaps),
     ]
     monkeypatch.setattr(results, "all_problems", lambda quick: problems)
     monkeypatch.setattr(functions, "cases", lambda quick: [(functions.SEPARATED, ""), (functions.IDENTITY, "")])
@@ -119,7 +121,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert any(line.startswith("- Energy tr(A P(A)), whose gradient is P: NumPy") for line in findings)
     assert any(line.startswith("- Polar factors U Vᴴ: NumPy") for line in findings)
     assert any(line.startswith("- Octahedron and cube: NumPy") for line in findings)
-    for part in ("svd over all gaps", "an alignment"):
+    assert any(line.startswith("- The sum of its eigenvalues, at every gap: NumPy") for line in findings)
+    assert re.search(r"half of their digits: NumPy 0 of \d+, spectralgrad (\d+) of \1\.$", "\n".join(findings), re.M)
+    for part in ("svd over all gaps", "an alignment", "eig over all gaps"):
         assert f"Worst relative error of the gradient of {part}, single precision" in report
     assert "| exp: spectralgrad |" in report
 

@@ -21,6 +21,8 @@ the smallest gaps that float64 can represent. The projector onto a cluster has a
 Every gradient here is V (K o (V^H M V)) V^H with real symmetric weights K_ij (Daleckii and Krein 1965). For tr(M f(A))
 the weights are the divided differences of f. For tr(M P) they are 1/(lambda_i - lambda_j) across the boundary of the
 set of eigenvalues. The convention is PyTorch's: dphi = Re tr(G^H dA) for Hermitian dA, and G is Hermitian.
+
+General matrices have ``RieszProjector``, which needs no eigenvectors.
 """
 
 from .decomposition import DIGITS as DIGITS
@@ -36,3 +38,5 @@ from .gradients import projector_gradient as projector_gradient
 from .gradients import projector_weights as projector_weights
 from .gradients import relative_error as relative_error
 from .gradients import step_weights as step_weights
+from .riesz import RieszProjector as RieszProjector
+from .riesz import riesz_projector_mp as riesz_projector_mp

@@ -5,7 +5,7 @@ Values that are not finite are drawn in a band at the top.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,20 +101,27 @@ def error_axis(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def draw_curve(axes: Axes, points: list[tuple[float, float | None, float]], layer: Layer) -> None:
+def draw_curve(
+    axes: Axes, points: list[tuple[float, float | None, float]], layer: Layer, ringed: Sequence[bool] = ()
+) -> None:
     """Draws one variant through its points (x, y, room), with y from ``height``.
 
     No line goes through a point whose ``room`` differs from 1, and its marker is moved sideways by a factor of at most
-    ``room``. The same holds for a point that is not finite, with a factor of its own.
+    ``room``. The same holds for a point that is not finite, with a factor of its own. ``ringed`` says which points have
+    a black ring; by default none.
     """
     line_y = [np.nan if y is None or y >= _NAN[0] or room != 1 else y for _, y, room in points]
     axes.plot([x for x, _, _ in points], line_y, **layer.line)
     moved = [
-        (x * (room if room != 1 else 1.8 if y >= _NAN[0] else 1) ** layer.place, y)
-        for x, y, room in points
+        (x * (room if room != 1 else 1.8 if y >= _NAN[0] else 1) ** layer.place, y, ring)
+        for (x, y, room), ring in zip(points, ringed or [False] * len(points), strict=True)
         if y is not None
     ]
-    axes.plot([x for x, _ in moved], [y for _, y in moved], **layer.markers)
+    axes.plot([x for x, _, _ in moved], [y for _, y, _ in moved], **layer.markers)
+    rings = [(x, y) for x, y, ring in moved if ring]
+    if rings:
+        black = {"markerfacecolor": "none", "markeredgecolor": "black", "markeredgewidth": 1}
+        axes.plot([x for x, _ in rings], [y for _, y in rings], **{**layer.markers, **black})
 
 
 def legend(figure: Figure, variants: Iterable[Variant], note: str, rows: int, names: dict[Variant, str]) -> None:
@@ -151,7 +158,10 @@ def gap_panel(
     for layer in layers_of(variants):
         groups = {gap: [r for r in chosen if (r.peer, r.variant) == layer.variant and r.label == gap] for gap in gaps}
         draw_curve(
-            axes, [(place[gap], height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps], layer
+            axes,
+            [(place[gap], height(groups[gap], layer.place), _ROOM if gap in _APART else 1) for gap in gaps],
+            layer,
+            [any(record.reported for record in groups[gap]) for gap in gaps],
         )
     axes.set_xscale("log")
     axes.set_xlim(10 * max(place.values()), place[sweep.EXACT] / _ROOM / 4)

@@ -7,8 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from . import alignment, dimension, functions, graphs, program_runs, programs, singular_values, sweep
-from .loss import ALIGNMENT, EIGH, SVD
+from . import alignment, dimension, functions, graphs, jordan, program_runs, programs, singular_values, sweep
+from .jordan_tables import counted, lost_half_its_digits
+from .loss import ALIGNMENT, EIG, EIGH, SVD
+from .peers import TITLES
 from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
 from .table import number
 
@@ -83,6 +85,30 @@ def _svd_findings(comparison: Comparison) -> list[str]:
         for name, wanted, also, task in cases
         if (text := _frameworks(comparison, comparison.select(**wanted), also, task))
     ]
+
+
+def _eig_findings(comparison: Comparison) -> list[str]:
+    """Returns the worst errors of the frameworks for eig near a Jordan block, and how many of them were reported."""
+    every = {"part": jordan.PART, "precision": "double"}
+    cases: list[tuple[str, dict[str, object]]] = [
+        ("Pair near a Jordan block, one eigenvalue at the gap 1e-4", {"loss": "pair_eigenvalue", "label": "1e-4"}),
+        ("The sum of its eigenvalues, at every gap", {"loss": "pair_sum"}),
+        ("Its Riesz projector", {"loss": "riesz_projector"}),
+    ]
+    lines = [
+        f"{name}: {text}."
+        for name, wanted in cases
+        if (text := _frameworks(comparison, comparison.select(**every, **wanted), task=EIG))
+    ]
+    texts = []
+    for peer, label, _ in comparison.variants(EIG):
+        records = comparison.select(**every, loss="pair_eigenvalue", peer=peer, variant=label)
+        lost = [r for r in records if lost_half_its_digits(r)]
+        if lost:
+            texts.append(f"{TITLES[peer].removesuffix(' + formula')} {counted(lost)}")
+    if texts:
+        lines.append(f"Warnings with gradients of that eigenvalue that lost half of their digits: {', '.join(texts)}.")
+    return lines
 
 
 def lorentzian_against_mask(comparison: Comparison) -> list[str]:
@@ -216,6 +242,7 @@ def findings(comparison: Comparison) -> list[str]:
         *_dimension_finding(comparison),
         *_libraries_findings(comparison),
         *_svd_findings(comparison),
+        *_eig_findings(comparison),
         *[
             f"{title}: {status}; it has no numbers in this report."
             for title, status in (*comparison.absent(), *comparison.absent_libraries())

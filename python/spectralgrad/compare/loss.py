@@ -2,7 +2,8 @@
 
 Symbols of losses of eigenvalues: A (n, n) is real symmetric or Hermitian, with ascending eigenvalues lambda (n) and
 eigenvectors V (n, n) as columns. Symbols of losses of singular values: A (m, n) = U diag(sigma) V^H with k = min(m, n)
-descending singular values, U (m, k) and V^H (k, n). A loss depends on the values start:stop (``stop = start + 1`` for a
+descending singular values, U (m, k) and V^H (k, n). Symbols of losses of ``eig``: A (n, n) = V diag(lambda) V^-1 is any
+matrix, and lambda is in ascending order of Re + Im. A loss depends on the values start:stop (``stop = start + 1`` for a
 single one), and on a matrix M or a vector y.
 """
 
@@ -35,14 +36,19 @@ class Operations(Protocol):
     def centred(self, points: Any) -> Any: ...
     def conj(self, x: Any) -> Any: ...
     def exp(self, x: Any) -> Any: ...
+    def inv(self, x: Any) -> Any: ...
     def real(self, x: Any) -> Any: ...
     def sign_of_det(self, x: Any) -> Any: ...
     def sum(self, x: Any) -> Any: ...
     def scale_columns(self, x: Any, weights: Any) -> Any: ...
 
 
-# The tasks of a peer: to differentiate eigh, to differentiate svd, and to align point clouds.
-EIGH, SVD, ALIGNMENT = "eigh", "svd", "alignment"
+# The tasks of a peer: to differentiate eigh, to differentiate svd, to align point clouds, and to differentiate eig.
+EIGH, SVD, ALIGNMENT, EIG = "eigh", "svd", "alignment", "eig"
+
+
+def _needs_hermitian(*_: Any) -> Any:
+    raise TypeError("a loss of eig has its exact gradient in Loss.exact")
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,12 @@ class Loss:
     ``cotangents`` returns the derivatives by the parts of the decomposition, from A, the parts and the parameters. They
     are written by hand, for the formula in NumPy. For eigh they are gL (n) and gV (n, n), with dphi = sum(gL dL) +
     Re tr(gV^H dV). gV is None if the loss does not depend on V. For svd they are gU, gsigma and gV, where gU and gV may
-    be None. If a loss also depends on A directly, there is another term, Re tr(g^H dA), with g (n, n) from ``direct``.
+    be None. For eig they are gL and gV, with dphi = Re sum(conj(gL) dL) + Re tr(gV^H dV). If a loss also depends on A
+    directly, there is another term, Re tr(g^H dA), with g (n, n) from ``direct``.
 
     ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H; see ``_high_precision``. Losses of
     singular values have the weights and the matrix of the Hermitian matrix [[0, A], [A^H, 0]]; see ``singular_values``.
+    Losses of eig have ``exact`` instead, the gradient from a ``RieszProjector`` and the parameters.
     """
 
     name: str
@@ -67,11 +75,14 @@ class Loss:
     formula: str
     value: Callable[..., Any]
     cotangents: Callable[..., Any]
-    weights: Callable[..., Array]
-    matrix: Callable[[Parameters], Array | None]
+    weights: Callable[..., Array] = _needs_hermitian
+    matrix: Callable[[Parameters], Array | None] = _needs_hermitian
     # Whether a derivative exists if values inside start:stop, or at its edge, are exactly equal.
     exists_inside_degeneracy: bool = True
     direct: Callable[[Array, Parameters], Array] | None = None
+    exact: Callable[[Any, Parameters], Any] | None = None
+    # Whether the loss depends on eigenvalues alone.
+    of_values: bool = False
     task: str = EIGH
     # The matrix that is decomposed, from the operations, the variable and the parameters. By default, the variable.
     decomposed: Callable[[Any, Any, Parameters], Any] = lambda ops, a, p: a

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .eig_losses import EIG_LOSSES
 from .loss import Array, Loss, Operations, Parameters, exact_outer, high_precision
 from .singular_losses import SINGULAR_LOSSES
 
@@ -178,4 +179,4 @@ _TABLE = (
     ),
 )
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in _TABLE} | SINGULAR_LOSSES
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in _TABLE} | SINGULAR_LOSSES | EIG_LOSSES

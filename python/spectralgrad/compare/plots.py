@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import alignment, dimension, graphs, singular_values, sweep
+from . import alignment, dimension, graphs, jordan, singular_values, sweep
 from .curves import Variant, draw_curve, error_axis, gap_panel, height, layers_of, legend
-from .loss import ALIGNMENT, EIGH
+from .loss import ALIGNMENT, EIG, EIGH
 from .losses import LOSSES
 from .peers import TITLES
-from .results import NOT_FINITE, Comparison, title
+from .results import NOT_FINITE, OK, Comparison, title
 from .stopping import replace
 
 # The name of the PNG text field in which why.png carries its figures.
@@ -65,6 +65,11 @@ _DISTANCES = (
     "values of the covariance.\n"
     "Distance exact: the copy has no round-off, so the computed singular values are equal, too.\n"
 )
+_PAIRS = (
+    "Gap 0: rounding a matrix with a Jordan block leaves a gap of about √eps.\n"
+    "Gap exact: the Jordan block [[1, 1], [0, 1]] beside another block, without round-off.\n"
+    "Black ring: a warning or an error came with gradients. "
+)
 _BAND = "Not finite: NaN or infinity."
 _EQUAL = "Where curves are equal, the thinner one lies on the wider one."
 _HIDDEN = f"{_EQUAL} Markers at gap 0 and exact stand side by side."
@@ -101,7 +106,7 @@ def _figures(comparison: Comparison, variants: list[Variant], **wanted: str) -> 
     curves: Figures = {}
     for variant in variants:
         curve = curves.setdefault(title(*variant), {})
-        for record in (r for r in chosen if (r.peer, r.variant) == variant):
+        for record in (r for r in chosen if (r.peer, r.variant) == variant and r.status in (OK, NOT_FINITE)):
             worst = curve.get(record.label, 0.0)
             if record.status == NOT_FINITE or worst == NOT_FINITE:
                 curve[record.label] = NOT_FINITE
@@ -118,6 +123,12 @@ def question_figures(comparison: Comparison) -> Figures:
 def alignment_figures(comparison: Comparison) -> Figures:
     """Returns the figures of ``alignment.png``: the worst of both clouds."""
     return _figures(comparison, _shown(comparison, ALIGNMENT), part=alignment.PART)
+
+
+def jordan_figures(comparison: Comparison) -> dict[str, Figures]:
+    """Returns the figures of ``jordan.png`` by loss."""
+    variants = _shown(comparison, EIG)
+    return {loss: _figures(comparison, variants, part=jordan.PART, loss=loss) for loss in jordan.LOSS_NAMES}
 
 
 def _sweep(comparison: Comparison, precision: str, part: str, losses: tuple[str, ...], values: str) -> Figure:
@@ -156,6 +167,20 @@ def _alignment(comparison: Comparison) -> Figure:
     )
     _name_axes(grid, "distance by which the points were moved")
     legend(figure, variants, f"{_DISTANCES}{_ZERO} {_BAND}\n{_HIDDEN}", rows=2, names={})
+    return figure
+
+
+def _jordan(comparison: Comparison) -> Figure:
+    """Draws part 8: one panel for each loss, with the frameworks and our default rule."""
+    figure, grid = plt.subplots(2, 2, figsize=(13, 10), sharey=True, layout="constrained", squeeze=False)
+    variants = _shown(comparison, EIG)
+    for axes, loss in zip(grid.flat, jordan.LOSS_NAMES, strict=True):
+        gap_panel(axes, comparison, loss, "double", variants, jordan.PART)
+        axes.set_title(f"{LOSSES[loss].title}: {LOSSES[loss].formula}", fontsize=10)
+    figure.suptitle("How wrong the gradient gets as a pair of eigenvalues approaches a Jordan block, double precision")
+    _name_axes(grid, _GAP)
+    note = f"{_PAIRS}{_ZERO} {_BAND} No marker: no derivative exists.\n{_HIDDEN}"
+    legend(figure, variants, note, rows=1, names={(_OURS, _DEFAULT): TITLES[_OURS]})
     return figure
 
 
@@ -238,10 +263,12 @@ def draw(comparison: Comparison, out: Path) -> dict[str, str]:
             comparison, "double", singular_values.PART, singular_values.LOSS_NAMES, "singular values"
         ),
         "alignment": _alignment(comparison),
+        "jordan": _jordan(comparison),
     }
     carried = {
         "why": {FIGURES: json.dumps(question_figures(comparison))},
         "alignment": {FIGURES: json.dumps(alignment_figures(comparison))},
+        "jordan": {FIGURES: json.dumps(jordan_figures(comparison))},
     }
     names = {}
     for subject, figure in figures.items():

@@ -147,7 +147,8 @@ gradient = A.grad
         "jax",
         "the same: eig, the sum of the eigenvalues",
         IDENTITY,
-        "JAX does not differentiate `eig` when it computes eigenvectors, even if only the eigenvalues are used.",
+        "JAX does not differentiate `eig` when it computes eigenvectors, even if only the eigenvalues are used. It "
+        "does so with `jax.lax.linalg.eig(…, enable_eigvec_derivs=True)`.",
         """
 eigenvalues, eigenvectors = jnp.linalg.eig(A)
 gradient = jax.grad(lambda a: jnp.sum(jnp.linalg.eig(a)[0]))(A)
@@ -176,9 +177,35 @@ gradient = jax.grad(lambda a: jnp.linalg.eigh(a)[0][-1])(A)
 """,
     ),
     _program(
+        "spectralgrad as it stands",
+        "spectralgrad",
+        "the same with sg.eig: the sum of the eigenvalues",
+        IDENTITY,
+        "PyTorch's program with `sg.eig`, and PyTorch's error: a complex loss has no gradient.",
+        """
+eigenvalues, eigenvectors = sg.eig(A)
+loss = eigenvalues.sum()
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    _program(
+        "spectralgrad with .real",
+        "spectralgrad",
+        "made to run: its real part",
+        IDENTITY,
+        "The identity, the gradient of the trace.",
+        """
+eigenvalues, eigenvectors = sg.eig(A)
+loss = eigenvalues.real.sum()
+loss.backward()
+gradient = A.grad
+""",
+    ),
+    _program(
         "spectralgrad",
         "spectralgrad",
-        "eigh, the largest eigenvalue",
+        "corrected: eigh, the largest eigenvalue",
         VECTOR,
         "v vᵀ, in both triangles. The two eigenvalues are far apart, so every rule gives the same.",
         """
@@ -247,6 +274,19 @@ gradient = A.grad
         """
 eigenvalues = jnp.linalg.eigvals(A)
 gradient = jax.grad(lambda a: jnp.max(jnp.real(jnp.linalg.eigvals(a))))(A)
+""",
+    ),
+    _program(
+        "spectralgrad not symmetric",
+        "spectralgrad",
+        "not symmetric: sg.eig, the largest eigenvalue",
+        LEFT_RIGHT,
+        "The general formula, left rightᵀ.",
+        """
+eigenvalues, eigenvectors = sg.eig(A)
+loss = eigenvalues.real.max()
+loss.backward()
+gradient = A.grad
 """,
     ),
 )

@@ -60,7 +60,7 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         f"Every error is relative to a reference of {reference.DIGITS} digits. The reference belongs to the matrix "
         "that the frameworks got, after rounding to its precision. An error is the Frobenius norm of the difference of "
         "the Hermitian parts. Only the Hermitian part of a gradient has a meaning, because A is Hermitian, except in "
-        "parts 6 and 7. This also undoes TensorFlow's convention, which adds the upper triangle to the lower one. "
+        "parts 6 to 8. This also undoes TensorFlow's convention, which adds the upper triangle to the lower one. "
         "JAX's complex gradients are conjugated to PyTorch's convention. Every framework ran in its own process.\n",
         "## 1. Three small programs\n",
         table("programs"),
@@ -136,6 +136,23 @@ def write(comparison: Comparison, tables: dict[str, Table], pictures: dict[str, 
         table("ways to align"),
         *(table(f"alignment {precision}") for precision in sweep.PRECISIONS),
         picture("alignment"),
+        "## 8. Towards a Jordan block\n",
+        "A has no symmetry, and a pair of eigenvalues near 1 whose block is [[1, 1], [±gap²/4, 1]], in a random basis "
+        "that is not orthogonal. The others are between -3 and -0.5. As the gap goes to 0, the two eigenvectors become "
+        "parallel, and a Jordan block remains. Each eigenvalue of the pair then behaves like √x at 0: its gradient "
+        "outer(left, right) grows like 1/gap, and rounding A changes this gradient by about eps/gap² of itself. So no "
+        "program can be right there; it can only say so. The sum over the pair, the trace, and the projector onto the "
+        "plane of the pair (Riesz) have bounded derivatives at every gap.\n",
+        "Rounding turns a gap of 0 into one of about √eps. “Exact” is [[1, 1], [0, 1]] beside a dense block. `eig` "
+        "promises no order, so eigenvalues are sorted by Re + Im. The loss of a single eigenvalue is Re + Im, because "
+        "the real part of a complex pair is half of its sum. The projector is computed from eigenvectors, V₁ (V⁻¹)₁. "
+        "PyTorch sometimes takes its round-off for a loss that depends on phases, and raises an error. The reference "
+        "needs no eigenvectors: the projector is (I + sign A)/2, by Newton's iteration.\n",
+        table("rules of eig"),
+        *(table(f"eig {precision}") for precision in sweep.PRECISIONS),
+        *(table(f"gaps {loss}") for loss in ("pair_eigenvalue", "pair_sum")),
+        *(table(f"eig reports {precision}") for precision in sweep.PRECISIONS),
+        picture("jordan"),
         "Losses: " + "; ".join(f"{loss.title}: {loss.formula}" for loss in LOSSES.values()) + ".\n",
     ]
     return "\n".join(blocks)

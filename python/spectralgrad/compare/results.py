@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from .. import _high_precision as reference
-from . import alignment, dimension, functions, graphs, peers, program_runs, programs, singular_values, sweep
+from . import alignment, dimension, functions, graphs, jordan, peers, program_runs, programs, singular_values, sweep
 from .loss import EIGH
 from .losses import LOSSES
 from .problems import Exact, Problem, References
@@ -33,7 +33,7 @@ class Record:
 
     ``error`` is the relative error of the gradient in the Frobenius norm, or of its Hermitian part for a Hermitian
     matrix. It is None unless ``status`` is OK. ``smallest_gap`` is the smallest gap of the rounded matrix that the
-    frameworks got.
+    frameworks got. ``warning`` is the text of the warnings that came with the gradient, for losses of eig.
     """
 
     part: str
@@ -48,6 +48,12 @@ class Record:
     error: float | None
     note: str
     smallest_gap: float
+    warning: str = ""
+
+    @property
+    def reported(self) -> bool:
+        """Whether a warning or an error came with the gradient."""
+        return bool(self.warning) or self.status == RAISED
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def all_problems(quick: bool) -> list[Problem]:
         *dimension.problems(_DIMENSIONS[size]),
         *singular_values.problems(singular_values.SHAPES[size], _QUICK_GAPS if quick else None),
         *alignment.problems(_QUICK_GAPS if quick else None),
+        *jordan.problems(jordan.SIZES[size], _QUICK_GAPS if quick else None),
     ]
 
 
@@ -131,6 +138,7 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         graphs.PART: graphs.ClosedForms(),
         singular_values.PART: singular_values.SingularReferences(),
         alignment.PART: alignment.AlignmentReferences(),
+        jordan.PART: jordan.JordanReferences(),
     }
 
     def tick() -> None:
@@ -172,9 +180,8 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
             task = LOSSES[problem.loss].task
             for variant in answer.summary.get("variants", {}).get(task, {}):
                 for i, (label, truth) in enumerate(zip(problem.labels, exact[problem.key], strict=True)):
-                    status, error, note = _outcome(
-                        answer, f"{problem.key}/{variant}/{i}", truth.gradient, truth.why_not or "", task == EIGH
-                    )
+                    key = f"{problem.key}/{variant}/{i}"
+                    status, error, note = _outcome(answer, key, truth.gradient, truth.why_not or "", task == EIGH)
                     meta = problem.meta
                     records.append(
                         Record(
@@ -190,6 +197,7 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
                             error=error,
                             note=note,
                             smallest_gap=truth.smallest_gap,
+                            warning=answer.warnings.get(key, ""),
                         )
                     )
     return records

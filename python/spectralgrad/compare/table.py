@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from rich.table import Table as RichTable
 
 from . import results
-from .results import Record
+from .losses import LOSSES
+from .results import Comparison, Record
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,42 @@ def worst(records: Iterable[Record], where: bool = False) -> str:
         parts.append(number(largest.error) + (f" at {largest.label}" if where else ""))
     parts += [f"{name} ×{count}" if len(records) > 1 else name for name, count in counts.items() if count]
     return ", ".join(parts) or "–"
+
+
+def absent_rows(comparison: Comparison, width: int) -> list[list[str]]:
+    return [[title, status, *[""] * (width - 2)] for title, status in comparison.absent()]
+
+
+def worst_table(
+    comparison: Comparison, title: str, task: str, columns: dict[str, Callable[[Record], bool]], notes: list[str]
+) -> Table:
+    """Returns a table of the worst errors of each variant with a task. ``columns`` says which records they hold."""
+    rows = [
+        [
+            results.title(peer, label),
+            *(
+                worst((r for r in comparison.select(peer=peer, variant=label) if holds(r)), where=True)
+                for holds in columns.values()
+            ),
+        ]
+        for peer, label, _ in comparison.variants(task)
+    ]
+    return Table(title, ["", *columns], [*rows, *absent_rows(comparison, 1 + len(columns))], notes)
+
+
+def by_loss(part: str, names: tuple[str, ...], precision: str) -> dict[str, Callable[[Record], bool]]:
+    def is_of(name: str) -> Callable[[Record], bool]:
+        return lambda r: (r.part, r.loss, r.precision) == (part, name, precision)
+
+    return {LOSSES[name].column: is_of(name) for name in names}
+
+
+NUMPY_ROUNDS = "NumPy decomposes every matrix in double precision and rounds the result."
+WHERE = "“at” names the gap of the worst finite error. NaN counts gradients that are not finite."
+ILL_POSED = (
+    "at a gap of the size of round-off no program can be right, and at the exact degeneracy no derivative exists, so "
+    "no error is given."
+)
 
 
 def to_rich(table: Table) -> RichTable:

@@ -7,16 +7,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import alignment, dimension, functions, graphs, program_runs, programs, results, singular_values, sweep
-from .loss import ALIGNMENT, EIGH, SVD
+from . import (
+    alignment,
+    dimension,
+    functions,
+    graphs,
+    jordan_tables,
+    program_runs,
+    programs,
+    results,
+    singular_values,
+    sweep,
+)
+from .loss import ALIGNMENT, EIG, EIGH, SVD
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison, Record
-from .table import Table, number, worst
-
-
-def _absent_rows(comparison: Comparison, width: int) -> list[list[str]]:
-    return [[title, status, *[""] * (width - 2)] for title, status in comparison.absent()]
+from .table import ILL_POSED, NUMPY_ROUNDS, WHERE, Table, absent_rows, by_loss, number, worst, worst_table
 
 
 def _matrix(values: list[list[float]]) -> str:
@@ -53,75 +60,49 @@ def programs_table(comparison: Comparison) -> Table:
     return Table(
         "The three programs, as they stand and corrected, and the same in other frameworks",
         columns,
-        [*rows, *_absent_rows(comparison, len(columns))],
+        [*rows, *absent_rows(comparison, len(columns))],
         ["error: the largest difference from the wanted gradient. For symmetric matrices its symmetric part counts."],
     )
 
 
 def rules_table(comparison: Comparison, task: str) -> Table:
     """Returns the table of rules: the expression that each variant uses instead of 1/Δ."""
-    columns = ["", {EIGH: "instead of 1/Δ", SVD: "the division in svd", ALIGNMENT: "the rotation"}[task]]
+    headings = {
+        EIGH: "instead of 1/Δ",
+        SVD: "the division in svd",
+        ALIGNMENT: "the rotation",
+        EIG: "the division in eig",
+    }
+    columns = ["", headings[task]]
     rows = [[results.title(peer, label), rule] for peer, label, rule in comparison.variants(task)]
-    return Table("The rules", columns, [*rows, *_absent_rows(comparison, len(columns))])
-
-
-def _worst_table(
-    comparison: Comparison, title: str, task: str, columns: dict[str, Callable[[Record], bool]], notes: list[str]
-) -> Table:
-    """Returns a table of the worst errors of each variant with a task. ``columns`` says which records they hold."""
-    rows = [
-        [
-            results.title(peer, label),
-            *(
-                worst((r for r in comparison.select(peer=peer, variant=label) if holds(r)), where=True)
-                for holds in columns.values()
-            ),
-        ]
-        for peer, label, _ in comparison.variants(task)
-    ]
-    return Table(title, ["", *columns], [*rows, *_absent_rows(comparison, 1 + len(columns))], notes)
-
-
-def _by_loss(part: str, names: tuple[str, ...], precision: str) -> dict[str, Callable[[Record], bool]]:
-    def is_of(name: str) -> Callable[[Record], bool]:
-        return lambda r: (r.part, r.loss, r.precision) == (part, name, precision)
-
-    return {LOSSES[name].column: is_of(name) for name in names}
-
-
-_NUMPY_ROUNDS = "NumPy decomposes every matrix in double precision and rounds the result."
-_WHERE = "“at” names the gap of the worst finite error. NaN counts gradients that are not finite."
-_ILL_POSED = (
-    "at a gap of the size of round-off no program can be right, and at the exact degeneracy no derivative exists, so "
-    "no error is given."
-)
+    return Table("The rules", columns, [*rows, *absent_rows(comparison, len(columns))])
 
 
 def sweep_table(comparison: Comparison, precision: str) -> Table:
     """Returns the table of part 2 in one precision: the worst errors over sizes, kinds and gaps."""
-    return _worst_table(
+    return worst_table(
         comparison,
         f"Worst relative error of the gradient over all gaps, {precision} precision",
         EIGH,
-        _by_loss(sweep.PART, sweep.LOSS_NAMES, precision),
+        by_loss(sweep.PART, sweep.LOSS_NAMES, precision),
         [
-            *([_NUMPY_ROUNDS] if precision == "single" else []),
-            _WHERE,
-            f"The last two columns are ill-posed: {_ILL_POSED}",
+            *([NUMPY_ROUNDS] if precision == "single" else []),
+            WHERE,
+            f"The last two columns are ill-posed: {ILL_POSED}",
         ],
     )
 
 
 def singular_values_table(comparison: Comparison, precision: str) -> Table:
     """Returns the table of part 6 in one precision: the worst errors over shapes, kinds and gaps."""
-    return _worst_table(
+    return worst_table(
         comparison,
         f"Worst relative error of the gradient of svd over all gaps, {precision} precision",
         SVD,
-        _by_loss(singular_values.PART, singular_values.LOSS_NAMES, precision),
+        by_loss(singular_values.PART, singular_values.LOSS_NAMES, precision),
         [
-            _WHERE,
-            f"The last column is ill-posed: {_ILL_POSED}",
+            WHERE,
+            f"The last column is ill-posed: {ILL_POSED}",
         ],
     )
 
@@ -138,7 +119,7 @@ def alignment_table(comparison: Comparison, precision: str) -> Table:
         for cloud in alignment.CLOUDS
         for name, labels in (("moved", moved), ("in place", ("0",)), ("exact", (sweep.EXACT,)))
     }
-    return _worst_table(
+    return worst_table(
         comparison,
         f"Worst relative error of the gradient of an alignment, {precision} precision",
         ALIGNMENT,
@@ -181,7 +162,7 @@ def graphs_table(comparison: Comparison, precision: str) -> Table:
     return Table(
         f"Relative error for matrices with symmetry, {precision} precision",
         columns,
-        [*rows, *_absent_rows(comparison, len(columns))],
+        [*rows, *absent_rows(comparison, len(columns))],
     )
 
 
@@ -271,4 +252,6 @@ def all_tables(comparison: Comparison) -> dict[str, Table]:
         **{f"svd {precision}": singular_values_table(comparison, precision) for precision in sweep.PRECISIONS},
         "ways to align": rules_table(comparison, ALIGNMENT),
         **{f"alignment {precision}": alignment_table(comparison, precision) for precision in sweep.PRECISIONS},
+        "rules of eig": rules_table(comparison, EIG),
+        **jordan_tables.all_tables(comparison),
     }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import peers, problems, program_runs, programs
-from .loss import Array
+from .loss import EIG, Array
 from .losses import LOSSES
 
 INSTALLED = "installed"
@@ -40,6 +40,7 @@ def work(name: str, folder: Path) -> None:
     Prints one line on standard output after each problem, so that the parent can show the progress.
     """
     results: dict[str, Array | Exception] = {}
+    warned: dict[str, str] = {}
     try:
         peer = peers.create(name)
     except Exception as error:
@@ -50,11 +51,17 @@ def work(name: str, folder: Path) -> None:
         for problem in problems.load(folder):
             loss = LOSSES[problem.loss]
             for variant in peer.variants[loss.task]:
-                gradients = peer.gradients(variant, loss, problem.matrices, problem.parameters)
+                arguments = variant, loss, problem.matrices, problem.parameters
+                if loss.task == EIG:
+                    gradients, texts = peer.gradients_and_warnings(*arguments)
+                    warned |= {f"{problem.key}/{variant}/{i}": text for i, text in enumerate(texts) if text}
+                else:
+                    gradients = peer.gradients(*arguments)
                 results |= {f"{problem.key}/{variant}/{i}": gradient for i, gradient in enumerate(gradients)}
             print(problem.key, flush=True)
         answer = {
             "programs": runs,
+            "warnings": warned,
             "status": INSTALLED,
             "versions": peer.versions(),
             "variants": peer.variants,

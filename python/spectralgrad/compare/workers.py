@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -47,11 +47,12 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The results of a worker: its summary (status, versions, variants, programs), gradients and failures by key."""
+    """The results of a worker: its summary (status, versions, variants, programs); the others are by key."""
 
     summary: dict[str, Any]
     gradients: dict[str, Array]
     failures: dict[str, str]
+    warnings: dict[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -190,8 +191,9 @@ def read(name: str, folder: Path) -> Answer:
     """Reads the results that the worker wrote."""
     summary = json.loads((folder / f"{name}.json").read_text())
     failures = {failure["key"]: failure["error"] for failure in summary.pop("failures", [])}
+    warnings = summary.pop("warnings", {})
     gradients: dict[str, Array] = {}
     if summary["status"] == INSTALLED:
         with np.load(folder / f"{name}.npz") as archive:
             gradients = {key: archive[key] for key in archive.files}
-    return Answer(summary, gradients, failures)
+    return Answer(summary, gradients, failures, warnings)

@@ -6,6 +6,7 @@ A framework is imported only in its own process (see ``worker``). This module im
 from __future__ import annotations
 
 import importlib
+import warnings
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,24 @@ class Peer(ABC):
 
         Complex gradients follow PyTorch's convention.
         """
+
+    def gradients_and_warnings(
+        self, variant: str, loss: Loss, matrices: Array, p: Parameters
+    ) -> tuple[list[Array | Exception], list[str]]:
+        """Returns ``gradients``, and for each matrix the warnings that came with it, or an empty text."""
+        results: list[Array | Exception] = []
+        texts = []
+        for matrix in matrices:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                results += self.gradients(variant, loss, matrix[None], p)
+            texts.append(warning_text(caught))
+        return results, texts
+
+
+def warning_text(caught: list[warnings.WarningMessage]) -> str:
+    """Returns the categories and messages of the warnings."""
+    return "; ".join(f"{warning.category.__name__}: {warning.message}" for warning in caught)
 
 
 # The names of the peers, in the order of the tables, and the modules that must be installed.

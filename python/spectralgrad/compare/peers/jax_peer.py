@@ -1,7 +1,8 @@
-"""The adapter of JAX: its ``eigh`` and ``svd`` under ``jit(vmap(grad))``, compiled once for each problem."""
+"""The adapter of JAX: its ``eigh``, ``svd`` and ``eig`` under ``jit(vmap(grad))``, compiled once for each problem."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
-from . import TITLES, Peer
+from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from . import TITLES, Peer, warning_text
 
 
 class JaxOperations:
@@ -27,6 +28,9 @@ class JaxOperations:
 
     def exp(self, x: Any) -> Any:
         return jnp.exp(x)
+
+    def inv(self, x: Any) -> Any:
+        return jnp.linalg.inv(x)
 
     def real(self, x: Any) -> Any:
         return jnp.real(x)
@@ -46,12 +50,33 @@ def _svd(a: Any) -> tuple[Any, Any, Any]:
     return u, s, vh
 
 
-_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: jnp.linalg.eigh, SVD: _svd, ALIGNMENT: _svd}
+def _eig(a: Any) -> tuple[Any, Any]:
+    """Returns the eigenvalues in ascending order of Re + Im, and the eigenvectors."""
+    # ``jnp.linalg.eig`` raises an error when it is differentiated.
+    values, vectors = jax.lax.linalg.eig(a, compute_left_eigenvectors=False, enable_eigvec_derivs=True)
+    order = jnp.argsort(jnp.real(values) + jnp.imag(values))
+    return values[order], vectors[:, order]
+
+
+def _eigvals(a: Any) -> tuple[Any, None]:
+    values = jnp.linalg.eigvals(a)
+    return values[jnp.argsort(jnp.real(values) + jnp.imag(values))], None
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {
+    EIGH: jnp.linalg.eigh,
+    SVD: _svd,
+    ALIGNMENT: _svd,
+    EIG: _eig,
+}
 
 
 class JaxPeer(Peer):
     label = TITLES["jax"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "1/((σⱼ - σᵢ)(σⱼ + σᵢ))") | {EIGH: "1/Δ"}
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/((σⱼ - σᵢ)(σⱼ + σᵢ))") | {
+        EIGH: "1/Δ",
+        EIG: "1/Δ for vectors (enable_eigvec_derivs); eigvals for eigenvalues",
+    }
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
@@ -59,13 +84,24 @@ class JaxPeer(Peer):
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         def value(a: Any) -> Any:
             ops = JaxOperations()
-            return loss.value(ops, a, *_DECOMPOSITIONS[loss.task](loss.decomposed(ops, a, p)), p)
+            # ``eigvals`` is what JAX offers for losses of eigenvalues alone.
+            decompose = _eigvals if loss.task == EIG and loss.of_values else _DECOMPOSITIONS[loss.task]
+            return loss.value(ops, a, *decompose(loss.decomposed(ops, a, p)), p)
 
         try:
             # JAX returns the conjugate of PyTorch's complex gradient.
             return list(np.asarray(jax.jit(jax.vmap(jax.grad(value)))(matrices)).conj())
         except Exception as error:
             return [error] * len(matrices)
+
+    def gradients_and_warnings(
+        self, variant: str, loss: Loss, matrices: Array, p: Parameters
+    ) -> tuple[list[Array | Exception], list[str]]:
+        # One call for all matrices, because each call compiles.
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            results = self.gradients(variant, loss, matrices, p)
+        return results, [warning_text(caught)] * len(matrices)
 
 
 def create() -> Peer:

@@ -1,4 +1,4 @@
-"""The adapter of NumPy: ``numpy.linalg.eigh`` and ``svd``, and the textbook formulas, written out.
+"""The adapter of NumPy: ``numpy.linalg.eigh``, ``svd`` and ``eig``, and the textbook formulas, written out.
 
 NumPy decomposes single precision matrices in double precision and rounds the result. Therefore its errors differ from
 those of a single precision LAPACK.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -69,9 +69,35 @@ def textbook_svd_gradient(
         return np.asarray(result + u @ inner @ vh)
 
 
+def sorted_eig(a: Array) -> tuple[Array, Array]:
+    """Returns complex eigenvalues and eigenvectors in ascending order of Re + Im."""
+    values, vectors = np.linalg.eig(a)
+    order = np.argsort(values.real + values.imag)
+    dtype = np.result_type(values, np.complex64)
+    return values[order].astype(dtype), vectors[:, order].astype(dtype)
+
+
+def textbook_eig_gradient(
+    values: Array, vectors: Array, value_cotangent: Array, vector_cotangent: Array | None
+) -> Array:
+    """Returns the gradient by A = V diag(lambda) V^-1, (n, n) (Boeddeker et al. 2017, arXiv:1701.00392).
+
+    It is V^-H (diag(gL) + conj(F) o (W - V^H V diag(Re W))) V^H with W = V^H gV and F_ij = 1/(lambda_j - lambda_i).
+    """
+    adjoint = vectors.conj().T
+    inner = np.diag(value_cotangent)
+    if vector_cotangent is not None:
+        work = adjoint @ vector_cotangent
+        with np.errstate(all="ignore"):
+            quotient = (work - adjoint @ vectors * np.diag(work).real) / np.conj(values[None, :] - values[:, None])
+            np.fill_diagonal(quotient, 0)
+            inner = inner + quotient
+    return np.asarray(np.linalg.solve(adjoint, inner @ adjoint))
+
+
 class NumPyPeer(Peer):
     label = TITLES["numpy"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²), by hand") | {EIGH: "1/Δ, by hand"}
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²), by hand") | dict.fromkeys((EIGH, EIG), "1/Δ, by hand")
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
@@ -86,7 +112,12 @@ class NumPyPeer(Peer):
             u, s, vh = np.linalg.svd(loss.decomposed(_Operations(), a, p), full_matrices=False)
             return loss.pull_back(textbook_svd_gradient(u, s, vh, *loss.cotangents(a, u, s, vh, p)), p)
 
-        return one_by_one(of_eigh if loss.task == EIGH else of_svd, matrices)
+        def of_eig(a: Array) -> Array:
+            values, vectors = sorted_eig(a)
+            result = textbook_eig_gradient(values, vectors, *loss.cotangents(a, values, vectors, p))
+            return result if np.iscomplexobj(a) else result.real
+
+        return one_by_one({EIGH: of_eigh, EIG: of_eig}.get(loss.task, of_svd), matrices)
 
 
 def create() -> Peer:

@@ -11,7 +11,7 @@ import torch
 
 import spectralgrad as sg
 
-from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
 from ..singular_losses import loss_of_rotation
 from . import Peer, torch_peer
 from .torch_peer import TorchOperations, tensor_gradients, through
@@ -30,6 +30,8 @@ _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
     "Bare": ("1/Δ", lambda eps: sg.Bare()),
 }
 
+DEFAULT = "Gated"
+_OF_EIG = "Δ̄/(|Δ|²+η²), η = 2·eps·max|λ|, for entries above their round-off: the default"
 
 STAND_IN, RIGID, PROCRUSTES = "stand_in()", "rigid_alignment", "orthogonal_procrustes"
 _ALIGNMENTS = {
@@ -43,7 +45,7 @@ class SpectralgradPeer(Peer):
     @property
     def variants(self) -> dict[str, dict[str, str]]:
         rules = {label: words for label, (words, _) in _RULES.items()}
-        return {EIGH: rules, SVD: rules, ALIGNMENT: _ALIGNMENTS}
+        return {EIGH: rules, SVD: rules, ALIGNMENT: _ALIGNMENTS, EIG: {DEFAULT: _OF_EIG}}
 
     def versions(self) -> dict[str, str]:
         return {"spectralgrad": sg.__version__, "torch": torch.__version__}
@@ -51,6 +53,10 @@ class SpectralgradPeer(Peer):
     def gradients(self, variant: str, loss: Loss, matrices: Array, p: Parameters) -> list[Array | Exception]:
         if loss.task == ALIGNMENT:
             return _alignment_gradients(variant, loss, matrices, p)
+        if loss.task == EIG:
+            # The warnings about ill-conditioned eigenvalues are part of the result.
+            with sg.checks("warn"):
+                return tensor_gradients(partial(through, _eig, loss), matrices, p)
         rule = _RULES[variant][1](float(np.finfo(matrices.dtype).eps))
 
         def eigh(a: torch.Tensor) -> torch_peer.Tensors:
@@ -60,6 +66,10 @@ class SpectralgradPeer(Peer):
             return tuple(sg.svd(a, full_matrices=False, rule=rule))
 
         return tensor_gradients(partial(through, eigh if loss.task == EIGH else svd, loss), matrices, p)
+
+
+def _eig(a: torch.Tensor) -> torch_peer.Tensors:
+    return torch_peer.in_order(*sg.eig(a))
 
 
 def _alignment_gradients(variant: str, loss: Loss, clouds: Array, p: Parameters) -> list[Array | Exception]:

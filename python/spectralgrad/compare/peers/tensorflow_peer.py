@@ -1,4 +1,4 @@
-"""The adapter of TensorFlow: ``tf.linalg.eigh`` and ``tf.linalg.svd`` under a GradientTape."""
+"""The adapter of TensorFlow: ``tf.linalg.eigh``, ``tf.linalg.svd`` and ``tf.linalg.eig`` under a GradientTape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -25,6 +25,9 @@ class TensorFlowOperations:
 
     def exp(self, x: Any) -> Any:
         return tf.exp(x)
+
+    def inv(self, x: Any) -> Any:
+        return tf.linalg.inv(x)
 
     def real(self, x: Any) -> Any:
         return tf.math.real(x)
@@ -50,12 +53,22 @@ def _svd(a: Any) -> tuple[Any, Any, Any]:
     return u, s, tf.linalg.adjoint(v)
 
 
-_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: _eigh, SVD: _svd, ALIGNMENT: _svd}
+def _eig(a: Any) -> tuple[Any, Any]:
+    """Returns the eigenvalues in ascending order of Re + Im, and the eigenvectors."""
+    values, vectors = tf.linalg.eig(a)
+    order = tf.argsort(tf.math.real(values) + tf.math.imag(values))
+    return tf.gather(values, order), tf.gather(vectors, order, axis=1)
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: _eigh, SVD: _svd, ALIGNMENT: _svd, EIG: _eig}
 
 
 class TensorFlowPeer(Peer):
     label = TITLES["tensorflow"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "d/(d²+1e-20), d = σⱼ² - σᵢ²") | {EIGH: "Δ/(Δ²+1e-20)"}
+    rules = dict.fromkeys((SVD, ALIGNMENT), "d/(d²+1e-20), d = σⱼ² - σᵢ²") | {
+        EIGH: "Δ/(Δ²+1e-20)",
+        EIG: "Δ/(Δ²+1e-20)",
+    }
 
     def versions(self) -> dict[str, str]:
         return {"tensorflow": tf.__version__}

@@ -1,4 +1,4 @@
-"""The adapter of PyTorch: its ``eigh`` and ``svd``. The adapter of this project shares ``tensor_gradients``."""
+"""The adapter of PyTorch: its ``eigh``, ``svd`` and ``eig``. This project's adapter shares ``tensor_gradients``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..loss import ALIGNMENT, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -25,6 +25,9 @@ class TorchOperations:
 
     def exp(self, x: Any) -> Any:
         return torch.exp(x)
+
+    def inv(self, x: Any) -> Any:
+        return torch.linalg.inv(x)
 
     def real(self, x: Any) -> Any:
         return x.real
@@ -69,12 +72,23 @@ def svd(a: torch.Tensor) -> Tensors:
     return tuple(torch.linalg.svd(a, full_matrices=False))
 
 
-_DECOMPOSITIONS: dict[str, Callable[[torch.Tensor], Tensors]] = {EIGH: torch.linalg.eigh, SVD: svd, ALIGNMENT: svd}
+def in_order(values: torch.Tensor, vectors: torch.Tensor) -> Tensors:
+    """Sorts eigenvalues in ascending order of Re + Im, because ``eig`` promises no order."""
+    order = torch.argsort(values.detach().real + values.detach().imag)
+    return values[order], vectors[:, order]
+
+
+_DECOMPOSITIONS: dict[str, Callable[[torch.Tensor], Tensors]] = {
+    EIGH: torch.linalg.eigh,
+    SVD: svd,
+    ALIGNMENT: svd,
+    EIG: lambda a: in_order(*torch.linalg.eig(a)),
+}
 
 
 class TorchPeer(Peer):
     label = TITLES["torch"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²)") | {EIGH: "1/Δ"}
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²)") | dict.fromkeys((EIGH, EIG), "1/Δ")
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
