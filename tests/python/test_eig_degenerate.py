@@ -82,6 +82,18 @@ def test_vectors_of_normal_matrices_are_orthonormal(dtype: torch.dtype, name: st
     assert torch.equal(values, L)
 
 
+@each_dtype
+def test_large_normal_matrices(dtype: torch.dtype) -> None:
+    """LAPACK's eigenvectors are kept if they are orthonormal up to √eps."""
+    n = 70
+    Q = torch.linalg.qr(normal(n, n, dtype=double_of(dtype), seed=4)).Q.to(dtype)
+    repeated = eig_reference.normal_matrix([*30 * [1], *20 * [1j, -1j]], dtype, 5)
+    for A in (Q, repeated, torch.eye(n, dtype=dtype), torch.eye(n, dtype=dtype).roll(1, 0)):
+        L, V = sg.eig(A)
+        assert float((V.mH @ V - torch.eye(n)).abs().max()) <= (8 * n * eps(dtype) if A is not Q else eps(dtype) ** 0.5)
+        assert float((A.to(V.dtype) @ V - V * L).abs().max()) <= 8 * n * eps(dtype)
+
+
 @pytest.mark.parametrize("departure", [1e-1, 1e-3, 1e-6, 1e-9, 1e-12])
 @each_dtype
 def test_nearly_normal_matrices(dtype: torch.dtype, departure: float) -> None:

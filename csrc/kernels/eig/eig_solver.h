@@ -2,6 +2,7 @@
 
 #include "core/scalar_traits.h"
 #include "kernels/blas/geev.h"
+#include "kernels/blas/multiply.h"
 #include "kernels/blas/workspace.h"
 #include "kernels/eig/normal_eig.h"
 
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 namespace spectralgrad::kernels {
 
@@ -61,6 +63,10 @@ class EigSolver {
       }
       return true;
     }
+    const bool is_large = n_ > largest_without_blocks;
+    if (is_large && by_geev(A, by_rows, values, V) && (V == nullptr || !is_normal(A, by_rows) || is_orthonormal(V))) {
+      return true;
+    }
     const auto unit = load_scaled(A, by_rows);
     const SquareMatrix<scalar_t> scaled{matrix_, n_};
     if (normality_.is_normal(scaled)) {
@@ -72,13 +78,43 @@ class EigSolver {
         return true;
       }
     }
+    return by_geev(A, by_rows, values, V);
+  }
+
+ private:
+  /// Up to this n, the QR algorithm without blocks is no slower than LAPACK. For larger normal matrices it only runs if
+  /// LAPACK's eigenvectors are not orthonormal: if eigenvalues are near each other.
+  static constexpr int64_t largest_without_blocks = 64;
+
+  bool by_geev(const scalar_t* A, bool by_rows, complex_t* values, complex_t* V) {
     load(A, by_rows);
     const auto info = geev(vectors_, static_cast<int>(n_), matrix_, values_, imaginary_, V_, work_, work_size_, reals_);
     write(values, V);
     return info == 0;
   }
 
- private:
+  bool is_normal(const scalar_t* A, bool by_rows) {
+    load_scaled(A, by_rows);
+    return normality_.is_normal({matrix_, n_});
+  }
+
+  /// Whether the columns of V are orthonormal up to sqrt(eps), so that nothing is lost by V^-1.
+  bool is_orthonormal(const complex_t* V) const {
+    std::vector<complex_t> conjugates(n_ * n_);
+    std::vector<complex_t> products(n_ * n_);
+    std::transform(V, V + n_ * n_, conjugates.begin(), [](complex_t x) { return std::conj(x); });
+    multiply<complex_t>(n_, n_, n_, {conjugates.data(), n_, 1}, {V, 1, n_}, products.data(), n_);
+    const auto tolerance = static_cast<real_t>(tolerances::gauge(c10::CppTypeToScalarType<real_t>::value));
+    for (int64_t i = 0; i < n_; ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        if (!(squared_size(products[i * n_ + j]) <= tolerance * tolerance)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
   /// Copies the matrix column by column, as LAPACK reads it.
   void load(const scalar_t* A, bool by_rows) {
     if (by_rows) {
