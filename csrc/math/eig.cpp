@@ -31,9 +31,15 @@ Tensor inverse(const Tensor& V) {
   return std::get<0>(at::linalg_inv_ex(V));
 }
 
-/// x without the entries that are not finite.
-Tensor finite_part(const Tensor& x) {
-  return at::where(at::isfinite(constant(x)), x, at::zeros_like(x));
+Tensor is_finite(const Tensor& matrices) {
+  return at::isfinite(constant(matrices)).all(-1, /*keepdim=*/true).all(-2, /*keepdim=*/true);
+}
+
+/// x without the entries that are not finite because V is singular.
+Tensor finite_part(const Tensor& x, const Tensor& V, const Tensor& V_inverse) {
+  const auto singular = is_finite(V).logical_and(is_finite(V_inverse).logical_not());
+  const auto dropped = singular.logical_and(at::isfinite(constant(x)).logical_not());
+  return at::where(dropped, at::zeros_like(x), x);
 }
 
 /// V^-H `inner` V^H.
@@ -52,7 +58,7 @@ Tensor eigenvalues_part(
   auto [accurate, found] = near_defective_gradient(cotangent, eigenvalues, V, A);
   if (is_differentiated(result)) {
     // The accurate value, with the derivative of the formula.
-    const auto differentiable = finite_part(result);
+    const auto differentiable = finite_part(result, V, V_inverse);
     accurate = accurate + (differentiable - constant(differentiable));
   }
   return at::where(found.unsqueeze(-1).unsqueeze(-1), accurate, result);
@@ -97,7 +103,7 @@ Tensor eig_vjp(
     if (!result.defined()) {
       divided = divided + at::diag_embed(judged);
     }
-    const auto part = finite_part(from_eigenbasis(divided, V, V_inverse));
+    const auto part = finite_part(from_eigenbasis(divided, V, V_inverse), V, V_inverse);
     result = result.defined() ? result + part : part;
   }
   return A.is_complex() ? result : at::real(result);

@@ -101,7 +101,7 @@ TEST_P(EigDtypes, KernelEqualsTensorCode) {
     auto values = at::arange(n).to(at::kDouble);
     values[1] = values[0];
     const auto repeated = with_spectrum(values, dtype());
-    for (const auto& matrix : {at::randn({n, n}, dtype()), repeated, at::eye(n, dtype()), Tensor(1e-3 * repeated)}) {
+    for (const auto& matrix : {at::randn({n, n}, dtype()), repeated, at::eye(n, dtype()), Tensor(1.7e-3 * repeated)}) {
       for (const auto& rule : rules_for_gaps()) {
         const auto A = matrix.detach().clone().requires_grad_();
         const auto [L, V] = eig(A, rule);
@@ -112,7 +112,8 @@ TEST_P(EigDtypes, KernelEqualsTensorCode) {
           const auto outputs = with_values ? std::vector<Tensor>{L, V} : std::vector<Tensor>{V};
           const auto by_kernel = torch::autograd::grad(outputs, {A}, cotangents, /*retain_graph=*/true)[0];
           const auto by_tensors = torch::autograd::grad(outputs, {A}, cotangents, true, /*create_graph=*/true)[0];
-          EXPECT_LE(relative_error(by_kernel, by_tensors.detach()), 1e4 * eps()) << n << " " << rule.name();
+          // At the identity, both are zero without eigenvalues.
+          EXPECT_LE(largest(by_kernel - by_tensors.detach()), 1e4 * eps() * largest(by_tensors)) << n << rule.name();
         }
       }
     }
