@@ -78,8 +78,8 @@ def calls(case: Case) -> dict[str, Callable[[], Any]]:
     if case.operation == FORWARD:
         return {name: functools.partial(solve, A, B, case.itype) for name, solve in contenders.items()}
     g = cotangents(case, L, V)
-    leaves = [x.clone().requires_grad_() for x in (A, B)]
-    return {name: functools.partial(gradient, solve, *leaves, g, case.itype) for name, solve in contenders.items()}
+    a, b = (x.clone().requires_grad_() for x in (A, B))
+    return {name: functools.partial(gradient, solve, a, b, g, case.itype) for name, solve in contenders.items()}
 
 
 def cases(session: Session) -> list[Case]:

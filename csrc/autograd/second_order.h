@@ -16,7 +16,7 @@ std::pair<at::Tensor, at::Tensor> with_second_order_warning(
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors);
 
-/// Returns `x`, and warns when that is computed if eigenvalues are degenerate. For a `x` that enters a second derivative.
+/// Returns `x`, which enters a second derivative. Warns, when it is computed, if eigenvalues are degenerate.
 at::Tensor warn_of_second_order(const at::Tensor& x, const at::Tensor& eigenvalues);
 
 /// Whether the current backward pass of this thread has warned about a second derivative.

@@ -97,10 +97,8 @@ struct EighVjp {
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
     const auto& x = saved.inputs;
-    auto result = eigh_vjp_jvp(
-        {tangents[0], tangents[1], tangents[2], tangents[3]},
-        {x[0], x[1], x[2], x[3]},
-        options.rule);
+    auto result =
+        eigh_vjp_jvp({tangents[0], tangents[1], tangents[2], tangents[3]}, {x[0], x[1], x[2], x[3]}, options.rule);
     const bool is_second = result.defined() && (tangents[2].defined() || tangents[3].defined());
     return {is_second ? autograd::warn_of_second_order(result, x[2]) : result};
   }

@@ -4,15 +4,34 @@
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/eigh_vjp_jvp/eigh_vjp_jvp.h"
 #include "ops/arguments.h"
 
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include <array>
+
 namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
+
+Tensor on_cpu(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
+  const auto& V = x.eigenvectors;
+  if (V.numel() == 0 || !kernels::pass_in_lanes(kernels::batch_traits(V))) {
+    return math::eigh_vjp_jvp(tangents, x, rule);
+  }
+  const auto in_order = [](const math::EighVjpArguments& all) {
+    return std::array<Tensor, 4>{
+        all.eigenvalues_cotangent,
+        all.eigenvectors_cotangent,
+        all.eigenvalues,
+        all.eigenvectors};
+  };
+  return kernels::eigh_vjp_jvp(in_order(tangents), in_order(x), rule);
+}
 
 template <auto function>
 Tensor eigh_vjp_jvp_with(
@@ -57,10 +76,7 @@ constexpr autograd::OperatorHandle<"spectralgrad::eigh_vjp_jvp", eigh_vjp_jvp_me
 
 } // namespace
 
-Tensor eigh_vjp_jvp(
-    const math::EighVjpArguments& tangents,
-    const math::EighVjpArguments& x,
-    const Rule& rule) {
+Tensor eigh_vjp_jvp(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
   if (!tangents.eigenvalues_cotangent.defined() && !tangents.eigenvectors_cotangent.defined() &&
       !tangents.eigenvalues.defined() && !tangents.eigenvectors.defined()) {
     return {};
@@ -90,6 +106,10 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<math::eigh_vjp_jvp>);
 }
 
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<on_cpu>);
+}
+
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("eigh_vjp_jvp", eigh_vjp_jvp_meta);
 }
@@ -97,9 +117,8 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl(
       "eigh_vjp_jvp",
-      eigh_vjp_jvp_op.tensor_code_kernel<
-          eigh_vjp_jvp_with<math::eigh_vjp_jvp>,
-          autograd::is_differentiated_at_this_level>());
+      eigh_vjp_jvp_op
+          .tensor_code_kernel<eigh_vjp_jvp_with<math::eigh_vjp_jvp>, autograd::is_differentiated_at_this_level>());
 }
 
 } // namespace spectralgrad::ops

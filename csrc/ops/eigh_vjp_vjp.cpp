@@ -4,6 +4,8 @@
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
+#include "kernels/eigh/method_choice.h"
+#include "kernels/eigh_vjp_vjp/eigh_vjp_vjp.h"
 #include "ops/arguments.h"
 
 #include <ATen/ops/empty.h>
@@ -11,6 +13,7 @@
 #include <torch/library.h>
 
 #include <tuple>
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
@@ -24,6 +27,16 @@ Tensor without_entries(const Tensor& like) {
   auto sizes = like.sym_sizes().vec();
   sizes.back() = 0;
   return at::empty_symint(sizes, like.options());
+}
+
+math::EighVjpArguments on_cpu(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
+  const auto& V = x.eigenvectors;
+  if (V.numel() == 0 || !kernels::pass_in_lanes(kernels::batch_traits(V))) {
+    return math::eigh_vjp_vjp(cotangent, x, rule);
+  }
+  auto [of_gL, of_gV, of_L, of_V] =
+      kernels::eigh_vjp_vjp(cotangent, {x.eigenvalues_cotangent, x.eigenvectors_cotangent, x.eigenvalues, V}, rule);
+  return {std::move(of_gL), std::move(of_gV), std::move(of_L), std::move(of_V)};
 }
 
 template <auto function>
@@ -100,6 +113,10 @@ TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<math::eigh_vjp_vjp>);
 }
 
+TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<on_cpu>);
+}
+
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("eigh_vjp_vjp", eigh_vjp_vjp_meta);
 }
@@ -107,9 +124,8 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl(
       "eigh_vjp_vjp",
-      eigh_vjp_vjp_op.tensor_code_kernel<
-          eigh_vjp_vjp_with<math::eigh_vjp_vjp>,
-          autograd::is_differentiated_at_this_level>());
+      eigh_vjp_vjp_op
+          .tensor_code_kernel<eigh_vjp_vjp_with<math::eigh_vjp_vjp>, autograd::is_differentiated_at_this_level>());
 }
 
 } // namespace spectralgrad::ops

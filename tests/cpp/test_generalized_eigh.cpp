@@ -119,8 +119,8 @@ TEST_P(GeneralizedEigh, ChecksItsArguments) {
   const auto A = at::eye(3, dtype());
   EXPECT_RAISES(generalized_eigh(A, A, "L", 4), c10::ValueError, "Expected itype to be 1, 2 or 3, but got 4");
   EXPECT_RAISES(generalized_eigh(A, at::eye(2, dtype())), c10::ValueError, "of one size, but they are 3 by 3 and 2 by");
-  const auto other = dtype() == at::kFloat ? at::kDouble : at::kFloat;
-  EXPECT_RAISES(generalized_eigh(A, A.to(other)), c10::ValueError, "Expected A and B to have one dtype");
+  const auto other = at::eye(3, dtype() == at::kFloat ? at::kDouble : at::kFloat);
+  EXPECT_RAISES(generalized_eigh(A, other), c10::ValueError, "Expected A and B to have one dtype");
   EXPECT_RAISES(
       generalized_eigh(A.expand({2, 3, 3}), A.expand({3, 3, 3})),
       c10::ValueError,

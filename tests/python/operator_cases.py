@@ -172,7 +172,7 @@ OPERATORS: dict[str, Call] = {
         lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
     ),
     "generalized_eigenpairs": Call(lambda x: (x.A, x.P, "L", 1, *GATED)),
-    "generalized_eigh": Call(lambda x: (x.A, x.P[0], "U", 1, *GATED)),
+    "generalized_eigh": Call(lambda x: (x.A, x.P, "U", 1, *GATED)),
     "generalized_eigh_jvp": Call(lambda x: (x.direction(1), x.direction(2), x.L, x.V, 3, *GATED), without=((0,), (1,))),
     "generalized_eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, 2, True, True, *GATED), without=((0,), (1,))),
     "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),

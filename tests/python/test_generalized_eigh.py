@@ -19,6 +19,7 @@ from problems import (
     COMPLEX,
     DOUBLE,
     LinAlgError,
+    Loss,
     by_precision,
     double_of,
     each_double,
@@ -30,6 +31,7 @@ from problems import (
     projector,
     random_hermitian,
     return_types,
+    total,
     with_spectrum,
 )
 from reference import relative_error
@@ -322,7 +324,7 @@ def test_kernels_and_tensor_code(dtype: torch.dtype, itype: int, rule: sg.Rule) 
         P = normal(count, n, n, dtype=dtype, seed=n + 1)
         B = P @ P.mH / n + torch.eye(n, dtype=dtype)
         M = random_hermitian(n, n, dtype=dtype, seed=2)
-        losses = [
+        losses: list[Loss] = [
             lambda L, V: L.sin().sum(),
             lambda L, V, M=M: ((V.conj() * (M @ V)).real.sum(-2) * torch.arange(V.shape[-1])).sum(),
             lambda L, V, M=M: ((V.conj() * (M @ V)).real.sum(-2) * L).sum(),
@@ -331,7 +333,7 @@ def test_kernels_and_tensor_code(dtype: torch.dtype, itype: int, rule: sg.Rule) 
             ab = [A.clone(), B.clone()]
             for i in wanted:
                 ab[i].requires_grad_()
-            y = loss(*sg.generalized_eigh(*ab, itype=itype, rule=rule))
+            y = loss(*sg.generalized_eigh(ab[0], ab[1], itype=itype, rule=rule))
             arguments = [ab[i] for i in wanted]
             fast = torch.autograd.grad(y, arguments, retain_graph=True)
             slow = torch.autograd.grad(y, arguments, create_graph=True)
@@ -539,7 +541,7 @@ def test_second_derivatives_at_a_degeneracy_warn() -> None:
     y = expectation(M, projector(sg.generalized_eigh(A, B).eigenvectors, slice(0, 2)))
     G = torch.autograd.grad(y, (A, B), create_graph=True)
     with pytest.warns(sg.GaugeWarning, match=r"^spectralgrad\.generalized_eigh: .*second derivative"):
-        torch.autograd.grad(sum(x.sum() for x in G), (A, B))
+        torch.autograd.grad(total(x.sum() for x in G), (A, B))
 
 
 @pytest.mark.parametrize("dtype", COMPLEX, ids=["complex128", "complex64"])

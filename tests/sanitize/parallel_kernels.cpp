@@ -254,6 +254,23 @@ TEST_F(ParallelKernels, GradientsFromSeveralThreads) {
   }
 }
 
+TEST_F(ParallelKernels, SecondDerivativesFromSeveralThreads) {
+  for (const auto dtype : dtypes) {
+    for (const auto& [count, n] : sizes) {
+      const auto A = at::randn({count, n, n}, dtype);
+      const auto M = at::randn({n, n}, dtype);
+      const auto compute = [&] {
+        const auto X = A.detach().requires_grad_();
+        const auto [L, V] = eigh(X);
+        const auto loss = (pairing(M, at::matmul(V * L.unsqueeze(-2), V.mH())) + L.pow(3).sum(-1)).sum();
+        return gradient(pairing(M, differentiable_gradient(loss, X)).sum(), X);
+      };
+      const auto expected = compute();
+      at_once([&](int) { EXPECT_TRUE(same(compute(), expected)) << dtype << " " << n; });
+    }
+  }
+}
+
 TEST_F(ParallelKernels, SingularValuesFromSeveralThreads) {
   for (const auto dtype : dtypes) {
     for (const auto& [count, n] : sizes) {

@@ -1,6 +1,7 @@
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
 
 #include "kernels/simd/arithmetic.h"
+#include "kernels/simd/hermitian.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 
@@ -34,7 +35,7 @@ class Jvp {
     load_matrices<T, is_complex, known_n>(batch_.eigenvectors, n_, members, V_);
     load_matrices<T, is_complex, known_n>(batch_.tangent, n_, members, X_);
     load_rows<T, known_n>(batch_.eigenvalues, n_, members, eigenvalues_);
-    const Scale<T> unit(make_hermitian());
+    const Scale<T> unit(make_hermitian<T, is_complex>(X_, n_));
     multiply<T, is_complex, Conjugated::none, Part::all, known_n>(n_, n_, X_, V_, product_);
     multiply<T, is_complex, Conjugated::left, Part::lower, known_n>(n_, n_, V_.transposed(), product_, X_);
     for (int i = 0; i < n_; ++i) {
@@ -51,29 +52,6 @@ class Jvp {
  private:
   SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
     return load_entry<T, is_complex>(matrix.at(i, j));
-  }
-
-  /// Replaces the tangent in X by its Hermitian part, scaled by a power of two so that the largest entry is about 1.
-  /// Returns the largest entry of the tangent, before scaling.
-  SPECTRALGRAD_INLINE Vec<T> make_hermitian() {
-    // Not `largest_entry`, which is slower here (docs/measurements.md).
-    Vec<T> largest(T(0));
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < n_; ++c) {
-        largest = larger(largest, abs_lower_bound(at(X_, r, c)));
-      }
-    }
-    const auto to = Scale<T>(largest).to;
-    const auto half = to * Vec<T>(T(0.5));
-    for (int r = 0; r < n_; ++r) {
-      for (int c = 0; c < r; ++c) {
-        const auto mean = add_scaled(at(X_, r, c), half, scale(conj(at(X_, c, r)), half));
-        store_entry(X_.at(r, c), mean);
-        store_entry(X_.at(c, r), conj(mean));
-      }
-      store_entry(X_.at(r, r), real_entry<T, is_complex>(real(at(X_, r, r)) * to));
-    }
-    return largest;
   }
 
   /// Replaces X by F o X. On entry, X is in units of `tangent`, and only its lower triangle is set.

@@ -1,15 +1,12 @@
 #include "kernels/eigh_vjp/eigh_vjp.h"
 
-#include "core/tolerances.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_vjp/by_products/eigh_vjp_by_products.h"
 #include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 #include "kernels/simd/for_each_register.h"
-#include "math/pairs/broadening.h"
 #include "math/pairs/gauge_report.h"
-#include "math/pairs/noise_gate.h"
 
 #include <spectralgrad/checks.h>
 
@@ -48,7 +45,6 @@ class InnerProducts {
 };
 
 Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
-  const auto n = inputs.n;
   const auto count = inputs.count;
   auto result = at::empty_like(inputs.V, at::MemoryFormat::Contiguous);
   const bool judged = checks() != Checks::ignore;
@@ -56,21 +52,8 @@ Tensor eigh_vjp_in_lanes(const Inputs& inputs, const Rule& rule) {
   MostSevere most_severe;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(inputs.V.scalar_type(), "eigh_vjp", [&] {
     using real_t = typename RealOf<scalar_t>::type;
-    constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-    const auto eps = tolerances::eps(dtype);
     const simd::EighVjpBatch<real_t> batch{
-        {static_cast<int>(n),
-         inputs.V.is_complex(),
-         inputs.L.template const_data_ptr<real_t>(),
-         row<real_t>(inputs.gL, 0, n),
-         matrices<real_t>(inputs.V),
-         inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
-         math::broadening_rule<real_t>(rule),
-         rule.gates(),
-         math::noise_gate<real_t>(rule),
-         {judged ? suspicious.template mutable_data_ptr<bool>() : nullptr,
-          static_cast<real_t>(tolerances::gauge(dtype)),
-          static_cast<real_t>(tolerances::same_eigenvalue * eps)}},
+        cotangent_batch<real_t>(inputs, rule, suspicious),
         static_cast<real_t*>(result.mutable_data_ptr())};
     run_in_lanes(batch, count, [&](int64_t begin, int64_t end) {
       for (auto i = begin; judged && i < end; ++i) {

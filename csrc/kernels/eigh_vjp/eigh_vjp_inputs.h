@@ -1,8 +1,14 @@
 #pragma once
 
+#include "core/tolerances.h"
+#include "kernels/eigh_vjp/cotangent_batch.h"
 #include "kernels/eigh_vjp/cotangent_magnitude.h"
 #include "kernels/simd/batch_layout.h"
+#include "math/pairs/broadening.h"
 #include "math/pairs/judge.h"
+#include "math/pairs/noise_gate.h"
+
+#include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
 
@@ -67,6 +73,33 @@ struct Inputs {
     return {vectors(gL), square(gV), vectors(L), square(V)};
   }
 };
+
+/// The inputs as a SIMD kernel reads them. It notes in `found` (count), of type bool, which matrices to judge. Without
+/// `found`, none are.
+template <typename real_t>
+simd::CotangentBatch<real_t> cotangent_batch(const Inputs& inputs, const Rule& rule, const at::Tensor& found = {}) {
+  constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  return {
+      static_cast<int>(inputs.n),
+      inputs.V.is_complex(),
+      inputs.L.const_data_ptr<real_t>(),
+      row<real_t>(inputs.gL, 0, inputs.n),
+      matrices<real_t>(inputs.V),
+      inputs.gV.defined() ? matrices<real_t>(inputs.gV) : simd::Matrices<real_t>{},
+      math::broadening_rule<real_t>(rule),
+      rule.gates(),
+      math::noise_gate<real_t>(rule),
+      {found.defined() ? found.mutable_data_ptr<bool>() : nullptr,
+       static_cast<real_t>(tolerances::gauge(dtype)),
+       static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype))}};
+}
+
+/// The gap up to which pairs are not resolved, in units of max|lambda|; negative for rules without a noise gate.
+template <typename real_t>
+real_t close_gap(const Rule& rule) {
+  constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
+  return static_cast<real_t>(rule.gates() ? tolerances::close_gap * tolerances::eps(dtype) : -1);
+}
 
 /// M of one matrix: the largest norm of a column of gV, or max|lambda| max|g_lambda| if that is larger. `norms` (count,
 /// n) are upper bounds of the norms; undefined if gV is.

@@ -238,14 +238,21 @@ class LaneCotangents {
     return most;
   }
 
-  /// Turns W = V^H gV into diag(g_lambda) + F o S.
-  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
+  /// g_lambda of one eigenvalue.
+  SPECTRALGRAD_INLINE Vec<T> value_cotangent(int i) const {
+    return batch_.eigenvalues_cotangent == nullptr ? Vec<T>(T(0)) : load(cotangents_ + i * W);
+  }
+
+  /// Calls put(i, j, S_ij, gap, inside, quotient) for i < j, after `project`. The noise gate has replaced entries S_ij
+  /// by 0. `inside` is the mask of the pairs in one cluster. S is in the units of gV, and gaps are multiplied by the
+  /// headroom of `quotient`, as the eigenvalues are from then on.
+  template <typename Put>
+  SPECTRALGRAD_INLINE void for_each_pair(const Vec<T>& largest, const Scale<T>& units, const Put& put) {
     const Vec<T> zero(T(0));
     const GapQuotient<T> quotient(largest, batch_.rule, batch_.gate);
     for (int i = 0; i < n_; ++i) {
       store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * quotient.headroom);
     }
-    const auto unit = units.from * quotient.headroom;
     const auto reach = quotient.gate.reach * quotient.largest;
     auto floor = zero;
     bool clusters = false;
@@ -261,8 +268,8 @@ class LaneCotangents {
         const auto lower = conj(at(W_, j, i));
         auto S = quotient.skew_part(upper, lower);
         const auto gap = math::denominator(math::Denominator::difference, here, load(eigenvalues_ + j * W));
+        Mask<T> inside = zero;
         if (batch_.gates) {
-          auto inside = zero;
           if (clustered) {
             inside = math::in_one_cluster<A>(load(clusters_ + i * W), load(clusters_ + j * W), gap, reach);
             // Eigenvalues are ascending, so later ones are not closer.
@@ -278,15 +285,22 @@ class LaneCotangents {
           };
           S = quotient.without_noise(S, upper, lower, norms, inside, floor, decide);
         }
-        // Applies `unit` and 1/scale last and one after the other, because their product may be out of range.
-        const auto divided = quotient.over_unit(scale(quotient(S, gap), unit));
-        store_entry(W_.at(i, j), divided);
-        store_entry(W_.at(j, i), conj(divided));
+        put(i, j, S, gap, inside, quotient);
       }
     }
+  }
+
+  /// Turns W = V^H gV into diag(g_lambda) + F o S.
+  SPECTRALGRAD_INLINE void divide_by_gaps(const Vec<T>& largest, const Scale<T>& units) {
+    const auto put = [&](int i, int j, const E& S, const Vec<T>& gap, const Mask<T>&, const GapQuotient<T>& quotient) {
+      // Applies the units and 1/scale last and one after the other, because their product may be out of range.
+      const auto divided = quotient.over_unit(scale(quotient(S, gap), units.from * quotient.headroom));
+      store_entry(W_.at(i, j), divided);
+      store_entry(W_.at(j, i), conj(divided));
+    };
+    for_each_pair(largest, units, put);
     for (int i = 0; i < n_; ++i) {
-      const auto cotangent = batch_.eigenvalues_cotangent == nullptr ? zero : load(cotangents_ + i * W);
-      store_entry(W_.at(i, i), real_entry<T, is_complex>(cotangent));
+      store_entry(W_.at(i, i), real_entry<T, is_complex>(value_cotangent(i)));
     }
   }
 

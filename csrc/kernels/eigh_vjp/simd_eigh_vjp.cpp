@@ -1,6 +1,7 @@
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 
 #include "kernels/eigh_vjp/lane_cotangents.h"
+#include "kernels/simd/hermitian.h"
 
 // Compiled once for each instruction set. Implements the formulas of math/eigh.h.
 namespace spectralgrad::kernels::simd {

@@ -1,5 +1,6 @@
 #include "kernels/generalized_eigh/simd_reduction.h"
 
+#include "kernels/simd/hermitian.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 

@@ -1,14 +1,11 @@
 #include "kernels/generalized_eigh_vjp/generalized_eigh_vjp.h"
 
-#include "core/tolerances.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/generalized_eigh_vjp/by_products.h"
 #include "kernels/generalized_eigh_vjp/simd_generalized_eigh_vjp.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
-#include "math/pairs/broadening.h"
-#include "math/pairs/noise_gate.h"
 
 #include <spectralgrad/checks.h>
 
@@ -37,7 +34,6 @@ GeneralizedGradients in_lanes(
   const bool judged = checks() != Checks::ignore;
   const auto found = judged ? at::empty({inputs.count}, inputs.L.options().dtype(at::kBool)) : Tensor();
   AT_DISPATCH_FLOATING_TYPES(inputs.L.scalar_type(), "generalized_eigh_vjp", [&] {
-    constexpr auto dtype = c10::CppTypeToScalarType<scalar_t>::value;
     const auto matrices_or_null = [](const Tensor& x) {
       return x.defined() ? matrices<scalar_t>(x) : simd::Matrices<scalar_t>{};
     };
@@ -45,18 +41,7 @@ GeneralizedGradients in_lanes(
       return x.defined() ? static_cast<scalar_t*>(x.mutable_data_ptr()) : nullptr;
     };
     const simd::GeneralizedVjpBatch<scalar_t> batch{
-        {static_cast<int>(inputs.n),
-         inputs.V.is_complex(),
-         inputs.L.const_data_ptr<scalar_t>(),
-         row<scalar_t>(inputs.gL, 0, inputs.n),
-         matrices<scalar_t>(inputs.V),
-         matrices_or_null(inputs.gV),
-         math::broadening_rule<scalar_t>(rule),
-         rule.gates(),
-         math::noise_gate<scalar_t>(rule),
-         {judged ? found.mutable_data_ptr<bool>() : nullptr,
-          static_cast<scalar_t>(tolerances::gauge(dtype)),
-          static_cast<scalar_t>(tolerances::same_eigenvalue * tolerances::eps(dtype))}},
+        cotangent_batch<scalar_t>(inputs, rule, found),
         matrices_or_null(U),
         itype == 2,
         itype == 3,

@@ -1,6 +1,7 @@
 #include "kernels/generalized_eigh_vjp/simd_generalized_eigh_vjp.h"
 
 #include "kernels/eigh_vjp/lane_cotangents.h"
+#include "kernels/simd/hermitian.h"
 
 // Compiled once for each instruction set. Implements the formulas of math/generalized_eigh.h.
 namespace spectralgrad::kernels::simd {

@@ -49,17 +49,4 @@ SPECTRALGRAD_INLINE Vec<T> largest_eigenvalue(const T* eigenvalues, int n) {
   return larger(load(eigenvalues).abs(), load(eigenvalues + (n - 1) * lane_count<T>).abs());
 }
 
-/// Completes a Hermitian matrix, given its lower triangle.
-template <typename T, bool is_complex>
-SPECTRALGRAD_INLINE void complete_hermitian(const View<T>& matrix, int n) {
-  for (int r = 0; r < n; ++r) {
-    for (int c = 0; c < r; ++c) {
-      store_entry(matrix.at(c, r), conj(load_entry<T, is_complex>(matrix.at(r, c))));
-    }
-    if constexpr (is_complex) {
-      store(matrix.at(r, r) + lane_count<T>, Vec<T>(T(0)));
-    }
-  }
-}
-
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

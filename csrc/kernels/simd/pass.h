@@ -45,12 +45,16 @@ void run_pass(const Batch<T>& batch, int64_t begin, int64_t end, T* memory) {
                    : run_pass_of<Pass, T, false>(batch, begin, end, memory);
 }
 
-template <template <typename, bool, int> class Pass, typename T>
+/// `Batch` makes the function unique: g++ gives it the same name for two passes of the same name in unnamed namespaces.
+template <template <typename, bool, int> class Pass, template <typename> class Batch, typename T>
 int64_t workspace_of_pass(int n, bool is_complex) {
   return is_complex ? Pass<T, true, 0>::workspace_size(n) : Pass<T, false, 0>::workspace_size(n);
 }
 
 template <template <typename, bool, int> class Pass, template <typename> class Batch, typename T>
-constexpr PassKernel<Batch, T> kernel_of_pass{lane_count<T>, workspace_of_pass<Pass, T>, run_pass<Pass, Batch, T>};
+constexpr PassKernel<Batch, T> kernel_of_pass{
+    lane_count<T>,
+    workspace_of_pass<Pass, Batch, T>,
+    run_pass<Pass, Batch, T>};
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -1,6 +1,7 @@
 #include "kernels/spectral_function/simd_spectral_function.h"
 
 #include "kernels/simd/arithmetic.h"
+#include "kernels/simd/hermitian.h"
 #include "kernels/simd/load_matrices.h"
 #include "kernels/simd/pass.h"
 

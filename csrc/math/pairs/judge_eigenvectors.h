@@ -16,8 +16,9 @@ namespace spectralgrad::math {
 ///   because neighbours of A, which need not be normal, have eigenvectors that are not orthogonal.
 /// - Unequal g_lambda for degenerate eigenvalues, as in `judge_cotangents`.
 /// - Defective matrices: the same three, where eigenvectors of degenerate eigenvalues are parallel.
-/// - Nearly defective ones: S_ij != 0 or unequal g_lambda where round-off of A turns eigenvectors so much that half of
-///   the digits of a derivative are lost (math/pairs/near_defective.h).
+/// - Nearly defective ones: any cotangent of the two eigenvectors, or unequal g_lambda, where round-off of A turns
+///   eigenvectors so much that half of the digits of a derivative are lost (math/pairs/near_defective.h). For defective
+///   matrices, too, any cotangent of the eigenvectors counts.
 /// An ill-conditioned V has large round-off, so entries also have to exceed a multiple of eps*kappa*N.
 at::Tensor judge_eigenvectors(
     const at::Tensor& eigenvalues_cotangent,

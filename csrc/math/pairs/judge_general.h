@@ -116,12 +116,17 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
           pair.are_distinguished(matrix.cotangents[i], matrix.cotangents[j], matrix.largest_cotangent) &&
           (matrix.largest == 0 ||
            significance.stands_out(std::abs(matrix.cotangents[i] - matrix.cotangents[j]) * matrix.largest));
+      const bool parallel = pair.worse_condition() * static_cast<real_t>(tolerances::parallel) > 1;
+      // With parallel eigenvectors, S_ij cancels for a Riesz projector onto the pair, but its round-off does not.
+      const auto is_used = [&](int64_t k) {
+        return significance.stands_out(matrix.magnitude(k, k));
+      };
       const bool turned = matrix.has_S &&
-          (is_significant(std::abs(matrix.entry(i, j)), i, j) || is_significant(std::abs(matrix.entry(j, i)), j, i));
+          (is_significant(std::abs(matrix.entry(i, j)), i, j) || is_significant(std::abs(matrix.entry(j, i)), j, i) ||
+           (parallel && (is_used(i) || is_used(j))));
       if (!distinguished && !turned) {
         continue;
       }
-      const bool parallel = pair.worse_condition() * static_cast<real_t>(tolerances::parallel) > 1;
       if (parallel) {
         const auto error_now = degenerate ? real_t(1) : std::min(error, real_t(1));
         if (error_now > result.ill_conditioned.relative_error) {

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <spectralgrad/rule.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+
+namespace spectralgrad::kernels {
+
+/// Does the same as `math::eigh_vjp_jvp`, in one pass with one matrix in each SIMD lane. For CPU matrices with n >= 1
+/// that are small (`pass_in_lanes`). `x` are g_lambda, gV, the eigenvalues and the eigenvectors. The results are not
+/// differentiable.
+at::Tensor eigh_vjp_jvp(
+    const std::array<at::Tensor, 4>& tangents,
+    const std::array<at::Tensor, 4>& x,
+    const Rule& rule);
+
+} // namespace spectralgrad::kernels
