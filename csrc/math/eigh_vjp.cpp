@@ -52,7 +52,7 @@ EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const EighVjpArguments& x
   if (inner.W.defined()) {
     const auto Z = inner.pairs.factor * T;
     result.eigenvectors_cotangent = at::matmul(V, Z);
-    result.eigenvalues = 2 * at::real(T.conj() * inner.pairs.slope).sum({-2});
+    result.eigenvalues = 2 * at::real(T.conj() * inner.pairs.slope / inner.pairs.unit).sum({-2});
     turned = turned - at::matmul(inner.W, Z);
   }
   result.eigenvectors = at::matmul(V, turned);
@@ -82,7 +82,7 @@ Tensor eigh_vjp_jvp(const EighVjpArguments& tangents, const EighVjpArguments& x,
   }
   if (inner.W.defined() && tangents.eigenvalues.defined()) {
     const auto dL = tangents.eigenvalues;
-    result = sum_of_defined(result, inner.pairs.slope * (dL.unsqueeze(-2) - dL.unsqueeze(-1)));
+    result = sum_of_defined(result, inner.pairs.slope * ((dL.unsqueeze(-2) - dL.unsqueeze(-1)) / inner.pairs.unit));
   }
   return hermitian_part(at::matmul(at::matmul(V, result), V.mH()));
 }

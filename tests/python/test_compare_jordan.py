@@ -80,6 +80,12 @@ def test_sums_over_the_pair_lose_digits_in_the_frameworks() -> None:
         assert worst[sweep.EXACT] < 1e-14
 
 
+@KINDS
+def test_ours_reports_riesz_projectors_near_a_jordan_block(kind: str) -> None:
+    _, texts = outcome(PEERS["ours"](), find(kind, "riesz_projector", ["1", "1e-6", "1e-8"]))
+    assert [gap for gap, text in texts.items() if text] == ["1e-6", "1e-8"]
+
+
 @pytest.mark.parametrize("peer", PEERS)
 def test_riesz_projectors_by_eigenvectors_lose_half_of_their_digits(peer: str) -> None:
     errors = [outcome(PEERS[peer](), find(kind, "riesz_projector", ["1", "1e-6", "1e-8"]))[0] for kind in jordan.KINDS]

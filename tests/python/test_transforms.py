@@ -688,7 +688,9 @@ def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dty
         return
     with gauge_warnings() as messages:
         assert bool(compiled(degenerate.A, E).isfinite().all())
-    assert len([m for m in messages if "second" in m and "Split(order=2)" in m]) == 1
+    # Split moves no eigenvalues of general matrices.
+    words = "second" if operation in ("eig", "eigvals") else "Split(order=2)"
+    assert len([m for m in messages if "second" in m and words in m]) == 1
 
 
 BACKENDS = [
@@ -872,7 +874,8 @@ def test_export_of_func_grad_gives_no_numbers(eigh: Callable[..., Any]) -> None:
 def test_aot_inductor(tmp_path: Path) -> None:
     """Compiled to a library, whose C++ runtime calls our operators. One library for all, as each takes long."""
     double, complex_double = DOUBLE
-    names = [name for name in OPERATIONS if name != "funm"]  # see test_export
+    # funm: see test_export. eig: the runtime of torch 2.13 miscounts the arguments of an operator in its derivative.
+    names = [name for name in OPERATIONS if name not in ("funm", "eig")]
     examples = {name: problem(name, SPECTRA["distinct"], double) for name in names}
     E = random_hermitian(4, 4, dtype=double, seed=2)
 

@@ -9,7 +9,7 @@ template <typename T, typename E>
 struct PairDerivatives {
   E divided; // F S
   Vec<T> factor; // F, or 0 if the derivative with respect to S is dropped
-  E slope; // F' S, or 0 if F is a constant
+  E slope; // F' S, times the unit of gaps; 0 if F is a constant. F' itself may underflow.
 
   /// S and `from`, the unit of S, are as in `LaneCotangents::for_each_pair`. Pairs with a gap up to `close_gap`, as a
   /// fraction of the quotient's unit, are not resolved.
@@ -28,7 +28,7 @@ struct PairDerivatives {
     const auto dropped = abs_lower_bound(S) == Vec<T>(T(0));
     factor = where(negation<T>(close & dropped), quotient.over_unit(inverse * quotient.headroom));
     const auto scaled = scale(scale(S, quotient.inverse.derivative(x)), unit);
-    slope = where_entry(negation<T>(close), quotient.over_unit(scale(quotient.over_unit(scaled), quotient.headroom)));
+    slope = where_entry(negation<T>(close), quotient.over_unit(scaled));
   }
 };
 

@@ -125,7 +125,8 @@ class VjpJvp : private LaneCotangents<T, is_complex, known_n> {
         [&](int i, int j, const E& S, const Vec<T>& gap, const Mask<T>& inside, const GapQuotient<T>& quotient) {
           const PairDerivatives<T, E> pair(S, gap, inside, quotient, units.from, batch_.close_gap);
           const auto dS = quotient.skew_part(at(X_, i, j), conj(at(X_, j, i)));
-          const auto gap_tangent = load(values_tangent_ + j * W) - load(values_tangent_ + i * W);
+          const auto difference = load(values_tangent_ + j * W) - load(values_tangent_ + i * W);
+          const auto gap_tangent = quotient.over_unit(difference * quotient.headroom);
           const auto D = add_scaled(pair.slope, gap_tangent, scale(dS, pair.factor));
           store_entry(Q_.at(i, j), pair.divided);
           store_entry(Q_.at(j, i), conj(pair.divided));

@@ -38,12 +38,14 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
     multiply_all<Conjugated::none>(T_, V_, product_);
     multiply<T, is_complex, Conjugated::left, Part::lower, known_n>(n_, n_, V_.transposed(), product_, T_);
     complete_hermitian<T, is_complex>(T_, n_);
+    // Back to the units of the cotangent: F may be tiny, and its products with a T near 1 subnormal.
+    scale_entries(T_, cotangent.from);
     for (int i = 0; i < n_; ++i) {
       store(values_ + i * W, real(at(T_, i, i)));
     }
-    store_values(cotangent.from, members, batch_.of_eigenvalues_cotangent);
+    store_values(members, batch_.of_eigenvalues_cotangent);
     if (this->has_eigenvectors_cotangent()) {
-      turn_with_vectors_cotangent(cotangent.from, members);
+      turn_with_vectors_cotangent(members);
     } else {
       for (int r = 0; r < n_; ++r) {
         for (int k = 0; k < n_; ++k) {
@@ -53,7 +55,7 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
       }
     }
     multiply_all<Conjugated::none>(V_, product_, Q_);
-    store_scaled(Q_, cotangent.from, members, batch_.of_eigenvectors);
+    store_matrices<T, is_complex, known_n>(Q_, n_, members, batch_.of_eigenvectors);
   }
 
  private:
@@ -68,13 +70,13 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
   }
 
   /// Computes 2 T Q - W Z into `product_`, and stores the gradients of gV and of the eigenvalues.
-  SPECTRALGRAD_INLINE void turn_with_vectors_cotangent(const Vec<T>& from, const Members& members) {
+  SPECTRALGRAD_INLINE void turn_with_vectors_cotangent(const Members& members) {
     const auto units = this->project(members);
     differentiate_quotients(units);
-    store_values(from, members, batch_.of_eigenvalues);
+    store_values(members, batch_.of_eigenvalues);
     multiply_all<Conjugated::none>(T_, Q_, product_);
     multiply_all<Conjugated::none>(V_, Z_, T_);
-    store_scaled(T_, from, members, batch_.of_eigenvectors_cotangent);
+    store_matrices<T, is_complex, known_n>(T_, n_, members, batch_.of_eigenvectors_cotangent);
     multiply_all<Conjugated::none>(W_, Z_, Q_);
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
@@ -100,7 +102,7 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
           store_entry(Q_.at(j, i), conj(pair.divided));
           store_entry(Z_.at(i, j), Z);
           store_entry(Z_.at(j, i), negate(conj(Z)));
-          const auto slope = add_real_product(here, pair.slope, Vec<T>(T(0)));
+          const auto slope = quotient.over_unit(add_real_product(here, pair.slope, Vec<T>(T(0))) * quotient.headroom);
           const Vec<T> two(T(2));
           store(values_ + i * W, fnma(two, slope, load(values_ + i * W)));
           store(values_ + j * W, fma(two, slope, load(values_ + j * W)));
@@ -108,20 +110,16 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
     this->for_each_pair(largest_eigenvalue(this->eigenvalues_, n_), units, put);
   }
 
-  SPECTRALGRAD_INLINE void store_values(const Vec<T>& from, const Members& members, T* to) {
-    for (int i = 0; i < n_; ++i) {
-      store(values_ + i * W, load(values_ + i * W) * from);
-    }
+  SPECTRALGRAD_INLINE void store_values(const Members& members, T* to) {
     store_numbers<T, known_n>(to, n_, n_, members, Cursor<T, false>({values_, 0, W}, n_));
   }
 
-  SPECTRALGRAD_INLINE void store_scaled(const View<T>& matrix, const Vec<T>& from, const Members& members, T* to) {
+  SPECTRALGRAD_INLINE void scale_entries(const View<T>& matrix, const Vec<T>& by) {
     for (int r = 0; r < n_; ++r) {
       for (int c = 0; c < n_; ++c) {
-        store_entry(matrix.at(r, c), scale(at(matrix, r, c), from));
+        store_entry(matrix.at(r, c), scale(at(matrix, r, c), by));
       }
     }
-    store_matrices<T, is_complex, known_n>(matrix, n_, members, to);
   }
 
   const EighVjpVjpBatch<T>& batch_;

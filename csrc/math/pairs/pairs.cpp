@@ -126,9 +126,14 @@ class Denominators {
     return broadened_inverse().derivative(argument(excluded, frozen));
   }
 
+  /// The unit of the denominators (*, 1, 1).
+  Tensor unit() const {
+    return values_.unit.size / values_.unit.headroom;
+  }
+
   /// Divides by the unit.
   Tensor over_unit(const Tensor& quotients) const {
-    return quotients / (values_.unit.size / values_.unit.headroom);
+    return quotients / unit();
   }
 
  private:
@@ -279,7 +284,7 @@ DifferentiatedQuotient differentiate_quotient(
     Denominator kind,
     const Rule& rule) {
   if (values.sym_size(-1) == 0) {
-    return {S, S, S};
+    return {S, S, S, at::ones_like(constant(values)).sum({-1}, /*keepdim=*/true).unsqueeze(-1)};
   }
   const Denominators denominators(values, S.sym_size(-1), kind, rule);
   const auto excluded = denominators.zeros();
@@ -297,7 +302,8 @@ DifferentiatedQuotient differentiate_quotient(
   return {
       denominators.over_unit(F * entries),
       denominators.over_unit(zero_in(without_factor, F)),
-      denominators.over_unit(denominators.over_unit(slope * entries))};
+      denominators.over_unit(slope * entries),
+      denominators.unit()};
 }
 
 Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, const Rule& rule) {

@@ -67,7 +67,8 @@ at::Tensor divide_cotangent(
 struct DifferentiatedQuotient {
   at::Tensor quotient; // F o S, the result of `divide_cotangent`
   at::Tensor factor; // its derivative with respect to S: F, or 0 for entries whose derivative is dropped
-  at::Tensor slope; // its derivative with respect to the denominators: F' o S, or 0 where F is a constant
+  at::Tensor slope; // its derivative with respect to the denominators over `unit`: F' o S, or 0 where F is a constant
+  at::Tensor unit; // (*, 1, 1); F' itself may underflow
 };
 
 DifferentiatedQuotient differentiate_quotient(
