@@ -7,8 +7,8 @@
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_vjp_vjp/eigh_vjp_vjp.h"
 #include "ops/arguments.h"
+#include "ops/empty_gradient.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
@@ -20,14 +20,6 @@ namespace {
 
 using at::Tensor;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-
-/// The place of a gradient that does not exist: a result without entries. It is never a view, because an operator may
-/// not return one.
-Tensor without_entries(const Tensor& like) {
-  auto sizes = like.sym_sizes().vec();
-  sizes.back() = 0;
-  return at::empty_symint(sizes, like.options());
-}
 
 math::EighVjpArguments on_cpu(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
   const auto& V = x.eigenvectors;
@@ -57,7 +49,7 @@ Gradients eigh_vjp_vjp_with(
        eigenvectors},
       Rule::parse(rule, parameters));
   const auto or_empty = [](const Tensor& x, const Tensor& like) {
-    return x.defined() ? x.contiguous() : without_entries(like);
+    return x.defined() ? x.contiguous() : empty_gradient(false, like);
   };
   return {
       gradients.eigenvalues_cotangent.contiguous(),
@@ -79,8 +71,8 @@ Gradients eigh_vjp_vjp_meta(
   };
   return {
       contiguous(eigenvalues),
-      eigenvectors_cotangent ? contiguous(eigenvectors) : without_entries(eigenvectors),
-      eigenvectors_cotangent ? contiguous(eigenvalues) : without_entries(eigenvalues),
+      eigenvectors_cotangent ? contiguous(eigenvectors) : empty_gradient(false, eigenvectors),
+      eigenvectors_cotangent ? contiguous(eigenvalues) : empty_gradient(false, eigenvalues),
       contiguous(eigenvectors)};
 }
 

@@ -7,8 +7,8 @@
 #include "kernels/generalized_eigh_vjp/generalized_eigh_vjp.h"
 #include "math/generalized_eigh.h"
 #include "ops/arguments.h"
+#include "ops/empty_gradient.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_inv_ex.h>
 #include <torch/library.h>
 
@@ -18,15 +18,6 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-
-/// A tensor of the shape of V. A gradient that is not needed has no entries: its last dimension is 0.
-Tensor empty_gradient(bool is_needed, const Tensor& V) {
-  auto sizes = V.sym_sizes().vec();
-  if (!is_needed) {
-    sizes.back() = 0;
-  }
-  return at::empty_symint(sizes, V.options());
-}
 
 template <auto function>
 std::tuple<Tensor, Tensor> vjp_with(

@@ -8,6 +8,7 @@
 #include "core/optional_tensor.h"
 #include "kernels/point_moments/point_moments.h"
 #include "ops/arguments.h"
+#include "ops/empty_gradient.h"
 
 #include <spectralgrad/checks.h>
 
@@ -97,15 +98,6 @@ constexpr autograd::OperatorHandle<"spectralgrad::point_moments", moments_kernel
 
 /// Gradients that are not needed have no entries: their last dimension is 0.
 using Needed = std::array<bool, 3>;
-
-/// A tensor of the shape of x, or without entries. It is never a view of x: the results of an operator must not be.
-Tensor empty_gradient(bool is_needed, const Tensor& x) {
-  auto sizes = x.sym_sizes().vec();
-  if (!is_needed) {
-    sizes.back() = 0;
-  }
-  return at::empty_symint(sizes, x.options());
-}
 
 using Cotangents = std::array<Tensor, 4>;
 using Vjp = std::array<Tensor, 3>(

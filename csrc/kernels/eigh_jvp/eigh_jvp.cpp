@@ -1,8 +1,8 @@
 #include "kernels/eigh_jvp/eigh_jvp.h"
 
-#include "core/tolerances.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/simd_eigh_jvp.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/simd/batch_layout.h"
 #include "kernels/simd/for_each_register.h"
 #include "math/pairs/broadening.h"
@@ -31,7 +31,6 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
   // dV has the strides of V, because forward AD would copy a tangent with other strides.
   auto dL = at::empty_like(L);
   auto dV = at::empty_like(V);
-  const auto eps = tolerances::eps(L.scalar_type());
   const simd::EighJvpBatch<scalar_t> batch{
       static_cast<int>(n),
       V.is_complex(),
@@ -39,7 +38,7 @@ std::pair<Tensor, Tensor> eigh_jvp_in_lanes(
       matrices<scalar_t>(V),
       matrices<scalar_t>(tangent),
       math::broadening_rule<scalar_t>(rule),
-      static_cast<scalar_t>(rule.gates() ? tolerances::close_gap * eps : -1),
+      close_gap<scalar_t>(rule),
       dL.template mutable_data_ptr<scalar_t>(),
       static_cast<scalar_t*>(dV.mutable_data_ptr()),
       !dV.is_contiguous()};
