@@ -10,6 +10,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from presentation import Plot, Record, Target, draw, judge, print_records
 from spectralgrad.compare import machine, timing
 
 HERE = Path(__file__).parent
+# A folder for each kind of processor.
 RESULTS = HERE / "results"
 # The numbers of a quick run are not kept with the results.
 QUICK_RESULTS = HERE.parent / "build" / "bench"
@@ -84,6 +86,12 @@ class Session:
         }
         self.records += found.values()
         return found
+
+
+def folder_of(described: Mapping[str, Any]) -> str:
+    """Returns the name of the folder with the results of this kind of processor, such as amd-epyc-avx512."""
+    words = re.sub(r"\(.*?\)|@.*|\b(cpu|processor|[0-9]+-core)\b", "", described["processor"].lower())
+    return "-".join([*re.findall("[a-z0-9]+", words), described["capability"].lower()])
 
 
 def describe_machine() -> dict[str, Any]:
@@ -196,7 +204,9 @@ def run(benchmark: Benchmark, description: str | None) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", help=f"default: {benchmark.threads}; --quick: the last")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, for trying; into build/bench")
-    parser.add_argument("--out", type=Path, help="the folder for the numbers and plots (default: benchmarks/results)")
+    parser.add_argument(
+        "--out", type=Path, help="the folder for the numbers and plots (default: benchmarks/results/PROCESSOR)"
+    )
     parser.add_argument(
         "--show", action="store_true", help="show tables and plots of the results in the folder, without measuring"
     )
@@ -216,7 +226,8 @@ def run(benchmark: Benchmark, description: str | None) -> None:
         parsed.answer.write_text(json.dumps(session.records))
         return
 
-    folder = parsed.out or (QUICK_RESULTS if parsed.quick else RESULTS)
+    described = describe_machine()
+    folder = parsed.out or (QUICK_RESULTS if parsed.quick else RESULTS / folder_of(described))
     path = folder / f"{benchmark.name}.json"
     if parsed.show:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -239,7 +250,7 @@ def run(benchmark: Benchmark, description: str | None) -> None:
             "title": benchmark.title,
             "script": f"benchmarks/{Path(sys.argv[0]).name}",
             "date": date.today().isoformat(),
-            "machine": describe_machine(),
+            "machine": described,
             "load_before": load,
             "measurements": [
                 record

@@ -32,11 +32,6 @@ def rounded(value: float) -> str:
     return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
 
 
-def load(name: str) -> dict[str, Any]:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"measurements": []}
-
-
 def ours(records: Iterable[Record], **fields: Any) -> list[float]:
     """This package's speeds relative to the reference, in the records with these fields.
 
@@ -59,123 +54,166 @@ def spread(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def origin(content: dict[str, Any], threads: int) -> str:
-    machine = content["machine"]
-    versions = machine["versions"]
-    return (
-        f"{machine['processor']}, {machine['capability']}, threads: {threads}; torch {versions['torch']}, "
-        f"spectralgrad {versions['spectralgrad'].split()[0]}; {content['date']}"
-    )
-
-
-def table_of_sizes(content: dict[str, Any]) -> list[str]:
-    records = [r for r in content["measurements"] if r["part"] == "sizes" and r["threads"] == 2]
-    columns = [(dtype, operation) for dtype in ("float32", "float64") for operation in (FORWARD, FORWARD_BACKWARD)]
-    lines = [
-        "| matrices | " + " | ".join(f"{dtype} {operation}" for dtype, operation in columns) + " |",
-        "|---" * (1 + len(columns)) + "|",
-    ]
-    for n, batch in dict.fromkeys((r["n"], r["batch"]) for r in records):
-        cells = [cell(records, n=n, batch=batch, dtype=dtype, operation=operation) for dtype, operation in columns]
-        lines.append(f"| {batch} × {n}×{n} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def ahead_of_tensorflow(records: list[Record]) -> list[float]:
-    """TensorFlow's median time over ours, for each case of `table_of_sizes`."""
-    medians: dict[tuple[Any, ...], dict[str, float]] = {}
-    for r in records:
-        if (r["part"], r["threads"]) == ("sizes", 2):
-            medians.setdefault((r["n"], r["dtype"], r["operation"]), {})[r["contender"]] = r["median"]
-    return [case["tf.linalg.eigh"] / case["spectralgrad.eigh"] for case in medians.values() if "tf.linalg.eigh" in case]
-
-
-def sentences() -> list[str]:
-    eigh = load("eigh")["measurements"]
-    lines = []
-    if leads := ahead_of_tensorflow(eigh):
-        lines.append(f"- The same cases against TensorFlow's `eigh`: {spread(leads)} times as fast.")
-    lines += [
-        f"- Batches of {dtype} matrices, forward, two threads: {spread(values)} times as fast."
-        for dtype in ("complex64", "complex128")
-        if (values := ours(eigh, part="complex", dtype=dtype, operation=FORWARD, threads=2))
-    ]
-    for name, words in (
-        ("eigvalsh", "`sg.eigvalsh` on batches, forward, two threads: {} times as fast as torch's."),
-        (
-            "spectral_functions",
-            "`sg.expm` and `sg.sqrtm` on batches of n = 3, 8, 16, two threads: {} times as fast as V f(λ) Vᵀ from "
-            "`torch.linalg.eigh`.",
-        ),
-        (
-            "rigid_alignment",
-            "`sg.rigid_alignment` of 100,000 clouds of 16 points, two threads: {} times as fast as the same with "
-            "`torch.linalg.svd`.",
-        ),
-        ("partial_cotangent", "The backward of a loss that uses n/8 eigenvectors, n = 256 … 1024: {} times as fast."),
-    ):
-        # Of point clouds, those of the sentence.
-        clouds = {"batch": 100_000} if name == "rigid_alignment" else {}
-        if values := ours(load(name)["measurements"], threads=2, **clouds):
-            lines.append("- " + words.format(spread(values)))
-    overhead = load("overhead")["measurements"]
-    first, both = (
-        rounded(1 / min(ours(overhead, operation=operation, threads=1))) for operation in (FORWARD, FORWARD_BACKWARD)
-    )
-    lines.append(
-        f"- On one 4×4 matrix, where only the overhead counts, a call takes {first} times as long as torch's call. "
-        f"With its backward it takes {both} times as long."
-    )
-    swept = [r["speedup"] for r in load("sweep")["measurements"] if r["contender"].startswith("spectralgrad.")]
-    if swept:
-        below = sum(value < 0.9 for value in swept)
-        lines.append(
-            f"- A sweep covers {len(swept)} cases (sizes, dtypes, batches, spectra, one thread and two). The slowest "
-            f"case runs at {rounded(min(swept))} of torch's speed; {below} cases are below 0.9."
-        )
-    memory = [r for r in load("memory")["measurements"] if r["contender"] == "spectralgrad.eigh"]
-    if memory:
-        lines.append(
-            f"- Peak memory of forward + backward: {spread([r['of_torch'] for r in memory])} times torch's, over "
-            f"{len(memory)} cases."
-        )
-    return lines
-
-
-def svd_lines(content: dict[str, Any]) -> list[str]:
-    if not content["measurements"]:
-        return []
-    swept = ours(content["measurements"], part="sweep")
-    return [
-        "",
-        *wrapped(f"In the same way, thin `sg.svd` against `torch.linalg.svd` ({origin(content, 2)}):"),
-        "",
-        *table_of_sizes(content),
-        "",
-        *wrapped(f"The slowest of {len(swept)} cases of a sweep runs at {rounded(min(swept))} of torch's speed."),
-    ]
-
-
 def wrapped(text: str) -> list[str]:
     indent = "  " if text.startswith("- ") else ""
     return textwrap.wrap(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
+def table(records: list[Record], first_column: str, columns: dict[str, dict[str, Any]]) -> list[str]:
+    """A row for each size, and a column for each set of fields."""
+    lines = ["| " + " | ".join([first_column, *columns]) + " |", "|---" * (1 + len(columns)) + "|"]
+    for n, batch in dict.fromkeys((r["n"], r["batch"]) for r in records):
+        cells = [cell(records, n=n, batch=batch, **fields) for fields in columns.values()]
+        lines.append(f"| {batch} × {n}×{n} | " + " | ".join(cells) + " |")
+    return lines
+
+
+class Results:
+    """The results of one kind of processor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+    def processor(self) -> str:
+        machine = next(iter(self.files.values()))["machine"]
+        return f"{machine['processor']}, {machine['capability']}"
+
+    def records(self, name: str) -> list[Record]:
+        return list(self.files[name]["measurements"]) if name in self.files else []
+
+    def origin(self, name: str) -> str:
+        versions = self.files[name]["machine"]["versions"]
+        return (
+            f"torch {versions['torch']}, spectralgrad {versions['spectralgrad'].split()[0]}; {self.files[name]['date']}"
+        )
+
+    def sizes(self, name: str) -> list[Record]:
+        return [r for r in self.records(name) if (r["part"], r["threads"]) == ("sizes", 2)]
+
+    def table_of_sizes(self, name: str) -> list[str]:
+        """A paragraph and a table of a function on random matrices; nothing if it was not measured."""
+        if not (records := self.sizes(name)):
+            return []
+        words = {"svd": "Thin `sg.svd`"}.get(name, f"`sg.{name}`")
+        columns = {
+            f"{dtype} {operation}": {"dtype": dtype, "operation": operation}
+            for dtype in ("float32", "float64")
+            for operation in (FORWARD, FORWARD_BACKWARD)
+        }
+        lines = [
+            *wrapped(f"{words} against `torch.linalg.{name}` ({self.origin(name)}):"),
+            "",
+            *table(records, "matrices", columns),
+            "",
+        ]
+        if swept := ours(self.records(name), part="sweep"):
+            lines += [
+                f"The slowest of {len(swept)} cases of a sweep runs at {rounded(min(swept))} of torch's speed.",
+                "",
+            ]
+        return lines
+
+    def ahead_of_tensorflow(self) -> list[float]:
+        """TensorFlow's median time over ours, for each case of the table of `eigh`."""
+        medians: dict[tuple[Any, ...], dict[str, float]] = {}
+        for r in self.sizes("eigh"):
+            medians.setdefault((r["n"], r["dtype"], r["operation"]), {})[r["contender"]] = r["median"]
+        return [
+            case["tf.linalg.eigh"] / case["spectralgrad.eigh"] for case in medians.values() if "tf.linalg.eigh" in case
+        ]
+
+    def spreads(self) -> Iterable[tuple[str, list[float]]]:
+        """Sentences with a gap for the lowest and the highest of these speeds."""
+        eigh, generalized = self.records("eigh"), self.records("generalized_eigh")
+        yield "`sg.eigh` against TensorFlow's, in the cases of the table: {} times as fast.", self.ahead_of_tensorflow()
+        for dtype in ("complex64", "complex128"):
+            yield (
+                f"`sg.eigh` on batches of {dtype} matrices, forward: {{}} times as fast.",
+                ours(eigh, part="complex", dtype=dtype, operation=FORWARD, threads=2),
+            )
+        yield (
+            "`sg.eigvalsh` on batches, forward: {} times as fast as torch's.",
+            ours(self.records("eigvalsh"), threads=2),
+        )
+        for sizes in ((3, 8, 16), (64, 128, 256)):
+            yield (
+                f"`sg.generalized_eigh` on batches of n = {', '.join(map(str, sizes))}, forward + backward: {{}} times "
+                "as fast as `cholesky`, `solve_triangular` and `eigh` of `torch.linalg`.",
+                [
+                    speed
+                    for n in sizes
+                    for speed in ours(generalized, part="sizes", n=n, operation=FORWARD_BACKWARD, threads=2)
+                ],
+            )
+        yield (
+            "`sg.expm` and `sg.sqrtm` on batches of n = 3, 8, 16: {} times as fast as V f(λ) Vᵀ from "
+            "`torch.linalg.eigh`.",
+            ours(self.records("spectral_functions"), threads=2),
+        )
+        yield (
+            "`sg.rigid_alignment` of 100,000 clouds of 16 points: {} times as fast as the same with "
+            "`torch.linalg.svd`.",
+            ours(self.records("rigid_alignment"), threads=2, batch=100_000),
+        )
+        yield (
+            "The backward of a loss that uses n/8 eigenvectors, n = 256 … 1024: {} times as fast.",
+            ours(self.records("partial_cotangent"), threads=2),
+        )
+        for operations, words in (
+            (("func.grad", "vmap(grad)", "create_graph"), "`torch.func.grad`, `vmap(grad)` and `create_graph=True`"),
+            (("hvp", "jvp(grad)"), "Products of a Hessian with a vector"),
+            (("jvp",), "`torch.func.jvp`"),
+        ):
+            yield (
+                f"{words} of a loss of `sg.eigh`, n = 3 … 512: {{}} times as fast.",
+                [
+                    speed
+                    for operation in operations
+                    for speed in ours(self.records("transforms"), function="eigh", operation=operation, threads=2)
+                ],
+            )
+
+    def sentences(self) -> list[str]:
+        lines = ["- " + words.format(spread(speeds)) for words, speeds in self.spreads() if speeds]
+        if overhead := self.records("overhead"):
+            first, both = (
+                rounded(1 / min(ours(overhead, operation=operation, threads=1)))
+                for operation in (FORWARD, FORWARD_BACKWARD)
+            )
+            lines.append(
+                f"- On one 4×4 matrix, where only the overhead counts, a call takes {first} times as long as torch's "
+                f"call. With its backward it takes {both} times as long."
+            )
+        if swept := ours(self.records("sweep")):
+            below = sum(value < 0.9 for value in swept)
+            lines.append(
+                f"- A sweep of `sg.eigh` and `sg.eigvalsh` covers {len(swept)} cases (sizes, dtypes, batches, spectra, "
+                f"one thread and two). The slowest case runs at {rounded(min(swept))} of torch's speed; {below} cases "
+                "are below 0.9."
+            )
+        if memory := [r["of_torch"] for r in self.records("memory") if r["contender"] == "spectralgrad.eigh"]:
+            lines.append(
+                f"- Peak memory of forward + backward: {spread(memory)} times torch's, over {len(memory)} cases."
+            )
+        return lines
+
+    def block(self) -> list[str]:
+        lines = [f"**{self.processor()}**", ""]
+        for name in ("eigh", "svd", "eig"):
+            lines += self.table_of_sizes(name)
+        return [*lines, *(line for sentence in self.sentences() for line in wrapped(sentence)), ""]
+
+
 def block() -> str:
-    eigh = load("eigh")
-    lines = [
-        *wrapped(
-            "The table shows how many times as fast as `torch.linalg.eigh` this package is. Both run in the same "
-            "process, taking turns, on random matrices. Each number is the median of the ratios of the repeats or the "
-            f"ratio of the fastest repeats, whichever is lower ({origin(eigh, 2)})."
-        ),
-        "",
-        *table_of_sizes(eigh),
-        "",
-        *(line for sentence in sentences() for line in wrapped(sentence)),
-        *svd_lines(load("svd")),
-    ]
-    return "\n".join(lines) + "\n"
+    lines = wrapped(
+        "The tables show how many times as fast as torch this package is. Both run in the same process, taking turns, "
+        "on random matrices, with two threads. Each number is the median of the ratios of the repeats or the ratio of "
+        "the fastest repeats, whichever is lower."
+    )
+    lines.append("")
+    for folder in sorted(RESULTS.iterdir(), reverse=True):
+        lines += Results(folder).block()
+    return "\n".join(lines)
 
 
 def split(text: str) -> tuple[str, str, str]:

@@ -1,0 +1,158 @@
+"""Measures PyTorch's transforms of eigh and eigvalsh against torch.linalg, in one process, a small loss included.
+
+The transforms are: backward (the reference for the others), create_graph (a backward that records its graph, which is
+then not used), func.grad, vmap(grad), jvp, hvp (the backward of a backward) and jvp(grad) (the forward derivative of a
+backward). A product of the Hessian with a vector takes hvp or jvp(grad).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+import spectralgrad as sg
+from bench_eigh import REAL
+from harness import Benchmark, Session, run
+from presentation import Record, print_records, select, words
+
+LIMIT = 0.9
+# The transforms that should be as fast as the plain backward, and the fraction of its speedup that they should reach.
+FIRST_ORDER, FRACTION = ("create_graph", "func.grad", "vmap(grad)"), 0.8
+SECOND_ORDER = ("hvp", "jvp(grad)")
+# n -> batch
+BATCHES = {3: 1024, 4: 1, 8: 1024, 16: 256, 32: 256, 64: 1, 128: 16, 256: 4, 512: 1}
+# (Transforms, n, dtypes, target)
+TARGETS = (
+    (SECOND_ORDER, (3,), REAL, 10.0),
+    (SECOND_ORDER, (8,), REAL, 6.0),
+    (SECOND_ORDER, (32,), ("float32",), 3.0),
+    (SECOND_ORDER, (128, 256), REAL, 1.2),
+    (("jvp",), (128, 256, 512), REAL, 1.5),
+)
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class Case(NamedTuple):
+    function: str
+    operation: str
+    dtype: str
+    n: int
+    batch: int
+
+
+def matrices(case: Case) -> Tensor:
+    generator = torch.Generator().manual_seed(case.n)
+    shape = (case.batch, case.n, case.n) if case.batch > 1 else (case.n, case.n)
+    A = torch.randn(shape, dtype=getattr(torch, case.dtype), generator=generator)
+    return A + A.mH
+
+
+def loss_of(module: Any, case: Case) -> Loss:
+    """A loss that depends on all eigenvalues and eigenvectors, but not on the phases of these."""
+    w = torch.arange(1, case.n + 1, dtype=getattr(torch, case.dtype)) / case.n
+
+    def of_eigenvalues(A: Tensor) -> Tensor:
+        return (module.eigvalsh(A) ** 2 * w).sum()
+
+    def of_eigenvectors(A: Tensor) -> Tensor:
+        L, V = module.eigh(A)
+        return (L**2 * w).sum() + (V[..., 0, :] ** 2 * w).sum()
+
+    return of_eigenvalues if case.function == "eigvalsh" else of_eigenvectors
+
+
+def backward(loss: Loss, A: Tensor, create_graph: bool = False) -> Tensor:
+    leaf = A.clone().requires_grad_()
+    return torch.autograd.grad(loss(leaf), leaf, create_graph=create_graph)[0]
+
+
+def hessian_product(loss: Loss, A: Tensor, E: Tensor) -> Tensor:
+    leaf = A.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+    return torch.autograd.grad(gradient, leaf, E)[0]
+
+
+def call(module: Any, case: Case) -> Callable[[], Any]:
+    A = matrices(case)
+    E = A.roll(1, -1) + A.roll(1, -1).mH
+    loss = loss_of(module, case)
+    calls: dict[str, Callable[[], Any]] = {
+        "backward": functools.partial(backward, loss, A),
+        "create_graph": functools.partial(backward, loss, A, create_graph=True),
+        "func.grad": lambda: grad(loss)(A),
+        "vmap(grad)": lambda: vmap(grad(loss))(A),
+        "jvp": lambda: jvp(loss, (A,), (E,)),
+        "hvp": functools.partial(hessian_product, loss, A, E),
+        "jvp(grad)": lambda: jvp(grad(loss), (A,), (E,)),
+    }
+    return calls[case.operation]
+
+
+def agree(calls: Sequence[Callable[[], Any]], dtype: torch.dtype) -> None:
+    """Raises AssertionError if the results differ by more than the amplified round-off of both."""
+    first, second = ([torch.as_tensor(x) for x in torch.utils._pytree.tree_leaves(call())] for call in calls)
+    for x, y in zip(first, second):
+        torch.testing.assert_close(y, x, rtol=0, atol=float(torch.finfo(dtype).eps ** 0.25 * x.abs().max()))
+
+
+def cases(session: Session) -> list[Case]:
+    sizes = {3: 64, 40: 2} if session.quick else BATCHES
+    dtypes = REAL[1:] if session.quick else REAL
+    operations = ("backward", *FIRST_ORDER, "jvp", *SECOND_ORDER)
+    found = [Case("eigh", operation, d, n, b) for n, b in sizes.items() for d in dtypes for operation in operations]
+    found += [Case("eigvalsh", o, d, n, b) for n, b in sizes.items() for d in dtypes for o in ("func.grad", "jvp")]
+    return [case for case in found if case.batch > 1 or case.operation != "vmap(grad)"]
+
+
+def measure(session: Session) -> None:
+    for case in session.progress(cases(session)):
+        contenders = {
+            f"torch.linalg.{case.function}": call(torch.linalg, case),
+            f"spectralgrad.{case.function}": call(sg, case),
+        }
+        agree(list(contenders.values()), getattr(torch, case.dtype))
+        session.compare(contenders, **case._asdict())
+
+
+def wanted(record: Record, records: Sequence[Record]) -> float:
+    """The speedup that a case should reach."""
+    target = LIMIT
+    if record["operation"] in FIRST_ORDER and record["function"] == "eigh":
+        same = {name: record[name] for name in ("function", "dtype", "n", "batch", "threads", "contender")}
+        target = max([target, *(FRACTION * r["speedup"] for r in select(records, operation="backward", **same))])
+    for operations, sizes, dtypes, speedup in TARGETS:
+        if record["operation"] in operations and record["n"] in sizes and record["dtype"] in dtypes:
+            target = max(target, speedup) if record["function"] == "eigh" else target
+    return target
+
+
+def show(records: Sequence[Record], console: Console) -> bool:
+    print_records("transforms", records, console)
+    table = Table("case", "median", "of minima", "target", "reached", title="targets")
+    everything = True
+    for r in records:
+        if r["contender"].startswith("spectralgrad"):
+            target = wanted(r, records)
+            reached = r["speedup"] >= target
+            everything &= reached
+            table.add_row(
+                words(r),
+                f"{r['speedup']:.2f}",
+                f"{r['speedup_of_minima']:.2f}",
+                f"{target:.2f}",
+                "yes" if reached else "[red]no",
+            )
+    console.print(table)
+    return everything
+
+
+if __name__ == "__main__":
+    run(Benchmark("transforms", "transforms", measure, threads=(2,), show=show), __doc__)
