@@ -3,6 +3,7 @@
 #include "autograd/constant.h"
 #include "autograd/second_order.h"
 #include "core/tolerances.h"
+#include "math/inverse.h"
 #include "math/near_defective_gradient.h"
 #include "math/pairs/judge_eigenvectors.h"
 #include "math/pairs/pairs.h"
@@ -10,7 +11,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/linalg_inv_ex.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
@@ -25,11 +25,6 @@ using at::Tensor;
 using autograd::constant;
 using autograd::is_differentiated;
 using autograd::with_second_order_warning;
-
-/// V^-1, or not finite if V is singular, as LAPACK may return it for a defective matrix.
-Tensor inverse(const Tensor& V) {
-  return std::get<0>(at::linalg_inv_ex(V));
-}
 
 Tensor is_finite(const Tensor& matrices) {
   return at::isfinite(constant(matrices)).all(-1, /*keepdim=*/true).all(-2, /*keepdim=*/true);

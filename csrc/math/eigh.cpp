@@ -49,4 +49,9 @@ std::pair<Tensor, Tensor> eigh_jvp(
   return {at::real(X.diagonal(0, -2, -1)), at::matmul(eigenvectors, divided)};
 }
 
+Tensor eigvalsh_jvp(const Tensor& tangent, const Tensor& saved_eigenvalues, const Tensor& saved_eigenvectors) {
+  const auto V = with_second_order_warning(saved_eigenvalues, saved_eigenvectors).second;
+  return at::real((V.conj() * at::matmul(hermitian_part(tangent), V)).sum(-2));
+}
+
 } // namespace spectralgrad::math

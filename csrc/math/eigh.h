@@ -35,4 +35,7 @@ std::pair<at::Tensor, at::Tensor> eigh_jvp(
     const at::Tensor& eigenvectors,
     const Rule& rule);
 
+/// The first result of `eigh_jvp` alone, by one matrix product.
+at::Tensor eigvalsh_jvp(const at::Tensor& tangent, const at::Tensor& eigenvalues, const at::Tensor& eigenvectors);
+
 } // namespace spectralgrad::math

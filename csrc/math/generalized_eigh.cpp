@@ -3,13 +3,13 @@
 #include "autograd/constant.h"
 #include "autograd/second_order.h"
 #include "math/hermitian_part.h"
+#include "math/inverse.h"
 #include "math/pairs/judge_cotangents.h"
 #include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/diag_embed.h>
-#include <ATen/ops/linalg_inv_ex.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
 
@@ -29,7 +29,7 @@ struct Type {
   Type(int64_t itype, const Tensor& V) : of_eigenvalues(itype == 1 ? -1 : 1), of_norm(itype == 3 ? 1 : -1), P(V), R(V) {
     if (itype != 1) {
       // V is well conditioned compared to B, whose condition number is the square of V's.
-      (itype == 2 ? P : R) = std::get<0>(at::linalg_inv_ex(V)).mH();
+      (itype == 2 ? P : R) = inverse(V).mH();
     }
   }
 };

@@ -3,6 +3,7 @@
 #include "autograd/operator_handle.h"
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
+#include "math/inverse.h"
 #include "math/pairs/near_defective.h"
 
 #include <ATen/Dispatch.h>
@@ -249,7 +250,7 @@ std::tuple<Tensor, Tensor> gradient_kernel(
   };
   const auto V = in_double(eigenvectors).view({-1, n, n});
   const auto conditions =
-      at::linalg_vector_norm(std::get<0>(at::linalg_inv_ex(V)), 2, at::IntArrayRef{-1}).contiguous();
+      at::linalg_vector_norm(math::inverse(V), 2, at::IntArrayRef{-1}).contiguous();
   // The angle between eigenvectors i and j has a sine of at least 1/kappa_i. NaN, of a singular V, passes.
   const auto suspicious = (conditions < 1 / tolerances::parallel).all(-1).logical_not().nonzero().reshape({-1});
   if (suspicious.numel() == 0) {

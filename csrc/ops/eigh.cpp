@@ -7,6 +7,8 @@
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
+#include "math/eigh.h"
+#include "math/is_large.h"
 #include "ops/arguments.h"
 #include "ops/derivative_options.h"
 #include "ops/eigh_jvp.h"
@@ -98,6 +100,10 @@ struct Eigh {
 
   static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
+    // Only `eigvalsh` has this name, and it drops the eigenvectors. For small matrices, the kernel takes less time.
+    if (options.caller == "eigvalsh" && math::is_large(saved.outputs[1])) {
+      return {math::eigvalsh_jvp(tangents[0], saved.outputs[0], saved.outputs[1]), Tensor()};
+    }
     auto [eigenvalues, eigenvectors] = eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
     return {std::move(eigenvalues), std::move(eigenvectors)};
   }

@@ -6,6 +6,7 @@
 #include "core/caller_name.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/eigh_jvp.h"
+#include "kernels/eigh_jvp/eigh_jvp_by_products.h"
 #include "kernels/simd/batch_layout.h"
 #include "math/eigh.h"
 #include "ops/arguments.h"
@@ -21,20 +22,17 @@ namespace {
 
 using at::Tensor;
 
-std::pair<Tensor, Tensor> by_tensor_code(
+/// Runs `function`, which broadcasts. If one decomposition is expanded over the batch, it is not copied.
+template <auto function>
+std::pair<Tensor, Tensor> without_repeats(
     const Tensor& tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
   if (tangent.numel() == 0) {
-    return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
+    return function(tangent, eigenvalues, eigenvectors, rule);
   }
-  // If one decomposition is expanded over the batch, its gaps are divided by once.
-  return math::eigh_jvp(
-      tangent,
-      kernels::without_repeats(eigenvalues, 1),
-      kernels::without_repeats(eigenvectors, 2),
-      rule);
+  return function(tangent, kernels::without_repeats(eigenvalues, 1), kernels::without_repeats(eigenvectors, 2), rule);
 }
 
 std::pair<Tensor, Tensor> on_cpu(
@@ -42,8 +40,13 @@ std::pair<Tensor, Tensor> on_cpu(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Rule& rule) {
-  const bool in_lanes = eigenvectors.numel() > 0 && kernels::pass_in_lanes(kernels::batch_traits(eigenvectors));
-  return (in_lanes ? kernels::eigh_jvp : by_tensor_code)(tangent, eigenvalues, eigenvectors, rule);
+  if (eigenvectors.numel() == 0) {
+    return math::eigh_jvp(tangent, eigenvalues, eigenvectors, rule);
+  }
+  const bool in_lanes = kernels::pass_in_lanes(kernels::batch_traits(eigenvectors));
+  return (
+      in_lanes ? kernels::eigh_jvp
+               : without_repeats<kernels::eigh_jvp_by_products>)(tangent, eigenvalues, eigenvectors, rule);
 }
 
 template <auto function>
@@ -105,7 +108,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<by_tensor_code>);
+  library.impl("eigh_jvp", eigh_jvp_with<without_repeats<math::eigh_jvp>>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {

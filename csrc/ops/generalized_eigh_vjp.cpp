@@ -6,10 +6,10 @@
 #include "core/caller_name.h"
 #include "kernels/generalized_eigh_vjp/generalized_eigh_vjp.h"
 #include "math/generalized_eigh.h"
+#include "math/inverse.h"
 #include "ops/arguments.h"
 #include "ops/empty_gradient.h"
 
-#include <ATen/ops/linalg_inv_ex.h>
 #include <torch/library.h>
 
 #include <tuple>
@@ -60,7 +60,7 @@ std::pair<Tensor, Tensor> vjp_on_cpu(
   if (!kernels::supports_generalized_vjp(V)) {
     return math::generalized_eigh_vjp(gL, gV, L, V, itype, needs_A, needs_B, rule);
   }
-  const auto dual = itype == 1 ? Tensor() : std::get<0>(at::linalg_inv_ex(V)).mH();
+  const auto dual = itype == 1 ? Tensor() : math::inverse(V).mH();
   auto gradients = kernels::generalized_eigh_vjp(gL, gV, L, V, dual, itype, needs_A, needs_B, rule);
   if (gradients.suspicious) {
     math::judge_generalized_eigh(gL, gV, L, V);

@@ -9,6 +9,7 @@
 #include "core/decomposition_words.h"
 #include "core/optional_tensor.h"
 #include "kernels/polar/polar.h"
+#include "math/inverse.h"
 #include "ops/arguments.h"
 #include "ops/polar_factor_vjp.h"
 #include "ops/singular_value_decomposition.h"
@@ -16,7 +17,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_det.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
@@ -83,7 +83,7 @@ Results polar_factor_kernel(const Tensor& A, const OptionalTensor& noise, bool p
   }
   auto W = at::matmul(U, Vh);
   if (proper && A.size(-1) > 0) {
-    const auto is_improper = (at::linalg_det(W) < 0).unsqueeze(-1);
+    const auto is_improper = math::is_improper(W).unsqueeze(-1);
     values = negate_last(values, is_improper);
     W = at::matmul(negate_last(U, is_improper.unsqueeze(-1)), Vh);
   }

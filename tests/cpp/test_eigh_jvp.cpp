@@ -81,19 +81,28 @@ TEST_P(EighJvp, KernelEqualsTensorCode) {
                            at::kDouble)
                            .view({4, 5})
                            .to(real());
-  for (const auto& rule : rules_for_gaps()) {
-    const auto V = unitary(4, 5);
-    const auto E = at::randn({4, 5, 5}, dtype());
-    std::ostringstream what;
-    what << rule;
-    expect_close(eigh_jvp(E, spectra, V, rule), by_tensor_code(E, spectra, V, rule), 40 * eps(), what.str());
+  // n = 5 in SIMD lanes, n = 70 by matrix products.
+  for (const int64_t copies : {1, 14}) {
+    const auto n = 5 * copies;
+    const auto L = std::get<0>(spectra.repeat({1, copies}).sort(-1));
+    for (const auto& rule : rules_for_gaps()) {
+      const auto V = unitary(4, n);
+      const auto E = at::randn({4, n, n}, dtype());
+      std::ostringstream what;
+      what << rule << ", n = " << n;
+      expect_close(
+          eigh_jvp(E, L, V, rule),
+          by_tensor_code(E, L, V, rule),
+          40 * static_cast<double>(copies) * eps(),
+          what.str());
+    }
   }
 }
 
-// n on both sides of the switch from SIMD lanes to tensor code; a single matrix, and a batch that fills registers only
-// in part.
+// n on both sides of the switch from SIMD lanes to matrix products; a single matrix, and a batch that fills registers
+// only in part.
 TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
-  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65}) {
+  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65, 130}) {
     for (const int64_t count : {1, 19}) {
       const auto V = unitary(count, n);
       const auto L = std::get<0>(at::rand({count, n}, at::kDouble).add(at::arange(n, at::kDouble)).sort(-1)).to(real());

@@ -132,7 +132,7 @@ def test_functions_of_eigenvalues(dtype: torch.dtype, device: str) -> None:
 
 @pytest.mark.parametrize("exponent", [-30, -20, 20, 30])
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("n", [3, 8, 17])
+@pytest.mark.parametrize("n", [3, 8, 17, 70])
 def test_scale_does_not_matter(n: int, dtype: torch.dtype, exponent: int, device: str) -> None:
     A, E = (x.to(device) for x in problem(3, n, dtype))
     s = 10.0**exponent
@@ -157,7 +157,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("n", [1, 3, 17, 40])
+@pytest.mark.parametrize("n", [1, 3, 17, 70])
 @pytest.mark.parametrize("dtype", ALL)
 def test_layout_does_not_matter(layout: Callable[[Tensor], Tensor], dtype: torch.dtype, n: int, device: str) -> None:
     A, E = (x.to(device) for x in problem(6, n, dtype))
@@ -215,7 +215,7 @@ def test_bits_under_deterministic_algorithms(dtype: torch.dtype, n: int, set_thr
     assert_bits_do_not_depend_on_the_batch(n, dtype, set_threads)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 8, 17, 33])
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 17, 33, 70])
 @pytest.mark.parametrize("dtype", ALL)
 def test_a_nan_matrix_does_not_change_the_other_tangents(dtype: torch.dtype, n: int, device: str) -> None:
     A, E = (x.to(device) for x in problem(21, n, dtype))

@@ -160,7 +160,7 @@ class VjpJvp : private LaneCotangents<T, is_complex, known_n> {
 };
 
 template <typename T>
-constexpr EighVjpJvpKernel<T> kernel = kernel_of_pass<VjpJvp, EighVjpJvpBatch, T>;
+constexpr EighVjpJvpKernel<T> kernel = kernel_of_pass<VjpJvp, EighVjpJvpBatch, T, FewKnownSizes>;
 
 } // namespace
 } // namespace CPU_CAPABILITY

@@ -131,7 +131,7 @@ class VjpVjp : private LaneCotangents<T, is_complex, known_n> {
 };
 
 template <typename T>
-constexpr EighVjpVjpKernel<T> kernel = kernel_of_pass<VjpVjp, EighVjpVjpBatch, T>;
+constexpr EighVjpVjpKernel<T> kernel = kernel_of_pass<VjpVjp, EighVjpVjpBatch, T, FewKnownSizes>;
 
 } // namespace
 } // namespace CPU_CAPABILITY

@@ -1,5 +1,6 @@
 #include "kernels/svd_vjp/simd_svd_vjp.h"
 
+#include "kernels/simd/known_size.h"
 #include "kernels/svd_vjp/lane_cotangents.h"
 #include "kernels/svd_vjp/lane_suspicion.h"
 #include "kernels/svd_vjp/singular_value_pairs.h"
@@ -196,18 +197,9 @@ bool run_known(const SvdVjpBatch<T>& batch, int64_t begin, int64_t end, T* memor
 
 template <typename T, bool is_complex>
 bool run_any(const SvdVjpBatch<T>& batch, int64_t begin, int64_t end, T* memory) {
-  switch (batch.rows == batch.columns ? batch.columns : 0) {
-    case 1:
-      return run_known<T, is_complex, 1>(batch, begin, end, memory);
-    case 2:
-      return run_known<T, is_complex, 2>(batch, begin, end, memory);
-    case 3:
-      return run_known<T, is_complex, 3>(batch, begin, end, memory);
-    case 4:
-      return run_known<T, is_complex, 4>(batch, begin, end, memory);
-    default:
-      return run_known<T, is_complex, 0>(batch, begin, end, memory);
-  }
+  return with_known_size(KnownSizes(), batch.rows == batch.columns ? batch.columns : 0, [&](auto known_n) {
+    return run_known<T, is_complex, known_n()>(batch, begin, end, memory);
+  });
 }
 
 template <typename T>

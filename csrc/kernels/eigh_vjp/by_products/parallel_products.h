@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/blas/sequential_blas.h"
+#include "kernels/eigh_vjp/by_products/products.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
 #include "kernels/simd/matrices.h"
 
@@ -24,10 +25,18 @@ void for_each_product(int64_t count, int64_t parts, const F& f) {
   });
 }
 
+/// The rows of one task in a batch of `count` n x n matrices: few enough that every thread gets a task, but at least
+/// 16, and no more than a product needs to be fast.
+inline int64_t rows_per_task(int64_t count, int64_t n, int64_t threads) {
+  const auto share = (count * n + threads - 1) / threads;
+  return std::clamp<int64_t>((share + 15) / 16 * 16, 16, n < 512 ? 128 : 256);
+}
+
 /// Calls f(matrix, begin, end) for blocks of rows begin <= i < end of each n x n matrix, in parallel.
 template <typename F>
 void for_each_row_block(int64_t count, int64_t n, const F& f) {
-  const int64_t rows = n < 512 ? 128 : 256;
+  // Results may depend on the blocks.
+  const auto rows = rows_per_task(count, n, is_deterministic() ? 1 : at::get_num_threads());
   for_each_product(count, (n + rows - 1) / rows, [&](int64_t matrix, int64_t block) {
     f(matrix, block * rows, std::min(n, (block + 1) * rows));
   });

@@ -1,0 +1,145 @@
+#include "kernels/eigh_jvp/eigh_jvp_by_products.h"
+
+#include "core/arithmetic.h"
+#include "core/interruptible.h"
+#include "core/tolerances.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
+#include "kernels/simd/batch_layout.h"
+#include "math/pairs/broadening.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace spectralgrad::kernels {
+namespace {
+
+using at::Tensor;
+
+/// A power of two near 1/size.
+template <typename T>
+T inverse_power_of_two(T size) {
+  if (!std::isfinite(size)) {
+    return T(1);
+  }
+  using Limits = std::numeric_limits<T>;
+  return std::ldexp(T(1), -std::clamp(std::ilogb(size), Limits::min_exponent, Limits::max_exponent - 2));
+}
+
+/// The quotients of one matrix.
+template <typename T>
+class GapQuotients {
+ public:
+  using A = NumberArithmetic<T>;
+
+  GapQuotients(const T* eigenvalues, int64_t n, const Rule& rule)
+      : eigenvalues_(eigenvalues),
+        broadening_(math::broadening_rule<T>(rule)),
+        unit_(largest_size(eigenvalues, n), T(1), broadening_.absolute_width),
+        inverse_(broadening_, unit_, tolerances::negligible<T>),
+        to_unit_(inverse_power_of_two(unit_.size)),
+        inverse_size_(1 / (unit_.size * to_unit_)),
+        close_(close_gap<T>(rule) * unit_.size) {}
+
+  /// x/(lambda_j - lambda_i) by the rule.
+  template <typename scalar_t>
+  scalar_t operator()(int64_t i, int64_t j, scalar_t x) const {
+    const auto gap = math::denominator(math::Denominator::difference, eigenvalues_[i], eigenvalues_[j]);
+    if (std::abs(gap) <= close_) {
+      return scalar_t(0);
+    }
+    const auto F = inverse_(gap * to_unit_ * inverse_size_) * inverse_size_;
+    // In the order in which no intermediate result is subnormal.
+    const auto in_unit = x * to_unit_;
+    return std::abs(in_unit) < std::numeric_limits<T>::min() ? x * F * to_unit_ : in_unit * F;
+  }
+
+ private:
+  const T* eigenvalues_;
+  math::BroadeningRule<T> broadening_;
+  math::DenominatorUnit<A> unit_;
+  math::BroadenedInverse<A> inverse_;
+  T to_unit_;
+  T inverse_size_;
+  T close_;
+};
+
+constexpr int64_t tile = 16;
+
+template <typename scalar_t>
+scalar_t conjugate(scalar_t x) {
+  if constexpr (c10::is_complex<scalar_t>::value) {
+    return std::conj(x);
+  } else {
+    return x;
+  }
+}
+
+/// Replaces the rows from `first` on, and the columns with these numbers, by F o X, X the Hermitian part of `Y` (n x n,
+/// row-major). Writes the diagonal of X to `tangents`. Square tiles keep the transposed entries in the cache.
+template <typename T, typename scalar_t>
+void divide_rows(const GapQuotients<T>& quotient, int64_t first, int64_t n, scalar_t* Y, T* tangents) {
+  const auto last = std::min(first + tile, n);
+  for (auto left = first; left < n; left += tile) {
+    const auto right = std::min(left + tile, n);
+    for (auto i = first; i < last; ++i) {
+      for (auto j = std::max(left, i + 1); j < right; ++j) {
+        const auto x = Y[i * n + j] * T(0.5) + conjugate(Y[j * n + i]) * T(0.5);
+        const auto divided = quotient(i, j, x);
+        Y[i * n + j] = divided;
+        Y[j * n + i] = -conjugate(divided);
+      }
+    }
+  }
+  for (auto i = first; i < last; ++i) {
+    tangents[i] = std::real(Y[i * n + i]);
+    Y[i * n + i] = scalar_t(0);
+  }
+}
+
+template <typename T, typename scalar_t>
+void divide_by_gaps(const Tensor& L, const Rule& rule, Tensor& Y, Tensor& dL) {
+  const auto n = Y.size(-1);
+  const auto tiles = (n + tile - 1) / tile;
+  const auto* eigenvalues = L.const_data_ptr<T>();
+  auto* entries = Y.mutable_data_ptr<scalar_t>();
+  auto* tangents = dL.mutable_data_ptr<T>();
+  interruptible_parallel_for(dL.numel() / n * tiles, 4 * tile * n, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const auto matrix = begin / tiles;
+      const auto stop = std::min(end, (matrix + 1) * tiles);
+      const GapQuotients<T> quotient(eigenvalues + matrix * n, n, rule);
+      for (; begin < stop; ++begin) {
+        divide_rows(quotient, begin % tiles * tile, n, entries + matrix * n * n, tangents + matrix * n);
+      }
+    }
+  });
+}
+
+} // namespace
+
+std::pair<Tensor, Tensor> eigh_jvp_by_products(
+    const Tensor& tangent,
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Rule& rule) {
+  const auto V = eigenvectors.resolve_conj().resolve_neg();
+  // Not the Hermitian part of the tangent: that of the product is taken in the pass.
+  auto Y = at::matmul(V.mH(), at::matmul(tangent, V)).resolve_conj().contiguous();
+  const auto L = by_rows(eigenvalues.expand(Y.sizes().slice(0, Y.dim() - 1)));
+  auto dL = at::empty(L.sizes(), L.options());
+  AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(Y.scalar_type(), "eigh_jvp", [&] {
+    divide_by_gaps<c10::scalar_value_type<scalar_t>::type, scalar_t>(L, rule, Y, dL);
+  });
+  // As a transposed product, dV has the layout in which LAPACK leaves V.
+  auto dV = V.is_contiguous() ? at::matmul(V, Y) : at::matmul(Y.mT(), V.mT()).mT();
+  return {std::move(dL), std::move(dV)};
+}
+
+} // namespace spectralgrad::kernels
