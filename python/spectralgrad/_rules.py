@@ -22,6 +22,9 @@ class Rule(ABC):
     """How 1/(λj - λi) is formed in derivatives: an immutable value. See the subclasses. Widths are half-widths."""
 
     _name: ClassVar[str]
+    # The parameters in words. torch.compile takes a float attribute for a number that may change, and compiles twice; a
+    # string is a constant. None for rules that are made in compiled code.
+    _spelled: str | None = None
 
     @abstractmethod
     def _parameters(self) -> list[float]:
@@ -40,6 +43,7 @@ class Rule(ABC):
                     f"spectralgrad.{type(self).__name__}: Expected {field.name} to be {words}, but got {value!r}"
                 )
         self._encoded()
+        object.__setattr__(self, "_spelled", " ".join(map(repr, self._parameters())))
 
     def _encoded(self) -> _C.Rule:
         return _C.Rule.parse(self._name, self._parameters())
@@ -172,6 +176,8 @@ def _operator_arguments(function: str, rule: Rule | None) -> tuple[str, list[flo
             return ()
         rule = _process_default if current.rule is None else current.rule
     _check_rule(function, rule)
+    if torch.compiler.is_compiling() and rule._spelled is not None:
+        return rule._name, [float(number) for number in rule._spelled.split()]
     return rule._name, rule._parameters()
 
 

@@ -111,12 +111,9 @@ def _named_function_slope(x: Any) -> Any:
     return mpmath.exp(x) + of_p + 3 * x**2
 
 
-KT = 0.5
-
-
 def _occupations(values: Any) -> Any:
     """The gradient of the free energy is the density matrix, of four electrons."""
-    kT = mpmath.mpf(KT)
+    kT = mpmath.mpf(1) / 2
 
     def fermi(mu: Any) -> list[Any]:
         return [2 / (1 + mpmath.exp((x - mu) / kT)) for x in values]
@@ -198,7 +195,8 @@ OPERATIONS = {
         lambda X, M: expectation(M, sg.spectral_projector(X, 1, 3)), reference.projector(1, 3), exact=True
     ),
     "density_matrix": Operation(
-        lambda X, M: sg.density_matrix(X, electrons=4, kT=KT, full_output=True).free_energy,
+        # A literal kT: torch.compile takes a global number for one that may change, and compiles twice.
+        lambda X, M: sg.density_matrix(X, electrons=4, kT=0.5, full_output=True).free_energy,
         _occupations,
         m_is_identity=True,
         exact=True,
@@ -614,9 +612,8 @@ def fresh_compiler() -> Iterator[None]:
 
 
 compiles = pytest.mark.usefixtures("fresh_compiler")
-# Compiling takes seconds per graph, so not every transform is compiled for both dtypes. A transform that contains
-# another one (jacrev: vjp, hessian: jvp of grad, inductor: aot_eager) is compiled for real matrices, the contained one
-# for complex matrices.
+# Compiling takes seconds per graph, so not every transform is compiled for both dtypes, and none that another one
+# contains (jacrev: vjp, jacfwd: jvp, hessian: jvp of grad).
 REAL, COMPLEX = DOUBLE
 
 
@@ -635,9 +632,6 @@ def _along(E: Tensor) -> Callable[[Function], Function]:
 
 # Each gives the gradient G, or Re<G, E>.
 COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
-    "func.grad": lambda f, E: torch.func.grad(f),
-    "func.vjp": lambda f, E: lambda A: torch.func.vjp(f, A)[1](A.new_ones((), dtype=torch.float64))[0],
-    "func.jvp": lambda f, E: _along(E)(f),
     "jacrev": lambda f, E: lambda A: _jacobian(torch.func.jacrev)(f, A),
     "jacfwd": lambda f, E: lambda A: _jacobian(torch.func.jacfwd)(f, A),
     "vmap(grad)": lambda f, E: (
@@ -651,7 +645,7 @@ COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
 
 @pytest.mark.slow
 @compiles
-@each_compiled(COMPILED_FIRST, ["func.grad", "func.jvp", "vmap(grad)"])
+@each_compiled(COMPILED_FIRST, ["vmap(grad)"])
 @each_operation
 def test_compiled_transforms(operation: str, name: str, dtype: torch.dtype) -> None:
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
@@ -667,16 +661,14 @@ def test_compiled_transforms(operation: str, name: str, dtype: torch.dtype) -> N
 
 
 COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tensor]]] = {
-    "jvp(grad)": lambda f: lambda A, E: torch.func.jvp(torch.func.grad(f), (A,), (E,))[1],
     "vjp(grad)": lambda f: lambda A, E: torch.func.vjp(torch.func.grad(f), A)[1](E)[0],
     "hessian": lambda f: lambda A, E: _hessian(torch.func.hessian)(f, A, E),
-    "jacrev(jacrev)": lambda f: lambda A, E: _hessian(lambda g: torch.func.jacrev(torch.func.jacrev(g)))(f, A, E),
 }
 
 
 @pytest.mark.slow
 @compiles
-@each_compiled(["hessian", "jacrev(jacrev)"], ["jvp(grad)", "vjp(grad)"])
+@each_compiled(["hessian"], ["vjp(grad)"])
 @each_operation
 def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dtype) -> None:
     case, E, expected = second_order_case(operation, SPECTRA["distinct"], dtype, "cpu")
@@ -722,7 +714,7 @@ def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, back
         X = case.A.clone().requires_grad_()
         assert relative_error(torch.autograd.grad(compiled(X, case.M), X)[0], case.gradient()) <= 1e-13
         compilations.append(counter.frame_count)
-    assert len(set(compilations)) == 1
+    assert compilations == [1, 1, 1]
 
 
 @pytest.mark.slow
@@ -740,14 +732,13 @@ def test_compiled_and_checkpointed(operation: str) -> None:
 
 @pytest.mark.slow
 @compiles
-@each_dtype
 @each_operation
-def test_compiled_autograd(operation: str, dtype: torch.dtype) -> None:
+def test_compiled_autograd(operation: str) -> None:
     """One compilation of the backward serves the distinct and the degenerate matrix."""
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compilations = []
     for spectrum in SPECTRA.values():
-        case = problem(operation, spectrum, dtype)
+        case = problem(operation, spectrum, COMPLEX)
         X = case.A.clone().requires_grad_()
         y = case.f(X)
         with torch._dynamo.compiled_autograd._enable(torch.compile(backend=counter, fullgraph=True)):
@@ -786,9 +777,7 @@ class Module(torch.nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "strict"),
-    [(REAL, False), (COMPLEX, False), (REAL, True)],
-    ids=["real-non-strict", "complex-non-strict", "real-strict"],
+    ("dtype", "strict"), [(COMPLEX, False), (REAL, True)], ids=["complex-non-strict", "real-strict"]
 )
 @each_operation
 def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
@@ -838,12 +827,11 @@ def test_export_of_forward_mode(operation: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.slow
-@each_dtype
 @each_operation
-def test_export_of_reverse_mode(operation: str, dtype: torch.dtype) -> None:
+def test_export_of_reverse_mode(operation: str) -> None:
     """make_fx traces the gradient, and torch.export exports the traced function."""
     loss = OPERATIONS[operation].loss
-    example, case = (problem(operation, spectrum, dtype) for spectrum in SPECTRA.values())
+    example, case = (problem(operation, spectrum, COMPLEX) for spectrum in SPECTRA.values())
 
     def loss_of_hermitian_part(X: Tensor, M: Tensor) -> Tensor:
         return loss(hermitian_part(X), M)
