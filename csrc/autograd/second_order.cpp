@@ -5,6 +5,7 @@
 #include "autograd/operator_handle.h"
 #include "core/caller_name.h"
 #include "core/decomposition_words.h"
+#include "core/optional_tensor.h"
 #include "core/report.h"
 #include "core/tolerances.h"
 
@@ -41,7 +42,11 @@ struct CallerOptions {
   }
 };
 
-std::tuple<Tensor, Tensor> watch_kernel(const Tensor& eigenvalues, const Tensor& eigenvectors, std::string_view) {
+std::tuple<Tensor, Tensor> watch_kernel(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view,
+    const OptionalTensor&) {
   return {eigenvalues.clone(), eigenvectors.clone()};
 }
 
@@ -56,14 +61,23 @@ Tensor gaps_of(const Tensor& eigenvalues) {
   return (eigenvalues.index_select(-1, pairs[0]) - eigenvalues.index_select(-1, pairs[1])).abs();
 }
 
-Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view caller) {
+Tensor warn_kernel(
+    const Tensor& x,
+    const Tensor& eigenvalues,
+    std::string_view caller,
+    const OptionalTensor& amplification) {
   const auto n = eigenvalues.size(-1);
   if (checks() == Checks::ignore || n < 2 || eigenvalues.numel() == 0) {
     return x.clone();
   }
   const auto gaps = gaps_of(eigenvalues);
-  const auto rounding = tolerances::close_gap * tolerances::eps(eigenvalues.scalar_type());
-  const auto close = (gaps <= rounding * eigenvalues.abs().amax(-1, /*keepdim=*/true)).any(-1).reshape({-1}).nonzero();
+  const auto dtype = eigenvalues.scalar_type();
+  auto rounding = tolerances::close_gap * tolerances::eps(dtype) * eigenvalues.abs().amax(-1, /*keepdim=*/true);
+  if (amplification) {
+    const auto most = tolerances::largest_close_gap(dtype) / (tolerances::close_gap * tolerances::eps(dtype));
+    rounding = rounding * amplification->clamp_max(most).unsqueeze(-1);
+  }
+  const auto close = (gaps <= rounding).any(-1).reshape({-1}).nonzero();
   if (close.numel() > 0) {
     const auto& words = decomposition_words(caller);
     const auto message = c10::str(
@@ -82,19 +96,23 @@ Tensor warn_kernel(const Tensor& x, const Tensor& eigenvalues, std::string_view 
   return x.clone();
 }
 
-std::tuple<Tensor, Tensor> watch_meta(const Tensor& eigenvalues, const Tensor& eigenvectors, std::string_view) {
+std::tuple<Tensor, Tensor> watch_meta(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    std::string_view,
+    const OptionalTensor&) {
   return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::watch_second_order", watch_meta> watch_op;
 
-Tensor warn_meta(const Tensor& x, const Tensor&, std::string_view) {
+Tensor warn_meta(const Tensor& x, const Tensor&, std::string_view, const OptionalTensor&) {
   return at::empty_like(x);
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::warn_of_second_order", warn_meta> warn_op;
 
-/// Returns (eigenvalues, eigenvectors) unchanged. Its derivatives warn.
+/// Returns (eigenvalues, eigenvectors) unchanged. Its derivatives warn. The third input is the amplification.
 struct WatchSecondOrder {
   static constexpr const char* name = "WatchSecondOrder";
   static constexpr bool saves_inputs = true;
@@ -102,7 +120,7 @@ struct WatchSecondOrder {
   using Options = CallerOptions;
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [eigenvalues, eigenvectors] = watch_op.call(inputs[0], inputs[1], options.caller);
+    auto [eigenvalues, eigenvectors] = watch_op.call(inputs[0], inputs[1], options.caller, optional(inputs[2]));
     return {std::move(eigenvalues), std::move(eigenvectors)};
   }
 
@@ -110,8 +128,10 @@ struct WatchSecondOrder {
   static variable_list through(variable_list parts, const Saved& saved, const Options& options) {
     auto& part = parts[1].defined() ? parts[1] : parts[0];
     if (part.defined()) {
-      part = warn_op.call(part, saved.inputs[0], options.caller);
+      part = warn_op.call(part, saved.inputs[0], options.caller, optional(saved.inputs[2]));
     }
+    parts.resize(3);
+    parts[2] = Tensor();
     return parts;
   }
 
@@ -132,11 +152,11 @@ struct WarnOfSecondOrder {
   using Options = CallerOptions;
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    return {warn_op.call(inputs[0], inputs[1], options.caller)};
+    return {warn_op.call(inputs[0], inputs[1], options.caller, optional(inputs[2]))};
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved&, const Options&) {
-    return {cotangents[0], Tensor()};
+    return {cotangents[0], Tensor(), Tensor()};
   }
 
   static variable_list jvp(const variable_list& tangents, const Saved&, const Options&) {
@@ -147,13 +167,22 @@ struct WarnOfSecondOrder {
 std::tuple<Tensor, Tensor> watch_autograd(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
-    std::string_view caller) {
-  auto outputs = autograd::differentiable<WatchSecondOrder>({eigenvalues, eigenvectors}, {std::string(caller)});
+    std::string_view caller,
+    const OptionalTensor& amplification) {
+  auto outputs = autograd::differentiable<WatchSecondOrder>(
+      {eigenvalues, eigenvectors, tensor_or_undefined(amplification)},
+      {std::string(caller)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 
-Tensor warn_autograd(const Tensor& x, const Tensor& eigenvalues, std::string_view caller) {
-  return autograd::differentiable<WarnOfSecondOrder>({x, eigenvalues}, {std::string(caller)})[0];
+Tensor warn_autograd(
+    const Tensor& x,
+    const Tensor& eigenvalues,
+    std::string_view caller,
+    const OptionalTensor& amplification) {
+  return autograd::differentiable<WarnOfSecondOrder>(
+      {x, eigenvalues, tensor_or_undefined(amplification)},
+      {std::string(caller)})[0];
 }
 
 } // namespace
@@ -166,22 +195,29 @@ bool second_order_was_reported() {
 }
 
 Tensor warn_of_second_order(const Tensor& x, const Tensor& eigenvalues) {
-  return warn_op.call(x, eigenvalues, caller_name());
+  return warn_op.call(x, eigenvalues, caller_name(), std::nullopt);
 }
 
-std::pair<Tensor, Tensor> with_second_order_warning(const Tensor& eigenvalues, const Tensor& eigenvectors) {
+std::pair<Tensor, Tensor> with_second_order_warning(
+    const Tensor& eigenvalues,
+    const Tensor& eigenvectors,
+    const Tensor& amplification) {
   if (!is_differentiated(eigenvalues) && !is_differentiated(eigenvectors)) {
     return {eigenvalues, eigenvectors};
   }
-  auto [watched_eigenvalues, watched_eigenvectors] = watch_op.call(eigenvalues, eigenvectors, caller_name());
+  auto [watched_eigenvalues, watched_eigenvectors] =
+      watch_op.call(eigenvalues, eigenvectors, caller_name(), optional(amplification));
   return {std::move(watched_eigenvalues), std::move(watched_eigenvectors)};
 }
 
 } // namespace autograd
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
-  library.def("watch_second_order(Tensor eigenvalues, Tensor eigenvectors, str caller=\"eigh\") -> (Tensor, Tensor)");
-  library.def("warn_of_second_order(Tensor x, Tensor eigenvalues, str caller=\"eigh\") -> Tensor");
+  library.def(
+      "watch_second_order(Tensor eigenvalues, Tensor eigenvectors, str caller=\"eigh\", Tensor? amplification=None) "
+      "-> (Tensor, Tensor)");
+  library.def(
+      "warn_of_second_order(Tensor x, Tensor eigenvalues, str caller=\"eigh\", Tensor? amplification=None) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

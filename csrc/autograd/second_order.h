@@ -11,10 +11,11 @@ namespace spectralgrad::autograd {
 ///
 /// A second derivative through a repeated eigenvalue is incomplete, even for projectors: inside a cluster, the term
 /// X_ab (F_aj - F_bj)/(lambda_b - lambda_a) is 0/0. The warning is given, when the derivative is computed, if a gap is
-/// no larger than round-off.
+/// no larger than round-off, which is `amplification` (*) times as large as for a Hermitian matrix; undefined means 1.
 std::pair<at::Tensor, at::Tensor> with_second_order_warning(
     const at::Tensor& eigenvalues,
-    const at::Tensor& eigenvectors);
+    const at::Tensor& eigenvectors,
+    const at::Tensor& amplification = {});
 
 /// Returns `x`, which enters a second derivative. Warns, when it is computed, if eigenvalues are degenerate.
 at::Tensor warn_of_second_order(const at::Tensor& x, const at::Tensor& eigenvalues);

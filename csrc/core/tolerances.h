@@ -73,6 +73,13 @@ inline constexpr double gate_width = 2.0;
 /// constant for them, because F' = 1/eta^2 would exceed everything else.
 inline constexpr double close_gap = 16.0;
 
+/// Generalized problems amplify round-off and `close_gap`, but the latter only up to this fraction of max|lambda|.
+/// Forward mode loses at most half of the digits if it divides by such a gap, and all of them if it drops the pair.
+/// Values that `Split` has moved apart are farther apart.
+inline double largest_close_gap(c10::ScalarType dtype) {
+  return std::sqrt(eps(dtype)) / 2;
+}
+
 /// Consecutive eigenvalues up to this many eps*max|lambda| apart count as degenerate: 99 % of the gaps measured between
 /// eigenvalues that are equal before rounding are smaller.
 inline constexpr double same_eigenvalue = 8.0;

@@ -4,6 +4,8 @@
 #include "autograd/second_order.h"
 #include "math/hermitian_part.h"
 #include "math/inverse.h"
+#include "math/kept_rows.h"
+#include "math/pairs/amplification.h"
 #include "math/pairs/judge_cotangents.h"
 #include "math/pairs/pairs.h"
 
@@ -19,6 +21,11 @@ namespace {
 using at::Tensor;
 using autograd::with_second_order_warning;
 
+/// V^-H. V is well conditioned compared to B, whose condition number is the square of V's.
+Tensor dual(const Tensor& V) {
+  return inverse(V).mH();
+}
+
 /// The signs of a type, and the bases P and R in which A and B are diagonal.
 struct Type {
   double of_eigenvalues; // of (Lambda Q + Q Lambda)/2
@@ -28,16 +35,18 @@ struct Type {
 
   Type(int64_t itype, const Tensor& V) : of_eigenvalues(itype == 1 ? -1 : 1), of_norm(itype == 3 ? 1 : -1), P(V), R(V) {
     if (itype != 1) {
-      // V is well conditioned compared to B, whose condition number is the square of V's.
-      (itype == 2 ? P : R) = inverse(V).mH();
+      (itype == 2 ? P : R) = dual(V);
     }
   }
 };
 
-/// (lambda_i + lambda_j)/2, (*, n, n)
-Tensor means(const Tensor& eigenvalues) {
-  const auto half = eigenvalues * 0.5;
-  return half.unsqueeze(-1) + half.unsqueeze(-2);
+Tensor amplification_of(int64_t itype, const Tensor& V, const Tensor& B_diagonal) {
+  return amplification(B_diagonal, itype == 3 ? dual(autograd::constant(V)) : V);
+}
+
+/// (lambda_i + lambda_j)/2, (*, n, c), for the columns j with the eigenvalues `kept`.
+Tensor means(const Tensor& eigenvalues, const Tensor& kept) {
+  return (eigenvalues * 0.5).unsqueeze(-1) + (kept * 0.5).unsqueeze(-2);
 }
 
 /// The largest norm of a column of V, (*, 1, 1). A constant. Products V^H gV grow with it, unlike those of unitary V.
@@ -47,8 +56,14 @@ Tensor largest_column(const Tensor& V) {
   return largest * (sizes / largest).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
 }
 
-Tensor congruence(const Tensor& basis, const Tensor& inner) {
-  return hermitian_part(at::matmul(at::matmul(basis, inner), basis.mH()));
+/// The Hermitian part of basis inner basis_c^H, for the columns c that `inner` has.
+Tensor congruence(const Tensor& basis, const Tensor& basis_c, const Tensor& inner) {
+  return hermitian_part(at::matmul(product_with_columns(basis, inner), basis_c.mH()));
+}
+
+/// The same for a diagonal `inner`.
+Tensor diagonal_congruence(const Tensor& basis_c, const Tensor& diagonal) {
+  return hermitian_part(at::matmul(basis_c * diagonal.unsqueeze(-2), basis_c.mH()));
 }
 
 } // namespace
@@ -58,36 +73,53 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
     const Tensor& eigenvectors_cotangent,
     const Tensor& saved_eigenvalues,
     const Tensor& saved_eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
+    const c10::SymInt& first,
     bool needs_A,
     bool needs_B,
     const Rule& rule) {
   if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
     return {};
   }
-  const auto [L, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
+  const auto growth = amplification_of(itype, saved_eigenvectors, B_diagonal);
+  const auto [L, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors, growth);
   const Type type(itype, V);
-  const auto n = V.sym_size(-1);
-  if (!eigenvectors_cotangent.defined() || n == 0) {
-    const auto diagonal = judge_cotangents(eigenvalues_cotangent, {}, {}, L);
-    const auto weighted = [&](const Tensor& basis, const Tensor& weights) {
-      return hermitian_part(at::matmul(basis * weights.unsqueeze(-2), basis.mH()));
-    };
-    return {
-        needs_A ? weighted(type.P, diagonal) : Tensor(),
-        needs_B ? weighted(type.R, type.of_eigenvalues * L * diagonal) : Tensor()};
-  }
-  const auto W = at::matmul(V.mH(), eigenvectors_cotangent);
-  const auto magnitude = cotangent_magnitude(V, eigenvectors_cotangent);
-  const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, L);
-  const auto scaled = autograd::constant(eigenvectors_cotangent) * largest_column(V);
-  const CotangentSizes sizes{magnitude, cotangent_scale(L, eigenvalues_cotangent, scaled)};
-  const auto Q = divide_cotangent(skew_hermitian_part(W), sizes, L, Denominator::difference, rule) +
-      at::diag_embed(diagonal);
-  const auto inner_of_B = [&] {
-    return type.of_eigenvalues * means(L) * Q + type.of_norm * 0.5 * hermitian_part(W);
+  const auto& any = eigenvectors_cotangent.defined() ? eigenvectors_cotangent : eigenvalues_cotangent;
+  const auto kept = [&, count = any.sym_size(-1)](const Tensor& x) {
+    return x.slice_symint(-1, first, first + count);
   };
-  return {needs_A ? congruence(type.P, Q) : Tensor(), needs_B ? congruence(type.R, inner_of_B()) : Tensor()};
+  const auto P = kept(type.P);
+  const auto R = kept(type.R);
+  const auto kept_L = kept(L);
+  if (!eigenvectors_cotangent.defined() || kept_L.sym_size(-1) == 0) {
+    const auto diagonal = judge_cotangents(eigenvalues_cotangent, {}, {}, L, first, growth);
+    return {
+        needs_A ? diagonal_congruence(P, diagonal) : Tensor(),
+        needs_B ? diagonal_congruence(R, type.of_eigenvalues * kept_L * diagonal) : Tensor()};
+  }
+  const auto W = product_with_columns(V.mH(), eigenvectors_cotangent);
+  const auto gV = autograd::constant(eigenvectors_cotangent);
+  const auto magnitude = magnitude_columns(product_with_columns(autograd::constant(V).abs().mT(), gV.abs()), first);
+  const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, L, first, growth);
+  const auto largest = cotangent_scale(L, eigenvalues_cotangent, gV * largest_column(V));
+  const auto divided = divide_cotangent(
+      skew_hermitian_columns(W, first),
+      {magnitude, largest, growth},
+      L,
+      Denominator::difference,
+      rule,
+      first);
+  // Q, with the kept rows of a Hermitian matrix and twice the others.
+  const auto Q = in_kept_rows(
+      divided,
+      first,
+      [&](const Tensor& x) { return x + at::diag_embed(diagonal); },
+      [](const Tensor& x) { return 2 * x; });
+  const auto inner_of_B = [&] {
+    return type.of_eigenvalues * means(L, kept_L) * Q + type.of_norm * 0.5 * W;
+  };
+  return {needs_A ? congruence(type.P, P, Q) : Tensor(), needs_B ? congruence(type.R, R, inner_of_B()) : Tensor()};
 }
 
 std::pair<Tensor, Tensor> generalized_eigh_jvp(
@@ -95,9 +127,11 @@ std::pair<Tensor, Tensor> generalized_eigh_jvp(
     const Tensor& B_tangent,
     const Tensor& saved_eigenvalues,
     const Tensor& saved_eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
     const Rule& rule) {
-  const auto [L, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors);
+  const auto growth = amplification_of(itype, saved_eigenvectors, B_diagonal);
+  const auto [L, V] = with_second_order_warning(saved_eigenvalues, saved_eigenvectors, growth);
   const Type type(itype, V);
   const auto in_basis = [](const Tensor& basis, const Tensor& tangent) {
     return at::matmul(basis.mH(), at::matmul(hermitian_part(tangent), basis));
@@ -106,10 +140,10 @@ std::pair<Tensor, Tensor> generalized_eigh_jvp(
   Tensor C;
   if (B_tangent.defined()) {
     C = in_basis(type.R, B_tangent);
-    const auto part = type.of_eigenvalues * means(L) * C;
+    const auto part = type.of_eigenvalues * means(L, L) * C;
     M = M.defined() ? M + part : part;
   }
-  auto X = divide_tangent(M, L, Denominator::difference, rule);
+  auto X = divide_tangent(M, L, Denominator::difference, rule, growth);
   if (C.defined()) {
     X = X + type.of_norm * 0.5 * C;
   }
@@ -120,16 +154,17 @@ void judge_generalized_eigh(
     const Tensor& eigenvalues_cotangent,
     const Tensor& eigenvectors_cotangent,
     const Tensor& eigenvalues,
-    const Tensor& eigenvectors) {
-  if (!eigenvectors_cotangent.defined()) {
-    judge_cotangents(eigenvalues_cotangent, {}, {}, eigenvalues);
-    return;
-  }
+    const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
+    int64_t itype) {
+  const bool has_eigenvectors = eigenvectors_cotangent.defined();
   judge_cotangents(
       eigenvalues_cotangent,
-      at::matmul(eigenvectors.mH(), eigenvectors_cotangent),
-      cotangent_magnitude(eigenvectors, eigenvectors_cotangent),
-      eigenvalues);
+      has_eigenvectors ? at::matmul(eigenvectors.mH(), eigenvectors_cotangent) : Tensor(),
+      has_eigenvectors ? cotangent_magnitude(eigenvectors, eigenvectors_cotangent) : Tensor(),
+      eigenvalues,
+      0,
+      amplification_of(itype, eigenvectors, B_diagonal));
 }
 
 } // namespace spectralgrad::math

@@ -3,6 +3,7 @@
 #include <spectralgrad/rule.h>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
 
 #include <cstdint>
 #include <utility>
@@ -21,6 +22,10 @@
 // with - for type 1 and + for types 2 and 3. M is Hermitian, so Z is divided by gaps as for `eigh`. The part C/2 needs
 // no division and stays in clusters of degenerate eigenvalues.
 //
+// All products are with V itself. The eigenvectors C^H V, for B = C C^H, have the derivatives of `eigh`, but the noise
+// gate would not know the round-off that C amplifies. The diagonal of B tells how much that is
+// (math/pairs/amplification.h).
+//
 // For B = I: Giles (2008), "An extended collection of matrix derivative results", section 3.1. For general B and
 // distinct eigenvalues: Fox and Kapoor (1968), "Rates of change of eigenvalues and eigenvectors", AIAA Journal 6.
 namespace spectralgrad::math {
@@ -30,12 +35,18 @@ namespace spectralgrad::math {
 ///     Q = diag(g_lambda) + F o S,    gA = P Q P^H,    gB = R [ -+ (Lambda Q + Q Lambda)/2 -+ H/2 ] R^H,
 /// with the signs -, - for type 1, +, - for type 2 and +, + for type 3. A gradient that is not needed stays undefined.
 /// One undefined cotangent means zero; if both are undefined, so are the results.
+///
+/// The cotangents may be those of c eigenpairs only, from the index `first` on: (*, c) and (*, n, c). Then the tables
+/// have n x c entries, as in math/eigh_subset.h, and the products with them cost O(n^2 c). `eigenvalues` and
+/// `eigenvectors` are always the whole decomposition. `B_diagonal` (*, n) is real.
 std::pair<at::Tensor, at::Tensor> generalized_eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
+    const at::Tensor& B_diagonal,
     int64_t itype,
+    const c10::SymInt& first,
     bool needs_A,
     bool needs_B,
     const Rule& rule);
@@ -47,6 +58,7 @@ std::pair<at::Tensor, at::Tensor> generalized_eigh_jvp(
     const at::Tensor& B_tangent,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
+    const at::Tensor& B_diagonal,
     int64_t itype,
     const Rule& rule);
 
@@ -55,6 +67,8 @@ void judge_generalized_eigh(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,
     const at::Tensor& eigenvalues,
-    const at::Tensor& eigenvectors);
+    const at::Tensor& eigenvectors,
+    const at::Tensor& B_diagonal,
+    int64_t itype);
 
 } // namespace spectralgrad::math

@@ -6,19 +6,21 @@
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
-#include "math/eigh_subset.h"
 #include "ops/arguments.h"
 #include "ops/derivative_options.h"
 #include "ops/eigh_jvp.h"
 #include "ops/eigh_subset_vjp.h"
 #include "ops/eigh_vjp.h"
-#include "ops/hermitian.h"
+#include "ops/empty_gradient.h"
+#include "ops/generalized_decomposition.h"
+#include "ops/generalized_eigh_jvp.h"
+#include "ops/generalized_eigh_vjp.h"
 #include "ops/hermitian_decomposition.h"
-#include "ops/orthonormal_basis.h"
 #include "ops/split.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
@@ -33,35 +35,30 @@ using autograd::Dictionary;
 using autograd::Saved;
 using autograd::variable_list;
 
-/// The kept eigenvalues and eigenvectors, and then all of them. The derivatives need the others.
-using KeptAndAll = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+/// The kept eigenvalues and eigenvectors, then all of them, then the diagonal of B (*, n), or (*, 0) without B. The
+/// derivatives need all eigenpairs and the diagonal, which is a constant.
+using KeptAndAll = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-KeptAndAll with_kept(std::tuple<Tensor, Tensor> all, const c10::SymInt& start, const c10::SymInt& stop) {
+KeptAndAll with_kept(
+    std::tuple<Tensor, Tensor> all,
+    Tensor B_diagonal,
+    const c10::SymInt& start,
+    const c10::SymInt& stop) {
   auto& [eigenvalues, eigenvectors] = all;
   auto kept_values = eigenvalues.slice_symint(-1, start, stop).clone(at::MemoryFormat::Contiguous);
   // Column-major, as a decomposition returns them.
   auto kept_vectors = eigenvectors.slice_symint(-1, start, stop).mT().clone(at::MemoryFormat::Contiguous).mT();
-  return {std::move(kept_values), std::move(kept_vectors), std::move(eigenvalues), std::move(eigenvectors)};
+  return {
+      std::move(kept_values),
+      std::move(kept_vectors),
+      std::move(eigenvalues),
+      std::move(eigenvectors),
+      std::move(B_diagonal)};
 }
 
-/// The whole decomposition. With B = C C^H, V = C^-H Y for the eigenvectors Y of C^-1 A C^-H.
-std::tuple<Tensor, Tensor> decompose(
-    const char* function,
-    const Tensor& A,
-    const OptionalTensor& B,
-    std::string_view UPLO) {
-  if (!B) {
-    return hermitian_decomposition(function, A, UPLO, /*compute_eigenvectors=*/true);
-  }
-  const bool upper = is_upper(UPLO);
-  const auto whole = [&](const Tensor& X, const char* name, const char* adjoint) {
-    return upper ? hermitian(X.mH(), function, adjoint) : hermitian(X, function, name);
-  };
-  const OrthonormalBasis basis(whole(*B, "B", "the adjoint of B"), function, "B");
-  const auto reduced = basis.reduce(whole(A, "A", "the adjoint of A"));
-  const auto [eigenvalues, eigenvectors] =
-      hermitian_decomposition(function, reduced, "L", /*compute_eigenvectors=*/true);
-  return {eigenvalues, basis.restore_vectors(eigenvectors)};
+/// A tensor of the shape of the eigenvalues, (*, 0).
+Tensor no_diagonal(const Tensor& eigenvalues) {
+  return empty_gradient(/*is_needed=*/false, eigenvalues);
 }
 
 KeptAndAll kernel(
@@ -77,16 +74,20 @@ KeptAndAll kernel(
   const CallerNameGuard guard(caller);
   const std::string function(caller);
   check_hermitian_arguments(function.c_str(), A, UPLO);
-  auto [eigenvalues, eigenvectors] = decompose(function.c_str(), A, B, UPLO);
+  auto [eigenvalues, eigenvectors] = B
+      ? generalized_decomposition(function.c_str(), A, *B, UPLO, /*itype=*/1)
+      : hermitian_decomposition(function.c_str(), A, UPLO, /*compute_eigenvectors=*/true);
+  auto diagonal = B ? real_diagonal(*B) : no_diagonal(eigenvalues);
   return with_kept(
       {split_eigenvalues(eigenvalues, Rule::parse(rule, parameters)), std::move(eigenvectors)},
+      std::move(diagonal),
       start,
       stop);
 }
 
 KeptAndAll meta(
     const Tensor& A,
-    const OptionalTensor&,
+    const OptionalTensor& B,
     c10::SymInt start,
     c10::SymInt stop,
     std::string_view UPLO,
@@ -94,7 +95,9 @@ KeptAndAll meta(
     RuleParameters,
     std::string_view caller) {
   check_hermitian_arguments(std::string(caller).c_str(), A, UPLO);
-  return with_kept(hermitian_decomposition_meta(A), start, stop);
+  auto all = hermitian_decomposition_meta(A);
+  auto diagonal = B ? at::empty_like(std::get<0>(all)) : no_diagonal(std::get<0>(all));
+  return with_kept(std::move(all), std::move(diagonal), start, stop);
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::consecutive_eigenpairs", kernel> pairs_op;
@@ -130,7 +133,7 @@ struct ConsecutiveEigenpairs {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [kept_values, kept_vectors, eigenvalues, eigenvectors] = pairs_op.call(
+    auto [kept_values, kept_vectors, eigenvalues, eigenvectors, diagonal] = pairs_op.call(
         inputs[0],
         optional(inputs[1]),
         options.start,
@@ -139,16 +142,34 @@ struct ConsecutiveEigenpairs {
         options.rule.name(),
         options.rule.parameters(),
         options.caller);
-    return {std::move(kept_values), std::move(kept_vectors), std::move(eigenvalues), std::move(eigenvectors)};
+    return {
+        std::move(kept_values),
+        std::move(kept_vectors),
+        std::move(eigenvalues),
+        std::move(eigenvectors),
+        std::move(diagonal)};
   }
 
   static variable_list vjp(const variable_list& g, const Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
     const auto& x = saved.outputs;
+    const auto generalized = [&](const Tensor& gL, const Tensor& gV, int64_t first) -> variable_list {
+      auto [gA, gB] = generalized_eigh_vjp(
+          gL,
+          gV,
+          x[2],
+          x[3],
+          x[4],
+          /*itype=*/1,
+          first,
+          saved.needed[0],
+          saved.needed[1],
+          options.rule);
+      return {std::move(gA), std::move(gB)};
+    };
     if (!g[2].defined() && !g[3].defined()) {
       if (options.generalized) {
-        auto [gA, gB] = generalized_subset_vjp(g[0], g[1], x[2], x[3], options.start, options.rule);
-        return {std::move(gA), std::move(gB)};
+        return generalized(g[0], g[1], options.start);
       }
       return {eigh_subset_vjp(g[0], g[1], x[2], x[3], options.start, options.rule), Tensor()};
     }
@@ -163,8 +184,7 @@ struct ConsecutiveEigenpairs {
       return g[i + 2].defined() ? g[i + 2] + padded : padded;
     };
     if (options.generalized) {
-      auto [gA, gB] = generalized_subset_vjp(total(0), total(1), x[2], x[3], 0, options.rule);
-      return {std::move(gA), std::move(gB)};
+      return generalized(total(0), total(1), 0);
     }
     return {eigh_vjp(total(0), total(1), x[2], x[3], options.rule), Tensor()};
   }
@@ -172,11 +192,12 @@ struct ConsecutiveEigenpairs {
   static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
     const auto& x = saved.outputs;
-    auto [dL, dV] = options.generalized ? math::generalized_jvp(tangents[0], tangents[1], x[2], x[3], options.rule)
-                                        : eigh_jvp(tangents[0], x[2], x[3], options.rule);
+    auto [dL, dV] = options.generalized
+        ? generalized_eigh_jvp(tangents[0], tangents[1], x[2], x[3], x[4], /*itype=*/1, options.rule)
+        : eigh_jvp(tangents[0], x[2], x[3], options.rule);
     auto kept_dL = dL.slice(-1, options.start, options.stop).clone();
     auto kept_dV = dV.slice(-1, options.start, options.stop).clone();
-    return {std::move(kept_dL), std::move(kept_dV), std::move(dL), std::move(dV)};
+    return {std::move(kept_dL), std::move(kept_dV), std::move(dL), std::move(dV), Tensor()};
   }
 };
 
@@ -197,7 +218,12 @@ KeptAndAll autograd_kernel(
        stop.guard_int(__FILE__, __LINE__),
        B.has_value(),
        std::string(UPLO)});
-  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2]), std::move(outputs[3])};
+  return {
+      std::move(outputs[0]),
+      std::move(outputs[1]),
+      std::move(outputs[2]),
+      std::move(outputs[3]),
+      std::move(outputs[4])};
 }
 
 } // namespace
@@ -217,7 +243,7 @@ std::tuple<Tensor, Tensor> consecutive_eigenpairs(
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "consecutive_eigenpairs(Tensor A, Tensor? B, SymInt start, SymInt stop, str UPLO, str rule, float[] parameters, "
-      "str caller) -> (Tensor, Tensor, Tensor, Tensor)");
+      "str caller) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

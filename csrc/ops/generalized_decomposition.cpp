@@ -122,4 +122,9 @@ std::tuple<Tensor, Tensor> generalized_decomposition(
                                         : by_tensor_code(function, A, B, UPLO, itype);
 }
 
+Tensor real_diagonal(const Tensor& B) {
+  const auto diagonal = B.diagonal(0, -2, -1);
+  return (B.is_complex() ? at::real(diagonal) : diagonal).clone(at::MemoryFormat::Contiguous);
+}
+
 } // namespace spectralgrad::ops

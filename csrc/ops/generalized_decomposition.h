@@ -21,4 +21,7 @@ std::tuple<at::Tensor, at::Tensor> generalized_decomposition(
     std::string_view UPLO,
     int64_t itype);
 
+/// The diagonal (*, n) of Hermitian B, real. A copy, which derivatives keep (math/pairs/amplification.h).
+at::Tensor real_diagonal(const at::Tensor& B);
+
 } // namespace spectralgrad::ops

@@ -13,6 +13,7 @@
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
 
+#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <string>
@@ -26,11 +27,14 @@ using autograd::Dictionary;
 using autograd::Saved;
 using autograd::variable_list;
 
+/// Eigenvalues, eigenvectors, and the diagonal of B: a constant, which the derivatives need.
+using PairsAndDiagonal = std::tuple<Tensor, Tensor, Tensor>;
+
 std::string caller() {
   return caller_name("generalized_eigh");
 }
 
-std::tuple<Tensor, Tensor> pairs_kernel(
+PairsAndDiagonal pairs_kernel(
     const Tensor& A,
     const Tensor& B,
     std::string_view UPLO,
@@ -40,10 +44,10 @@ std::tuple<Tensor, Tensor> pairs_kernel(
   const autograd::TensorCode tensor_code;
   const auto resolved = resolve_rule(rule, parameters);
   auto [eigenvalues, eigenvectors] = generalized_decomposition(caller().c_str(), A, B, UPLO, itype);
-  return {split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors)};
+  return {split_eigenvalues(eigenvalues, resolved), std::move(eigenvectors), real_diagonal(B)};
 }
 
-std::tuple<Tensor, Tensor> pairs_meta(
+PairsAndDiagonal pairs_meta(
     const Tensor& A,
     const Tensor&,
     std::string_view,
@@ -51,12 +55,14 @@ std::tuple<Tensor, Tensor> pairs_meta(
     RuleName rule,
     RuleParameters parameters) {
   resolve_rule(rule, parameters);
-  return hermitian_decomposition_meta(A);
+  auto [eigenvalues, eigenvectors] = hermitian_decomposition_meta(A);
+  const auto diagonal = at::empty_like(eigenvalues);
+  return {std::move(eigenvalues), std::move(eigenvectors), diagonal};
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigenpairs", pairs_kernel> pairs_op;
 
-/// An operation for autograd/differentiable_op.h. Inputs: {A, B}; outputs: {eigenvalues, eigenvectors}.
+/// An operation for autograd/differentiable_op.h. Inputs: {A, B}; outputs: `PairsAndDiagonal`.
 struct GeneralizedEigh {
   static constexpr const char* name = "GeneralizedEigh";
   static constexpr bool saves_inputs = false;
@@ -79,9 +85,9 @@ struct GeneralizedEigh {
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
     const EncodedRule rule(options.rule);
-    auto [eigenvalues, eigenvectors] =
+    auto [eigenvalues, eigenvectors, B_diagonal] =
         pairs_op.call(inputs[0], inputs[1], options.UPLO, options.itype, rule.name, rule.parameters);
-    return {std::move(eigenvalues), std::move(eigenvectors)};
+    return {std::move(eigenvalues), std::move(eigenvectors), std::move(B_diagonal)};
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -91,7 +97,9 @@ struct GeneralizedEigh {
         cotangents[1],
         saved.outputs[0],
         saved.outputs[1],
+        saved.outputs[2],
         options.itype,
+        /*first=*/0,
         saved.needed[0],
         saved.needed[1],
         options.rule);
@@ -100,13 +108,19 @@ struct GeneralizedEigh {
 
   static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
-    auto [eigenvalues, eigenvectors] =
-        generalized_eigh_jvp(tangents[0], tangents[1], saved.outputs[0], saved.outputs[1], options.itype, options.rule);
-    return {std::move(eigenvalues), std::move(eigenvectors)};
+    auto [eigenvalues, eigenvectors] = generalized_eigh_jvp(
+        tangents[0],
+        tangents[1],
+        saved.outputs[0],
+        saved.outputs[1],
+        saved.outputs[2],
+        options.itype,
+        options.rule);
+    return {std::move(eigenvalues), std::move(eigenvectors), Tensor()};
   }
 };
 
-std::tuple<Tensor, Tensor> pairs_autograd(
+PairsAndDiagonal pairs_autograd(
     const Tensor& A,
     const Tensor& B,
     std::string_view UPLO,
@@ -120,7 +134,7 @@ std::tuple<Tensor, Tensor> pairs_autograd(
   auto outputs = autograd::differentiable<GeneralizedEigh>(
       {A, B},
       {{resolve_rule(rule, parameters), caller()}, itype, std::string(UPLO)});
-  return {std::move(outputs[0]), std::move(outputs[1])};
+  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
 }
 
 } // namespace
@@ -132,13 +146,14 @@ std::tuple<Tensor, Tensor> generalized_eigenpairs(
     int64_t itype,
     RuleName rule,
     RuleParameters parameters) {
-  return pairs_op.call(A, B, UPLO, itype, rule, parameters);
+  auto [eigenvalues, eigenvectors, diagonal] = pairs_op.call(A, B, UPLO, itype, rule, parameters);
+  return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "generalized_eigenpairs(Tensor A, Tensor B, str UPLO=\"L\", int itype=1, str? rule=None, float[] parameters=[]) "
-      "-> (Tensor eigenvalues, Tensor eigenvectors)");
+      "-> (Tensor eigenvalues, Tensor eigenvectors, Tensor B_diagonal)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

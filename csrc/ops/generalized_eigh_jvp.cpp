@@ -24,6 +24,7 @@ std::tuple<Tensor, Tensor> jvp_tensor_code(
     const OptionalTensor& B_tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
     std::string_view rule,
     RuleParameters parameters,
@@ -35,6 +36,7 @@ std::tuple<Tensor, Tensor> jvp_tensor_code(
       tensor_or_undefined(B_tangent),
       eigenvalues,
       eigenvectors,
+      B_diagonal,
       itype,
       Rule::parse(rule, parameters));
   return {std::move(dL), std::move(dV)};
@@ -45,12 +47,13 @@ std::tuple<Tensor, Tensor> jvp_kernel(
     const OptionalTensor& B_tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
   const auto [dL, dV] =
-      jvp_tensor_code(A_tangent, B_tangent, eigenvalues, eigenvectors, itype, rule, parameters, caller);
+      jvp_tensor_code(A_tangent, B_tangent, eigenvalues, eigenvectors, B_diagonal, itype, rule, parameters, caller);
   const autograd::TensorCode tensor_code;
   return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
 }
@@ -60,6 +63,7 @@ std::tuple<Tensor, Tensor> jvp_meta(
     const OptionalTensor&,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor&,
     int64_t,
     std::string_view,
     RuleParameters,
@@ -76,6 +80,7 @@ std::pair<Tensor, Tensor> generalized_eigh_jvp(
     const Tensor& B_tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
     const Rule& rule) {
   auto [dL, dV] = jvp_op.call(
@@ -83,6 +88,7 @@ std::pair<Tensor, Tensor> generalized_eigh_jvp(
       optional(B_tangent),
       eigenvalues,
       eigenvectors,
+      B_diagonal,
       itype,
       rule.name(),
       rule.parameters(),
@@ -92,8 +98,9 @@ std::pair<Tensor, Tensor> generalized_eigh_jvp(
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
-      "generalized_eigh_jvp(Tensor? A_tangent, Tensor? B_tangent, Tensor eigenvalues, Tensor eigenvectors, int itype, "
-      "str rule, float[] parameters, str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
+      "generalized_eigh_jvp(Tensor? A_tangent, Tensor? B_tangent, Tensor eigenvalues, "
+      "Tensor eigenvectors, Tensor B_diagonal, int itype, str rule, float[] parameters, "
+      "str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

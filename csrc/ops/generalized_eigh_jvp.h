@@ -15,6 +15,7 @@ std::pair<at::Tensor, at::Tensor> generalized_eigh_jvp(
     const at::Tensor& B_tangent,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
+    const at::Tensor& B_diagonal,
     int64_t itype,
     const Rule& rule);
 

@@ -25,7 +25,9 @@ std::tuple<Tensor, Tensor> vjp_with(
     const OptionalTensor& eigenvectors_cotangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
+    c10::SymInt first,
     bool needs_A,
     bool needs_B,
     std::string_view rule,
@@ -38,7 +40,9 @@ std::tuple<Tensor, Tensor> vjp_with(
       tensor_or_undefined(eigenvectors_cotangent),
       eigenvalues,
       eigenvectors,
+      B_diagonal,
       itype,
+      first,
       needs_A,
       needs_B,
       Rule::parse(rule, parameters));
@@ -47,23 +51,26 @@ std::tuple<Tensor, Tensor> vjp_with(
       B.defined() ? std::move(B) : empty_gradient(false, eigenvectors)};
 }
 
-/// The kernel, where there is one.
+/// The kernel, where there is one: if the loss sees all eigenpairs.
 std::pair<Tensor, Tensor> vjp_on_cpu(
     const Tensor& gL,
     const Tensor& gV,
     const Tensor& L,
     const Tensor& V,
+    const Tensor& B_diagonal,
     int64_t itype,
+    const c10::SymInt& first,
     bool needs_A,
     bool needs_B,
     const Rule& rule) {
-  if (!kernels::supports_generalized_vjp(V)) {
-    return math::generalized_eigh_vjp(gL, gV, L, V, itype, needs_A, needs_B, rule);
+  const auto seen = (gV.defined() ? gV : gL).size(-1);
+  if (!kernels::supports_generalized_vjp(V) || seen != V.size(-1)) {
+    return math::generalized_eigh_vjp(gL, gV, L, V, B_diagonal, itype, first, needs_A, needs_B, rule);
   }
   const auto dual = itype == 1 ? Tensor() : math::inverse(V).mH();
-  auto gradients = kernels::generalized_eigh_vjp(gL, gV, L, V, dual, itype, needs_A, needs_B, rule);
+  auto gradients = kernels::generalized_eigh_vjp(gL, gV, L, V, B_diagonal, dual, itype, needs_A, needs_B, rule);
   if (gradients.suspicious) {
-    math::judge_generalized_eigh(gL, gV, L, V);
+    math::judge_generalized_eigh(gL, gV, L, V, B_diagonal, itype);
   }
   return {std::move(gradients.A), std::move(gradients.B)};
 }
@@ -73,7 +80,9 @@ std::tuple<Tensor, Tensor> vjp_meta(
     const OptionalTensor&,
     const Tensor&,
     const Tensor& eigenvectors,
+    const Tensor&,
     int64_t,
+    c10::SymInt,
     bool needs_A,
     bool needs_B,
     std::string_view,
@@ -91,7 +100,9 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
     const Tensor& eigenvectors_cotangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     int64_t itype,
+    const c10::SymInt& first,
     bool needs_A,
     bool needs_B,
     const Rule& rule) {
@@ -103,7 +114,9 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
       optional(eigenvectors_cotangent),
       eigenvalues,
       eigenvectors,
+      B_diagonal,
       itype,
+      first,
       needs_A,
       needs_B,
       rule.name(),
@@ -115,8 +128,8 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "generalized_eigh_vjp(Tensor? eigenvalues_cotangent, Tensor? eigenvectors_cotangent, Tensor eigenvalues, "
-      "Tensor eigenvectors, int itype, bool needs_A, bool needs_B, str rule, float[] parameters, "
-      "str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
+      "Tensor eigenvectors, Tensor B_diagonal, int itype, SymInt first, bool needs_A, bool needs_B, str rule, "
+      "float[] parameters, str caller=\"generalized_eigh\") -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

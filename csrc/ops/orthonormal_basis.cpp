@@ -23,7 +23,7 @@ namespace {
 
 using at::Tensor;
 
-Tensor cholesky_factor(const Tensor& S, const char* function, const char* name) {
+Tensor cholesky_factor(const Tensor& S) {
   if (checks() == Checks::ignore) {
     const auto [factor, info] = at::linalg_cholesky_ex(S);
     return at::where((info == 0).unsqueeze(-1).unsqueeze(-1), factor, std::numeric_limits<double>::quiet_NaN());
@@ -36,21 +36,17 @@ Tensor cholesky_factor(const Tensor& S, const char* function, const char* name) 
     const auto end = message.find("):");
     TORCH_CHECK_LINALG(
         false,
-        "spectralgrad.",
-        function,
-        ": ",
+        "spectralgrad.density_matrix: ",
         batch == std::string::npos ? "" : message.substr(batch, end + 3 - batch),
-        "Expected ",
-        name,
-        " to be positive definite, but it is not");
+        "Expected overlap to be positive definite, but it is not");
   }
 }
 
 } // namespace
 
-OrthonormalBasis::OrthonormalBasis(const std::optional<Tensor>& overlap, const char* function, const char* name) {
+OrthonormalBasis::OrthonormalBasis(const std::optional<Tensor>& overlap) {
   if (overlap) {
-    factor_ = cholesky_factor(hermitian(*overlap, function, name), function, name);
+    factor_ = cholesky_factor(hermitian(*overlap, "density_matrix", "overlap"));
   }
 }
 

@@ -14,11 +14,8 @@ namespace spectralgrad::ops {
 class OrthonormalBasis {
  public:
   /// Raises the errors of `eigh` for the overlap (*, n, n), and `c10::LinAlgError` if it is not positive definite.
-  /// Under `Checks::ignore` that matrix gives NaN. Messages name `function` and call the overlap `name`.
-  explicit OrthonormalBasis(
-      const std::optional<at::Tensor>& overlap,
-      const char* function = "density_matrix",
-      const char* name = "overlap");
+  /// Under `Checks::ignore` that matrix gives NaN. Messages name `density_matrix`.
+  explicit OrthonormalBasis(const std::optional<at::Tensor>& overlap);
 
   /// The basis of a given factor C (*, n, n), lower triangular.
   static OrthonormalBasis of_factor(at::Tensor factor);

@@ -92,14 +92,13 @@ OPERATORS: dict[str, Operator] = {
     "eigh_vjp_jvp": Operator((1, 2, 1, 2, 1, 2, 1, 2), reports=False),
     "eigh_vjp_vjp": Operator((2, 1, 2, 1, 2), reports=False),
     "fill_levels": Operator((1, 0, 0)),
-    "generalized_subset_vjp": Operator((1, 2, 1, 2)),
     "generalized_eigenpairs": Operator((2, 2)),
-    "generalized_eigh_jvp": Operator((2, 2, 1, 2)),
-    "generalized_eigh_vjp": Operator((1, 2, 1, 2)),
+    "generalized_eigh_jvp": Operator((2, 2, 1, 2, 1)),
+    "generalized_eigh_vjp": Operator((1, 2, 1, 2, 1)),
     "hermitian": Operator((2,)),
     "in_canonical_gauge": Operator((2, 2, 1, 1), reports=False),
     "in_canonical_gauge_vjp": Operator((2, 2, 2, 1, 1), reports=False),
-    "judge_cotangents": Operator((1, 2, 2, 1)),
+    "judge_cotangents": Operator((1, 2, 2, 1, 0)),
     "judge_eigenvectors": Operator((1, 2, 2, 1, 1, 0, 0)),
     "judge_polar_factor": Operator((2, 2, 1, 2)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
@@ -124,8 +123,8 @@ OPERATORS: dict[str, Operator] = {
     "svd_truncated_vjp": Operator((2, 1, 2, 2, 1, 2)),
     "svd_vjp": Operator((2, 1, 2, 2, 1, 2)),
     "truncation_rank": Operator((None,), reports=False, one_result=True),
-    "warn_of_second_order": Operator((None, 1)),
-    "watch_second_order": Operator((1, 2)),
+    "warn_of_second_order": Operator((None, 1, 0)),
+    "watch_second_order": Operator((1, 2, 0)),
 }
 
 

@@ -10,10 +10,10 @@ namespace {
 
 using at::Tensor;
 
-/// A random positive definite matrix with condition number 4.
-Tensor positive(int64_t n, at::ScalarType dtype) {
+/// A random positive definite matrix with this condition number.
+Tensor positive(int64_t n, at::ScalarType dtype, double condition = 4) {
   const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, dtype)));
-  const auto L = at::linspace(0.5, 2, n, at::TensorOptions(c10::toRealValueType(dtype)));
+  const auto L = at::linspace(2 / condition, 2, n, at::TensorOptions(c10::toRealValueType(dtype)));
   const auto B = at::matmul(Q * L, Q.mH());
   return (B + B.mH()) / 2;
 }
@@ -84,6 +84,26 @@ TEST_P(GeneralizedEigh, HasTheDerivativeOfTheInverseAtEqualEigenvalues) {
       EXPECT_LE(relative_error(G, expected), 100.0 * static_cast<double>(n) * eps());
       EXPECT_TRUE(at::equal(G, G.mH()));
     }
+  }
+}
+
+TEST_P(GeneralizedEigh, HasTheGradientOfAnEnergyWhereBSpreadsALevel) {
+  // tr(A V_c V_c^H) = sum of lambda_c: gA = V_c V_c^H and gB = -V_c diag(lambda_c) V_c^H.
+  for (const int64_t n : {6, 20, 60}) {
+    std::vector<double> eigenvalues(n, 1.0);
+    eigenvalues[0] = -20;
+    eigenvalues[1] = eigenvalues[2] = -0.3;
+    const auto condition = c10::toRealValueType(dtype()) == at::kDouble ? 1e4 : 100;
+    auto B = positive(n, dtype(), condition).requires_grad_();
+    auto A = problem(eigenvalues, B.detach()).requires_grad_();
+    const auto [L, V] = generalized_eigh(A, B);
+    const auto V_c = V.slice(-1, 0, 3);
+    const auto energy = at::real((A.conj() * at::matmul(V_c, V_c.mH())).sum());
+    const auto gradients = torch::autograd::grad({energy}, {A, B});
+    const auto P = at::matmul(V_c, V_c.mH()).detach();
+    const auto E = at::matmul(V_c * L.slice(-1, 0, 3).unsqueeze(-2), V_c.mH()).detach();
+    EXPECT_LE(relative_error(gradients[0], P), 10 * condition * eps());
+    EXPECT_LE(relative_error(gradients[1], -E), 10 * condition * eps());
   }
 }
 

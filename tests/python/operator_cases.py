@@ -94,6 +94,10 @@ class Batch:
         """Of `vectors`, for a loss that does not depend on their phases."""
         return self._layout(self.vectors * self.gL.unsqueeze(-2))
 
+    def B_diagonal(self) -> Tensor:
+        """Of a B for the generalized problem."""
+        return self._layout(self.gL.abs() + 1)
+
     def jets(self) -> Tensor:
         return torch.stack([self.L.sin(), self.L.cos(), -self.L.sin(), -self.L.cos()], -2)
 
@@ -168,18 +172,21 @@ OPERATORS: dict[str, Call] = {
     "fill_levels": Call(
         lambda x: (x.L, x.quantity(x.n / 2), x.quantity(0.1), "density_matrix", "electrons", 2.0, True), without=((2,),)
     ),
-    "generalized_subset_vjp": Call(
-        lambda x: (x.gL[..., 1:3], x.gV[..., 1:3], x.L, x.V, min(x.n, 1), *GATED), without=((0,), (1,))
-    ),
     "generalized_eigenpairs": Call(lambda x: (x.A, x.P, "L", 1, *GATED)),
     "generalized_eigh": Call(lambda x: (x.A, x.P, "U", 1, *GATED)),
-    "generalized_eigh_jvp": Call(lambda x: (x.direction(1), x.direction(2), x.L, x.V, 3, *GATED), without=((0,), (1,))),
-    "generalized_eigh_vjp": Call(lambda x: (x.gL, x.gV, x.L, x.V, 2, True, True, *GATED), without=((0,), (1,))),
+    "generalized_eigh_jvp": Call(
+        lambda x: (x.direction(1), x.direction(2), x.L, x.V, x.B_diagonal(), 3, *GATED), without=((0,), (1,))
+    ),
+    "generalized_eigh_vjp": Call(
+        lambda x: (x.gL, x.gV, x.L, x.V, x.B_diagonal(), 2, 0, True, True, *GATED), without=((0,), (1,))
+    ),
     "hermitian": Call(lambda x: (x.A, "density_matrix", "H")),
     "in_canonical_gauge": Call(lambda x: (x.V, *x.frame())),
     "in_canonical_gauge_vjp": Call(lambda x: (x.direction(1), x.V, *x.frame())),
     "invsqrtm": Call(lambda x: (x.P,)),
-    "judge_cotangents": Call(lambda x: (x.gL, x.gV, x.gV.abs() + 1, x.L), without=((0,), (1, 2))),
+    "judge_cotangents": Call(
+        lambda x: (x.gL, x.gV, x.gV.abs() + 1, x.L, "eigh", 0, x.quantity(2.0)), without=((0,), (1, 2), (6,))
+    ),
     "judge_eigenvectors": Call(
         lambda x: (
             *(x.gL.to(x.values.dtype), x.cotangent(), x.gV.abs() + 1, x.values),
@@ -256,6 +263,6 @@ OPERATORS: dict[str, Call] = {
     "trace_sqrtm": Call(lambda x: (x.P,)),
     "track": Call(lambda x: (*x.path(), 0.5)),
     "truncation_rank": Call(lambda x: (x.S, 2, None, None, True, x.n)),
-    "warn_of_second_order": Call(lambda x: (x.V, x.L)),
-    "watch_second_order": Call(lambda x: (x.L, x.V)),
+    "warn_of_second_order": Call(lambda x: (x.V, x.L, "eigh", x.quantity(2.0)), without=((3,),)),
+    "watch_second_order": Call(lambda x: (x.L, x.V, "eigh", x.quantity(2.0)), without=((3,),)),
 }

@@ -159,6 +159,10 @@ def test_torchscript() -> None:
 
 A3 = torch.eye(3, dtype=torch.float64)
 NAN = torch.full((2, 3, 3), torch.nan, dtype=torch.float64)
+NOT_POSITIVE = (
+    "The factorization could not be completed because the input B is not positive-definite "
+    r"\(the leading minor of order {} is not positive-definite\)\."
+)
 INDEFINITE = torch.stack([A3, torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))])
 ERRORS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = {
     "start is no integer": ((A3, 0.5, 2), {}, TypeError, "Expected start to be an int or None, but got float"),
@@ -217,13 +221,13 @@ ERRORS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] 
         (A3, 0, 1),
         {"B": INDEFINITE},
         LinAlgError,
-        r"\(Batch element 1\): Expected B to be positive definite, but it is not",
+        rf"\(Batch element 1\): {NOT_POSITIVE.format(2)}",
     ),
     "indefinite B, upper": (
         (A3, 0, 1, "U"),
         {"B": -A3},
         LinAlgError,
-        "Expected B to be positive definite, but it is not",
+        NOT_POSITIVE.format(1),
     ),
 }
 

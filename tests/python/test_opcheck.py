@@ -44,7 +44,6 @@ TENSOR_CODE = (
     "eigh_vjp",
     "eigh_vjp_jvp",
     "eigh_vjp_vjp",
-    "generalized_subset_vjp",
     "in_canonical_gauge_vjp",
     "polar_factor_vjp",
 )

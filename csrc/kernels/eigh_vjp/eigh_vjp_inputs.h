@@ -112,18 +112,26 @@ real_t cotangent_scale(const Inputs& inputs, const at::Tensor& norms, int64_t ma
 }
 
 /// Runs `math::judge` on one matrix. `W(i, j)` returns an entry of V^H gV and is not called if gV is undefined.
-/// `scale()` returns M and is called only if needed.
+/// `scale()` returns M and is called only if needed. `amplification` is that of math/pairs/amplification.h.
 template <typename scalar_t, typename Entries, typename Scale>
-math::Verdict judge_matrix(const Inputs& inputs, int64_t matrix, const Entries& W, const Scale& scale) {
+math::Verdict judge_matrix(
+    const Inputs& inputs,
+    int64_t matrix,
+    const Entries& W,
+    const Scale& scale,
+    typename RealOf<scalar_t>::type amplification = 1) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto n = inputs.n;
   const auto* L = row<real_t>(inputs.L, matrix, n);
   const auto* gL = row<real_t>(inputs.gL, matrix, n);
   if (!inputs.gV.defined()) {
-    return math::judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); }, scale);
+    return math::judge<scalar_t>(n, L, gL, false, W, [](auto, auto) { return real_t(0); }, scale, amplification);
   }
   CotangentMagnitude<scalar_t> magnitude(inputs.V, inputs.gV, matrix);
-  return math::judge<scalar_t>(n, L, gL, true, W, [&](int64_t i, int64_t j) { return magnitude(i, j); }, scale);
+  const auto N = [&](int64_t i, int64_t j) {
+    return magnitude(i, j);
+  };
+  return math::judge<scalar_t>(n, L, gL, true, W, N, scale, amplification);
 }
 
 } // namespace spectralgrad::kernels

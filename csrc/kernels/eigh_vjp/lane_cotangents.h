@@ -12,7 +12,7 @@ namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 /// Implements the formulas of math/eigh.h and math/pairs. `known_n` is n as a compile-time constant, or 0.
 ///
 /// V may have columns that are not orthonormal, as the eigenvectors of a generalized problem. Then `columns_grow` is
-/// set, because V^H gV grows with their norms.
+/// set, because V^H gV grows with their norms, and `amplification_` is that of math/pairs/amplification.h.
 template <typename T, bool is_complex, int known_n, bool columns_grow = false>
 class LaneCotangents {
  public:
@@ -120,8 +120,12 @@ class LaneCotangents {
   /// Whether the cotangents depend on the order of equal (degenerate) eigenvalues or on the basis of their
   /// eigenvectors.
   SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
-    const auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
-    const Vec<T> gauge(batch_.suspicion.gauge);
+    auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
+    Vec<T> gauge(batch_.suspicion.gauge);
+    if constexpr (columns_grow) {
+      same = same * amplification_;
+      gauge = gauge * amplification_;
+    }
     const Mask<T> none(T(0));
     auto repeated = none;
     for (int i = 0; i + 1 < n_; ++i) {
@@ -185,10 +189,10 @@ class LaneCotangents {
 
   /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by the headroom already. Returns whether
   /// any cluster has more than one eigenvalue.
-  SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& largest) {
+  SPECTRALGRAD_INLINE bool find_clusters(const Vec<T>& step) {
     const auto repeated = math::number_clusters<A>(
         n_,
-        Vec<T>(batch_.gate.step) * largest,
+        step,
         [&](int64_t i) { return load(eigenvalues_ + i * W); },
         [&](int64_t i, const Vec<T>& number) { store(clusters_ + i * W, number); });
     return any<T>(repeated);
@@ -249,7 +253,10 @@ class LaneCotangents {
   template <typename Put>
   SPECTRALGRAD_INLINE void for_each_pair(const Vec<T>& largest, const Scale<T>& units, const Put& put) {
     const Vec<T> zero(T(0));
-    const GapQuotient<T> quotient(largest, batch_.rule, batch_.gate);
+    GapQuotient<T> quotient(largest, batch_.rule, batch_.gate);
+    if constexpr (columns_grow) {
+      quotient.gate = quotient.gate.amplified(amplification_, amplification_.sqrt());
+    }
     for (int i = 0; i < n_; ++i) {
       store(eigenvalues_ + i * W, load(eigenvalues_ + i * W) * quotient.headroom);
     }
@@ -258,7 +265,7 @@ class LaneCotangents {
     bool clusters = false;
     if (batch_.gates) {
       floor = quotient.gate.cluster_noise * find_norms(largest, units.to);
-      clusters = find_clusters(quotient.largest);
+      clusters = find_clusters(quotient.gate.step * quotient.largest);
     }
     for (int i = 0; i < n_; ++i) {
       const auto here = load(eigenvalues_ + i * W);
@@ -315,6 +322,7 @@ class LaneCotangents {
   T* cotangents_;
   T* norms_;
   T* clusters_;
+  Vec<T> amplification_{T(1)}; // only read if `columns_grow`
   bool have_sizes_ = false;
 };
 

@@ -7,6 +7,7 @@
 #include "kernels/eigh_vjp/by_products/products.h"
 #include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
+#include "math/pairs/amplification.h"
 #include "math/pairs/gauge_report.h"
 
 #include <spectralgrad/checks.h>
@@ -31,8 +32,12 @@ class PieceVjp {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  PieceVjp(const Inputs& inputs, const Rule& rule, int64_t itype, bool needs_B)
+  /// `amplification` (count) is that of math/pairs/amplification.h.
+  PieceVjp(const Inputs& inputs, const Tensor& amplification, const Rule& rule, int64_t itype, bool needs_B)
       : inputs_(inputs),
+        amplification_(
+            amplification.const_data_ptr<real_t>(),
+            amplification.const_data_ptr<real_t>() + amplification.numel()),
         of_eigenvalues_(itype == 1 ? real_t(-1) : real_t(1)),
         of_norm_(itype == 3 ? real_t(1) : real_t(-1)) {
     if (!inputs.gV.defined()) {
@@ -47,7 +52,7 @@ class PieceVjp {
       hermitian_ = W_.clone();
       make_hermitian(hermitian_, /*from_upper=*/false);
     }
-    GapDivision<scalar_t>(inputs, rule, norms, all_columns()).run(W_);
+    GapDivision<scalar_t>(inputs, rule, norms, all_columns(), amplification_).run(W_);
   }
 
   /// P Q P^H
@@ -83,7 +88,8 @@ class PieceVjp {
       const auto scale = [&] {
         return cotangent_scale<real_t>(inputs_, norms, matrix);
       };
-      most_severe.note(judge_matrix<scalar_t>(inputs_, matrix, entry, scale), matrix);
+      const auto amplification = amplification_[static_cast<size_t>(matrix)];
+      most_severe.note(judge_matrix<scalar_t>(inputs_, matrix, entry, scale, amplification), matrix);
     });
     math::report(most_severe.verdict());
   }
@@ -106,6 +112,7 @@ class PieceVjp {
   }
 
   const Inputs& inputs_;
+  std::vector<real_t> amplification_;
   real_t of_eigenvalues_;
   real_t of_norm_;
   Columns columns_;
@@ -117,6 +124,7 @@ class PieceVjp {
 
 GeneralizedGradients generalized_vjp_by_products(
     const Inputs& inputs,
+    const Tensor& B_diagonal,
     const Tensor& U,
     int64_t itype,
     bool needs_A,
@@ -131,18 +139,21 @@ GeneralizedGradients generalized_vjp_by_products(
   };
   GeneralizedGradients gradients{gradient(needs_A), gradient(needs_B)};
   const Inputs duals(Tensor(), U, inputs.L, inputs.V);
+  const Inputs diagonals(B_diagonal, Tensor(), inputs.L, inputs.V);
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(inputs.V.scalar_type(), "generalized_eigh_vjp", [&] {
     for (int64_t begin = 0; begin < inputs.count; begin += step) {
       check_interrupt();
       const auto end = std::min(inputs.count, begin + step);
       const auto piece = inputs.piece(begin, end);
       const auto dual = duals.piece(begin, end).gV;
-      PieceVjp<scalar_t> vjp(piece, rule, itype, needs_B);
+      const auto& R = itype == 3 ? dual : piece.V;
+      const auto amplification = math::amplification(diagonals.piece(begin, end).gL, R).contiguous();
+      PieceVjp<scalar_t> vjp(piece, amplification, rule, itype, needs_B);
       if (needs_A) {
         vjp.write_A(itype == 2 ? dual : piece.V, gradients.A.slice(0, begin, end));
       }
       if (needs_B) {
-        vjp.write_B(itype == 3 ? dual : piece.V, gradients.B.slice(0, begin, end));
+        vjp.write_B(R, gradients.B.slice(0, begin, end));
       }
     }
   });

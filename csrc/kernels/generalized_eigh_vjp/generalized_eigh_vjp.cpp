@@ -22,6 +22,7 @@ using at::Tensor;
 
 GeneralizedGradients in_lanes(
     const Inputs& inputs,
+    const Tensor& B_diagonal,
     const Tensor& U,
     int64_t itype,
     bool needs_A,
@@ -43,6 +44,7 @@ GeneralizedGradients in_lanes(
     const simd::GeneralizedVjpBatch<scalar_t> batch{
         cotangent_batch<scalar_t>(inputs, rule, found),
         matrices_or_null(U),
+        B_diagonal.const_data_ptr<scalar_t>(),
         itype == 2,
         itype == 3,
         itype == 1 ? scalar_t(-1) : scalar_t(1),
@@ -69,6 +71,7 @@ GeneralizedGradients generalized_eigh_vjp(
     const Tensor& eigenvectors_cotangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
+    const Tensor& B_diagonal,
     const Tensor& dual,
     int64_t itype,
     bool needs_A,
@@ -77,7 +80,7 @@ GeneralizedGradients generalized_eigh_vjp(
   const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
   const auto U = dual.defined() ? by_rows_or_columns(dual) : dual;
   const auto compute = generalized_vjp_in_lanes(batch_traits(inputs.V)) ? in_lanes : generalized_vjp_by_products;
-  return compute(inputs, U, itype, needs_A, needs_B, rule);
+  return compute(inputs, by_rows(B_diagonal), U, itype, needs_A, needs_B, rule);
 }
 
 } // namespace spectralgrad::kernels

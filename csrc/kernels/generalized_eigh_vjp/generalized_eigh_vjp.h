@@ -14,12 +14,13 @@ namespace spectralgrad::kernels {
 bool supports_generalized_vjp(const at::Tensor& V);
 
 /// The gradients of math/generalized_eigh.h for CPU matrices, not empty. One cotangent may be undefined. `dual` is
-/// V^-H (*, n, n), undefined for type 1.
+/// V^-H (*, n, n), undefined for type 1. `B_diagonal` (*, n) is real.
 GeneralizedGradients generalized_eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& eigenvectors_cotangent,
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
+    const at::Tensor& B_diagonal,
     const at::Tensor& dual,
     int64_t itype,
     bool needs_A,

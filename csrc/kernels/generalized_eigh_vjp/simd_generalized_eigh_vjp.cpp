@@ -17,7 +17,7 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
   using Base::W;
 
   static int64_t workspace_size(int n) {
-    return Base::cotangents_size(n) + 3 * static_cast<int64_t>(n) * (n | 1) * entry;
+    return Base::cotangents_size(n) + 3 * static_cast<int64_t>(n) * (n | 1) * entry + static_cast<int64_t>(n) * W;
   }
 
   GeneralizedVjp(const GeneralizedVjpBatch<T>& batch, Memory<T> memory)
@@ -25,13 +25,15 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
         given_(batch),
         U_(memory.matrix(n_, entry)),
         inner_(memory.matrix(n_, entry)),
-        product_(memory.matrix(n_, entry)) {}
+        product_(memory.matrix(n_, entry)),
+        B_diagonal_(memory.row(n_)) {}
 
   void run(const Members& members) {
     this->load_decomposition(members);
     if (given_.dual.data != nullptr) {
       load_matrices<T, is_complex, known_n>(given_.dual, n_, members, U_);
     }
+    find_amplification(members);
     const auto largest = largest_eigenvalue(eigenvalues_, n_);
     if (this->has_eigenvectors_cotangent()) {
       const auto units = this->project(members);
@@ -54,6 +56,7 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
   }
 
  private:
+  using Base::amplification_;
   using Base::batch_;
   using Base::cotangents_;
   using Base::eigenvalues_;
@@ -61,6 +64,23 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
   using Base::n_;
   using Base::V_;
   using Base::W_;
+
+  /// The formula of math/pairs/amplification.h.
+  SPECTRALGRAD_INLINE void find_amplification(const Members& members) {
+    load_rows<T, known_n>(given_.B_diagonal, n_, members, B_diagonal_);
+    const auto& R = given_.R_is_dual ? U_ : V_;
+    Vec<T> most(T(0));
+    for (int i = 0; i < n_; ++i) {
+      const auto root = load(B_diagonal_ + i * W).sqrt();
+      Vec<T> sum(T(0));
+      for (int j = 0; j < n_; ++j) {
+        sum = add_squared(scale(this->at(R, i, j), root), sum);
+      }
+      most = larger(most, sum);
+    }
+    const Vec<T> one(T(1));
+    amplification_ = larger(one, most - one);
+  }
 
   SPECTRALGRAD_INLINE void judge(const Members& members, const Vec<T>& largest) {
     if (this->judges()) {
@@ -116,6 +136,7 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
   View<T> U_;
   View<T> inner_;
   View<T> product_;
+  T* B_diagonal_;
 };
 
 template <typename T>

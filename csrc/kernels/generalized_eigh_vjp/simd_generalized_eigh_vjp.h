@@ -9,6 +9,7 @@ namespace spectralgrad::kernels::simd {
 template <typename T>
 struct GeneralizedVjpBatch : CotangentBatch<T> {
   Matrices<T> dual; // U = V^-H; data null for type 1
+  const T* B_diagonal; // (count, n)
   bool P_is_dual; // type 2
   bool R_is_dual; // type 3
   T of_eigenvalues; // the signs of gB's two parts

@@ -77,7 +77,8 @@ class Significance {
 };
 
 /// Returns the most severe finding for one n x n matrix, n >= 1. `W(i, j)` returns an entry of V^H gV and is called
-/// only if `has_W`. `magnitude` and `scale` are those of `Significance`. `eigenvalues_cotangent` is (n) or null.
+/// only if `has_W`. `magnitude` and `scale` are those of `Significance`. `eigenvalues_cotangent` is (n) or null. For
+/// `amplification`, see math/pairs/amplification.h.
 template <typename scalar_t, typename Entries, typename Magnitude, typename Scale>
 Verdict judge(
     int64_t n,
@@ -86,10 +87,11 @@ Verdict judge(
     bool has_W,
     const Entries& W,
     const Magnitude& magnitude,
-    const Scale& scale) {
+    const Scale& scale,
+    typename RealOf<scalar_t>::type amplification = 1) {
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto dtype = c10::CppTypeToScalarType<real_t>::value;
-  const auto tolerance = static_cast<real_t>(tolerances::gauge(dtype));
+  const auto gauge = static_cast<real_t>(tolerances::gauge(dtype));
   const real_t largest = std::max(std::abs(eigenvalues[0]), std::abs(eigenvalues[n - 1]));
   const Significance<real_t, Magnitude, Scale> significance(largest, magnitude, scale);
   if (has_W && !std::is_same_v<scalar_t, real_t>) {
@@ -97,7 +99,7 @@ Verdict judge(
       const auto diagonal = W(i, i);
       const auto size = std::abs(imaginary_part(diagonal));
       if (!significance.may_be_of_matrix(size) &&
-          significance.exceeds(size, tolerance, 2 * std::abs(real_part(diagonal)), i, i)) {
+          significance.exceeds(size, gauge, 2 * std::abs(real_part(diagonal)), i, i)) {
         return {Finding::phases, 0, i, i};
       }
     }
@@ -105,7 +107,8 @@ Verdict judge(
   // Relative to the largest: at a stationary point of a symmetric function, its derivatives are round-off and all
   // different.
   const auto largest_cotangent = largest_size(eigenvalues_cotangent, n);
-  const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * largest;
+  const auto tolerance = gauge * amplification;
+  const auto same = static_cast<real_t>(tolerances::same_eigenvalue * tolerances::eps(dtype)) * amplification * largest;
   Verdict verdict;
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = i + 1; j < n && eigenvalues[j] - eigenvalues[i] <= same; ++j) {

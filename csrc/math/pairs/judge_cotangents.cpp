@@ -29,6 +29,7 @@ struct Cotangents {
   Tensor W;
   Tensor magnitude;
   Tensor eigenvalues;
+  Tensor amplification;
   int64_t first; // the eigenpairs that the loss sees: their first index, and their number
   int64_t seen;
 };
@@ -37,6 +38,12 @@ struct Cotangents {
 c10::SymInt number_seen(const OptionalTensor& eigenvalues_cotangent, const OptionalTensor& W) {
   const auto& columns = W && W->defined() ? W : eigenvalues_cotangent;
   return columns && columns->defined() ? columns->sym_size(-1) : c10::SymInt(0);
+}
+
+template <typename real_t>
+real_t amplification_of(const Cotangents& cotangents, int64_t matrix) {
+  const auto* amplification = math::numbers_or_null<real_t>(cotangents.amplification, matrix, 1);
+  return amplification == nullptr ? 1 : *amplification;
 }
 
 template <typename scalar_t>
@@ -70,7 +77,8 @@ math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
       [&] {
         // gV is not available here. The largest N, at most twice the largest norm of a column of gV, takes its place.
         return std::max(largest_size(N, n * seen), largest_size(L, n) * largest_size(gL, seen));
-      });
+      },
+      amplification_of<real_t>(cotangents, matrix));
   if (verdict.finding != math::Finding::none && is_seen(verdict.first) != is_seen(verdict.second)) {
     verdict.finding = math::Finding::cut;
   }
@@ -83,7 +91,8 @@ math::CutLevel cut_level(const math::Verdict& verdict, const Cotangents& cotange
   const auto n = cotangents.eigenvalues.size(-1);
   const auto* L = math::numbers_or_null<real_t>(cotangents.eigenvalues, verdict.matrix, n);
   const auto eps = tolerances::eps(cotangents.eigenvalues.scalar_type());
-  const auto same = tolerances::same_eigenvalue * eps * static_cast<double>(largest_size(L, n));
+  const auto same = tolerances::same_eigenvalue * eps * static_cast<double>(largest_size(L, n)) *
+      static_cast<double>(amplification_of<real_t>(cotangents, verdict.matrix));
   auto begin = verdict.first;
   auto end = verdict.second + 1;
   for (; begin > 0 && L[begin] - L[begin - 1] <= same; --begin) {
@@ -102,7 +111,8 @@ Tensor judge_kernel(
     const OptionalTensor& magnitude,
     const Tensor& eigenvalues,
     std::string_view caller,
-    c10::SymInt first) {
+    c10::SymInt first,
+    const OptionalTensor& amplification) {
   const auto seen = number_seen(eigenvalues_cotangent, W).expect_int();
   auto shape = eigenvalues.sizes().vec();
   shape.back() = seen;
@@ -117,6 +127,7 @@ Tensor judge_kernel(
       on_host(W),
       on_host(magnitude),
       on_host(eigenvalues),
+      on_host(amplification),
       first.expect_int(),
       seen};
   const auto dtype = (W && W->defined() ? *W : eigenvalues).scalar_type();
@@ -141,7 +152,8 @@ Tensor judge_meta(
     const OptionalTensor&,
     const Tensor& eigenvalues,
     std::string_view,
-    c10::SymInt) {
+    c10::SymInt,
+    const OptionalTensor&) {
   auto shape = eigenvalues.sym_sizes().vec();
   shape.back() = number_seen(eigenvalues_cotangent, W);
   return at::empty_symint(shape, eigenvalues.options());
@@ -158,11 +170,18 @@ Tensor judge_cotangents(
     const Tensor& W,
     const Tensor& magnitude,
     const Tensor& eigenvalues,
-    const c10::SymInt& first) {
+    const c10::SymInt& first,
+    const Tensor& amplification) {
   return with_zeros(
       eigenvalues_cotangent,
-      judge_op
-          .call(optional(eigenvalues_cotangent), optional(W), optional(magnitude), eigenvalues, caller_name(), first));
+      judge_op.call(
+          optional(eigenvalues_cotangent),
+          optional(W),
+          optional(magnitude),
+          eigenvalues,
+          caller_name(),
+          first,
+          optional(amplification)));
 }
 
 } // namespace math
@@ -170,7 +189,7 @@ Tensor judge_cotangents(
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
   library.def(
       "judge_cotangents(Tensor? eigenvalues_cotangent, Tensor? W, Tensor? magnitude, Tensor eigenvalues, "
-      "str caller=\"eigh\", SymInt first=0) -> Tensor");
+      "str caller=\"eigh\", SymInt first=0, Tensor? amplification=None) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {

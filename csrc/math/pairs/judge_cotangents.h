@@ -21,11 +21,14 @@ namespace spectralgrad::math {
 ///   this. Part of their gradient is a limit 0/0, which the cotangents of eigh do not contain.
 /// - Unequal g_lambda alone for equal eigenvalues: the loss is not differentiable there.
 /// - Any of the last three for an eigenvalue that the loss sees and one that it does not: a cut through a level.
+///
+/// `amplification` (*) is that of a generalized problem (math/pairs/amplification.h); undefined means 1.
 at::Tensor judge_cotangents(
     const at::Tensor& eigenvalues_cotangent,
     const at::Tensor& W,
     const at::Tensor& magnitude,
     const at::Tensor& eigenvalues,
-    const c10::SymInt& first = 0);
+    const c10::SymInt& first = 0,
+    const at::Tensor& amplification = {});
 
 } // namespace spectralgrad::math

@@ -47,6 +47,16 @@ struct NoiseGate {
     return {U(noise), U(cluster_noise), U(cluster_limit), U(step), U(reach)};
   }
 
+  /// The gate of a generalized problem (math/pairs/amplification.h); `root` is the square root of `amplification`.
+  SPECTRALGRAD_INLINE NoiseGate amplified(const T& amplification, const T& root) const {
+    return {
+        noise * root,
+        cluster_noise * root,
+        cluster_limit * amplification,
+        step * amplification,
+        reach * amplification};
+  }
+
   /// Whether an entry with |S| = `size` is dropped if its pair is not in one cluster.
   template <Arithmetic A>
   SPECTRALGRAD_INLINE typename A::Mask is_dropped_outside(const typename A::Number& size, const typename A::Number& N)

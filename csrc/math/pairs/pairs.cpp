@@ -61,10 +61,12 @@ class Denominators {
       const c10::SymInt& columns,
       Denominator kind,
       const Rule& rule,
-      const c10::SymInt& first = 0)
+      const c10::SymInt& first = 0,
+      const Tensor& amplification = {})
       : kind_(kind),
         rule_(broadening_rule(rule, values.scalar_type())),
         values_(ScaledValues::of(values, rule_)),
+        amplification_(amplification.defined() ? constant(amplification).unsqueeze(-1).unsqueeze(-1) : Tensor()),
         first_(first),
         columns_(columns),
         relative_(denominator(kind, values_.scaled.unsqueeze(-1), as_columns(values_.scaled)) / values_.unit.size) {
@@ -82,19 +84,26 @@ class Denominators {
     return kind_ == Denominator::difference ? diagonal_ : Tensor();
   }
 
-  Tensor closer_than(double eps_units) const {
-    return constant(relative_).abs() <= eps_units * tolerances::eps(relative_.scalar_type());
+  /// Mask (*, n, c) of the pairs that are not resolved.
+  Tensor close() const {
+    const auto dtype = relative_.scalar_type();
+    const auto rounding = tolerances::close_gap * tolerances::eps(dtype);
+    const auto gaps = constant(relative_).abs();
+    return amplification_.defined()
+        ? gaps <= (rounding * amplification_).clamp_max(tolerances::largest_close_gap(dtype))
+        : gaps <= rounding;
   }
 
   /// Mask (*, n, c) of the pairs in one cluster; (*, 1, c) for single values.
   Tensor in_one_cluster(const NoiseGate<double>& gate) const {
-    const auto gaps = constant(relative_);
+    const auto gaps = over_amplification(constant(relative_));
     if (gaps.is_complex()) {
       return linked_by_steps(gaps.abs() <= gate.step).logical_and(gaps.abs() <= gate.reach);
     }
     const auto values = constant(values_.scaled);
     const auto unit = values_.unit.size.squeeze(-1);
-    const auto steps = (values.slice(-1, 1) - values.slice(-1, 0, -1)).abs() / unit;
+    const auto steps =
+        over_amplification(((values.slice(-1, 1) - values.slice(-1, 0, -1)).abs() / unit).unsqueeze(-1)).squeeze(-1);
     const auto first = at::zeros_like(values.slice(-1, 0, 1)).to(at::kLong);
     const auto number = at::cat({first, begins_cluster(steps, gate.step).to(at::kLong)}, -1).cumsum(-1);
     const auto inside = [&](const Tensor& i, const Tensor& j) {
@@ -136,7 +145,17 @@ class Denominators {
     return quotients / unit();
   }
 
+  /// Returns the amplification (*, 1, 1); undefined means 1.
+  const Tensor& amplification() const {
+    return amplification_;
+  }
+
  private:
+  /// Gaps (*, n, c) in units of the amplified round-off.
+  Tensor over_amplification(const Tensor& gaps) const {
+    return amplification_.defined() ? gaps / amplification_ : gaps;
+  }
+
   /// The pairs linked by a chain of up to 16 linked pairs. That is enough for the shortest chain across
   /// `NoiseGate::reach` on a line, because any two consecutive links of it span more than one step.
   static Tensor linked_by_steps(const Tensor& linked) {
@@ -173,6 +192,7 @@ class Denominators {
   Denominator kind_;
   BroadeningRule<double> rule_;
   ScaledValues values_;
+  Tensor amplification_; // (*, 1, 1), or undefined
   c10::SymInt first_;
   c10::SymInt columns_;
   Tensor relative_; // (*, n, c), in units of `values_.unit`; (*, 1, c) for single values
@@ -223,12 +243,19 @@ class Gated {
     const auto gate = noise_gate(rule, S.scalar_type());
     const auto size = constant(S).abs();
     const auto N = constant(cotangents.magnitude);
+    const auto floor = constant(cotangents.largest) * gate.cluster_noise;
     const auto inside = denominators.in_one_cluster(gate);
+    // As `NoiseGate::amplified`.
+    const auto& amplification = denominators.amplification();
+    const auto by = [](const Tensor& x, const Tensor& factor) {
+      return factor.defined() ? x * factor : x;
+    };
+    const auto root = amplification.defined() ? amplification.sqrt() : amplification;
     dropped_ = at::where(
         inside,
-        gate.is_dropped_in_cluster<TensorArithmetic>(size, N, constant(cotangents.largest) * gate.cluster_noise),
-        gate.is_dropped_outside<TensorArithmetic>(size, N));
-    close = denominators.closer_than(tolerances::close_gap).logical_or(inside);
+        gate.is_dropped_in_cluster<TensorArithmetic>(size, by(N, amplification), by(floor, root)),
+        gate.is_dropped_outside<TensorArithmetic>(size, by(N, root)));
+    close = denominators.close().logical_or(inside);
   }
 
   /// The entries that are kept, else 0, with their derivatives.
@@ -267,7 +294,7 @@ Tensor divide_cotangent(
   if (values.sym_size(-1) == 0) {
     return at::zeros_like(S);
   }
-  const Denominators denominators(values, S.sym_size(-1), kind, rule, first);
+  const Denominators denominators(values, S.sym_size(-1), kind, rule, first, cotangents.amplification);
   const auto excluded = denominators.zeros();
   const auto numerator = zero_in(excluded, S);
   if (!rule.gates()) {
@@ -306,12 +333,17 @@ DifferentiatedQuotient differentiate_quotient(
       denominators.unit()};
 }
 
-Tensor divide_tangent(const Tensor& X, const Tensor& values, Denominator kind, const Rule& rule) {
+Tensor divide_tangent(
+    const Tensor& X,
+    const Tensor& values,
+    Denominator kind,
+    const Rule& rule,
+    const Tensor& amplification) {
   if (values.sym_size(-1) == 0) {
     return at::zeros_like(X);
   }
-  const Denominators denominators(values, X.sym_size(-1), kind, rule);
-  const auto dropped = rule.gates() ? denominators.closer_than(tolerances::close_gap) : denominators.zeros();
+  const Denominators denominators(values, X.sym_size(-1), kind, rule, 0, amplification);
+  const auto dropped = rule.gates() ? denominators.close() : denominators.zeros();
   return denominators.over_unit(denominators.inverse(dropped, {}) * zero_in(dropped, X));
 }
 

@@ -34,6 +34,7 @@ at::Tensor cotangent_scale(
 struct CotangentSizes {
   at::Tensor magnitude; // N (*, n, n), from `cotangent_magnitude`
   at::Tensor largest; // M (*, 1, 1), from `cotangent_scale`
+  at::Tensor amplification = {}; // (*), of a generalized problem (math/pairs/amplification.h); undefined means 1
 };
 
 /// Reverse mode: returns conj(F) o S for S (*, n, n), such as the skew-Hermitian part of V^H gV. It is the adjoint of
@@ -80,7 +81,12 @@ DifferentiatedQuotient differentiate_quotient(
 
 /// Forward mode: returns F o X for X (*, n, n), such as V^H dA V. X alone does not distinguish noise from signal, so
 /// rules with a noise gate drop the pairs whose denominator is round-off. `values`, and an X of c columns, are as for
-/// `divide_cotangent`. For sums, `values` may be negative.
-at::Tensor divide_tangent(const at::Tensor& X, const at::Tensor& values, Denominator kind, const Rule& rule);
+/// `divide_cotangent`. For sums, `values` may be negative. `amplification` is as in `CotangentSizes`.
+at::Tensor divide_tangent(
+    const at::Tensor& X,
+    const at::Tensor& values,
+    Denominator kind,
+    const Rule& rule,
+    const at::Tensor& amplification = {});
 
 } // namespace spectralgrad::math

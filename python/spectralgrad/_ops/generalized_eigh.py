@@ -67,8 +67,8 @@ def generalized_eigh(
     .. warning:: Eigenvectors are defined up to a phase each, and up to a unitary matrix in each eigenspace. A loss
         that depends on that choice has no gradient. A loss of the kind tr(M V f(Λ) Vᴴ) has one, but at degenerate
         eigenvalues no backward can see all of it from V and λ. `density_matrix` with ``overlap=B`` has it, with second
-        derivatives. ``rule=Split()`` recovers most of it. Write an energy as Σλ, not as tr(A V Vᴴ): for cond(B) of 1e4
-        and more, the round-off of A V spoils its gradient at degenerate eigenvalues.
+        derivatives. ``rule=Split()`` recovers most of it. Write an energy as Σλ rather than as tr(A V Vᴴ): at a gap d
+        between its levels, the second form divides a round-off of about eps·cond(B)·max|λ| by d.
 
     With S and H the skew-Hermitian and the Hermitian part of VᴴgV, and F the rule's 1/(λj - λi), the gradients for type
     1 are gA = V Q Vᴴ, Q = diag(gλ) + F∘S, and gB = -V [(ΛQ + QΛ)/2 + H/2] Vᴴ. The part H/2 keeps the normalization; it

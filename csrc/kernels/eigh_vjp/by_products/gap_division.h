@@ -90,7 +90,13 @@ class GapDivision {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  GapDivision(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const Columns& columns)
+  /// `amplification` (count) is that of math/pairs/amplification.h; empty means 1.
+  GapDivision(
+      const Inputs& inputs,
+      const Rule& rule,
+      const at::Tensor& norms,
+      const Columns& columns,
+      std::vector<real_t> amplification = {})
       : inputs_(inputs),
         rule_(math::broadening_rule<real_t>(rule)),
         gate_(rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{}),
@@ -99,10 +105,11 @@ class GapDivision {
         eigenvalues_(gather_columns(inputs.L)),
         cotangent_(inputs.gL.defined() ? gather_columns(inputs.gL) : at::Tensor()),
         norms_(rule.gates() ? gather_columns(norms) : at::Tensor()),
+        amplification_(std::move(amplification)),
         floors_(static_cast<size_t>(inputs.count)) {
     if (rule.gates()) {
       for (int64_t i = 0; i < inputs.count; ++i) {
-        floors_[static_cast<size_t>(i)] = gate_.cluster_noise * cotangent_scale<real_t>(inputs, norms, i);
+        floors_[static_cast<size_t>(i)] = gate_of(i).cluster_noise * cotangent_scale<real_t>(inputs, norms, i);
       }
       clusters_ = find_clusters();
       column_clusters_ = clusters_.defined() ? gather_columns(clusters_) : clusters_;
@@ -132,6 +139,14 @@ class GapDivision {
   }
 
  private:
+  math::NoiseGate<real_t> gate_of(int64_t matrix) const {
+    if (amplification_.empty()) {
+      return gate_;
+    }
+    const auto amplification = amplification_[static_cast<size_t>(matrix)];
+    return gate_.amplified(amplification, std::sqrt(amplification));
+  }
+
   /// The cluster number of each eigenvalue, (count, n); an undefined tensor if every cluster has one eigenvalue.
   at::Tensor find_clusters() const {
     const auto n = inputs_.n;
@@ -143,7 +158,7 @@ class GapDivision {
       // Differences of halves do not overflow.
       const bool repeated = math::number_clusters<NumberArithmetic<real_t>>(
           n,
-          gate_.step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2),
+          gate_of(matrix).step * (std::max(std::abs(L[0]), std::abs(L[n - 1])) / 2),
           [&](int64_t i) { return L[i] / 2; },
           [&](int64_t i, real_t number) { numbers[i] = number; });
       any = any || repeated;
@@ -169,7 +184,7 @@ class GapDivision {
         row<real_t>(cotangent_, matrix, k_),
         rule_,
         std::max(std::abs(L[0]), std::abs(L[inputs_.n - 1])),
-        gate_,
+        gate_of(matrix),
         row<real_t>(norms_, matrix, k_),
         row<real_t>(column_clusters_, matrix, k_),
         floors_[static_cast<size_t>(matrix)],
@@ -187,7 +202,7 @@ class GapDivision {
     undecided.decide(
         inputs_,
         matrix,
-        gate_,
+        gate_of(matrix),
         [&](int64_t i, int64_t j) { return std::pair(columns_[i], columns_[j]); },
         [&](int64_t i, int64_t j) { square[i * k_ + j] = square[j * k_ + i] = 0; });
   }
@@ -204,7 +219,7 @@ class GapDivision {
     undecided.decide(
         inputs_,
         matrix,
-        gate_,
+        gate_of(matrix),
         [&](int64_t i, int64_t j) { return std::pair(i, columns_[j]); },
         [&](int64_t i, int64_t j) { rows[i * k_ + j] = 0; });
   }
@@ -217,6 +232,7 @@ class GapDivision {
   at::Tensor eigenvalues_;
   at::Tensor cotangent_;
   at::Tensor norms_;
+  std::vector<real_t> amplification_;
   std::vector<real_t> floors_;
   at::Tensor clusters_;
   at::Tensor column_clusters_;
