@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import clients_of_eigh
+import clients_of_generalized
 import clients_of_svd
 import spectralgrad as sg
 from clients_of_eigh import (
@@ -40,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:SPDMetric.LEM is not fully implemented:UserWarning"),
 ]
 
-MEASUREMENTS = clients_of_eigh.MEASUREMENTS | clients_of_svd.MEASUREMENTS
+MEASUREMENTS = clients_of_eigh.MEASUREMENTS | clients_of_generalized.MEASUREMENTS | clients_of_svd.MEASUREMENTS
 
 
 def reached(setting: str) -> contextlib.AbstractContextManager[None]:
@@ -191,6 +192,14 @@ def test_called_in_their_place(row: tuple[str, ...]) -> None:
 
     gradient = hermitian_gradient if point.variable == "A" else gradient_of
     check(documented, relative_error(gradient(loss, point.value), point.expected))
+
+
+@pytest.mark.parametrize(
+    "error", [clients_of_generalized.populations_error, clients_of_generalized.motion_error], ids=["H, S", "K, M"]
+)
+def test_generalized_eigh_in_place_of_a_reduction(error: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(clients_of_generalized.by_hand(), "levels", sg.generalized_eigh)
+    assert error() <= 1e-14
 
 
 # --- the sentences below the table ------------------------------------------------------------------------------------
