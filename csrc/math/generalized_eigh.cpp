@@ -56,6 +56,20 @@ Tensor largest_column(const Tensor& V) {
   return largest * (sizes / largest).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
 }
 
+/// W = V^H gV (*, n, c) and the table N of these columns; both are undefined if gV is.
+struct Products {
+  Tensor W;
+  Tensor magnitude;
+
+  Products(const Tensor& V, const Tensor& gV, const c10::SymInt& first) {
+    if (gV.defined()) {
+      W = product_with_columns(V.mH(), gV);
+      const auto sizes = product_with_columns(autograd::constant(V).abs().mT(), autograd::constant(gV).abs());
+      magnitude = magnitude_columns(sizes, first);
+    }
+  }
+};
+
 /// The Hermitian part of basis inner basis_c^H, for the columns c that `inner` has.
 Tensor congruence(const Tensor& basis, const Tensor& basis_c, const Tensor& inner) {
   return hermitian_part(at::matmul(product_with_columns(basis, inner), basis_c.mH()));
@@ -98,11 +112,11 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
         needs_A ? diagonal_congruence(P, diagonal) : Tensor(),
         needs_B ? diagonal_congruence(R, type.of_eigenvalues * kept_L * diagonal) : Tensor()};
   }
-  const auto W = product_with_columns(V.mH(), eigenvectors_cotangent);
-  const auto gV = autograd::constant(eigenvectors_cotangent);
-  const auto magnitude = magnitude_columns(product_with_columns(autograd::constant(V).abs().mT(), gV.abs()), first);
+  const Products products(V, eigenvectors_cotangent, first);
+  const auto& [W, magnitude] = products;
   const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, L, first, growth);
-  const auto largest = cotangent_scale(L, eigenvalues_cotangent, gV * largest_column(V));
+  const auto scaled = autograd::constant(eigenvectors_cotangent) * largest_column(V);
+  const auto largest = cotangent_scale(L, eigenvalues_cotangent, scaled);
   const auto divided = divide_cotangent(
       skew_hermitian_columns(W, first),
       {magnitude, largest, growth},
@@ -117,7 +131,7 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
       [&](const Tensor& x) { return x + at::diag_embed(diagonal); },
       [](const Tensor& x) { return 2 * x; });
   const auto inner_of_B = [&] {
-    return type.of_eigenvalues * means(L, kept_L) * Q + type.of_norm * 0.5 * W;
+    return type.of_eigenvalues * means(L, kept_L) * Q + type.of_norm * 0.5 * products.W;
   };
   return {needs_A ? congruence(type.P, P, Q) : Tensor(), needs_B ? congruence(type.R, R, inner_of_B()) : Tensor()};
 }
@@ -156,14 +170,15 @@ void judge_generalized_eigh(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     const Tensor& B_diagonal,
-    int64_t itype) {
-  const bool has_eigenvectors = eigenvectors_cotangent.defined();
+    int64_t itype,
+    const c10::SymInt& first) {
+  const Products products(eigenvectors, eigenvectors_cotangent, first);
   judge_cotangents(
       eigenvalues_cotangent,
-      has_eigenvectors ? at::matmul(eigenvectors.mH(), eigenvectors_cotangent) : Tensor(),
-      has_eigenvectors ? cotangent_magnitude(eigenvectors, eigenvectors_cotangent) : Tensor(),
+      products.W,
+      products.magnitude,
       eigenvalues,
-      0,
+      first,
       amplification_of(itype, eigenvectors, B_diagonal));
 }
 

@@ -69,6 +69,7 @@ void judge_generalized_eigh(
     const at::Tensor& eigenvalues,
     const at::Tensor& eigenvectors,
     const at::Tensor& B_diagonal,
-    int64_t itype);
+    int64_t itype,
+    const c10::SymInt& first);
 
 } // namespace spectralgrad::math

@@ -9,12 +9,12 @@
 #include "kernels/eigh_vjp/eigh_vjp.h"
 #include "math/eigh_subset.h"
 #include "ops/arguments.h"
+#include "ops/zero_columns.h"
 
 #include <spectralgrad/checks.h>
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <utility>
@@ -57,16 +57,6 @@ bool cuts_a_level(const real_t* eigenvalues, int64_t count, int64_t n, int64_t b
   return false;
 }
 
-/// The columns `x` (*, m, c) among columns of zeros (*, m, n), column-major.
-Tensor with_zero_columns(const Tensor& x, int64_t n, int64_t first) {
-  auto shape = x.sizes().vec();
-  shape.back() = x.size(-2);
-  shape[shape.size() - 2] = n;
-  const auto result = at::zeros(shape, x.options()).mT();
-  result.slice(-1, first, first + x.size(-1)).copy_(x);
-  return result;
-}
-
 /// The kernel of `eigh_vjp` skips columns without a cotangent, too. It does not know what a cut is, so tensor code
 /// takes over if there is one to report.
 Tensor eigh_subset_vjp_on_cpu(
@@ -102,7 +92,7 @@ Tensor eigh_subset_vjp_on_cpu(
   }
   const CallerNameGuard guard(caller);
   return kernels::eigh_vjp(
-      eigenvalues_cotangent ? with_zero_columns(eigenvalues_cotangent->unsqueeze(-2), n, start).squeeze(-2) : Tensor(),
+      eigenvalues_cotangent ? with_zero_entries(*eigenvalues_cotangent, n, start) : Tensor(),
       eigenvectors_cotangent ? with_zero_columns(*eigenvectors_cotangent, n, start) : Tensor(),
       eigenvalues,
       eigenvectors,

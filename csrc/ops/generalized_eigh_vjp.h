@@ -11,7 +11,7 @@
 namespace spectralgrad::ops {
 
 /// `math::generalized_eigh_vjp` as an operator. It runs differentiable tensor code if its arguments are differentiated,
-/// else a kernel if the loss sees all eigenpairs. A gradient that is not needed, and one of undefined cotangents, is
+/// else a kernel where there is one. A gradient that is not needed, and one of undefined cotangents, is
 /// undefined.
 std::pair<at::Tensor, at::Tensor> generalized_eigh_vjp(
     const at::Tensor& eigenvalues_cotangent,

@@ -311,6 +311,31 @@ def parts_of_the_spectrum(mesh: Any) -> None:
 
 
 @case()
+def generalized_problems(mesh: Any) -> None:
+    """Each type, with derivatives in A and B."""
+    A = torch.stack([distinct(4, torch.float64, seed) for seed in range(4)])
+    B = torch.eye(4, dtype=torch.float64) + A @ A.mT / 10
+
+    def loss(X: Any, Z: Any, itype: int) -> Tensor:
+        L, V = sg.generalized_eigh(X, Z, itype=itype)
+        return L.sin().sum() + V.abs().square().square().sum()
+
+    for dim, expected in ((0, shard(0)), (1, replicate())):
+        for itype in (1, 2, 3):
+            L: Any = sg.generalized_eigh(sharded(A, mesh, dim), sharded(B, mesh, dim), itype=itype).eigenvalues
+            assert list(L.placements) == expected
+            for name in "AB":
+
+                def of(X: Any, A: Any, B: Any, name: str = name, itype: int = itype) -> Tensor:
+                    return loss(X, B, itype) if name == "A" else loss(A, X, itype)
+
+                plain = gradient(functools.partial(of, A=A, B=B), A if name == "A" else B)
+                there = functools.partial(of, A=sharded(A, mesh, dim), B=sharded(B, mesh, dim))
+                G: Any = gradient(there, sharded(A if name == "A" else B, mesh, dim))
+                torch.testing.assert_close(whole(G), plain, rtol=0, atol=1e-12)
+
+
+@case()
 def polar_factors_and_rotations(mesh: Any) -> None:
     """At A = 2 Q the polar factor U = Q has the gradient (M - Q Mᴴ Q)/4. An octahedron has equal singular values."""
 
