@@ -116,6 +116,13 @@ T negligible_subdiagonal(int iterations) {
   return std::numeric_limits<T>::epsilon() * static_cast<T>(1 + iterations / 10);
 }
 
+/// The eigenvalues of a 2 x 2 matrix have a closed form if the discriminant is above this many eps times the terms that
+/// it is a sum of: LAPACK's criterion for nearly equal eigenvalues.
+inline constexpr double discriminant = 4.0;
+
+/// It also needs the largest entry to be above this and below its inverse, so that no square over- or underflows.
+inline constexpr double least_entry = 1e-100;
+
 /// Eigenvectors of a general matrix at an angle whose sine is at most this count as nearly parallel. Their eigenvalues
 /// have condition numbers of at least its inverse, and the terms of the gradient of their sum cancel to the square of
 /// it.
@@ -138,6 +145,17 @@ inline constexpr double subspace_shift = 1e-3;
 /// are lost. In float32, random matrices of a few hundred rows reach that, so the limit is higher.
 inline double near_defective(c10::ScalarType dtype) {
   return c10::toRealValueType(dtype) == c10::ScalarType::Double ? std::sqrt(eps(dtype)) : 1e-2;
+}
+
+/// A loss does not depend on the norm of column j of V if |v_j^H gV_j| is at most this fraction of |gV_j|, for n rows.
+/// It is a random number of about 1/sqrt(n) for others, and round-off for losses of V^-1 such as Riesz projectors.
+inline double independent_of_norm(int64_t n) {
+  return 0.05 / std::sqrt(static_cast<double>(n));
+}
+
+/// A gradient through nearly parallel eigenvectors is reported if its estimated round-off exceeds this fraction of it.
+inline double lost_digits(c10::ScalarType dtype) {
+  return std::sqrt(eps(dtype));
 }
 
 /// The factor by which the round-off of V^H gV exceeds that of `eigh`, for a general V of n rows: gV of a Riesz

@@ -4,6 +4,7 @@
 #include "kernels/blas/geev.h"
 #include "kernels/blas/multiply.h"
 #include "kernels/blas/workspace.h"
+#include "kernels/eig/eig_of_two_rows.h"
 #include "kernels/eig/normal_eig.h"
 
 #include <algorithm>
@@ -61,6 +62,9 @@ class EigSolver {
       if (V != nullptr) {
         *V = 1;
       }
+      return true;
+    }
+    if (n_ == 2 && EigOfTwoRows<scalar_t>(A, by_rows).decompose(values, V)) {
       return true;
     }
     const bool is_large = n_ > largest_without_blocks;
