@@ -6,11 +6,13 @@
 #include "math/inverse.h"
 #include "math/near_defective_gradient.h"
 #include "math/pairs/judge_eigenvectors.h"
+#include "math/pairs/near_defective.h"
+#include "math/pairs/noise_gate.h"
 #include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/diag_embed.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/where.h>
@@ -26,6 +28,11 @@ using autograd::constant;
 using autograd::is_differentiated;
 using autograd::with_second_order_warning;
 
+/// The norms of rows or columns, not differentiated.
+Tensor norm(const Tensor& x, int64_t dimension) {
+  return at::linalg_vector_norm(constant(x), 2, at::IntArrayRef{dimension});
+}
+
 Tensor is_finite(const Tensor& matrices) {
   return at::isfinite(constant(matrices)).all(-1, /*keepdim=*/true).all(-2, /*keepdim=*/true);
 }
@@ -40,6 +47,13 @@ Tensor finite_part(const Tensor& x, const Tensor& V, const Tensor& V_inverse) {
 /// V^-H `inner` V^H.
 Tensor from_eigenbasis(const Tensor& inner, const Tensor& V, const Tensor& V_inverse) {
   return at::matmul(V_inverse.mH(), at::matmul(inner, V.mH()));
+}
+
+/// S without the entries that are round-off: at most `noise` (*, n) times `factor`, for each column. As in the noise
+/// gate, derivatives remain.
+Tensor without_noise(const Tensor& S, const Tensor& noise, double factor) {
+  const auto value = constant(S);
+  return S - at::where(value.abs() <= (noise * factor).unsqueeze(-2), value, at::zeros_like(value));
 }
 
 /// The part of the gradient that is due to the eigenvalues.
@@ -75,33 +89,48 @@ Tensor eig_vjp(
   if (eigenvalues.sym_size(-1) == 0) {
     return A.clone();
   }
+  const auto n = V.sym_size(-1).guard_int(__FILE__, __LINE__);
   const auto V_inverse = inverse(V);
   Tensor S;
   Tensor magnitude;
+  Tensor noise;
   if (eigenvectors_cotangent.defined()) {
     // W_ii = v_i^H gV_i
     const auto change_of_norm = at::real((V.conj() * eigenvectors_cotangent).sum(-2, /*keepdim=*/true));
     S = at::matmul(V.mH(), eigenvectors_cotangent - V * change_of_norm);
     magnitude = cotangent_magnitude(V, eigenvectors_cotangent);
+    noise =
+        cotangent_noise(norm(eigenvectors_cotangent, -2), norm(V_inverse, -1), constant(change_of_norm).squeeze(-2), n);
   }
-  const auto judged = judge_eigenvectors(eigenvalues_cotangent, S, magnitude, eigenvalues, V, V_inverse, A);
   Tensor result;
   if (eigenvalues_cotangent.defined()) {
-    result = eigenvalues_part(judged, eigenvalues, V, V_inverse, A);
+    result = eigenvalues_part(eigenvalues_cotangent, eigenvalues, V, V_inverse, A);
   }
+  Tensor divided;
   if (S.defined()) {
-    const auto factor = tolerances::general_rounding(V.sym_size(-1).guard_int(__FILE__, __LINE__));
+    const auto factor = tolerances::general_rounding(n);
     const CotangentSizes sizes{
         magnitude * factor,
         cotangent_scale(eigenvalues, eigenvalues_cotangent, eigenvectors_cotangent) * factor};
-    auto divided = divide_cotangent(S, sizes, eigenvalues, Denominator::difference, rule);
-    if (!result.defined()) {
-      divided = divided + at::diag_embed(judged);
-    }
+    divided = divide_cotangent(
+        rule.gates() ? without_noise(S, noise, factor * noise_gate(rule, S.scalar_type()).noise) : S,
+        sizes,
+        eigenvalues,
+        Denominator::difference,
+        rule);
     const auto part = finite_part(from_eigenbasis(divided, V, V_inverse), V, V_inverse);
     result = result.defined() ? result + part : part;
   }
-  return A.is_complex() ? result : at::real(result);
+  if (!A.is_complex()) {
+    result = at::real(result);
+  }
+  return result +
+      judge_eigenvectors(
+             {eigenvalues_cotangent, eigenvectors_cotangent, S, magnitude, noise, divided, result},
+             eigenvalues,
+             V,
+             V_inverse,
+             A);
 }
 
 std::pair<Tensor, Tensor> eig_jvp(

@@ -99,7 +99,7 @@ OPERATORS: dict[str, Operator] = {
     "in_canonical_gauge": Operator((2, 2, 1, 1), reports=False),
     "in_canonical_gauge_vjp": Operator((2, 2, 2, 1, 1), reports=False),
     "judge_cotangents": Operator((1, 2, 2, 1, 0)),
-    "judge_eigenvectors": Operator((1, 2, 2, 1, 1, 0, 0)),
+    "judge_eigenvectors": Operator((1, 2, 2, 2, 1, 1, 0, 1, 1, 0, 0)),
     "judge_polar_factor": Operator((2, 2, 1, 2)),
     "judge_rotations": Operator((1, 2, 2, 3, 1, 2)),
     "judge_singular_vectors": Operator((1, 2, 2, 2, 1, 1)),

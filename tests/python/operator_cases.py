@@ -189,10 +189,10 @@ OPERATORS: dict[str, Call] = {
     ),
     "judge_eigenvectors": Call(
         lambda x: (
-            *(x.gL.to(x.values.dtype), x.cotangent(), x.gV.abs() + 1, x.values),
-            *(x.values.abs() + 1, x.quantity(3.0), x.quantity(2.0)),
+            *(x.gL.to(x.values.dtype), x.cotangent(), x.gV.abs() + 1, x.cotangent(), x.gL.abs(), x.gL.abs()),
+            *(x.quantity(1.0), x.values, x.values.abs() + 1, x.quantity(3.0), x.quantity(2.0)),
         ),
-        without=((0,), (1, 2)),
+        without=((0,), (1, 2, 3, 4, 5)),
     ),
     "judge_polar_factor": Call(lambda x: (x.gV, x.V, x.S, x.V, False)),
     "judge_rotations": Call(

@@ -56,7 +56,7 @@ EigGradient eig_vjp(
       if (count > 1) {
         one_thread.emplace();
       }
-      MatrixEigVjp<scalar_t> vjp(n, rule, judges);
+      MatrixEigVjp<scalar_t> vjp(n, rule, is_real, judges);
       math::GeneralFindings found;
       std::vector<int64_t> left_out;
       for (auto i = begin; i < end; ++i) {

@@ -34,10 +34,12 @@ class MatrixEigVjp {
  public:
   using complex_t = c10::complex<real_t>;
 
-  /// `judges`: whether losses without a gradient are looked for.
-  MatrixEigVjp(int64_t n, const Rule& rule, bool judges)
+  /// `is_real`: whether A and the gradient are. `judges`: whether losses without a gradient are looked for.
+  MatrixEigVjp(int64_t n, const Rule& rule, bool is_real, bool judges)
       : n_(n),
+        is_real_(is_real),
         judges_(judges),
+        noise_(rule.gates() ? math::noise_gate<real_t>(rule).noise : real_t(-1)),
         pairs_(
             math::broadening_rule<real_t>(rule),
             rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{},
@@ -48,7 +50,7 @@ class MatrixEigVjp {
     for (auto& place : places) {
       place = memory_.place<complex_t>(n * n);
     }
-    const auto norms = memory_.place<real_t>(2 * n);
+    const auto norms = memory_.place<real_t>(3 * n);
     const auto pivots = memory_.place<int>(n);
     memory_.allocate();
     complex_t** const pointers[] = {&V_, &V_conj_, &gV_, &W_, &factors_, &inverse_, &product_};
@@ -57,6 +59,7 @@ class MatrixEigVjp {
     }
     inverse_norms_ = memory_.at<real_t>(norms);
     cotangent_norms_ = inverse_norms_ + n;
+    noises_ = cotangent_norms_ + n;
     pivots_ = memory_.at<int>(pivots);
   }
 
@@ -90,8 +93,9 @@ class MatrixEigVjp {
     if (judges_) {
       judge(inputs, index, largest_cotangent, findings);
     }
+    math::RoundOff round_off;
     if (has_gV) {
-      divide(gL, inputs.eigenvalues, largest * largest_cotangent);
+      divide(inputs, largest * largest_cotangent, round_off);
       // inner V^H; the rows of V_conj_ are those of V^H.
       multiply_square<real_t>(n_, {W_, n_, 1}, {V_conj_, n_, 1}, product_);
     } else {
@@ -108,6 +112,11 @@ class MatrixEigVjp {
       for (int64_t j = 0; j < n_; ++j) {
         write(i, j, W_[i * n_ + j]);
       }
+    }
+    if (round_off.error > 0) {
+      include(
+          {{}, round_off.compared_with(norm_of_gradient(), c10::CppTypeToScalarType<real_t>::value, index)},
+          findings);
     }
     return true;
   }
@@ -159,7 +168,7 @@ class MatrixEigVjp {
     std::transform(inverse_norms_, inverse_norms_ + n_, inverse_norms_, [](real_t x) { return std::sqrt(x); });
   }
 
-  /// S = V^H (gV - V real(diag V^H gV)) in `W_`, and the norms of the columns of gV.
+  /// S = V^H (gV - V real(diag V^H gV)) in `W_`, and the norms and the noise of the columns of gV.
   void find_S() {
     for (int64_t j = 0; j < n_; ++j) {
       const auto* g = gV_ + j * n_;
@@ -178,6 +187,7 @@ class MatrixEigVjp {
         product_[j * n_ + k] = g[k] - v[k] * change_of_norm;
       }
       cotangent_norms_[j] = std::sqrt(sum) / inverse;
+      noises_[j] = math::cotangent_noise(cotangent_norms_[j], inverse_norms_[j], change_of_norm, n_);
     }
     multiply_square<real_t>(n_, {V_conj_, n_, 1}, {product_, 1, n_}, W_);
   }
@@ -213,12 +223,18 @@ class MatrixEigVjp {
             entry,
             N,
             inverse_norms_,
+            cotangent_norms_,
             inputs.matrix_size,
             largest_cotangent,
             math::largest_condition(inverse_norms_, n_),
             // N is at most this.
             has_S ? 2 * *std::max_element(cotangent_norms_, cotangent_norms_ + n_) : real_t(0)},
         index);
+    include(found, findings);
+  }
+
+  /// Adds what was found for one matrix to `findings`.
+  void include(math::GeneralFindings found, math::GeneralFindings& findings) const {
     if (found.ill_conditioned.relative_error > 0) {
       real_t squares = 0;
       for (int64_t i = 0; i < n_; ++i) {
@@ -229,27 +245,54 @@ class MatrixEigVjp {
     findings.include(found);
   }
 
-  /// Replaces `W_` by diag(g_lambda) + conj(F) o S.
-  void divide(const complex_t* gL, const complex_t* eigenvalues, real_t eigenvalues_scale) {
-    pairs_.set(eigenvalues);
+  /// The Frobenius norm of the gradient in `W_`, the real part of it for real matrices.
+  double norm_of_gradient() const {
+    double sum = 0;
+    for (int64_t i = 0; i < n_ * n_; ++i) {
+      const auto re = static_cast<double>(W_[i].real());
+      const auto im = is_real_ ? 0 : static_cast<double>(W_[i].imag());
+      sum += re * re + im * im;
+    }
+    return std::sqrt(sum);
+  }
+
+  /// Replaces `W_` by diag(g_lambda) + conj(F) o S. If losses are judged, adds the error that this may cause.
+  void divide(const EigCotangents<real_t>& inputs, real_t eigenvalues_scale, math::RoundOff& round_off) {
+    const auto* gL = inputs.eigenvalues_cotangent;
+    pairs_.set(inputs.eigenvalues);
     const auto factor = static_cast<real_t>(tolerances::general_rounding(n_));
     const auto M = std::max(*std::max_element(cotangent_norms_, cotangent_norms_ + n_), eigenvalues_scale) * factor;
+    const auto eps = static_cast<real_t>(tolerances::eps(c10::CppTypeToScalarType<real_t>::value));
+    const bool estimates = judges_ && math::largest_condition(inverse_norms_, n_) * tolerances::parallel > 1;
     for (int64_t i = 0; i < n_; ++i) {
       for (int64_t j = 0; j < n_; ++j) {
         auto& x = W_[i * n_ + j];
         if (i == j) {
           x = gL == nullptr ? complex_t(0) : gL[i];
-        } else {
-          // The columns of V have norm 1.
-          const auto most = real_t(1.01) * factor * (cotangent_norms_[i] + cotangent_norms_[j]);
-          x = pairs_.divide(x, i, j, most, M, [&] { return factor * magnitude(i, j); });
+          continue;
+        }
+        const auto S = x;
+        // The columns of V have norm 1.
+        const auto most = real_t(1.01) * factor * (cotangent_norms_[i] + cotangent_norms_[j]);
+        x = math::absolute_value(S) <= noise_ * factor * noises_[j]
+            ? complex_t(0)
+            : pairs_.divide(S, i, j, most, M, [&] { return factor * magnitude(i, j); });
+        if (estimates) {
+          const math::EigenvaluePair<real_t> pair{
+              std::abs(inputs.eigenvalues[i] - inputs.eigenvalues[j]),
+              inputs.matrix_size,
+              math::finite_condition(inverse_norms_[i]),
+              math::finite_condition(inverse_norms_[j])};
+          round_off.include(pair, i, j, S, x, eps * noises_[j]);
         }
       }
     }
   }
 
   int64_t n_;
+  bool is_real_;
   bool judges_;
+  real_t noise_; // of the noise gate, negative without one
   math::ComplexPairs<real_t> pairs_;
   Workspace memory_;
   complex_t* V_ = nullptr; // the columns of V as rows
@@ -261,6 +304,7 @@ class MatrixEigVjp {
   complex_t* product_ = nullptr;
   real_t* inverse_norms_ = nullptr; // of the rows of V^-1
   real_t* cotangent_norms_ = nullptr; // of the columns of gV
+  real_t* noises_ = nullptr; // `cotangent_noise`
   int* pivots_ = nullptr;
 };
 

@@ -209,8 +209,21 @@ void report_ill_conditioned(const IllConditioned& pair) {
             "The matrix is defective to working precision, like a Jordan block: eigenvectors are parallel where "
             "eigenvalues meet (",
             which,
-            "), and the loss distinguishes these. There they are no differentiable functions of the matrix: a change "
-            "of size t moves m of them by the m-th root of t (a Puiseux series). ",
+            "), and the loss distinguishes these, or depends on their eigenvectors. There they are no differentiable "
+            "functions of the matrix: a change of size t moves m of them by the m-th root of t (a Puiseux series). ",
+            ways_out));
+    return;
+  }
+  if (pair.rounding) {
+    warn_or_raise(
+        c10::str(
+            prefix,
+            "The matrix is nearly defective (",
+            which,
+            "), and the loss depends on these eigenvectors. Its gradient is a small sum of large terms, whose "
+            "round-off gives it a relative error of about ",
+            pair.relative_error,
+            ". This also holds for a Riesz projector V[:, c] @ inv(V)[c, :], which is well-conditioned itself. ",
             ways_out));
     return;
   }

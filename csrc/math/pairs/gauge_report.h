@@ -49,7 +49,8 @@ struct NotUnique {
 /// Reports a loss that depends on such a factor, as `report` does.
 void report_not_unique(const NotUnique& factor);
 
-/// Two eigenvalues of a general matrix whose eigenvectors are nearly parallel, and that the loss distinguishes.
+/// Two eigenvalues of a general matrix, at least one with a large condition number, for which the derivative of the
+/// loss is inaccurate.
 struct IllConditioned {
   bool defective = false; // equal up to round-off
   int64_t matrix = 0; // index in the batch
@@ -59,6 +60,7 @@ struct IllConditioned {
   double second_condition = 0;
   double relative_error = 0; // of their derivatives
   double condition_of_V = 0; // in the Frobenius norm
+  bool rounding = false; // the error is round-off of V^-1, which a loss of their eigenvectors amplifies
 };
 
 /// Warns of it, or raises, depending on `checks()`.

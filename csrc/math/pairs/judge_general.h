@@ -25,6 +25,7 @@ struct GeneralMatrix {
   const Entry& entry;
   const Magnitude& magnitude;
   const real_t* inverse_norms; // of the rows of V^-1
+  const real_t* cotangent_norms; // of the columns of gV, only if `has_S`
   real_t largest; // the size of A
   real_t largest_cotangent; // max|g_lambda|
   real_t largest_condition; // max kappa
@@ -88,11 +89,11 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
     return !significance.may_be_of_matrix(size) && significance.stands_out(size) &&
         significance.exceeds(size, tolerance, 0, i, j);
   };
-  // The projector onto all eigenvectors has a gV that is round-off, in float32 too.
+  // The projector onto all eigenvectors has a gV that is round-off of V^-1, in float32 too.
   const auto cancelled = static_cast<real_t>(tolerances::same_eigenvalue) * eps * std::min(matrix.largest, real_t(1));
   for (int64_t i = 0; matrix.has_S && i < n; ++i) {
     const auto size = std::abs(matrix.entry(i, i).imag());
-    if (size > cancelled && is_significant(size, i, i)) {
+    if (size > cancelled * matrix.condition(i) && is_significant(size, i, i)) {
       return {{Finding::phases, index, i, i}, {}};
     }
   }
@@ -117,13 +118,13 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
           (matrix.largest == 0 ||
            significance.stands_out(std::abs(matrix.cotangents[i] - matrix.cotangents[j]) * matrix.largest));
       const bool parallel = pair.worse_condition() * static_cast<real_t>(tolerances::parallel) > 1;
-      // With parallel eigenvectors, S_ij cancels for a Riesz projector onto the pair, but its round-off does not.
+      // With equal eigenvectors, S_ij cancels for a Riesz projector onto the pair, but its round-off does not.
       const auto is_used = [&](int64_t k) {
-        return significance.stands_out(matrix.magnitude(k, k));
+        return significance.stands_out(matrix.cotangent_norms[k]);
       };
       const bool turned = matrix.has_S &&
           (is_significant(std::abs(matrix.entry(i, j)), i, j) || is_significant(std::abs(matrix.entry(j, i)), j, i) ||
-           (parallel && (is_used(i) || is_used(j))));
+           (parallel && degenerate && (is_used(i) || is_used(j))));
       if (!distinguished && !turned) {
         continue;
       }
@@ -153,5 +154,61 @@ GeneralFindings judge_general(const GeneralMatrix<real_t, Entry, Magnitude>& mat
   }
   return result;
 }
+
+/// The largest error of the gradient of one matrix that round-off of a single S_ij may cause.
+///
+/// Entry (i, j) of D = conj(F) o S adds kappa_i |D_ij| to the norm of the gradient V^-H D V^H, so an error e of S_ij
+/// adds kappa_i e/|lambda_j - lambda_i|. Entries that the noise gate drops for a nearly defective pair have no error,
+/// because S_ij cancels for Riesz projectors onto the pair.
+struct RoundOff {
+  double error = 0; // absolute
+  int64_t first = 0; // the indices i and j
+  int64_t second = 0;
+  double first_condition = 0;
+  double second_condition = 0;
+
+  /// Includes S_ij, which has the error `noise` (math/pairs/near_defective.h). Only pairs with a large condition number
+  /// count.
+  template <typename real_t>
+  void include(
+      const EigenvaluePair<real_t>& pair,
+      int64_t i,
+      int64_t j,
+      c10::complex<real_t> S,
+      c10::complex<real_t> D,
+      real_t noise) {
+    const auto is_large = [](real_t condition) {
+      return condition * static_cast<real_t>(tolerances::parallel) > 1;
+    };
+    const bool first_is_large = is_large(pair.first_condition);
+    const bool second_is_large = is_large(pair.second_condition);
+    if (i == j || !(first_is_large || second_is_large)) {
+      return;
+    }
+    const bool is_near = first_is_large && second_is_large &&
+        pair.gap <= static_cast<real_t>(tolerances::defective_reach) * pair.largest;
+    const bool is_dropped = D == c10::complex<real_t>(0);
+    if (is_near && is_dropped) {
+      return;
+    }
+    // In double precision, because products may overflow in single precision.
+    const auto condition = static_cast<double>(pair.first_condition);
+    const auto gap = static_cast<double>(pair.gap);
+    const auto least = std::min(static_cast<double>(std::abs(S)), static_cast<double>(noise));
+    const auto amplified = condition * (std::abs(S) > noise || is_dropped ? least / gap : std::abs(D));
+    if (amplified > error) {
+      *this = {amplified, i, j, condition, static_cast<double>(pair.second_condition)};
+    }
+  }
+
+  /// Returns what to report for matrix number `index` of the batch, whose gradient has this Frobenius norm.
+  IllConditioned compared_with(double gradient_norm, c10::ScalarType dtype, int64_t index) const {
+    if (!(error > tolerances::lost_digits(dtype) * gradient_norm)) {
+      return {};
+    }
+    const auto relative = error < gradient_norm ? error / gradient_norm : 1.0;
+    return {false, index, first, second, first_condition, second_condition, relative, 0, true};
+  }
+};
 
 } // namespace spectralgrad::math

@@ -3,8 +3,10 @@
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/where.h>
 #include <c10/core/ScalarType.h>
 
 #include <algorithm>
@@ -46,6 +48,27 @@ real_t largest_absolute(const c10::complex<real_t>* x, int64_t count) {
 /// of A, and max|lambda| if A is normal. The eigenvalues of other matrices may be much smaller than their round-off.
 inline at::Tensor size_of_matrix(const at::Tensor& A, const at::Tensor& eigenvalues) {
   return at::maximum(A.abs().amax({-2, -1}), eigenvalues.abs().amax(-1));
+}
+
+/// How many eps of an entry S_ij of `eig_vjp` are round-off: a multiple of |gV_j|. `condition` is kappa_j, and
+/// `change_of_norm` is Re v_j^H gV_j.
+///
+/// Losses such as Riesz projectors V_c (V^-1)_c compute gV from V^-1, so column j has a relative error of eps*kappa_j.
+/// Such losses do not depend on the norm of v_j.
+template <typename real_t>
+real_t cotangent_noise(real_t cotangent_norm, real_t condition, real_t change_of_norm, int64_t n) {
+  const auto limit = static_cast<real_t>(tolerances::independent_of_norm(n)) * cotangent_norm;
+  return std::abs(change_of_norm) <= limit ? condition * cotangent_norm : cotangent_norm;
+}
+
+/// The same for tensors (*, n).
+inline at::Tensor cotangent_noise(
+    const at::Tensor& cotangent_norms,
+    const at::Tensor& conditions,
+    const at::Tensor& changes_of_norm,
+    int64_t n) {
+  const auto independent = changes_of_norm.abs() <= cotangent_norms * tolerances::independent_of_norm(n);
+  return at::where(independent, conditions * cotangent_norms, cotangent_norms);
 }
 
 template <typename real_t>
