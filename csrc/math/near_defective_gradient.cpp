@@ -4,6 +4,7 @@
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
 #include "math/inverse.h"
+#include "math/near_defective_clusters.h"
 #include "math/pairs/near_defective.h"
 
 #include <ATen/Dispatch.h>
@@ -25,7 +26,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 namespace spectralgrad {
@@ -33,79 +33,7 @@ namespace {
 
 using at::Tensor;
 using complex_t = c10::complex<double>;
-
-/// A cluster of eigenvalues with nearly parallel eigenvectors.
-using Cluster = std::vector<int64_t>;
-
-/// One matrix, in double precision, with the round-off of `real_t`.
-template <typename real_t>
-struct Problem {
-  Tensor A; // (n, n)
-  Tensor V; // (n, n), columns of norm 1
-  const complex_t* values; // (n)
-  const complex_t* cotangents; // (n)
-  std::vector<double> conditions; // kappa (n)
-  double largest; // the size of A
-  int64_t n;
-
-  math::EigenvaluePair<real_t> pair(int64_t i, int64_t j) const {
-    return {
-        static_cast<real_t>(std::abs(values[i] - values[j])),
-        static_cast<real_t>(largest),
-        static_cast<real_t>(conditions[i]),
-        static_cast<real_t>(conditions[j])};
-  }
-};
-
-/// The clusters that have at least two eigenvectors which are nearly parallel. A cluster is a set linked by such pairs,
-/// and by pairs that are equal to working precision, if an eigenvector of these is nearly parallel to any other.
-template <typename real_t>
-std::vector<Cluster> near_defective_clusters(const Problem<real_t>& problem) {
-  const auto n = problem.n;
-  const auto products = at::matmul(problem.V.mH(), problem.V).contiguous();
-  const auto* cosines = products.template const_data_ptr<complex_t>();
-  std::vector<int64_t> leader(n);
-  std::vector<bool> parallel(n);
-  std::iota(leader.begin(), leader.end(), 0);
-  const auto join = [&](int64_t i, int64_t j) {
-    const auto from = leader[j];
-    std::replace(leader.begin(), leader.end(), from, int64_t{leader[i]});
-  };
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
-      const auto cosine = std::abs(cosines[i * n + j]);
-      const bool is_parallel = 1 - cosine * cosine <= tolerances::parallel * tolerances::parallel &&
-          problem.pair(i, j).gap <= tolerances::defective_reach * problem.largest;
-      if (is_parallel) {
-        parallel[i] = parallel[j] = true;
-        join(i, j);
-      }
-    }
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
-      if (leader[i] != leader[j] && (parallel[i] || parallel[j]) && problem.pair(i, j).is_degenerate()) {
-        join(i, j);
-      }
-    }
-  }
-  std::vector<Cluster> result;
-  for (int64_t first = 0; first < n; ++first) {
-    Cluster members;
-    bool found = false;
-    for (auto i = first; i < n; ++i) {
-      if (leader[i] == leader[first]) {
-        members.push_back(i);
-        found = found || parallel[i];
-      }
-    }
-    const bool is_first = std::find(leader.begin(), leader.begin() + first, leader[first]) == leader.begin() + first;
-    if (is_first && found) {
-      result.push_back(std::move(members));
-    }
-  }
-  return result;
-}
+using math::Cluster;
 
 Tensor columns(const Tensor& x, const Cluster& cluster) {
   return x.index_select(-1, at::tensor(cluster));
@@ -134,7 +62,7 @@ Tensor improved_subspace(const Tensor& A, const Tensor& X, complex_t mean) {
 
 /// An orthonormal basis of the invariant subspace of a cluster.
 template <typename real_t>
-Tensor invariant_subspace(const Problem<real_t>& problem, const Cluster& cluster) {
+Tensor invariant_subspace(const math::NearDefectiveProblem<real_t>& problem, const Cluster& cluster) {
   const auto identity = at::eye(problem.n, problem.A.options());
   if (static_cast<int64_t>(cluster.size()) == problem.n) {
     return identity;
@@ -161,7 +89,7 @@ Tensor invariant_subspace(const Problem<real_t>& problem, const Cluster& cluster
 /// q(B) for the polynomial q that interpolates conj(g_lambda), in Newton's form; the mean of it times the identity if
 /// the loss distinguishes eigenvalues that are equal to working precision.
 template <typename real_t>
-Tensor interpolated(const Problem<real_t>& problem, const Cluster& cluster, const Tensor& B) {
+Tensor interpolated(const math::NearDefectiveProblem<real_t>& problem, const Cluster& cluster, const Tensor& B) {
   const auto m = cluster.size();
   const auto identity = at::eye(static_cast<int64_t>(m), B.options());
   const auto node = [&](size_t i) {
@@ -203,8 +131,8 @@ Tensor interpolated(const Problem<real_t>& problem, const Cluster& cluster, cons
 
 /// Returns the gradient, or an undefined tensor if no eigenvectors are nearly parallel.
 template <typename real_t>
-Tensor gradient_of(const Problem<real_t>& problem) {
-  const auto clusters = near_defective_clusters(problem);
+Tensor gradient_of(const math::NearDefectiveProblem<real_t>& problem) {
+  const auto clusters = math::near_defective_clusters(problem);
   if (clusters.empty()) {
     return {};
   }
@@ -249,8 +177,7 @@ std::tuple<Tensor, Tensor> gradient_kernel(
     return x.resolve_conj().resolve_neg().to(at::kCPU, at::kComplexDouble).contiguous();
   };
   const auto V = in_double(eigenvectors).view({-1, n, n});
-  const auto conditions =
-      at::linalg_vector_norm(math::inverse(V), 2, at::IntArrayRef{-1}).contiguous();
+  const auto conditions = at::linalg_vector_norm(math::inverse(V), 2, at::IntArrayRef{-1}).contiguous();
   // The angle between eigenvectors i and j has a sine of at least 1/kappa_i. NaN, of a singular V, passes.
   const auto suspicious = (conditions < 1 / tolerances::parallel).all(-1).logical_not().nonzero().reshape({-1});
   if (suspicious.numel() == 0) {
@@ -265,7 +192,7 @@ std::tuple<Tensor, Tensor> gradient_kernel(
   const auto gradients = gradient.view({-1, n, n});
   const auto flags = found.view({-1});
   const auto process = [&](auto zero, int64_t matrix) {
-    Problem<decltype(zero)> problem{
+    math::NearDefectiveProblem<decltype(zero)> problem{
         matrices[matrix],
         V[matrix],
         values.const_data_ptr<complex_t>() + matrix * n,
