@@ -47,6 +47,7 @@ void register_autocast(torch::Library& library) {
         "pseudo_logdet",
         "spectral_projector",
         "canonical_gauge",
+        "eigvalsh_directional",
         "track",
         "density_matrix",
         "density_matrix_full"}) {

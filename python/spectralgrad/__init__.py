@@ -18,6 +18,7 @@ from ._ops.eigh import eigh  # noqa: E402
 from ._ops.eigh_subset import eigh_subset  # noqa: E402
 from ._ops.eigvals import eigvals  # noqa: E402
 from ._ops.eigvalsh import eigvalsh  # noqa: E402
+from ._ops.eigvalsh_directional import eigvalsh_directional  # noqa: E402
 from ._ops.funm import expm, funm, invsqrtm, logm, powm, sqrtm, trace_funm, trace_sqrtm  # noqa: E402
 from ._ops.generalized_eigh import generalized_eigh  # noqa: E402
 from ._ops.orthogonal_procrustes import OrthogonalProcrustesResult, orthogonal_procrustes  # noqa: E402
@@ -80,6 +81,7 @@ __all__ = [
     "eigh_subset",
     "eigvals",
     "eigvalsh",
+    "eigvalsh_directional",
     "expm",
     "funm",
     "generalized_eigh",

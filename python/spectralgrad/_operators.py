@@ -49,6 +49,7 @@ OPERATORS: dict[str, Operator] = {
     "eigh_subset": Operator(None, public=True, script=_SUBSET),
     "eigvals": Operator((2,), public=True, script=_MATRIX),
     "eigvalsh": Operator((2,), public=True, script=_UPLO),
+    "eigvalsh_directional": Operator(None, public=True, script="A: Tensor, E: Tensor, rtol: Optional[float] = None"),
     # A and B may have batches of different shapes, so vmap maps the operators that it is made of.
     "generalized_eigh": Operator(
         None, public=True, batched=False, script='A: Tensor, B: Tensor, UPLO: str = "L", itype: int = 1'

@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "trace_sqrtm": sg.trace_sqrtm,
     "pinvm": sg.pinvm,
     "pseudo_logdet": sg.pseudo_logdet,
+    "eigvalsh_directional": lambda A: sg.eigvalsh_directional(A, A),
     "canonical_gauge": lambda A: sg.canonical_gauge(*_with_values(A)),
     "track": lambda A: sg.track(*_as_path(A))[0],
     "spectral_projector": lambda A: sg.spectral_projector(A, 0, 2),
@@ -167,6 +168,7 @@ OPERATORS: dict[str, Call] = {
     ),
     "eigh_vjp_vjp": Call(lambda x: (x.direction(1), x.gL, x.gV, x.L, x.V, *GATED[:2]), without=((1,), (2,))),
     "eigvals": Call(lambda x: (x.A, *GATED)),
+    "eigvalsh_directional": Call(lambda x: (x.A, x.P)),
     "eigvalsh": Call(lambda x: (x.A, "U", *GATED)),
     "expm": Call(lambda x: (x.A,)),
     "fill_levels": Call(

@@ -54,6 +54,7 @@ def test_functions_are_scripted_by_themselves(name: str) -> None:
         "spectral_projector": (0, 2),
         "eigh": ("U",),
         "eigh_subset": (0, 2),
+        "eigvalsh_directional": (other,),
         "generalized_eigh": (other,),
         "orthogonal_procrustes": (other,),
         "rigid_alignment": (other,),

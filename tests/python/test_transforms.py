@@ -187,6 +187,10 @@ OPERATIONS = {
         m_is_identity=True,
         exact=True,
     ),
+    # The sum over a cluster of equal eigenvalues is tr(M P) for its projector P.
+    "eigvalsh_directional": Operation(
+        lambda X, M: sg.eigvalsh_directional(X, M)[..., 1:3].sum(), reference.projector(1, 3)
+    ),
     "canonical_gauge": Operation(
         lambda X, M: expectation(M, projector(sg.canonical_gauge(*sg.eigh(X)), slice(1, 3))), reference.projector(1, 3)
     ),
@@ -203,7 +207,7 @@ OPERATIONS = {
     ),
 }
 # Split moves real eigenvalues and singular values only.
-WITHOUT_SPLIT = {"eig", "eigvals"}
+WITHOUT_SPLIT = {"eig", "eigvals", "eigvalsh_directional"}
 # spectral_map cannot be traced into a graph. tests/python/test_spectral_map.py has its transforms.
 WITHOUT_GRAPHS = {"spectral_map"}
 EXACT = [name for name, operation in OPERATIONS.items() if operation.exact]

@@ -9,6 +9,7 @@
 #include <spectralgrad/eigh_subset.h>
 #include <spectralgrad/eigvals.h>
 #include <spectralgrad/eigvalsh.h>
+#include <spectralgrad/eigvalsh_directional.h>
 #include <spectralgrad/funm.h>
 #include <spectralgrad/generalized_eigh.h>
 #include <spectralgrad/install.h>
