@@ -45,10 +45,17 @@ def projector_loss(
     The trapezoidal rule converges geometrically: choose the circle so that eigenvalues inside it are at most half, and
     those outside at least twice its radius from the center.
     """
-    a, b, g = (np.ascontiguousarray(x.detach().resolve_conj().numpy()) for x in (A, B, G))
-    return _projector_loss(
-        a.tobytes(), b.tobytes(), g.tobytes(), a.dtype.str, len(a), A.dtype, itype, center, radius, points
-    )
+    a, b, g = (x.detach().resolve_conj().numpy() for x in (A, B, G))
+    exact = projector_loss_mp(a, b, g, itype, center, radius, points)
+    return Gradients(*(_to_tensor(x, A.dtype) for x in exact))
+
+
+def projector_loss_mp(
+    A: np.ndarray, B: np.ndarray, G: np.ndarray, itype: int, center: float, radius: float, points: int = 40
+) -> tuple[Any, Any, Any]:
+    """`projector_loss` of arrays of one dtype, as matrices of mpmath."""
+    a, b, g = (np.ascontiguousarray(x) for x in (A, B, G))
+    return _projector_loss(a.tobytes(), b.tobytes(), g.tobytes(), a.dtype.str, len(a), itype, center, radius, points)
 
 
 @functools.lru_cache(maxsize=256)
@@ -58,12 +65,11 @@ def _projector_loss(
     g: bytes,
     kind: str,
     n: int,
-    dtype: torch.dtype,
     itype: int,
     center: float,
     radius: float,
     points: int,
-) -> Gradients:
+) -> tuple[Any, Any, Any]:
     with mpmath.workdps(DIGITS):
         A, B, G = (_to_mpmath(np.frombuffer(x, kind).reshape(n, n)) for x in (a, b, g))
         inverse = mpmath.inverse(B) if itype == 3 else None
@@ -82,4 +88,4 @@ def _projector_loss(
                 of_B -= weight * (z * T - A * B * T - T * B * A)
             else:
                 of_B += weight * z * (inverse * T * inverse)
-        return Gradients(*(_to_tensor(x, dtype) for x in (value, of_A, of_B)))
+        return value, of_A, of_B

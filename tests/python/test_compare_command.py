@@ -25,6 +25,7 @@ from spectralgrad.compare import (
     alignment,
     command,
     functions,
+    generalized,
     graphs,
     jordan,
     progress,
@@ -56,6 +57,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         *singular_values.problems(((3, 4),), gaps),
         *alignment.problems(gaps),
         *jordan.problems((4,), gaps),
+        *generalized.problems((4,), gaps),
     ]
     monkeypatch.setattr(results, "all_problems", lambda quick: problems)
     monkeypatch.setattr(functions, "cases", lambda quick: [(functions.SEPARATED, ""), (functions.IDENTITY, "")])
@@ -107,6 +109,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert {status for status, _ in energy} == {results.OK}
     assert max(error for _, error in energy) < 1e-5
     assert sorted(error for _, error in energy)[len(energy) // 2 - 1] < 1e-13
+    pencils = [r for r in written["records"] if r["part"] == generalized.PART and r["peer"] == "spectralgrad"]
+    assert len(pencils) == 2 * 2 * 2 * len(gaps)
+    assert max(r["error"] for r in pencils) < 1e-12
     ours = [r["error"] for r in written["records"] if r["part"] == functions.FIRST and r["peer"] == "spectralgrad"]
     assert max(error for error in ours if error is not None) < 1e-4  # single precision
     assert written["functions"]["timings"][0]["contender"] == "spectralgrad"
@@ -122,10 +127,13 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert any(line.startswith("- Polar factors U Vᴴ: NumPy") for line in findings)
     assert any(line.startswith("- Octahedron and cube: NumPy") for line in findings)
     assert any(line.startswith("- The sum of its eigenvalues, at every gap: NumPy") for line in findings)
+    assert any(line.startswith("- A v = λ B v, tr(M V_c V_cᴴ) by A and B, at the gap 1e-8: NumPy") for line in findings)
+    assert any(line.startswith("- Its energy tr(A V_c V_cᴴ): NumPy") for line in findings)
     assert re.search(r"half of their digits: NumPy 0 of \d+, spectralgrad (\d+) of \1\.$", "\n".join(findings), re.M)
     for part in ("svd over all gaps", "an alignment", "eig over all gaps"):
         assert f"Worst relative error of the gradient of {part}, single precision" in report
     assert "| exp: spectralgrad |" in report
+    assert "| tr(A V_c V_cᴴ) by B: spectralgrad |" in report
 
 
 def test_packages_that_are_missing_are_named(

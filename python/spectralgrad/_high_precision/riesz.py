@@ -22,6 +22,8 @@ Entries = NDArray[np.object_]
 
 def _exact(a: Any) -> Entries:
     a = np.asarray(a)
+    if a.dtype == object:
+        return a
     if a.dtype.kind == "c":
         return np.vectorize(lambda x: mpmath.mpc(complex(x)), otypes=[object])(a)
     return np.vectorize(lambda x: mpmath.mpf(float(x)), otypes=[object])(a)
@@ -109,8 +111,8 @@ class RieszProjector:
 def riesz_projector_mp(a: Any, dps: int = DIGITS) -> RieszProjector:
     """Returns the spectral projector onto the eigenvalues with positive real parts to ``dps`` digits.
 
-    ``a`` is an (n, n) array whose floats are taken as exact. Raises ``ArithmeticError`` if Newton's iteration does not
-    converge, as for eigenvalues on the imaginary axis.
+    ``a`` is an (n, n) array of floats, which are taken as exact, or of mpmath numbers. Raises ``ArithmeticError`` if
+    Newton's iteration does not converge, as for eigenvalues on the imaginary axis.
     """
     with working_precision(dps):
         matrix = _exact(a)

@@ -7,9 +7,20 @@ from statistics import median
 
 import numpy as np
 
-from . import alignment, dimension, functions, graphs, jordan, program_runs, programs, singular_values, sweep
+from . import (
+    alignment,
+    dimension,
+    functions,
+    generalized,
+    graphs,
+    jordan,
+    program_runs,
+    programs,
+    singular_values,
+    sweep,
+)
 from .jordan_tables import counted, lost_half_its_digits
-from .loss import ALIGNMENT, EIG, EIGH, SVD
+from .loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD
 from .peers import TITLES
 from .results import NOT_FINITE, OK, RAISED, Comparison, Record, title
 from .table import number
@@ -109,6 +120,21 @@ def _eig_findings(comparison: Comparison) -> list[str]:
     if texts:
         lines.append(f"Warnings with gradients of that eigenvalue that lost half of their digits: {', '.join(texts)}.")
     return lines
+
+
+def _generalized_findings(comparison: Comparison) -> list[str]:
+    """Returns the worst errors of the frameworks for A v = λ B v, with one line for each case."""
+    projector, energy = generalized.LOSS_NAMES
+    cases: list[tuple[str, dict[str, object]]] = [
+        ("A v = λ B v, tr(M V_c V_cᴴ) by A and B, at the gap 1e-8", {"loss": projector, "label": "1e-8"}),
+        ("The same at every gap", {"loss": projector}),
+        ("Its energy tr(A V_c V_cᴴ)", {"loss": energy}),
+    ]
+    return [
+        f"{name}: {text}."
+        for name, wanted in cases
+        if (text := _frameworks(comparison, comparison.select(part=generalized.PART, **wanted), task=GENERALIZED))
+    ]
 
 
 def lorentzian_against_mask(comparison: Comparison) -> list[str]:
@@ -243,6 +269,7 @@ def findings(comparison: Comparison) -> list[str]:
         *_libraries_findings(comparison),
         *_svd_findings(comparison),
         *_eig_findings(comparison),
+        *_generalized_findings(comparison),
         *[
             f"{title}: {status}; it has no numbers in this report."
             for title, status in (*comparison.absent(), *comparison.absent_libraries())

@@ -3,8 +3,9 @@
 Symbols of losses of eigenvalues: A (n, n) is real symmetric or Hermitian, with ascending eigenvalues lambda (n) and
 eigenvectors V (n, n) as columns. Symbols of losses of singular values: A (m, n) = U diag(sigma) V^H with k = min(m, n)
 descending singular values, U (m, k) and V^H (k, n). Symbols of losses of ``eig``: A (n, n) = V diag(lambda) V^-1 is any
-matrix, and lambda is in ascending order of Re + Im. A loss depends on the values start:stop (``stop = start + 1`` for a
-single one), and on a matrix M or a vector y.
+matrix, and lambda is in ascending order of Re + Im. Symbols of losses of the generalized problem: A V =
+B V diag(lambda) and V^H B V = I with Hermitian A and B, where B is positive definite. A loss depends on the values
+start:stop (``stop = start + 1`` for a single one), and on a matrix M or a vector y.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class Operations(Protocol):
     def scale_columns(self, x: Any, weights: Any) -> Any: ...
 
 
-# The tasks of a peer: to differentiate eigh, to differentiate svd, to align point clouds, and to differentiate eig.
-EIGH, SVD, ALIGNMENT, EIG = "eigh", "svd", "alignment", "eig"
+# The tasks of a peer: to differentiate eigh, to differentiate svd, to align point clouds, to differentiate eig, and to
+# differentiate the generalized problem A v = lambda B v.
+EIGH, SVD, ALIGNMENT, EIG, GENERALIZED = "eigh", "svd", "alignment", "eig", "generalized"
 
 
 def _needs_hermitian(*_: Any) -> Any:
@@ -66,7 +68,9 @@ class Loss:
 
     ``weights`` (K) and ``matrix`` (M) give the exact gradient V (K o (V^H M V)) V^H; see ``_high_precision``. Losses of
     singular values have the weights and the matrix of the Hermitian matrix [[0, A], [A^H, 0]]; see ``singular_values``.
-    Losses of eig have ``exact`` instead, the gradient from a ``RieszProjector`` and the parameters.
+    Losses of eig have ``exact`` instead, the gradient from a ``RieszProjector`` and the parameters. Losses of the
+    generalized problem have neither; see ``generalized``. Their variable is A or B, and the parameters hold the other
+    one.
     """
 
     name: str
@@ -84,7 +88,8 @@ class Loss:
     # Whether the loss depends on eigenvalues alone.
     of_values: bool = False
     task: str = EIGH
-    # The matrix that is decomposed, from the operations, the variable and the parameters. By default, the variable.
+    # The matrix that is decomposed, from the operations, the variable and the parameters. By default, the variable. It
+    # is the pair of A and B for the generalized problem.
     decomposed: Callable[[Any, Any, Parameters], Any] = lambda ops, a, p: a
     # The gradient by the variable, from the gradient by the decomposed matrix and the parameters.
     pull_back: Callable[[Array, Parameters], Array] = lambda gradient, p: gradient

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .eig_losses import EIG_LOSSES
-from .loss import Array, Loss, Operations, Parameters, exact_outer, high_precision
+from .loss import GENERALIZED, Array, Loss, Operations, Parameters, exact_outer, high_precision
 from .singular_losses import SINGULAR_LOSSES
 
 Cotangents = tuple[Array, Array | None]
@@ -56,6 +56,11 @@ def _slopes_on(values: list[Any], p: Parameters, slope: Callable[[Any], Any]) ->
     inside = range(p.start, p.stop)
     slopes = [slope(x) if i in inside else 0 for i, x in enumerate(values)]
     return np.asarray(high_precision().eigenvalue_weights(values, slopes))
+
+
+def _pair(ops: Any, variable: Any, p: Parameters) -> tuple[Any, Any]:
+    """Returns A and B. One of them is the variable, and the parameters hold the other."""
+    return p.arrays.get("A", variable), p.arrays.get("B", variable)
 
 
 def _projector_weights(values: list[Any], p: Parameters) -> Array:
@@ -176,6 +181,27 @@ _TABLE = (
         "one v of the near pair",
         "|yᴴv|², v inside the cluster",
         exists_inside_degeneracy=False,
+    ),
+    Loss(
+        "generalized_projector",
+        "projector onto the pair of A v = λ B v",
+        "tr(M V_c V_cᴴ)",
+        "tr(M V_c V_cᴴ), V_c of the pair, Vᴴ B V = I",
+        value=lambda ops, a, values, vectors, p: _projector_value(ops, p.arrays["M"], vectors, p),
+        cotangents=lambda a, values, vectors, p: _projector_cotangents(p.arrays["M"], values, vectors, p),
+        decomposed=_pair,
+        task=GENERALIZED,
+    ),
+    Loss(
+        "generalized_energy",
+        "energy of the pair of A v = λ B v",
+        "tr(A V_c V_cᴴ)",
+        "tr(A V_c V_cᴴ)",
+        value=lambda ops, a, values, vectors, p: _projector_value(ops, _pair(ops, a, p)[0], vectors, p),
+        cotangents=lambda a, values, vectors, p: _projector_cotangents(_pair(None, a, p)[0], values, vectors, p),
+        direct=_set_projector,
+        decomposed=_pair,
+        task=GENERALIZED,
     ),
 )
 

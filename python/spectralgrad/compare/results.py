@@ -8,8 +8,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from .. import _high_precision as reference
-from . import alignment, dimension, functions, graphs, jordan, peers, program_runs, programs, singular_values, sweep
-from .loss import EIGH
+from . import (
+    alignment,
+    dimension,
+    functions,
+    generalized,
+    graphs,
+    jordan,
+    peers,
+    program_runs,
+    programs,
+    singular_values,
+    sweep,
+)
+from .loss import EIGH, GENERALIZED
 from .losses import LOSSES
 from .problems import Exact, Problem, References
 from .progress import Progress
@@ -121,6 +133,7 @@ def all_problems(quick: bool) -> list[Problem]:
         *singular_values.problems(singular_values.SHAPES[size], _QUICK_GAPS if quick else None),
         *alignment.problems(_QUICK_GAPS if quick else None),
         *jordan.problems(jordan.SIZES[size], _QUICK_GAPS if quick else None),
+        *generalized.problems(generalized.SIZES[size], generalized.GAPS[size]),
     ]
 
 
@@ -139,6 +152,7 @@ def references(problems: list[Problem], progress: Progress) -> dict[str, list[Ex
         singular_values.PART: singular_values.SingularReferences(),
         alignment.PART: alignment.AlignmentReferences(),
         jordan.PART: jordan.JordanReferences(),
+        generalized.PART: generalized.GeneralizedReferences(),
     }
 
     def tick() -> None:
@@ -181,7 +195,8 @@ def measure(problems: list[Problem], exact: dict[str, list[Exact]], answers: dic
             for variant in answer.summary.get("variants", {}).get(task, {}):
                 for i, (label, truth) in enumerate(zip(problem.labels, exact[problem.key], strict=True)):
                     key = f"{problem.key}/{variant}/{i}"
-                    status, error, note = _outcome(answer, key, truth.gradient, truth.why_not or "", task == EIGH)
+                    hermitian = task in (EIGH, GENERALIZED)
+                    status, error, note = _outcome(answer, key, truth.gradient, truth.why_not or "", hermitian)
                     meta = problem.meta
                     records.append(
                         Record(

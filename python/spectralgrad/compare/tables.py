@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from . import (
     alignment,
     dimension,
     functions,
+    generalized,
     graphs,
     jordan_tables,
     program_runs,
@@ -19,7 +21,7 @@ from . import (
     singular_values,
     sweep,
 )
-from .loss import ALIGNMENT, EIG, EIGH, SVD
+from .loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD
 from .losses import LOSSES
 from .peers import TITLES
 from .results import Comparison, Record
@@ -231,6 +233,30 @@ def speed_table(comparison: Comparison, precision: str) -> Table:
     )
 
 
+def generalized_table(comparison: Comparison) -> Table:
+    """Returns the table of part 9: the worst errors at each gap."""
+    chosen = comparison.select(part=generalized.PART)
+    present = {record.label for record in chosen}
+    gaps = [gap for gap in generalized.GAPS["full"] if gap in present]
+    rows = [
+        [
+            f"{LOSSES[loss].column} by {variable}: {TITLES[peer]}",
+            *(
+                worst(r for r in chosen if (r.peer, r.loss, r.family, r.label) == (peer, loss, variable, gap))
+                for gap in gaps
+            ),
+        ]
+        for loss, variable in itertools.product(generalized.LOSS_NAMES, generalized.VARIABLES)
+        for peer, _, _ in comparison.variants(GENERALIZED)
+    ]
+    columns = ["", *gaps]
+    return Table(
+        "Worst relative error of the gradient of A v = λ B v, gap by gap, double precision",
+        columns,
+        [*rows, *absent_rows(comparison, len(columns))],
+    )
+
+
 def all_tables(comparison: Comparison) -> dict[str, Table]:
     return {
         "programs": programs_table(comparison),
@@ -254,4 +280,5 @@ def all_tables(comparison: Comparison) -> dict[str, Table]:
         **{f"alignment {precision}": alignment_table(comparison, precision) for precision in sweep.PRECISIONS},
         "rules of eig": rules_table(comparison, EIG),
         **jordan_tables.all_tables(comparison),
+        generalized.PART: generalized_table(comparison),
     }

@@ -1,4 +1,4 @@
-"""The adapter of JAX: its ``eigh``, ``svd`` and ``eig`` under ``jit(vmap(grad))``, compiled once for each problem."""
+"""The adapter of JAX: its decompositions under ``jit(vmap(grad))``, compiled once for each problem."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 
-from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, warning_text
 
 
@@ -63,11 +64,21 @@ def _eigvals(a: Any) -> tuple[Any, None]:
     return values[jnp.argsort(jnp.real(values) + jnp.imag(values))], None
 
 
+def _generalized_eigh(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Solves A v = lambda B v by the Cholesky factor of B."""
+    a, b = pair
+    factor = jnp.linalg.cholesky(b)
+    half = solve_triangular(factor, a, lower=True)
+    values, vectors = jnp.linalg.eigh(solve_triangular(factor, half.conj().T, lower=True))
+    return values, solve_triangular(factor.conj().T, vectors, lower=False)
+
+
 _DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {
     EIGH: jnp.linalg.eigh,
     SVD: _svd,
     ALIGNMENT: _svd,
     EIG: _eig,
+    GENERALIZED: _generalized_eigh,
 }
 
 
@@ -75,6 +86,7 @@ class JaxPeer(Peer):
     label = TITLES["jax"]
     rules = dict.fromkeys((SVD, ALIGNMENT), "1/((σⱼ - σᵢ)(σⱼ + σᵢ))") | {
         EIGH: "1/Δ",
+        GENERALIZED: "1/Δ",
         EIG: "1/Δ for vectors (enable_eigvec_derivs); eigvals for eigenvalues",
     }
 

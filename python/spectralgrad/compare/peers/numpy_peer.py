@@ -1,4 +1,4 @@
-"""The adapter of NumPy: ``numpy.linalg.eigh``, ``svd`` and ``eig``, and the textbook formulas, written out.
+"""The adapter of NumPy: the decompositions of ``numpy.linalg``, and the textbook formulas, written out.
 
 NumPy decomposes single precision matrices in double precision and rounds the result. Therefore its errors differ from
 those of a single precision LAPACK.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -95,9 +95,37 @@ def textbook_eig_gradient(
     return np.asarray(np.linalg.solve(adjoint, inner @ adjoint))
 
 
+def generalized_eigh(a: Array, b: Array) -> tuple[Array, Array]:
+    """Solves A v = lambda B v by the Cholesky factor of B."""
+    factor = np.linalg.cholesky(b)
+    half = np.linalg.solve(factor, a)
+    values, vectors = np.linalg.eigh(np.linalg.solve(factor, half.conj().T))
+    return values, np.linalg.solve(factor.conj().T, vectors)
+
+
+def textbook_generalized_gradients(
+    values: Array, vectors: Array, value_cotangent: Array, vector_cotangent: Array
+) -> tuple[Array, Array]:
+    """Returns the gradients by A and by B, (n, n), for V^H B V = I (Fox, Kapoor 1968).
+
+    With W = V^H gV and F_ij = 1/(lambda_j - lambda_i) they are V (diag(gL) + F o W) V^H and
+    -V ((diag(gL) + F o W) diag(lambda) + diag(W)/2) V^H.
+    """
+    adjoint = vectors.conj().T
+    work = adjoint @ vector_cotangent
+    with np.errstate(all="ignore"):
+        quotient = work / (values[None, :] - values[:, None])
+        np.fill_diagonal(quotient, value_cotangent)
+        by_a = vectors @ quotient @ adjoint
+        by_b = -vectors @ (quotient * values + np.diag(np.diag(work) / 2)) @ adjoint
+    return by_a, by_b
+
+
 class NumPyPeer(Peer):
     label = TITLES["numpy"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²), by hand") | dict.fromkeys((EIGH, EIG), "1/Δ, by hand")
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²), by hand") | dict.fromkeys(
+        (EIGH, EIG, GENERALIZED), "1/Δ, by hand"
+    )
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
@@ -117,7 +145,15 @@ class NumPyPeer(Peer):
             result = textbook_eig_gradient(values, vectors, *loss.cotangents(a, values, vectors, p))
             return result if np.iscomplexobj(a) else result.real
 
-        return one_by_one({EIGH: of_eigh, EIG: of_eig}.get(loss.task, of_svd), matrices)
+        def of_generalized(matrix: Array) -> Array:
+            values, vectors = generalized_eigh(*loss.decomposed(_Operations(), matrix, p))
+            by_a, by_b = textbook_generalized_gradients(values, vectors, *loss.cotangents(matrix, values, vectors, p))
+            if "A" in p.arrays:
+                return by_b
+            return by_a if loss.direct is None else by_a + loss.direct(vectors, p)
+
+        of_task = {EIGH: of_eigh, EIG: of_eig, GENERALIZED: of_generalized}
+        return one_by_one(of_task.get(loss.task, of_svd), matrices)
 
 
 def create() -> Peer:

@@ -11,7 +11,7 @@ import torch
 
 import spectralgrad as sg
 
-from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD, Array, Loss, Parameters
 from ..singular_losses import loss_of_rotation
 from . import Peer, torch_peer
 from .torch_peer import TorchOperations, tensor_gradients, through
@@ -31,6 +31,7 @@ _RULES: dict[str, tuple[str, Callable[[float], sg.Rule]]] = {
 }
 
 DEFAULT = "Gated"
+_OF_GENERALIZED = "as for eigh: the default. η follows the round-off that B amplifies"
 _OF_EIG = "Δ̄/(|Δ|²+η²), η = 2·eps·max|λ|, for entries above their round-off: the default"
 
 STAND_IN, RIGID, PROCRUSTES = "stand_in()", "rigid_alignment", "orthogonal_procrustes"
@@ -45,7 +46,13 @@ class SpectralgradPeer(Peer):
     @property
     def variants(self) -> dict[str, dict[str, str]]:
         rules = {label: words for label, (words, _) in _RULES.items()}
-        return {EIGH: rules, SVD: rules, ALIGNMENT: _ALIGNMENTS, EIG: {DEFAULT: _OF_EIG}}
+        return {
+            EIGH: rules,
+            SVD: rules,
+            ALIGNMENT: _ALIGNMENTS,
+            EIG: {DEFAULT: _OF_EIG},
+            GENERALIZED: {DEFAULT: _OF_GENERALIZED},
+        }
 
     def versions(self) -> dict[str, str]:
         return {"spectralgrad": sg.__version__, "torch": torch.__version__}
@@ -57,6 +64,8 @@ class SpectralgradPeer(Peer):
             # The warnings about ill-conditioned eigenvalues are part of the result.
             with sg.checks("warn"):
                 return tensor_gradients(partial(through, _eig, loss), matrices, p)
+        if loss.task == GENERALIZED:
+            return tensor_gradients(partial(through, lambda pair: tuple(sg.generalized_eigh(*pair)), loss), matrices, p)
         rule = _RULES[variant][1](float(np.finfo(matrices.dtype).eps))
 
         def eigh(a: torch.Tensor) -> torch_peer.Tensors:

@@ -1,4 +1,4 @@
-"""The adapter of TensorFlow: ``tf.linalg.eigh``, ``tf.linalg.svd`` and ``tf.linalg.eig`` under a GradientTape."""
+"""The adapter of TensorFlow: the decompositions of ``tf.linalg`` under a GradientTape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -60,7 +60,22 @@ def _eig(a: Any) -> tuple[Any, Any]:
     return tf.gather(values, order), tf.gather(vectors, order, axis=1)
 
 
-_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {EIGH: _eigh, SVD: _svd, ALIGNMENT: _svd, EIG: _eig}
+def _generalized_eigh(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Solves A v = lambda B v by the Cholesky factor of B."""
+    a, b = pair
+    factor = tf.linalg.cholesky(b)
+    half = tf.linalg.triangular_solve(factor, a)
+    values, vectors = _eigh(tf.linalg.triangular_solve(factor, tf.linalg.adjoint(half)))
+    return values, tf.linalg.triangular_solve(factor, vectors, adjoint=True)
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Any]] = {
+    EIGH: _eigh,
+    SVD: _svd,
+    ALIGNMENT: _svd,
+    EIG: _eig,
+    GENERALIZED: _generalized_eigh,
+}
 
 
 class TensorFlowPeer(Peer):
@@ -68,6 +83,7 @@ class TensorFlowPeer(Peer):
     rules = dict.fromkeys((SVD, ALIGNMENT), "d/(d²+1e-20), d = σⱼ² - σᵢ²") | {
         EIGH: "Δ/(Δ²+1e-20)",
         EIG: "Δ/(Δ²+1e-20)",
+        GENERALIZED: "Δ/(Δ²+1e-20)",
     }
 
     def versions(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The adapter of PyTorch: its ``eigh``, ``svd`` and ``eig``. This project's adapter shares ``tensor_gradients``."""
+"""The adapter of PyTorch: the decompositions of ``torch.linalg``. This project's adapter shares much of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..loss import ALIGNMENT, EIG, EIGH, SVD, Array, Loss, Parameters
+from ..loss import ALIGNMENT, EIG, EIGH, GENERALIZED, SVD, Array, Loss, Parameters
 from . import TITLES, Peer, one_by_one
 
 
@@ -59,9 +59,7 @@ def tensor_gradients(
     return one_by_one(gradient, matrices)
 
 
-def through(
-    decomposition: Callable[[torch.Tensor], Tensors], loss: Loss, a: torch.Tensor, p: Parameters
-) -> torch.Tensor:
+def through(decomposition: Callable[[Any], Tensors], loss: Loss, a: torch.Tensor, p: Parameters) -> torch.Tensor:
     """Returns the loss of a tensor, computed with a decomposition of tensors."""
     ops = TorchOperations()
     value: torch.Tensor = loss.value(ops, a, *decomposition(loss.decomposed(ops, a, p)), p)
@@ -78,17 +76,27 @@ def in_order(values: torch.Tensor, vectors: torch.Tensor) -> Tensors:
     return values[order], vectors[:, order]
 
 
-_DECOMPOSITIONS: dict[str, Callable[[torch.Tensor], Tensors]] = {
+def _generalized_eigh(pair: Tensors) -> Tensors:
+    """Solves A v = lambda B v by the Cholesky factor of B."""
+    a, b = pair
+    factor = torch.linalg.cholesky(b)
+    half = torch.linalg.solve_triangular(factor, a, upper=False)
+    values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(factor, half.mH, upper=False))
+    return values, torch.linalg.solve_triangular(factor.mH, vectors, upper=True)
+
+
+_DECOMPOSITIONS: dict[str, Callable[[Any], Tensors]] = {
     EIGH: torch.linalg.eigh,
     SVD: svd,
     ALIGNMENT: svd,
     EIG: lambda a: in_order(*torch.linalg.eig(a)),
+    GENERALIZED: _generalized_eigh,
 }
 
 
 class TorchPeer(Peer):
     label = TITLES["torch"]
-    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²)") | dict.fromkeys((EIGH, EIG), "1/Δ")
+    rules = dict.fromkeys((SVD, ALIGNMENT), "1/(σⱼ² - σᵢ²)") | dict.fromkeys((EIGH, EIG, GENERALIZED), "1/Δ")
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
