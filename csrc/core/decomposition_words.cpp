@@ -19,6 +19,13 @@ constexpr DecompositionWords eigen{
     "spectralgrad.funm, trace_funm, spectral_projector and density_matrix have it",
     true};
 
+/// Slopes of eigenvalues keep equal ones together, whatever the rule.
+constexpr DecompositionWords slopes = [] {
+  auto words = eigen;
+  words.split_moves_values = false;
+  return words;
+}();
+
 constexpr DecompositionWords general{
     "eig",
     "eigenvalue",
@@ -76,6 +83,9 @@ const DecompositionWords& decomposition_words(std::string_view caller) {
   }
   if (caller == "generalized_eigh") {
     return generalized;
+  }
+  if (caller == "eigvalsh_directional") {
+    return slopes;
   }
   const auto* end = std::end(functions_of_singular_values);
   return std::find(std::begin(functions_of_singular_values), end, caller) == end ? eigen : singular;

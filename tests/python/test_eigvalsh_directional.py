@@ -174,11 +174,11 @@ def test_derivative_in_the_matrix(dtype: torch.dtype) -> None:
         ((torch.eye(2), torch.eye(2).double()), RuntimeError, "Expected A and E to have one dtype, but got Float and"),
         ((torch.eye(2), torch.ones(2, 3)), RuntimeError, "E must be batches of square matrices"),
         ((torch.eye(2), 3.0), TypeError, "Expected E to be a Tensor, but got float"),
-        ((torch.eye(2).long(), torch.eye(2).long()), NotImplementedError, ""),
+        ((torch.eye(2).long(), torch.eye(2).long()), NotImplementedError, "Expected A to be float32"),
     ],
 )
 def test_bad_arguments(arguments: tuple[Tensor, Tensor], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=rf"eigvalsh_directional: .*{message}"):
+    with pytest.raises(error, match=rf"eigvalsh_directional.*{message}"):
         sg.eigvalsh_directional(*arguments)
 
 

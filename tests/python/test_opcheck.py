@@ -73,7 +73,7 @@ def test_opcheck(name: str, dtype: torch.dtype, layout: Callable[[Tensor], Tenso
     tests = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
     conjugates = (
         name.startswith(("density_matrix", "generalized_eigh_", "svd_"))
-        or name in ("orthogonal_procrustes", "polar", "track")
+        or name in ("eigvalsh_directional", "orthogonal_procrustes", "polar", "track")
         or name in TENSOR_CODE
     )
     if dtype.is_complex and n > 0 and conjugates:

@@ -37,13 +37,13 @@ def eigvalsh_directional(A: Tensor, E: Tensor, *, rtol: float | None = None) -> 
     Example, a step that reduces the largest eigenvalue, where this has no gradient::
 
         >>> A = torch.eye(2)
-        >>> E = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> E = torch.diag(torch.tensor([1.0, -1.0]))
         >>> sg.eigvalsh_directional(A, E)
         tensor([-1.,  1.])
-        >>> directions = torch.stack([E, -E, E - torch.eye(2), -torch.eye(2)])
+        >>> directions = torch.stack([E, -E, -torch.eye(2)])
         >>> slopes = sg.eigvalsh_directional(A, directions)[:, -1]
         >>> slopes
-        tensor([ 1.,  1.,  0., -1.])
+        tensor([ 1.,  1., -1.])
         >>> torch.linalg.eigvalsh(A + 0.1 * directions[slopes.argmin()])[-1]
         tensor(0.9000)
     """
