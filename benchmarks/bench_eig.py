@@ -28,7 +28,7 @@ SWEEP_BATCHES = (1, 2, 3, 8, 17, 100, 1000)
 TARGET, AIM = 1.5, 2.0
 LARGEST_WITH_TARGET = 64
 # Of the condition numbers of eigenvalues, in every part.
-LARGEST_CONDITION = 100
+LARGEST_CONDITION = 20
 
 
 class Case(NamedTuple):
