@@ -63,7 +63,7 @@ Tensor eigenvalues_part(
     const Tensor& V,
     const Tensor& V_inverse,
     const Tensor& A) {
-  auto result = at::matmul(V_inverse.mH(), cotangent.unsqueeze(-1) * V.mH());
+  const auto result = at::matmul(V_inverse.mH(), cotangent.unsqueeze(-1) * V.mH());
   auto [accurate, found] = near_defective_gradient(cotangent, eigenvalues, V, A);
   if (is_differentiated(result)) {
     // The accurate value, with the derivative of the formula.

@@ -63,7 +63,7 @@ Tensor improved_subspace(const Tensor& A, const Tensor& X, complex_t mean) {
 /// An orthonormal basis of the invariant subspace of a cluster.
 template <typename real_t>
 Tensor invariant_subspace(const math::NearDefectiveProblem<real_t>& problem, const Cluster& cluster) {
-  const auto identity = at::eye(problem.n, problem.A.options());
+  auto identity = at::eye(problem.n, problem.A.options());
   if (static_cast<int64_t>(cluster.size()) == problem.n) {
     return identity;
   }
@@ -137,7 +137,7 @@ Tensor gradient_of(const math::NearDefectiveProblem<real_t>& problem) {
     return {};
   }
   // A = basis inner basis^-1, with inner diagonal but for the clusters. q acts on inner.
-  auto basis = problem.V.clone();
+  const auto basis = problem.V.clone();
   for (const auto& cluster : clusters) {
     basis.index_copy_(-1, at::tensor(cluster), invariant_subspace(problem, cluster));
   }

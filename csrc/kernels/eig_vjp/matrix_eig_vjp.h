@@ -214,7 +214,7 @@ class MatrixEigVjp {
     const auto N = [&](int64_t i, int64_t j) {
       return magnitude(i, j);
     };
-    auto found = math::judge_general(
+    const auto found = math::judge_general(
         math::GeneralMatrix<real_t, decltype(entry), decltype(N)>{
             n_,
             inputs.eigenvalues,

@@ -84,7 +84,7 @@ class Gated {
 
   /// The entries that are kept, else 0, with their derivatives.
   Tensor entries() const {
-    const auto gated = zero_in(dropped_, numerator_);
+    auto gated = zero_in(dropped_, numerator_);
     if (!is_differentiated(numerator_)) {
       return gated;
     }
