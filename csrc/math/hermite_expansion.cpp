@@ -170,7 +170,7 @@ Tensor Expansion::transposed(const Positions& positions, const Tensor& weights) 
   std::vector<Tensor> rows(static_cast<size_t>(jets_.size(-2)), at::zeros_like(x_));
   for (int64_t q = 0; q < 2 * r; ++q) {
     const auto factor = factorial(q) / factorial(q + m_);
-    auto of_pairs = at::zeros_like(gap.flatten(-2), at::MemoryFormat::Contiguous);
+    const auto of_pairs = at::zeros_like(gap.flatten(-2), at::MemoryFormat::Contiguous);
     of_pairs.index_add_(-1, pair, weights * h[static_cast<size_t>(q)] * factor);
     auto scaled = of_pairs.reshape(gap.sizes());
     for (int64_t j = 0; j < r; ++j) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -12,8 +13,8 @@ using Polynomial = std::vector<double>;
 template <typename Number>
 Number evaluate(const Polynomial& p, const Number& z, Number zero) {
   auto sum = std::move(zero);
-  for (auto c = p.rbegin(); c != p.rend(); ++c) {
-    sum = sum * z + *c;
+  for (const auto c : std::views::reverse(p)) {
+    sum = sum * z + c;
   }
   return sum;
 }

@@ -68,6 +68,7 @@ Tensor tail(const GaussianSmearing& f, const Tensor& x, const Tensor& is_above) 
 }
 
 /// Positive nodes on [-1, 1] and their weights, for the quadrature of ten points. All ten weights sum to 2.
+// NOLINTBEGIN(modernize-use-std-numbers): one node happens to be near log10(e).
 constexpr std::array<std::pair<double, double>, 5> gauss_legendre{{
     {0.14887433898163121088, 0.29552422471475287017},
     {0.43339539412924719080, 0.26926671930999635509},
@@ -75,6 +76,7 @@ constexpr std::array<std::pair<double, double>, 5> gauss_legendre{{
     {0.86506336668898451073, 0.14945134915058059315},
     {0.97390652851717172008, 0.06667134430868813759},
 }};
+// NOLINTEND(modernize-use-std-numbers)
 
 } // namespace
 

@@ -181,14 +181,14 @@ Tensor second_differences_transposed(const ScalarFunction& f, const Tensor& eige
       second_level(x, first.choice.difference, &expansion, triples).expanded.logical_and(may_expand(triples));
   auto gradient = expansion.transposed(triples, at::where(second, weights, zero));
   const auto of_triples = by_quotient(second, weights, difference(x, triples[2], triples[0]));
-  auto of_pairs = at::zeros_like(first.choice.expanded, x.options());
+  const auto of_pairs = at::zeros_like(first.choice.expanded, x.options());
   of_pairs.index_add_(-1, triples[1] * n + triples[2], of_triples);
   of_pairs.index_add_(-1, triples[0] * n + triples[1], -of_triples);
 
   const auto expanded = first.choice.expanded.logical_and(may_expand(first.pairs));
   gradient = gradient + first.expansion.transposed(first.pairs, of_pairs.masked_fill(expanded.logical_not(), 0));
   const auto of_ends = by_quotient(expanded, of_pairs, difference(x, first.pairs[1], first.pairs[0]));
-  auto values = gradient.select(-2, 0);
+  const auto values = gradient.select(-2, 0);
   values.index_add_(-1, first.pairs[1], of_ends);
   values.index_add_(-1, first.pairs[0], -of_ends);
   return gradient;

@@ -22,8 +22,6 @@ namespace {
 
 using at::Tensor;
 
-// The dispatcher passes symbolic numbers by value.
-// NOLINTBEGIN(performance-unnecessary-value-param)
 template <auto function>
 std::tuple<Tensor, Tensor> vjp_with(
     const OptionalTensor& eigenvalues_cotangent,
@@ -109,8 +107,6 @@ std::tuple<Tensor, Tensor> vjp_meta(
     std::string_view) {
   return {empty_gradient(needs_A, eigenvectors), empty_gradient(needs_B, eigenvectors)};
 }
-
-// NOLINTEND(performance-unnecessary-value-param)
 
 constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_vjp", vjp_meta> vjp_op;
 

@@ -28,8 +28,6 @@ Tensor truncation_rank_kernel(
   return at::full({}, rank_kept, singular_values.options().dtype(at::kLong));
 }
 
-// The dispatcher passes symbolic numbers by value.
-// NOLINTBEGIN(performance-unnecessary-value-param)
 Tensor truncation_rank_meta(
     const Tensor& singular_values,
     std::optional<c10::SymInt>,
@@ -39,8 +37,6 @@ Tensor truncation_rank_meta(
     c10::SymInt) {
   return at::empty({}, singular_values.options().dtype(at::kLong));
 }
-// NOLINTEND(performance-unnecessary-value-param)
-
 constexpr autograd::OperatorHandle<"spectralgrad::truncation_rank", truncation_rank_meta> truncation_rank_op;
 
 void check_tolerance(const char* function, const char* name, Tolerance tolerance) {
