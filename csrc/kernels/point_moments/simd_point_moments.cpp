@@ -1,6 +1,9 @@
 #include "kernels/point_moments/simd_point_moments.h"
 #include "kernels/point_moments/lane_moments.h"
 #include "kernels/point_moments/lane_moments_vjp.h"
+#include "kernels/simd/known_size.h"
+
+#include <utility>
 
 // Compiled once for each instruction set.
 namespace spectralgrad::kernels::simd {
@@ -23,14 +26,9 @@ void run_over(const Batch& batch, int64_t begin, int64_t end, T* memory) {
 
 template <template <typename, bool, int> class Pass, typename T, bool weighted, typename Batch>
 void run_weighted(const Batch& batch, int64_t begin, int64_t end, T* memory) {
-  switch (batch.clouds.dimension) {
-    case 2:
-      return run_over<Pass<T, weighted, 2>>(batch, begin, end, memory);
-    case 3:
-      return run_over<Pass<T, weighted, 3>>(batch, begin, end, memory);
-    default:
-      return run_over<Pass<T, weighted, 0>>(batch, begin, end, memory);
-  }
+  with_known_size(std::integer_sequence<int, 2, 3>(), batch.clouds.dimension, [&](auto known_d) {
+    run_over<Pass<T, weighted, known_d()>>(batch, begin, end, memory);
+  });
 }
 
 template <template <typename, bool, int> class Pass, typename T, template <typename> class Batch>
