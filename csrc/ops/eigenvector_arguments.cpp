@@ -1,10 +1,9 @@
 #include "ops/eigenvector_arguments.h"
 
 #include "ops/arguments.h"
+#include "ops/check_rtol.h"
 
 #include <c10/util/Exception.h>
-
-#include <cmath>
 
 namespace spectralgrad::ops {
 
@@ -41,12 +40,7 @@ void check_eigenvectors(const char* function, const Tensor& L, const Tensor& V, 
       V.scalar_type(),
       ", but got ",
       L.scalar_type());
-  TORCH_CHECK_VALUE(
-      !rtol || (std::isfinite(*rtol) && *rtol >= 0),
-      "spectralgrad.",
-      function,
-      ": Expected rtol to be a number >= 0, but got ",
-      rtol.value_or(0));
+  check_rtol(function, rtol);
 }
 
 } // namespace spectralgrad::ops

@@ -4,6 +4,7 @@
 #include "core/caller_name.h"
 #include "core/tolerances.h"
 #include "ops/arguments.h"
+#include "ops/check_rtol.h"
 #include "ops/hermitian.h"
 
 #include <spectralgrad/eigh.h>
@@ -19,8 +20,6 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
-
-#include <cmath>
 
 namespace spectralgrad {
 namespace {
@@ -48,10 +47,7 @@ void check_arguments(const Tensor& A, const Tensor& E, const std::optional<doubl
       A.scalar_type(),
       " and ",
       E.scalar_type());
-  TORCH_CHECK_VALUE(
-      !rtol || (std::isfinite(*rtol) && *rtol >= 0),
-      "spectralgrad.eigvalsh_directional: Expected rtol to be a finite number >= 0, but got ",
-      rtol.value_or(0));
+  ops::check_rtol(function, rtol);
 }
 
 /// The number of the cluster of each eigenvalue (*, n), ascending.

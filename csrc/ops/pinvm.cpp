@@ -3,6 +3,7 @@
 #include "autograd/operator_handle.h"
 #include "core/report.h"
 #include "core/tolerances.h"
+#include "ops/check_rtol.h"
 #include "ops/spectral_function.h"
 #include "ops/spectral_trace.h"
 
@@ -18,7 +19,6 @@
 #include <c10/util/StringUtil.h>
 #include <torch/library.h>
 
-#include <cmath>
 #include <limits>
 #include <string>
 
@@ -78,12 +78,7 @@ constexpr autograd::OperatorHandle<"spectralgrad::drop_small_eigenvalues", drop_
 
 /// Decomposes A, and sets eigenvalues that count as 0 to exactly 0.
 ops::Eigenpairs on_the_range(const char* function, const Tensor& A, Tolerance rtol) {
-  TORCH_CHECK_VALUE(
-      !rtol || (std::isfinite(*rtol) && *rtol >= 0),
-      "spectralgrad.",
-      function,
-      ": Expected rtol to be a number >= 0, but got ",
-      rtol.value_or(0));
+  ops::check_rtol(function, rtol);
   auto pairs = ops::eigenpairs(function, A);
   pairs.eigenvalues = drop_small_op.call(pairs.eigenvalues, rtol, function);
   return pairs;
