@@ -1,5 +1,6 @@
 #pragma once
 
+#include "autograd/differentiable_op.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
 
@@ -45,18 +46,22 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     return handle.call(std::forward<Arguments>(arguments)...);
   }
 
+  static constexpr const char* operator_name() {
+    return name.text;
+  }
+
   /// The kernel for the Autograd key of an operator whose results are constants: it creates no node and no tangent. The
   /// dispatcher calls it at every level of nested transforms.
   constexpr auto constant_kernel() const {
     return &call_below_autograd;
   }
 
-  /// The kernel for the Autograd key of an operator that is itself a derivative. If `is_differentiated` holds for a
-  /// tensor argument, it runs `tensor_code`, a function of the operator's signature that can be differentiated.
-  /// Otherwise it calls the operator below autograd, where a faster kernel may take over.
-  template <auto tensor_code, auto is_differentiated>
+  /// The kernel for the Autograd key of an operator that is itself a derivative. If a tensor argument is differentiated
+  /// at this level of torch.func's transforms, it runs `tensor_code`, a function of the operator's signature that can
+  /// be differentiated. Otherwise it calls the operator below autograd, where a faster kernel may take over.
+  template <auto tensor_code>
   constexpr auto tensor_code_kernel() const {
-    return &call_tensor_code<tensor_code, is_differentiated>;
+    return &call_tensor_code<tensor_code>;
   }
 
  private:
@@ -66,14 +71,14 @@ class OperatorHandle<name, function, overload, Result (*)(Arguments...)> {
     return OperatorHandle().call(std::forward<Arguments>(arguments)...);
   }
 
-  template <auto tensor_code, auto is_differentiated>
+  template <auto tensor_code>
   static Result call_tensor_code(Arguments... arguments) {
     const auto differentiated = [](const auto& x) {
       using Argument = std::decay_t<decltype(x)>;
       if constexpr (std::is_same_v<Argument, at::Tensor>) {
-        return is_differentiated(x);
+        return is_differentiated_at_this_level(x);
       } else if constexpr (std::is_same_v<Argument, OptionalTensor>) {
-        return x && is_differentiated(*x);
+        return x && is_differentiated_at_this_level(*x);
       } else {
         return false;
       }

@@ -20,6 +20,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace spectralgrad {
 namespace {
@@ -30,6 +31,13 @@ using autograd::variable_list;
 
 /// The last backward pass of this thread that reported a second derivative; PyTorch numbers the passes from 0.
 thread_local int reported_pass = -1;
+
+/// The backward pass that a `NestedPass` of this thread keeps, or -1.
+thread_local int enclosing_pass = -1;
+
+int current_pass() {
+  return enclosing_pass == -1 ? torch::autograd::get_current_graph_task_id() : enclosing_pass;
+}
 
 /// The name of the function that the user called, kept from the forward call for the messages of its derivatives.
 struct CallerOptions {
@@ -91,7 +99,7 @@ Tensor warn_kernel(
         words.second_order_alternatives,
         words.split_moves_values ? "; rule=spectralgrad.Split(order=2) recovers most of it." : ".");
     warn_or_raise(message);
-    reported_pass = torch::autograd::get_current_graph_task_id();
+    reported_pass = current_pass();
   }
   return x.clone();
 }
@@ -189,8 +197,14 @@ Tensor warn_autograd(
 
 namespace autograd {
 
+NestedPass::NestedPass() : outer_(std::exchange(enclosing_pass, current_pass())) {}
+
+NestedPass::~NestedPass() {
+  enclosing_pass = outer_;
+}
+
 bool second_order_was_reported() {
-  const auto pass = torch::autograd::get_current_graph_task_id();
+  const auto pass = current_pass();
   return pass != -1 && pass == reported_pass;
 }
 

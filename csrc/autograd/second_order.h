@@ -20,6 +20,20 @@ std::pair<at::Tensor, at::Tensor> with_second_order_warning(
 /// Returns `x`, which enters a second derivative. Warns, when it is computed, if eigenvalues are degenerate.
 at::Tensor warn_of_second_order(const at::Tensor& x, const at::Tensor& eigenvalues);
 
+/// Makes the backward passes that start while it lives count as part of the current one, for warnings.
+class NestedPass {
+ public:
+  NestedPass();
+  ~NestedPass();
+  NestedPass(const NestedPass&) = delete;
+  NestedPass& operator=(const NestedPass&) = delete;
+  NestedPass(NestedPass&&) = delete;
+  NestedPass& operator=(NestedPass&&) = delete;
+
+ private:
+  int outer_;
+};
+
 /// Whether the current backward pass of this thread has warned about a second derivative.
 bool second_order_was_reported();
 

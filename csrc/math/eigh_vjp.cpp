@@ -1,7 +1,6 @@
 #include "math/eigh_vjp.h"
 
 #include "math/hermitian_part.h"
-#include "math/pairs/pairs.h"
 #include "math/sum_of_defined.h"
 
 #include <ATen/TensorOperators.h>
@@ -10,41 +9,32 @@
 #include <ATen/ops/real.h>
 
 namespace spectralgrad::math {
-namespace {
 
 using at::Tensor;
 
-/// The inner matrices of `eigh_vjp`.
-struct Inner {
-  Tensor W; // V^H gV; undefined without gV
-  DifferentiatedQuotient pairs; // of S; undefined without gV
-  Tensor Q; // diag(g_lambda) + F o S
-
-  Inner(const EighVjpArguments& x, const Rule& rule) {
-    if (x.eigenvectors_cotangent.defined()) {
-      const auto magnitude = cotangent_magnitude(x.eigenvectors, x.eigenvectors_cotangent);
-      const auto largest = cotangent_scale(x.eigenvalues, x.eigenvalues_cotangent, x.eigenvectors_cotangent);
-      W = at::matmul(x.eigenvectors.mH(), x.eigenvectors_cotangent);
-      pairs = differentiate_quotient(
-          skew_hermitian_part(W),
-          {magnitude, largest},
-          x.eigenvalues,
-          Denominator::difference,
-          rule);
-      Q = pairs.quotient;
-    }
-    if (x.eigenvalues_cotangent.defined()) {
-      const auto diagonal = at::diag_embed(x.eigenvalues_cotangent);
-      Q = Q.defined() ? Q + diagonal : diagonal.to(x.eigenvectors.scalar_type());
-    }
+EighVjpInner eigh_vjp_inner(const EighVjpArguments& x, const Rule& rule) {
+  EighVjpInner inner;
+  if (x.eigenvectors_cotangent.defined()) {
+    const auto magnitude = cotangent_magnitude(x.eigenvectors, x.eigenvectors_cotangent);
+    const auto largest = cotangent_scale(x.eigenvalues, x.eigenvalues_cotangent, x.eigenvectors_cotangent);
+    inner.W = at::matmul(x.eigenvectors.mH(), x.eigenvectors_cotangent);
+    inner.pairs = differentiate_quotient(
+        skew_hermitian_part(inner.W),
+        {magnitude, largest},
+        x.eigenvalues,
+        Denominator::difference,
+        rule);
+    inner.Q = inner.pairs.quotient;
   }
-};
+  if (x.eigenvalues_cotangent.defined()) {
+    const auto diagonal = at::diag_embed(x.eigenvalues_cotangent);
+    inner.Q = inner.Q.defined() ? inner.Q + diagonal : diagonal.to(x.eigenvectors.scalar_type());
+  }
+  return inner;
+}
 
-} // namespace
-
-EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const EighVjpArguments& x, const Rule& rule) {
+EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const EighVjpArguments& x, const EighVjpInner& inner) {
   const auto& V = x.eigenvectors;
-  const Inner inner(x, rule);
   const auto T = at::matmul(V.mH(), at::matmul(hermitian_part(cotangent), V));
   EighVjpArguments result;
   result.eigenvalues_cotangent = at::real(T.diagonal(0, -2, -1));
@@ -52,16 +42,15 @@ EighVjpArguments eigh_vjp_vjp(const Tensor& cotangent, const EighVjpArguments& x
   if (inner.W.defined()) {
     const auto Z = inner.pairs.factor * T;
     result.eigenvectors_cotangent = at::matmul(V, Z);
-    result.eigenvalues = 2 * at::real(T.conj() * inner.pairs.slope / inner.pairs.unit).sum({-2});
+    result.eigenvalues = 2 * at::real(T.conj() * inner.pairs.slope).sum({-2}) / inner.pairs.unit.squeeze(-1);
     turned = turned - at::matmul(inner.W, Z);
   }
   result.eigenvectors = at::matmul(V, turned);
   return result;
 }
 
-Tensor eigh_vjp_jvp(const EighVjpArguments& tangents, const EighVjpArguments& x, const Rule& rule) {
+Tensor eigh_vjp_jvp(const EighVjpArguments& tangents, const EighVjpArguments& x, const EighVjpInner& inner) {
   const auto& V = x.eigenvectors;
-  const Inner inner(x, rule);
   Tensor result;
   Tensor dW;
   if (tangents.eigenvalues_cotangent.defined()) {

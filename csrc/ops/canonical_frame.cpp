@@ -1,8 +1,8 @@
 #include "ops/canonical_frame.h"
 
-#include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "math/canonical_gauge.h"
 
@@ -128,7 +128,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("canonical_frame", frame_op.constant_kernel());
   library.impl("in_canonical_gauge", turned_autograd);
-  library.impl("in_canonical_gauge_vjp", vjp_op.tensor_code_kernel<vjp_kernel, autograd::is_differentiated>());
+  library.impl("in_canonical_gauge_vjp", autograd::recomputed_kernel<vjp_op, vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

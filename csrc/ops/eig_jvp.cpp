@@ -82,9 +82,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "eig_jvp",
-      eig_jvp_op.tensor_code_kernel<eig_jvp_tensor_code, autograd::is_differentiated_at_this_level>());
+  library.impl("eig_jvp", eig_jvp_op.tensor_code_kernel<eig_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

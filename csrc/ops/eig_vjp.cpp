@@ -1,7 +1,7 @@
 #include "ops/eig_vjp.h"
 
-#include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "kernels/eig_vjp/eig_vjp.h"
@@ -147,7 +147,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eig_vjp", eig_vjp_op.tensor_code_kernel<eig_vjp_kernel, autograd::is_differentiated>());
+  library.impl("eig_vjp", autograd::recomputed_kernel<eig_vjp_op, eig_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

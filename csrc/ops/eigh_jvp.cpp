@@ -120,9 +120,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "eigh_jvp",
-      eigh_jvp_op.tensor_code_kernel<eigh_jvp_tensor_code, autograd::is_differentiated_at_this_level>());
+  library.impl("eigh_jvp", eigh_jvp_op.tensor_code_kernel<eigh_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -1,7 +1,7 @@
 #include "ops/eigh_subset_vjp.h"
 
-#include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/scalar_traits.h"
@@ -155,9 +155,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "eigh_subset_vjp",
-      eigh_subset_vjp_op.tensor_code_kernel<eigh_subset_vjp_kernel, autograd::is_differentiated>());
+  library.impl("eigh_subset_vjp", autograd::recomputed_kernel<eigh_subset_vjp_op, eigh_subset_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

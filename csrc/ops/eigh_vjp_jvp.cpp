@@ -5,6 +5,7 @@
 #include "autograd/tensor_code.h"
 #include "core/optional_tensor.h"
 #include "kernels/eigh/method_choice.h"
+#include "kernels/eigh_vjp/by_products/eigh_vjp_inner.h"
 #include "kernels/eigh_vjp_jvp/eigh_vjp_jvp.h"
 #include "ops/arguments.h"
 
@@ -18,19 +19,27 @@ namespace {
 
 using at::Tensor;
 
+Tensor by_tensor_code(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
+  return math::eigh_vjp_jvp(tangents, x, math::eigh_vjp_inner(x, rule));
+}
+
+std::array<Tensor, 4> in_order(const math::EighVjpArguments& all) {
+  return {all.eigenvalues_cotangent, all.eigenvectors_cotangent, all.eigenvalues, all.eigenvectors};
+}
+
 Tensor on_cpu(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
   const auto& V = x.eigenvectors;
-  if (V.numel() == 0 || !kernels::pass_in_lanes(kernels::batch_traits(V))) {
-    return math::eigh_vjp_jvp(tangents, x, rule);
+  if (V.numel() == 0) {
+    return by_tensor_code(tangents, x, rule);
   }
-  const auto in_order = [](const math::EighVjpArguments& all) {
-    return std::array<Tensor, 4>{
-        all.eigenvalues_cotangent,
-        all.eigenvectors_cotangent,
-        all.eigenvalues,
-        all.eigenvectors};
-  };
-  return kernels::eigh_vjp_jvp(in_order(tangents), in_order(x), rule);
+  if (kernels::pass_in_lanes(kernels::batch_traits(V))) {
+    return kernels::eigh_vjp_jvp(in_order(tangents), in_order(x), rule);
+  }
+  if (!x.eigenvectors_cotangent.defined()) {
+    return by_tensor_code(tangents, x, rule);
+  }
+  const auto [W, pairs] = kernels::eigh_vjp_inner(in_order(x), rule);
+  return math::eigh_vjp_jvp(tangents, x, {W, pairs, pairs.quotient});
 }
 
 template <auto function>
@@ -103,7 +112,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<math::eigh_vjp_jvp>);
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
@@ -115,10 +124,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "eigh_vjp_jvp",
-      eigh_vjp_jvp_op
-          .tensor_code_kernel<eigh_vjp_jvp_with<math::eigh_vjp_jvp>, autograd::is_differentiated_at_this_level>());
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_op.tensor_code_kernel<eigh_vjp_jvp_with<by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

@@ -6,6 +6,7 @@
 #include "core/optional_tensor.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_vjp_vjp/eigh_vjp_vjp.h"
+#include "kernels/eigh_vjp_vjp/eigh_vjp_vjp_by_products.h"
 #include "ops/arguments.h"
 #include "ops/empty_gradient.h"
 
@@ -21,13 +22,23 @@ namespace {
 using at::Tensor;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
+math::EighVjpArguments by_tensor_code(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
+  return math::eigh_vjp_vjp(cotangent, x, math::eigh_vjp_inner(x, rule));
+}
+
 math::EighVjpArguments on_cpu(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
   const auto& V = x.eigenvectors;
-  if (V.numel() == 0 || !kernels::pass_in_lanes(kernels::batch_traits(V))) {
-    return math::eigh_vjp_vjp(cotangent, x, rule);
+  if (V.numel() == 0) {
+    return by_tensor_code(cotangent, x, rule);
   }
-  auto [of_gL, of_gV, of_L, of_V] =
-      kernels::eigh_vjp_vjp(cotangent, {x.eigenvalues_cotangent, x.eigenvectors_cotangent, x.eigenvalues, V}, rule);
+  const bool in_lanes = kernels::pass_in_lanes(kernels::batch_traits(V));
+  if (!in_lanes && !x.eigenvectors_cotangent.defined()) {
+    return by_tensor_code(cotangent, x, rule);
+  }
+  auto [of_gL, of_gV, of_L, of_V] = (in_lanes ? kernels::eigh_vjp_vjp : kernels::eigh_vjp_vjp_by_products)(
+      cotangent,
+      {x.eigenvalues_cotangent, x.eigenvectors_cotangent, x.eigenvalues, V},
+      rule);
   return {std::move(of_gL), std::move(of_gV), std::move(of_L), std::move(of_V)};
 }
 
@@ -102,7 +113,7 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<math::eigh_vjp_vjp>);
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
@@ -114,10 +125,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "eigh_vjp_vjp",
-      eigh_vjp_vjp_op
-          .tensor_code_kernel<eigh_vjp_vjp_with<math::eigh_vjp_vjp>, autograd::is_differentiated_at_this_level>());
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_op.tensor_code_kernel<eigh_vjp_vjp_with<by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

@@ -112,9 +112,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "generalized_eigh_jvp",
-      jvp_op.tensor_code_kernel<jvp_tensor_code, autograd::is_differentiated_at_this_level>());
+  library.impl("generalized_eigh_jvp", jvp_op.tensor_code_kernel<jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -1,7 +1,7 @@
 #include "ops/generalized_eigh_vjp.h"
 
-#include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "kernels/eigh/batch_traits.h"
@@ -162,9 +162,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "generalized_eigh_vjp",
-      vjp_op.tensor_code_kernel<vjp_with<math::generalized_eigh_vjp>, autograd::is_differentiated>());
+  library.impl("generalized_eigh_vjp", autograd::recomputed_kernel<vjp_op, vjp_with<math::generalized_eigh_vjp>>());
 }
 
 } // namespace spectralgrad::ops

@@ -3,6 +3,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
@@ -277,9 +278,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("point_moments", moments_autograd);
-  library.impl(
-      "point_moments_vjp",
-      vjp_op.tensor_code_kernel<vjp_with<vjp_by_tensor_code>, autograd::is_differentiated>());
+  library.impl("point_moments_vjp", autograd::recomputed_kernel<vjp_op, vjp_with<vjp_by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

@@ -2,6 +2,7 @@
 
 #include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "core/optional_tensor.h"
@@ -150,7 +151,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("polar_factor_vjp", vjp_op.tensor_code_kernel<vjp_kernel, autograd::is_differentiated>());
+  library.impl("polar_factor_vjp", autograd::recomputed_kernel<vjp_op, vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

@@ -83,9 +83,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "svd_jvp",
-      svd_jvp_op.tensor_code_kernel<svd_jvp_tensor_code, autograd::is_differentiated_at_this_level>());
+  library.impl("svd_jvp", svd_jvp_op.tensor_code_kernel<svd_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -1,7 +1,7 @@
 #include "ops/svd_truncated_vjp.h"
 
-#include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "math/svd_truncated.h"
 #include "ops/svd_gradient.h"
 
@@ -50,9 +50,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl(
-      "svd_truncated_vjp",
-      svd_truncated_vjp_op.tensor_code_kernel<svd_truncated_vjp_kernel, autograd::is_differentiated>());
+  library.impl("svd_truncated_vjp", autograd::recomputed_kernel<svd_truncated_vjp_op, svd_truncated_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

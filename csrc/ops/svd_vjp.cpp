@@ -1,7 +1,7 @@
 #include "ops/svd_vjp.h"
 
-#include "autograd/constant.h"
 #include "autograd/operator_handle.h"
+#include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
 #include "kernels/svd_vjp/svd_vjp.h"
 #include "math/svd.h"
@@ -101,7 +101,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("svd_vjp", svd_vjp_op.tensor_code_kernel<svd_vjp_kernel, autograd::is_differentiated>());
+  library.impl("svd_vjp", autograd::recomputed_kernel<svd_vjp_op, svd_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

@@ -128,7 +128,8 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return c10::toString(info.param); });
 
 TEST_P(EighVjpDerivatives, KernelsEqualTensorCode) {
-  for (const int64_t n : {1, 2, 3, 4, 5, 8, 17}) {
+  // In SIMD lanes up to n = 64, by matrix products above it.
+  for (const int64_t n : {1, 2, 3, 4, 5, 8, 17, 70}) {
     const auto tolerance = (is_double() ? 1e-14 : 5e-6) * static_cast<double>(n + 20);
     const auto all = arguments(n);
     const auto cotangent = at::randn({4, n, n}, dtype());
@@ -162,6 +163,32 @@ TEST_P(EighVjpDerivatives, KernelsEqualTensorCode) {
           }
         }
       }
+    }
+  }
+}
+
+// Powers of two, so that both ways of computing only change exponents.
+TEST_P(EighVjpDerivatives, KernelsEqualTensorCodeInOtherUnits) {
+  const auto rule = Rule::gated();
+  const double most = is_double() ? 450 : 60;
+  for (const int64_t n : {5, 70}) {
+    const auto tolerance = (is_double() ? 1e-14 : 5e-6) * static_cast<double>(n + 20);
+    for (const auto& [values, vectors] :
+         std::vector<std::pair<double, double>>{{-most, 0}, {most, 0}, {0, -most}, {0, most}, {-most, -most}}) {
+      auto x = arguments(n);
+      x.L = x.L * std::exp2(values);
+      x.gL = *x.gL * std::exp2(vectors - values);
+      x.gV = *x.gV * std::exp2(vectors);
+      const auto cotangent = at::randn({4, n, n}, dtype()) * std::exp2(values);
+      const auto what = "n = " + std::to_string(n) + ", " + std::to_string(values) + ", " + std::to_string(vectors);
+      const auto ours = vjp(cotangent, x, rule, false);
+      const auto reference = vjp(cotangent, x, rule, true);
+      for (size_t i = 0; i < ours.size(); ++i) {
+        expect_close(ours[i], reference[i], tolerance, "vjp " + std::to_string(i) + " " + what);
+      }
+      const auto t = arguments(n);
+      const Tangents tangents{t.gL, *t.gV * std::exp2(vectors), t.L * std::exp2(values), t.V};
+      expect_close(jvp(tangents, x, rule, false), jvp(tangents, x, rule, true), tolerance, "jvp " + what);
     }
   }
 }
@@ -202,7 +229,7 @@ TEST_P(EighVjpDerivatives, EmptyInputGivesEmptyOutput) {
 // One matrix with NaN leaves the results of the others as they are, to the bit.
 TEST_P(EighVjpDerivatives, NanStaysInItsMatrix) {
   const auto rule = Rule::gated();
-  for (const int64_t n : {3, 7}) {
+  for (const int64_t n : {3, 7, 70}) {
     const auto x = arguments(n);
     const auto t = arguments(n);
     const auto cotangent = at::randn({4, n, n}, dtype());

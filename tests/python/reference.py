@@ -205,20 +205,34 @@ def of(A: Tensor, differences: Differences) -> Function:
     return _function(array.tobytes(), array.dtype.str, len(array), differences)
 
 
-def resolvent_frechet(A: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
-    """D P(A)[E] for the projector P onto the eigenvalues in (low, high): (1/2πi) ∮ R E R dz, R = (z - A)⁻¹.
+def resolvent_integral(A: Tensor, of: Callable[[Any], Any], low: float, high: float, points: int) -> Tensor:
+    """(1/2πi) ∮ of(R) dz, R = (z - A)⁻¹, around the eigenvalues in (low, high).
 
     The contour is the circle through low and high, on which the trapezoidal rule converges geometrically. No step
     chooses a basis of an eigenspace.
     """
     center, radius = (low + high) / 2, (high - low) / 2
     arms = radius * np.exp(2j * np.pi * (np.arange(points) + 0.5) / points)
-    array, direction = _array(A), _array(E)
+    array = _array(A)
     total = np.zeros(array.shape, dtype=complex)
     for arm in arms:
-        R = np.linalg.inv((center + arm) * np.eye(len(array)) - array)
-        total += arm * (R @ direction @ R) / points
+        total += arm * of(np.linalg.inv((center + arm) * np.eye(len(array)) - array)) / points
     return torch.from_numpy(total if A.is_complex() else total.real)
+
+
+def resolvent_frechet(A: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
+    """D P(A)[E] for the projector P onto the eigenvalues in (low, high): (1/2πi) ∮ R E R dz."""
+    direction = _array(E)
+    return resolvent_integral(A, lambda R: R @ direction @ R, low, high, points)
+
+
+def resolvent_second(A: Tensor, M: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
+    """D² P(A)[M, E] = (1/2πi) ∮ (R M R E R + R E R M R) dz.
+
+    It is also the derivative along E of the gradient of tr(M P(A)).
+    """
+    first, second = _array(M), _array(E)
+    return resolvent_integral(A, lambda R: R @ first @ R @ second @ R + R @ second @ R @ first @ R, low, high, points)
 
 
 def relative_error(x: Tensor, expected: Tensor) -> float:

@@ -457,6 +457,20 @@ def test_first_derivatives(
     assert relative_error(transform(case.f, case.A), case.gradient()) <= 1e-13
 
 
+@each_spectrum
+@each_dtype
+@each_operation
+def test_recorded_derivatives_have_the_same_bits(
+    operation: str, dtype: torch.dtype, spectrum: list[float], device: str
+) -> None:
+    """create_graph=True and torch.func.grad record the derivative, and run the same kernel."""
+    case = problem(operation, spectrum, dtype, device)
+    plain = FIRST["autograd.grad"](case.f, case.A)
+    assert torch.equal(torch.func.grad(case.f)(case.A), plain)
+    X = case.A.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad(case.f(X), X, create_graph=True)[0].detach(), plain)
+
+
 # --- second derivatives ----------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,10 @@
 #include "kernels/eigh_jvp/eigh_jvp_by_products.h"
 
-#include "core/arithmetic.h"
 #include "core/interruptible.h"
-#include "core/tolerances.h"
+#include "core/scalar_traits.h"
+#include "kernels/eigh_vjp/by_products/gap_inverse.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/simd/batch_layout.h"
-#include "math/pairs/broadening.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
@@ -14,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace spectralgrad::kernels {
@@ -22,64 +20,26 @@ namespace {
 
 using at::Tensor;
 
-/// A power of two near 1/size.
-template <typename T>
-T inverse_power_of_two(T size) {
-  if (!std::isfinite(size)) {
-    return T(1);
-  }
-  using Limits = std::numeric_limits<T>;
-  return std::ldexp(T(1), -std::clamp(std::ilogb(size), Limits::min_exponent, Limits::max_exponent - 2));
-}
-
 /// The quotients of one matrix.
 template <typename T>
 class GapQuotients {
  public:
-  using A = NumberArithmetic<T>;
-
   GapQuotients(const T* eigenvalues, int64_t n, const Rule& rule)
-      : eigenvalues_(eigenvalues),
-        broadening_(math::broadening_rule<T>(rule)),
-        unit_(largest_size(eigenvalues, n), T(1), broadening_.absolute_width),
-        inverse_(broadening_, unit_, tolerances::negligible<T>),
-        to_unit_(inverse_power_of_two(unit_.size)),
-        inverse_size_(1 / (unit_.size * to_unit_)),
-        close_(close_gap<T>(rule) * unit_.size) {}
+      : inverse_(eigenvalues, n, rule), close_(close_gap<T>(rule)) {}
 
   /// x/(lambda_j - lambda_i) by the rule.
   template <typename scalar_t>
   scalar_t operator()(int64_t i, int64_t j, scalar_t x) const {
-    const auto gap = math::denominator(math::Denominator::difference, eigenvalues_[i], eigenvalues_[j]);
-    if (std::abs(gap) <= close_) {
-      return scalar_t(0);
-    }
-    const auto F = inverse_(gap * to_unit_ * inverse_size_) * inverse_size_;
-    // In the order in which no intermediate result is subnormal.
-    const auto in_unit = x * to_unit_;
-    return std::abs(in_unit) < std::numeric_limits<T>::min() ? x * F * to_unit_ : in_unit * F;
+    const auto gap = inverse_.gap(i, j);
+    return std::abs(gap) <= close_ ? scalar_t(0) : inverse_.over_unit(x, inverse_.inverse(gap));
   }
 
  private:
-  const T* eigenvalues_;
-  math::BroadeningRule<T> broadening_;
-  math::DenominatorUnit<A> unit_;
-  math::BroadenedInverse<A> inverse_;
-  T to_unit_;
-  T inverse_size_;
+  GapInverse<T> inverse_;
   T close_;
 };
 
 constexpr int64_t tile = 16;
-
-template <typename scalar_t>
-scalar_t conjugate(scalar_t x) {
-  if constexpr (c10::is_complex<scalar_t>::value) {
-    return std::conj(x);
-  } else {
-    return x;
-  }
-}
 
 /// Replaces the rows from `first` on, and the columns with these numbers, by F o X, X the Hermitian part of `Y` (n x n,
 /// row-major). Writes the diagonal of X to `tangents`. Square tiles keep the transposed entries in the cache.

@@ -1,6 +1,7 @@
 #include "kernels/generalized_eigh_vjp/by_products.h"
 
 #include "core/interruptible.h"
+#include "kernels/eigh_vjp/by_products/batch_gate.h"
 #include "kernels/eigh_vjp/by_products/columns.h"
 #include "kernels/eigh_vjp/by_products/gap_division.h"
 #include "kernels/eigh_vjp/by_products/hermitian_product.h"
@@ -52,7 +53,8 @@ class PieceVjp {
       hermitian_ = W_.clone();
       make_hermitian(hermitian_, /*from_upper=*/false);
     }
-    GapDivision<scalar_t>(inputs, rule, norms, all_columns(), amplification_).run(W_);
+    const BatchGate<real_t> gate(inputs, rule, norms, amplification_);
+    GapDivision<scalar_t>(inputs, rule, gate, norms, all_columns()).run(W_);
   }
 
   /// P Q P^H

@@ -2,6 +2,7 @@
 
 #include "core/interruptible.h"
 #include "kernels/blas/multiply.h"
+#include "kernels/eigh_vjp/by_products/batch_gate.h"
 #include "kernels/eigh_vjp/by_products/block_pairs.h"
 #include "kernels/eigh_vjp/by_products/columns.h"
 #include "kernels/eigh_vjp/by_products/gap_division.h"
@@ -158,7 +159,8 @@ Tensor vjp_of_batch(const Inputs& inputs, const Rule& rule) {
   }
   auto W = product_with_cotangent<scalar_t>(inputs, columns);
   math::report(judge<scalar_t>(inputs, norms, columns, W));
-  GapDivision<scalar_t>(inputs, rule, norms, columns).run(W);
+  const BatchGate<real_t> gate(inputs, rule, norms);
+  GapDivision<scalar_t>(inputs, rule, gate, norms, columns).run(W);
   if (columns.size() < inputs.n) {
     return hermitian_product_of_columns<scalar_t>(V, columns.of(V), W);
   }

@@ -42,4 +42,15 @@ inline at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   return result;
 }
 
+/// Replaces `result` by factor*result - a b.
+inline void subtract_product(at::Tensor result, double factor, const at::Tensor& a, const at::Tensor& b) {
+  if (is_deterministic()) {
+    result.mul_(factor).sub_(product(a, b));
+  } else if (a.size(0) == 1) {
+    result[0].addmm_(a[0], b[0], factor, -1);
+  } else {
+    result.baddbmm_(a, b, factor, -1);
+  }
+}
+
 } // namespace spectralgrad::kernels

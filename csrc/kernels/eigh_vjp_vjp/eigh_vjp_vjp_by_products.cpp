@@ -1,0 +1,119 @@
+#include "kernels/eigh_vjp_vjp/eigh_vjp_vjp_by_products.h"
+
+#include "core/scalar_traits.h"
+#include "kernels/eigh_vjp/by_products/gap_pairs.h"
+#include "kernels/eigh_vjp/by_products/hermitian_product.h"
+#include "kernels/eigh_vjp/by_products/products.h"
+#include "kernels/eigh_vjp/column_norms.h"
+#include "kernels/eigh_vjp/eigh_vjp_inputs.h"
+#include "kernels/simd/batch_layout.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/real.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cstdint>
+
+// math/eigh_vjp.h has the formulas and the names.
+namespace spectralgrad::kernels {
+namespace {
+
+using at::Tensor;
+
+/// What the pass over the pairs computes, each with one batch dimension.
+struct PassResults {
+  Tensor Q; // diag(g_lambda) + F o S
+  Tensor Z; // F o T
+  Tensor of_eigenvalues;
+};
+
+template <typename scalar_t>
+PassResults pass_over_pairs(const Inputs& inputs, const Rule& rule, const Tensor& W, const Tensor& T) {
+  using real_t = typename RealOf<scalar_t>::type;
+  using Pairs = GapPairs<scalar_t>;
+  const auto n = inputs.n;
+  const auto norms = rule.gates() ? norm_bounds<real_t>(inputs.gV) : Tensor();
+  const auto tiles = (n + Pairs::tile - 1) / Pairs::tile;
+  const PassResults results{at::empty_like(W), at::empty_like(W), {}};
+  // The sums of each row of tiles are kept apart, so that the result does not depend on the number of threads.
+  const auto sums = at::zeros({inputs.count, tiles, n}, inputs.L.options());
+  const auto unit = at::empty({inputs.count, 1}, inputs.L.options());
+  const auto* from_T = T.template const_data_ptr<scalar_t>();
+  auto* to_Q = results.Q.template mutable_data_ptr<scalar_t>();
+  auto* to_Z = results.Z.template mutable_data_ptr<scalar_t>();
+  auto* to_sums = sums.template mutable_data_ptr<real_t>();
+  auto* to_unit = unit.template mutable_data_ptr<real_t>();
+  for_gap_pairs<scalar_t>(inputs, rule, norms, W, [&](int64_t matrix, Pairs& pairs, int64_t first, int64_t last) {
+    const auto* gL = row<real_t>(inputs.gL, matrix, n);
+    const auto base = matrix * n * n;
+    for (auto number = first; number < last; ++number) {
+      auto* sum = to_sums + (matrix * tiles + number) * n;
+      pairs.for_tile_row(number, [&](int64_t i, int64_t j, const PairQuotient<scalar_t>& pair) {
+        const auto above = base + i * n + j;
+        const auto below = base + j * n + i;
+        const auto t = from_T[above];
+        const auto z = t * pair.factor;
+        to_Q[above] = pair.quotient;
+        to_Q[below] = conjugate(pair.quotient);
+        to_Z[above] = z;
+        to_Z[below] = -conjugate(z);
+        const auto slope = 2 * real_part(conjugate(t) * pair.slope);
+        sum[i] -= slope;
+        sum[j] += slope;
+      });
+    }
+    for (auto i = first * Pairs::tile; i < std::min(n, last * Pairs::tile); ++i) {
+      to_Q[base + i * n + i] = gL == nullptr ? real_t(0) : gL[i];
+      to_Z[base + i * n + i] = 0;
+    }
+    if (first == 0) {
+      to_unit[matrix] = pairs.unit();
+    }
+  });
+  return {results.Q, results.Z, sums.sum({-2}) / unit};
+}
+
+/// `eigh_vjp_vjp_by_products` for inputs with one batch dimension.
+template <typename scalar_t>
+std::array<Tensor, 4> vjp_vjp_of_batch(const Tensor& G, const Inputs& inputs, const Rule& rule) {
+  const auto& V = inputs.V;
+  const auto V_H = V.mH().resolve_conj();
+  const auto T = product(V_H, product(G, V)).contiguous();
+  make_hermitian(T, /*from_upper=*/false);
+  const auto W = product(V_H, inputs.gV).contiguous();
+  const auto [Q, Z, of_eigenvalues] = pass_over_pairs<scalar_t>(inputs, rule, W, T);
+  const auto turned = product(T, Q);
+  subtract_product(turned, 2, W, Z);
+  return {
+      at::real(T.diagonal(0, -2, -1)).contiguous(),
+      product(V, Z).contiguous(),
+      of_eigenvalues,
+      product(V, turned).contiguous()};
+}
+
+} // namespace
+
+std::array<Tensor, 4> eigh_vjp_vjp_by_products(
+    const Tensor& cotangent,
+    const std::array<Tensor, 4>& x,
+    const Rule& rule) {
+  const auto& [gL, gV, L, V] = x;
+  const Inputs inputs(gL, gV, L, V);
+  auto results = AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(V.scalar_type(), "eigh_vjp_vjp", [&] {
+    const auto G = by_rows_or_columns(cotangent).reshape({inputs.count, inputs.n, inputs.n});
+    return vjp_vjp_of_batch<scalar_t>(G, inputs.piece(0, inputs.count), rule);
+  });
+  for (const size_t i : {0, 2}) {
+    results[i] = results[i].view(L.sizes());
+  }
+  for (const size_t i : {1, 3}) {
+    results[i] = results[i].view(V.sizes());
+  }
+  return results;
+}
+
+} // namespace spectralgrad::kernels
