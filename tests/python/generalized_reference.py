@@ -74,7 +74,8 @@ def _projector_loss(
         A, B, G = (_to_mpmath(np.frombuffer(x, kind).reshape(n, n)) for x in (a, b, g))
         inverse = mpmath.inverse(B) if itype == 3 else None
         value, of_A, of_B = (mpmath.zeros(n, n) for _ in range(3))
-        for k in range(points):
+        # Half of the circle: the other half gives the adjoint matrices.
+        for k in range(points // 2):
             arm = radius * mpmath.expjpi(2 * (mpmath.mpf(k) + mpmath.mpf("0.5")) / points)
             z = center + arm
             R = mpmath.inverse(z * (inverse if itype == 3 else B) - (B * A * B if itype == 2 else A))
@@ -88,4 +89,4 @@ def _projector_loss(
                 of_B -= weight * (z * T - A * B * T - T * B * A)
             else:
                 of_B += weight * z * (inverse * T * inverse)
-        return value, of_A, of_B
+        return tuple(x + x.H for x in (value, of_A, of_B))

@@ -140,7 +140,7 @@ class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_
 };
 
 template <typename T>
-constexpr GeneralizedVjpKernel<T> kernel = kernel_of_pass<GeneralizedVjp, GeneralizedVjpBatch, T>;
+constexpr GeneralizedVjpKernel<T> kernel = kernel_of_pass<GeneralizedVjp, GeneralizedVjpBatch, T, FewKnownSizes>;
 
 } // namespace
 } // namespace CPU_CAPABILITY
