@@ -44,9 +44,6 @@ class LaneCotangents {
   bool has_eigenvectors_cotangent() const {
     return batch_.eigenvectors_cotangent.data != nullptr;
   }
-  bool judges() const {
-    return batch_.suspicion.found != nullptr;
-  }
 
   /// Loads V, lambda and g_lambda.
   SPECTRALGRAD_INLINE void load_decomposition(const Members& members) {
@@ -64,17 +61,6 @@ class LaneCotangents {
     multiply<T, is_complex, Conjugated::left, Part::all, known_n>(n_, n_, V_.transposed(), gV_, W_);
     have_sizes_ = false;
     return units;
-  }
-
-  /// The lanes whose loss may have no gradient. After `project`, if there is a cotangent of the eigenvectors.
-  SPECTRALGRAD_INLINE Mask<T> suspicious(const Vec<T>& largest) {
-    auto found = equal_eigenvalues_matter(largest);
-    if constexpr (is_complex) {
-      if (has_eigenvectors_cotangent()) {
-        found = found | phases_matter();
-      }
-    }
-    return found;
   }
 
   SPECTRALGRAD_INLINE E at(const View<T>& matrix, int i, int j) const {
@@ -115,76 +101,6 @@ class LaneCotangents {
       sum = fma(load(V_sizes_.at(k, j)), load(gV_sizes_.at(k, i)), sum);
     }
     return sum;
-  }
-
-  /// Whether the cotangents depend on the order of equal (degenerate) eigenvalues or on the basis of their
-  /// eigenvectors.
-  SPECTRALGRAD_INLINE Mask<T> equal_eigenvalues_matter(const Vec<T>& largest) {
-    auto same = largest * Vec<T>(batch_.suspicion.same_eigenvalue);
-    Vec<T> gauge(batch_.suspicion.gauge);
-    if constexpr (columns_grow) {
-      same = same * amplification_;
-      gauge = gauge * amplification_;
-    }
-    const Mask<T> none(T(0));
-    auto repeated = none;
-    for (int i = 0; i + 1 < n_; ++i) {
-      repeated = repeated | (load(eigenvalues_ + (i + 1) * W) - load(eigenvalues_ + i * W) <= same);
-    }
-    return any<T>(repeated) ? repeated & any_pair_matters(same, gauge) : none;
-  }
-
-  __attribute__((noinline)) Mask<T> any_pair_matters(const Vec<T>& same, const Vec<T>& gauge) {
-    // Slightly less than 2, because sums are rounded. `abs_lower_bound` may be too small by the factor `root`.
-    const Vec<T> nearly(T(1.98));
-    const Vec<T> root(abs_lower_bound_factor<T, is_complex>);
-    const Vec<T> zero(T(0));
-    Mask<T> result(T(0));
-    auto largest = zero;
-    if (batch_.eigenvalues_cotangent != nullptr) {
-      for (int i = 0; i < n_; ++i) {
-        largest = larger(largest, load(cotangents_ + i * W).abs());
-      }
-    }
-    for (int i = 0; i < n_; ++i) {
-      for (int j = i + 1; j < n_; ++j) {
-        const auto equal = load(eigenvalues_ + j * W) - load(eigenvalues_ + i * W) <= same;
-        if (!any<T>(equal)) {
-          break;
-        }
-        if (batch_.eigenvalues_cotangent != nullptr) {
-          const auto difference = (load(cotangents_ + i * W) - load(cotangents_ + j * W)).abs();
-          result = result | (equal & (gauge * largest < difference));
-        }
-        if (batch_.eigenvectors_cotangent.data == nullptr) {
-          continue;
-        }
-        const auto upper = at(W_, i, j);
-        const auto lower = conj(at(W_, j, i));
-        const auto size = root * abs_lower_bound(subtract_scaled(lower, Vec<T>(T(1)), upper));
-        // |upper| + |lower| is a lower bound of N and usually decides.
-        const auto maybe = equal & (nearly * gauge * (abs_lower_bound(upper) + abs_lower_bound(lower)) < size);
-        if (any<T>(maybe)) {
-          result = result | (maybe & (nearly * gauge * magnitude(i, j) < size));
-        }
-      }
-    }
-    return result;
-  }
-
-  /// Whether the loss depends on the phases of the eigenvectors.
-  SPECTRALGRAD_INLINE Mask<T> phases_matter() {
-    const Vec<T> gauge(batch_.suspicion.gauge);
-    Mask<T> result(T(0));
-    for (int i = 0; i < n_; ++i) {
-      const auto diagonal = at(W_, i, i);
-      const auto size = imaginary(diagonal).abs();
-      // Twice the real part is a lower bound of N_ii and usually decides.
-      if (any<T>(gauge * (real(diagonal) + real(diagonal)).abs() < size)) {
-        result = result | (gauge * magnitude(i, i) < size);
-      }
-    }
-    return result;
   }
 
   /// Stores the cluster number of each eigenvalue; eigenvalues are multiplied by the headroom already. Returns whether

@@ -1,6 +1,6 @@
 #include "kernels/eigh_vjp/simd_eigh_vjp.h"
 
-#include "kernels/eigh_vjp/lane_cotangents.h"
+#include "kernels/eigh_vjp/lane_suspicion.h"
 #include "kernels/simd/hermitian.h"
 
 // Compiled once for each instruction set. Implements the formulas of math/eigh.h.
@@ -10,9 +10,9 @@ namespace {
 
 /// The vjp of one group of matrices, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
 template <typename T, bool is_complex, int known_n>
-class Vjp : private LaneCotangents<T, is_complex, known_n> {
+class Vjp : private JudgedLaneCotangents<T, is_complex, known_n> {
  public:
-  using Base = LaneCotangents<T, is_complex, known_n>;
+  using Base = JudgedLaneCotangents<T, is_complex, known_n>;
   using Base::entry;
   using Base::W;
 

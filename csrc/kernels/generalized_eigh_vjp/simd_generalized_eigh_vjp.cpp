@@ -1,6 +1,6 @@
 #include "kernels/generalized_eigh_vjp/simd_generalized_eigh_vjp.h"
 
-#include "kernels/eigh_vjp/lane_cotangents.h"
+#include "kernels/eigh_vjp/lane_suspicion.h"
 #include "kernels/simd/hermitian.h"
 
 // Compiled once for each instruction set. Implements the formulas of math/generalized_eigh.h.
@@ -10,9 +10,9 @@ namespace {
 
 /// The vjp of one group of problems, one in each SIMD lane. `known_n` is n as a compile-time constant, or 0.
 template <typename T, bool is_complex, int known_n>
-class GeneralizedVjp : private LaneCotangents<T, is_complex, known_n, /*columns_grow=*/true> {
+class GeneralizedVjp : private JudgedLaneCotangents<T, is_complex, known_n, /*columns_grow=*/true> {
  public:
-  using Base = LaneCotangents<T, is_complex, known_n, /*columns_grow=*/true>;
+  using Base = JudgedLaneCotangents<T, is_complex, known_n, /*columns_grow=*/true>;
   using Base::entry;
   using Base::W;
 
