@@ -77,12 +77,17 @@ struct Eigh {
   static constexpr bool saves_outputs = true;
 
   struct Options : DerivativeOptions {
+    bool only_eigenvalues;
     std::string UPLO;
     std::optional<std::string> method;
 
+    void save(Dictionary& dictionary) const {
+      DerivativeOptions::save(dictionary);
+      dictionary["only_eigenvalues"] = only_eigenvalues;
+    }
     // The derivatives need neither UPLO nor the method: the gradient is Hermitian, whichever triangle was read.
     static Options load(const Dictionary& dictionary) {
-      return {load_base(dictionary), "", {}};
+      return {load_base(dictionary), dictionary.at("only_eigenvalues").toBool(), "", {}};
     }
   };
 
@@ -100,8 +105,8 @@ struct Eigh {
 
   static variable_list jvp(const variable_list& tangents, const Saved& saved, const Options& options) {
     const CallerNameGuard guard(options.caller);
-    // Only `eigvalsh` has this name, and it drops the eigenvectors. For small matrices, the kernel takes less time.
-    if (options.caller == "eigvalsh" && math::is_large(saved.outputs[1])) {
+    // For small matrices, the kernel takes less time, although it computes both.
+    if (options.only_eigenvalues && math::is_large(saved.outputs[1])) {
       return {math::eigvalsh_jvp(tangents[0], saved.outputs[0], saved.outputs[1]), Tensor()};
     }
     auto [eigenvalues, eigenvectors] = eigh_jvp(tangents[0], saved.outputs[0], saved.outputs[1], options.rule);
@@ -128,10 +133,11 @@ std::tuple<Tensor, Tensor> differentiable_eigh(
     const Tensor& A,
     std::string_view UPLO,
     const Rule& rule,
-    MethodName method) {
+    MethodName method,
+    bool only_eigenvalues) {
   auto outputs = autograd::differentiable<Eigh>(
       {A},
-      {{rule, caller_name()}, std::string(UPLO), std::optional<std::string>(method)});
+      {{rule, caller_name()}, only_eigenvalues, std::string(UPLO), std::optional<std::string>(method)});
   return {std::move(outputs[0]), std::move(outputs[1])};
 }
 

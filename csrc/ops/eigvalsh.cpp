@@ -5,12 +5,13 @@
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/arguments.h"
+#include "ops/eigh.h"
 #include "ops/hermitian_decomposition.h"
 #include "ops/split.h"
 
-#include <spectralgrad/eigh.h>
-
 #include <torch/library.h>
+
+#include <optional>
 
 namespace spectralgrad::ops {
 namespace {
@@ -51,7 +52,7 @@ Tensor eigvalsh_autograd(const Tensor& A, std::string_view UPLO, RuleName rule, 
   if (autograd::requires_grad({A}) || autograd::has_tangent(A)) {
     check_hermitian_arguments("eigvalsh", A, UPLO);
     const CallerNameGuard guard("eigvalsh");
-    return std::get<0>(eigh(A, UPLO, resolved));
+    return std::get<0>(differentiable_eigh(A, UPLO, resolved, std::nullopt, /*only_eigenvalues=*/true));
   }
   return autograd::below_autograd([&] { return eigvalsh(A, UPLO, resolved); });
 }

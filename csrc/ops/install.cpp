@@ -104,7 +104,7 @@ std::tuple<Tensor, Tensor> linalg_eigh_autograd(
     std::string_view UPLO,
     bool compute_eigenvectors) {
   if (const auto rule = differentiated_rule(A)) {
-    return ops::differentiable_eigh(A, UPLO, *rule, same_values);
+    return ops::differentiable_eigh(A, UPLO, *rule, same_values, !compute_eigenvectors);
   }
   const auto stack = torch_eigh().call(keys, A, std::string(UPLO), compute_eigenvectors);
   return {stack[0].toTensor(), stack[1].toTensor()};
