@@ -2,6 +2,7 @@
 // exception classes, and build information. Tensors go through the dispatcher only, where every transform sees them.
 #include <spectralgrad/spectralgrad.h>
 
+#include "autograd/batching.h"
 #include "core/caller_name.h"
 #include "core/context_defaults.h"
 #include "core/tolerances.h"
@@ -183,6 +184,7 @@ PYBIND11_MODULE(_C, module) {
       .def("__enter__", &CallerName::enter)
       .def("__exit__", &CallerName::exit);
 
+  module.def("register_batching", &spectralgrad::autograd::register_batching, py::arg("name"), py::arg("one_result"));
   module.def("prepare_standing_in", &spectralgrad::prepare_standing_in);
   module.def("install", &spectralgrad::install);
   module.def("uninstall", &spectralgrad::uninstall);
