@@ -1,4 +1,4 @@
-"""Measures PyTorch's transforms of eigh and eigvalsh against torch.linalg, in one process, a small loss included.
+"""Measures PyTorch's transforms of eigh, eigvalsh, svd and eig against torch.linalg, a small loss included.
 
 The transforms are: backward (the reference for the others), create_graph (a backward that records its graph, which is
 then not used), func.grad, vmap(grad), jvp, hvp (the backward of a backward) and jvp(grad) (the forward derivative of a
@@ -18,16 +18,23 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 import spectralgrad as sg
+from bench_eig import well_conditioned
 from bench_eigh import REAL
 from harness import Benchmark, Session, run
 from presentation import Record, print_records, select, words
 
 LIMIT = 0.9
+# Functions of matrices that are not Hermitian, and the largest n. Eigenvectors of larger random matrices in float32
+# have few correct digits.
+GENERAL = {"svd": 128, "eig": 64}
 # The transforms that should be as fast as the plain backward, and the fraction of its speedup that they should reach.
 FIRST_ORDER, FRACTION = ("create_graph", "func.grad", "vmap(grad)"), 0.8
 SECOND_ORDER = ("hvp", "jvp(grad)")
-# n -> batch
-BATCHES = {3: 1024, 4: 1, 8: 1024, 16: 256, 32: 256, 64: 1, 128: 16, 256: 4, 512: 1}
+# (n, batch)
+SIZES = (
+    *((3, 1024), (3, 16384), (4, 1), (8, 1024), (8, 4096), (16, 256)),
+    *((32, 256), (64, 1), (128, 16), (256, 4), (512, 1)),
+)
 # (Transforms, n, dtypes, target)
 TARGETS = (
     (SECOND_ORDER, (3,), REAL, 10.0),
@@ -50,23 +57,30 @@ class Case(NamedTuple):
 
 def matrices(case: Case) -> Tensor:
     generator = torch.Generator().manual_seed(case.n)
-    shape = (case.batch, case.n, case.n) if case.batch > 1 else (case.n, case.n)
-    A = torch.randn(shape, dtype=getattr(torch, case.dtype), generator=generator)
-    return A + A.mH
+    A = torch.randn(case.batch, case.n, case.n, dtype=getattr(torch, case.dtype), generator=generator)
+    if case.function == "eig":
+        A = well_conditioned(A)
+    elif case.function != "svd":
+        A = A + A.mH
+    return A if case.batch > 1 else A[0]
 
 
 def loss_of(module: Any, case: Case) -> Loss:
-    """A loss that depends on all eigenvalues and eigenvectors, but not on the phases of these."""
+    """A loss that depends on all values and vectors of a decomposition, but not on the phases of these."""
     w = torch.arange(1, case.n + 1, dtype=getattr(torch, case.dtype)) / case.n
 
-    def of_eigenvalues(A: Tensor) -> Tensor:
-        return (module.eigvalsh(A) ** 2 * w).sum()
-
-    def of_eigenvectors(A: Tensor) -> Tensor:
-        L, V = module.eigh(A)
+    def loss(A: Tensor) -> Tensor:
+        if case.function == "eigvalsh":
+            return (module.eigvalsh(A) ** 2 * w).sum()
+        if case.function == "svd":
+            V, L, _ = module.svd(A, full_matrices=False)
+        else:
+            L, V = getattr(module, case.function)(A)
+        if case.function == "eig":
+            L, V = torch.view_as_real(L).square().sum(-1).sqrt(), V.abs()
         return (L**2 * w).sum() + (V[..., 0, :] ** 2 * w).sum()
 
-    return of_eigenvalues if case.function == "eigvalsh" else of_eigenvectors
+    return loss
 
 
 def backward(loss: Loss, A: Tensor, create_graph: bool = False) -> Tensor:
@@ -104,11 +118,15 @@ def agree(calls: Sequence[Callable[[], Any]], dtype: torch.dtype) -> None:
 
 
 def cases(session: Session) -> list[Case]:
-    sizes = {3: 64, 40: 2} if session.quick else BATCHES
+    sizes = ((3, 64), (40, 2)) if session.quick else SIZES
     dtypes = REAL[1:] if session.quick else REAL
     operations = ("backward", *FIRST_ORDER, "jvp", *SECOND_ORDER)
-    found = [Case("eigh", operation, d, n, b) for n, b in sizes.items() for d in dtypes for operation in operations]
-    found += [Case("eigvalsh", o, d, n, b) for n, b in sizes.items() for d in dtypes for o in ("func.grad", "jvp")]
+    found = [Case("eigh", operation, d, n, b) for n, b in sizes for d in dtypes for operation in operations]
+    found += [Case("eigvalsh", o, d, n, b) for n, b in sizes for d in dtypes for o in ("func.grad", "jvp")]
+    first = ("backward", *FIRST_ORDER)
+    found += [
+        Case(f, o, d, n, b) for f, most in GENERAL.items() for n, b in sizes if n <= most for d in dtypes for o in first
+    ]
     return [case for case in found if case.batch > 1 or case.operation != "vmap(grad)"]
 
 
@@ -125,7 +143,7 @@ def measure(session: Session) -> None:
 def wanted(record: Record, records: Sequence[Record]) -> float:
     """The speedup that a case should reach."""
     target = LIMIT
-    if record["operation"] in FIRST_ORDER and record["function"] == "eigh":
+    if record["operation"] in FIRST_ORDER and record["function"] != "eigvalsh":
         same = {name: record[name] for name in ("function", "dtype", "n", "batch", "threads", "contender")}
         target = max([target, *(FRACTION * r["speedup"] for r in select(records, operation="backward", **same))])
     for operations, sizes, dtypes, speedup in TARGETS:
