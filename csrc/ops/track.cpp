@@ -1,5 +1,7 @@
 #include <spectralgrad/track.h>
 
+#include "autograd/constant.h"
+#include "autograd/differentiable_op.h"
 #include "ops/eigenvector_arguments.h"
 #include "ops/path_order.h"
 #include "ops/polar_factor.h"
@@ -20,10 +22,9 @@ namespace {
 using at::Tensor;
 
 /// The vectors X (*, m, c) of one matrix, turned inside each cluster to be as close as possible to those of a
-/// neighbour.
-Tensor turned_to(const Tensor& neighbour, const Tensor& X, const Tensor& clusters) {
+/// neighbour. `inside` is the mask of the pairs in one cluster.
+Tensor turned_to(const Tensor& neighbour, const Tensor& X, const Tensor& inside) {
   const auto overlaps = at::matmul(X.mH(), neighbour);
-  const auto inside = clusters.unsqueeze(-1) == clusters.unsqueeze(-2);
   const auto Q = ops::polar_factor("track", at::where(inside, overlaps, at::zeros_like(overlaps))).W;
   return at::matmul(X, Q);
 }
@@ -45,9 +46,18 @@ std::tuple<Tensor, Tensor> track(const Tensor& L, const Tensor& V, std::optional
   const auto order = ops::path_order(L, V, rtol);
   const auto columns = order.columns.unsqueeze(-2).expand_symint(V.sym_sizes());
   const auto in_order = V.gather(-1, columns);
+  // Forward mode needs no such care, and torch.compile cannot trace it there.
+  const auto fixed = autograd::has_tangent(V) ? Tensor() : autograd::constant(V).gather(-1, columns);
   const auto start = order.start.unsqueeze(-1).unsqueeze(-1);
   const auto turned = [&](int64_t t, const Tensor& neighbour) {
-    return turned_to(neighbour, in_order.select(-3, t), order.clusters.select(-2, t));
+    const auto clusters = order.clusters.select(-2, t);
+    const auto inside = clusters.unsqueeze(-1) == clusters.unsqueeze(-2);
+    const auto given = in_order.select(-3, t);
+    // Turned to themselves first. That changes values by round-off only, but the result then does not depend on
+    // rotations inside a cluster, in any order of derivatives. Otherwise their cotangents would be the round-off of all that follows, and the small gaps
+    // of the cluster would amplify it.
+    const auto itself = fixed.defined() ? turned_to(fixed.select(-3, t), given, inside) : given;
+    return turned_to(neighbour, itself, inside);
   };
   std::vector<Tensor> vectors;
   for (int64_t t = 0; t < T; ++t) {

@@ -287,6 +287,26 @@ def test_losses_of_the_vectors_have_exact_gradients_at_a_crossing(dtype: torch.d
 
 
 @each_double
+def test_rounding_of_a_crossing_does_not_matter(dtype: torch.dtype) -> None:
+    """The round-off of the loss stays below the noise gate, whatever the last bits of the matrices are."""
+    t = torch.tensor([-0.5, 0.0, 0.4], dtype=torch.float64)
+    A, _ = path(torch.stack([t, -t, 0 * t, t + 3], -1), dtype)
+    weights = normal(3, 4, 4, dtype=dtype, seed=1)
+
+    def loss(X: Tensor) -> Tensor:
+        L, V = sg.eigh(X)
+        sums = V[:1].sum(-2, keepdim=True)
+        first = V[:1] * (sums.conj() / sums.abs())
+        return (weights.conj() * sg.track(L, torch.cat([first, V[1:]])).eigenvectors).sum().real
+
+    expected = gradient_of(loss, A)
+    for seed in range(100):
+        # The crossing is at zero, so this is far below the round-off of the other matrices.
+        G = gradient_of(loss, A + 1e-16 * random_hermitian(3, 4, 4, dtype=dtype, seed=seed))
+        assert float((G - expected).norm()) <= 1e-12 * float(expected.norm())
+
+
+@each_double
 def test_gradcheck(dtype: torch.dtype) -> None:
     """In L and V, with crossings, clusters and a start in the middle."""
     A, _ = path(torch.stack([T, -T, 0 * T, T + 3], -1)[8:12], dtype)
