@@ -107,8 +107,10 @@ std::tuple<Tensor, Tensor, Tensor> rigid_alignment(
     const auto fitted = trace / one_instead_of_zero(moments.variance) * units;
     factor = at::where(moments.variance == 0, at::ones_like(trace), fitted);
   }
-  const auto turned = at::matmul(rotation, moments.source_center.unsqueeze(-1)).squeeze(-1);
-  auto translation = moments.target_center - factor.unsqueeze(-1) * turned;
+  // In a batch of one, because LibTorch multiplies a single matrix with a vector by another routine, which rounds
+  // differently.
+  const auto turned = at::matmul(rotation.unsqueeze(0), moments.source_center.unsqueeze(0).unsqueeze(-1));
+  auto translation = moments.target_center - factor.unsqueeze(-1) * turned.squeeze(-1).squeeze(0);
   return {rotation, std::move(translation), std::move(factor)};
 }
 
