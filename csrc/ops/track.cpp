@@ -54,8 +54,8 @@ std::tuple<Tensor, Tensor> track(const Tensor& L, const Tensor& V, std::optional
     const auto inside = clusters.unsqueeze(-1) == clusters.unsqueeze(-2);
     const auto given = in_order.select(-3, t);
     // Turned to themselves first. That changes values by round-off only, but the result then does not depend on
-    // rotations inside a cluster, in any order of derivatives. Otherwise their cotangents would be the round-off of all that follows, and the small gaps
-    // of the cluster would amplify it.
+    // rotations inside a cluster, in any order of derivatives. Otherwise their cotangents would be the round-off of all
+    // that follows, and the small gaps of the cluster would amplify it.
     const auto itself = fixed.defined() ? turned_to(fixed.select(-3, t), given, inside) : given;
     return turned_to(neighbour, itself, inside);
   };
