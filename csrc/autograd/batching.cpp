@@ -17,8 +17,6 @@
 namespace spectralgrad::autograd {
 namespace {
 
-using at::Tensor;
-
 /// The innermost level of vmap that a tensor among these is mapped at, or -1.
 int64_t innermost_level(c10::ArrayRef<c10::IValue> arguments) {
   int64_t level = -1;

@@ -43,7 +43,7 @@ inline at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// Replaces `result` by factor*result - a b.
-inline void subtract_product(at::Tensor result, double factor, const at::Tensor& a, const at::Tensor& b) {
+inline void subtract_product(const at::Tensor& result, double factor, const at::Tensor& a, const at::Tensor& b) {
   if (is_deterministic()) {
     result.mul_(factor).sub_(product(a, b));
   } else if (a.size(0) == 1) {
