@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 import spectralgrad as sg
 from bench_eigh import REAL
+from bench_transforms import Case
 from harness import Benchmark, Session, run
 from presentation import Target
 
@@ -22,14 +22,6 @@ STEPS = 8
 BATCHES = {3: 4096, 8: 1024, 16: 256, 64: 16}
 FORWARD, FORWARD_BACKWARD = OPERATIONS = ("forward", "forward + backward")
 COMPILED = "torch.compile"
-
-
-class Case(NamedTuple):
-    function: str
-    operation: str
-    dtype: str
-    n: int
-    batch: int
 
 
 def eigh_step(A: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -252,9 +253,8 @@ def exact_loss(A: list[Any], weights: list[Any], clusters: list[list[list[int]]]
     return total
 
 
-@each_double
-def test_losses_of_the_vectors_have_exact_gradients_at_a_crossing(dtype: torch.dtype) -> None:
-    """Any loss of V' along a path through an exact crossing of three bands: against differences in 50 digits."""
+def at_a_crossing(dtype: torch.dtype) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """A path of three matrices through a crossing of three bands, weights, and the loss Re Σ conj(weights) V'."""
     t = torch.tensor([-0.5, 0.0, 0.4], dtype=torch.float64)
     A, _ = path(torch.stack([t, -t, 0 * t, t + 3], -1), dtype)
     weights = normal(3, 4, 4, dtype=dtype, seed=1)
@@ -268,6 +268,13 @@ def test_losses_of_the_vectors_have_exact_gradients_at_a_crossing(dtype: torch.d
         first = in_fixed_gauge(V[:1])
         return (weights.conj() * sg.track(L, torch.cat([first, V[1:]])).eigenvectors).sum().real
 
+    return A, weights, loss
+
+
+@each_double
+def test_losses_of_the_vectors_have_exact_gradients_at_a_crossing(dtype: torch.dtype) -> None:
+    """Any loss of V' along a path through an exact crossing of three bands: against differences in 50 digits."""
+    A, weights, loss = at_a_crossing(dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         G = gradient_of(loss, A)
@@ -289,16 +296,7 @@ def test_losses_of_the_vectors_have_exact_gradients_at_a_crossing(dtype: torch.d
 @each_double
 def test_rounding_of_a_crossing_does_not_matter(dtype: torch.dtype) -> None:
     """The round-off of the loss stays below the noise gate, whatever the last bits of the matrices are."""
-    t = torch.tensor([-0.5, 0.0, 0.4], dtype=torch.float64)
-    A, _ = path(torch.stack([t, -t, 0 * t, t + 3], -1), dtype)
-    weights = normal(3, 4, 4, dtype=dtype, seed=1)
-
-    def loss(X: Tensor) -> Tensor:
-        L, V = sg.eigh(X)
-        sums = V[:1].sum(-2, keepdim=True)
-        first = V[:1] * (sums.conj() / sums.abs())
-        return (weights.conj() * sg.track(L, torch.cat([first, V[1:]])).eigenvectors).sum().real
-
+    A, _, loss = at_a_crossing(dtype)
     expected = gradient_of(loss, A)
     for seed in range(100):
         # The crossing is at zero, so this is far below the round-off of the other matrices.

@@ -4,7 +4,6 @@
 #include "kernels/eigh_vjp/by_products/gap_pairs.h"
 #include "kernels/eigh_vjp/by_products/hermitian_product.h"
 #include "kernels/eigh_vjp/by_products/products.h"
-#include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/simd/batch_layout.h"
 
@@ -36,7 +35,6 @@ PassResults pass_over_pairs(const Inputs& inputs, const Rule& rule, const Tensor
   using real_t = typename RealOf<scalar_t>::type;
   using Pairs = GapPairs<scalar_t>;
   const auto n = inputs.n;
-  const auto norms = rule.gates() ? norm_bounds<real_t>(inputs.gV) : Tensor();
   const auto tiles = (n + Pairs::tile - 1) / Pairs::tile;
   const PassResults results{at::empty_like(W), at::empty_like(W), {}};
   // The sums of each row of tiles are kept apart, so that the result does not depend on the number of threads.
@@ -47,7 +45,7 @@ PassResults pass_over_pairs(const Inputs& inputs, const Rule& rule, const Tensor
   auto* to_Z = results.Z.template mutable_data_ptr<scalar_t>();
   auto* to_sums = sums.template mutable_data_ptr<real_t>();
   auto* to_unit = unit.template mutable_data_ptr<real_t>();
-  for_gap_pairs<scalar_t>(inputs, rule, norms, W, [&](int64_t matrix, Pairs& pairs, int64_t first, int64_t last) {
+  for_gap_pairs<scalar_t>(inputs, rule, W, [&](int64_t matrix, Pairs& pairs, int64_t first, int64_t last) {
     const auto* gL = row<real_t>(inputs.gL, matrix, n);
     const auto base = matrix * n * n;
     for (auto number = first; number < last; ++number) {

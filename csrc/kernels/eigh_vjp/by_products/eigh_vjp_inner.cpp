@@ -3,7 +3,6 @@
 #include "core/scalar_traits.h"
 #include "kernels/eigh_vjp/by_products/gap_pairs.h"
 #include "kernels/eigh_vjp/by_products/products.h"
-#include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/simd/batch_layout.h"
 
@@ -24,7 +23,6 @@ template <typename scalar_t>
 EighVjpInner inner_of_batch(const Inputs& inputs, const Rule& rule) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto n = inputs.n;
-  const auto norms = rule.gates() ? norm_bounds<real_t>(inputs.gV) : Tensor();
   const auto W = product(inputs.V.mH(), inputs.gV).contiguous();
   const auto Q = at::empty_like(W);
   const auto slope = at::empty_like(W);
@@ -34,7 +32,7 @@ EighVjpInner inner_of_batch(const Inputs& inputs, const Rule& rule) {
   auto* to_slope = slope.template mutable_data_ptr<scalar_t>();
   auto* to_factor = factor.template mutable_data_ptr<real_t>();
   auto* to_unit = unit.template mutable_data_ptr<real_t>();
-  for_gap_pairs<scalar_t>(inputs, rule, norms, W, [&](int64_t matrix, auto& pairs, int64_t first, int64_t last) {
+  for_gap_pairs<scalar_t>(inputs, rule, W, [&](int64_t matrix, auto& pairs, int64_t first, int64_t last) {
     const auto* gL = row<real_t>(inputs.gL, matrix, n);
     const auto base = matrix * n * n;
     for (auto number = first; number < last; ++number) {

@@ -4,6 +4,7 @@
 #include "core/scalar_traits.h"
 #include "kernels/eigh_vjp/by_products/batch_gate.h"
 #include "kernels/eigh_vjp/by_products/gap_inverse.h"
+#include "kernels/eigh_vjp/column_norms.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/eigh_vjp/parallel_parts.h"
 #include "kernels/simd/batch_layout.h"
@@ -163,10 +164,12 @@ class GapPairs {
 
 /// Calls f(matrix, pairs, first, last) for ranges of rows of tiles of each matrix, in parallel.
 template <typename scalar_t, typename F>
-void for_gap_pairs(const Inputs& inputs, const Rule& rule, const at::Tensor& norms, const at::Tensor& W, const F& f) {
+void for_gap_pairs(const Inputs& inputs, const Rule& rule, const at::Tensor& W, const F& f) {
   using Pairs = GapPairs<scalar_t>;
+  using real_t = typename Pairs::real_t;
   const auto n = inputs.n;
-  const BatchGate<typename Pairs::real_t> gate(inputs, rule, norms);
+  const auto norms = rule.gates() ? norm_bounds<real_t>(inputs.gV) : at::Tensor();
+  const BatchGate<real_t> gate(inputs, rule, norms);
   const auto* entries = W.template const_data_ptr<scalar_t>();
   const auto tiles = (n + Pairs::tile - 1) / Pairs::tile;
   for_each_part(inputs.count, tiles, Pairs::tile * n, [&](int64_t matrix, int64_t first, int64_t last) {
