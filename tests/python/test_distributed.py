@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 import spectralgrad as sg
+from forked import Interpreter
 from operator_cases import OPERATORS, Batch
 from problems import DOUBLE, LinAlgError, distinct, normal, random_hermitian, with_spectrum
 from reference import relative_error
@@ -47,6 +49,9 @@ def case(processes: int = 2) -> Callable[[Case], Case]:
 
     return add
 
+
+# After which a process is killed.
+SECONDS = 300
 
 # --- cases that the processes run ------------------------------------------------------------------------------------
 
@@ -665,22 +670,11 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[s
     def of(processes: int) -> dict[str, str]:
         if processes not in found:
             folder = tmp_path_factory.mktemp("processes")
-            running = [
-                subprocess.Popen(
-                    [sys.executable, __file__, str(rank), str(processes), str(folder)],
-                    env=environment(),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                for rank in range(processes)
-            ]
-            try:
-                outputs = [process.communicate(timeout=300)[0] for process in running]
-            finally:
-                for process in running:
-                    process.kill()
-            assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+            command = [sys.executable, __file__, str(processes), str(folder)]
+            run = subprocess.run(
+                command, env=environment(), check=False, capture_output=True, text=True, timeout=SECONDS + 30
+            )
+            assert run.returncode == 0, run.stdout + run.stderr
             found[processes] = {}
             for rank in range(processes):
                 for name, text in json.loads((folder / f"failures_{rank}.json").read_text()).items():
@@ -715,23 +709,41 @@ PROGRAMS = {
 }
 
 
-def run_program(program: str) -> None:
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
+@pytest.fixture(scope="module")
+def with_torch() -> Iterator[Interpreter]:
+    """An interpreter that has imported torch, but neither DTensor nor spectralgrad."""
+    with Interpreter("torch", environment={"OMP_NUM_THREADS": "1"}) as interpreter:
+        yield interpreter
+
+
+def run_program(program: str, with_torch: Interpreter) -> None:
+    assert with_torch.run(program) == (0, "")
+
+
+def test_the_interpreter_has_imported_neither(with_torch: Interpreter) -> None:
+    run_program("import sys; assert not {'torch.distributed.tensor', 'spectralgrad'} & set(sys.modules)", with_torch)
+    result = with_torch.run("import torch; assert torch.zeros(1)")
+    assert result.returncode == 1
+    assert "AssertionError" in result.output
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_operators_are_registered(program: str) -> None:
-    run_program(f"""{program}
+def test_operators_are_registered(program: str, with_torch: Interpreter) -> None:
+    run_program(
+        f"""{program}
 from torch.distributed.tensor import DTensor
 from spectralgrad import _operators
 known = DTensor._op_dispatcher.sharding_propagator.op_strategy_funcs
 for name, operator in _operators.OPERATORS.items():
     assert operator.trailing is None or _operators.handle(name) in known, name
-""")
+""",
+        with_torch,
+    )
 
 
-def test_an_operator_that_is_not_registered_is_refused_by_dtensor() -> None:
-    run_program(f"""{IMPORTS}{ONE_PROCESS}
+def test_an_operator_that_is_not_registered_is_refused_by_dtensor(with_torch: Interpreter) -> None:
+    run_program(
+        f"""{IMPORTS}{ONE_PROCESS}
 try:
     torch.ops.spectralgrad.eigh(D, "L", None, [])
 except NotImplementedError as error:
@@ -740,21 +752,30 @@ else:
     raise AssertionError("no error")
 sg.distributed.register()
 torch.ops.spectralgrad.eigh(D, "L", None, [])
-""")
+""",
+        with_torch,
+    )
 
 
 @pytest.mark.parametrize("statement", ["sg.distributed.register()", "sg.eigh(D)"])
-def test_compiled_code(statement: str) -> None:
-    run_program(f"""{IMPORTS}{ONE_PROCESS}
+def test_compiled_code(statement: str, with_torch: Interpreter) -> None:
+    run_program(
+        f"""{IMPORTS}{ONE_PROCESS}
 {statement}
 compiled = torch.compile(lambda A: sg.eigh(A)[0], backend="aot_eager", fullgraph=True)
 assert compiled(D).placements == D.placements
-""")
+""",
+        with_torch,
+    )
 
 
 def test_importing_spectralgrad_does_not_import_dtensor() -> None:
-    run_program("import sys, spectralgrad; assert 'torch.distributed.tensor' not in sys.modules")
-    run_program("import sys, spectralgrad, torch; assert not [x for x in sys.meta_path if 'spectralgrad' in repr(x)]")
+    program = """import sys, spectralgrad
+assert 'torch.distributed.tensor' not in sys.modules
+import torch
+assert not [x for x in sys.meta_path if 'spectralgrad' in repr(x)]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=120)
 
 
 def test_without_torch_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -776,5 +797,19 @@ def test_example_under_torchrun() -> None:
         assert float(line.split("off by ")[1].split()[0]) <= 1e-14
 
 
+def run_in_forks(processes: int, folder: Path) -> int:
+    """Forks after the imports, so that they are done once. Returns 0 if every process does."""
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(SECONDS)
+            run_cases(rank, processes, folder)
+        children.append(child)
+    return max(abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) for child in children)
+
+
 if __name__ == "__main__":
-    run_cases(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    import torch.distributed.tensor
+
+    sys.exit(run_in_forks(int(sys.argv[1]), Path(sys.argv[2])))
