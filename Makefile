@@ -17,8 +17,8 @@ JOBS ?= $(shell nproc)
 # Arguments of `make compare` and `make bench`.
 ARGS ?=
 # Arguments of pytest. On small matrices such as those of the tests, two processes with one thread each are faster than
-# one process with two threads.
-PYTEST_ARGS ?= --numprocesses 2
+# one process with two threads. A process that has run out of tests takes some from the other one.
+PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
