@@ -37,9 +37,9 @@ THROUGH_SVD = [
 VALUES_ONLY = ["linalg.pinv", "linalg.pinv singular", "linalg.pinv hermitian", "pinverse"]
 # torch's own tests leave out the derivatives of a norm at zero, where they are not defined.
 WITHOUT_GRADIENT = ["linalg.matrix_rank", "linalg.matrix_rank hermitian", "linalg.norm subgradients_at_zero"]
-# Every seventh sample is checked. Seven has no common divisor with the numbers of variants that torch goes through, so
-# each variant takes its turn: full matrices or not, orders of a norm, outputs of the loss.
-STEP = 7
+# Every eleventh sample is checked. Eleven has no common divisor with the numbers of variants that torch goes through.
+# So each variant takes its turn: full matrices or not, orders of a norm, outputs of the loss.
+STEP = 11
 SAMPLED = [
     "linalg.svd",
     "svd",
@@ -142,8 +142,9 @@ def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
 @pytest.mark.slow
 @each_kind
 @each_double
-def test_gradients_of_svd_at_every_sample(dtype: torch.dtype, kind: str) -> None:
-    check("linalg.svd", dtype, kind, sg.svd, step=1)
+def test_gradients_of_our_svd(dtype: torch.dtype, kind: str) -> None:
+    """Every sample, but every fifth one of second order. Five has no common divisor with the numbers of variants."""
+    check("linalg.svd", dtype, kind, sg.svd, step=5 if kind in SECOND_ORDER else 1)
 
 
 @pytest.mark.slow
@@ -156,10 +157,9 @@ def test_gradients_of_svd_at_every_sample(dtype: torch.dtype, kind: str) -> None
         ("linalg.eigvals", sg.eigvals),
         ("linalg.eigh", sg.eigh),
         ("linalg.eigvalsh", sg.eigvalsh),
-        ("linalg.svd", sg.svd),
         ("linalg.svdvals", sg.svdvals),
     ],
-    ids=["eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals"],
+    ids=["eig", "eigvals", "eigh", "eigvalsh", "svdvals"],
 )
 def test_gradients_of_ours(name: str, function: Callable[..., Any], dtype: torch.dtype, kind: str) -> None:
     check(name, dtype, kind, function)
