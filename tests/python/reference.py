@@ -67,20 +67,33 @@ def _frechet(spectrum: exact.Spectrum, E: np.ndarray, weights: Weights) -> exact
         return exact.gradient(spectrum, weights(spectrum.values), E)
 
 
+# Many transforms are compared with one reference, so results are kept. The caches are keyed by `weights` as an object.
+@functools.lru_cache(maxsize=256)
+def _first(data: bytes, direction: bytes, dtype: str, direction_dtype: str, n: int, weights: Weights) -> np.ndarray:
+    E = np.frombuffer(direction, dtype=direction_dtype).reshape(n, n)
+    return _frechet(_decompose(data, dtype, n), E, weights).to_numpy()
+
+
+@functools.lru_cache(maxsize=256)
+def _second(data: bytes, loss: bytes, direction: bytes, dtype: str, n: int, weights: Weights) -> np.ndarray:
+    h, spectra = _decompose_about(data, direction, dtype, n)
+    M = np.frombuffer(loss, dtype=dtype).reshape(n, n)
+    with exact.working_precision():
+        ahead, behind = (_frechet(spectrum, M, weights).to_mpmath() for spectrum in spectra)
+        return ((ahead - behind) / (2 * h)).astype(dtype)
+
+
 def frechet(A: Tensor, E: Tensor, weights: Weights) -> Tensor:
     """D f(A)[E], Daleckii and Krein (1965). It is self-adjoint: also the gradient of Re tr(E f(A)) for Hermitian E."""
-    array = _array(A)
-    spectrum = _decompose(array.tobytes(), array.dtype.str, len(array))
-    return torch.from_numpy(_frechet(spectrum, _array(E), weights).to_numpy())
+    a, e = _array(A), _array(E)
+    return torch.from_numpy(_first(a.tobytes(), e.tobytes(), a.dtype.str, e.dtype.str, len(a), weights).copy())
 
 
 def second_frechet(A: Tensor, M: Tensor, E: Tensor, weights: Weights) -> Tensor:
     """The Hessian of Re tr(M f(A)) times E: a central difference in 60 digits, accurate to more than 20."""
-    array = _array(A)
-    h, spectra = _decompose_about(array.tobytes(), _array(E).tobytes(), array.dtype.str, len(array))
-    with exact.working_precision():
-        ahead, behind = (_frechet(spectrum, _array(M), weights).to_mpmath() for spectrum in spectra)
-        return torch.from_numpy(((ahead - behind) / (2 * h)).astype(array.dtype))
+    a = _array(A)
+    m, e = (_array(x).astype(a.dtype) for x in (M, E))
+    return torch.from_numpy(_second(a.tobytes(), m.tobytes(), e.tobytes(), a.dtype.str, len(a), weights).copy())
 
 
 class Divided(NamedTuple):
@@ -209,25 +222,46 @@ def resolvent_integral(A: Tensor, of: Callable[[Any], Any], low: float, high: fl
     """(1/2πi) ∮ of(R) dz, R = (z - A)⁻¹, around the eigenvalues in (low, high).
 
     The contour is the circle through low and high, on which the trapezoidal rule converges geometrically. No step
-    chooses a basis of an eigenspace.
+    chooses a basis of an eigenspace. `of` must map the adjoint of R to the adjoint of of(R), so that half of the circle
+    is enough.
     """
     center, radius = (low + high) / 2, (high - low) / 2
-    arms = radius * np.exp(2j * np.pi * (np.arange(points) + 0.5) / points)
+    arms = radius * np.exp(2j * np.pi * (np.arange(points // 2) + 0.5) / points)
     array = _array(A)
     total = np.zeros(array.shape, dtype=complex)
     for arm in arms:
         total += arm * of(np.linalg.inv((center + arm) * np.eye(len(array)) - array)) / points
+    total = total + total.conj().T
     return torch.from_numpy(total if A.is_complex() else total.real)
 
 
+def _keep_last_results(integral: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Several tests in a row need the same integrals. The tensors among the arguments are compared by their bytes."""
+    known: dict[Any, Tensor] = {}
+
+    @functools.wraps(integral)
+    def cached(*arguments: Any, **options: Any) -> Tensor:
+        parts = [(x.dtype, _array(x).tobytes()) if isinstance(x, Tensor) else x for x in arguments]
+        key = (*parts, *options.items())
+        if key not in known:
+            if len(known) == 8:
+                known.pop(next(iter(known)))
+            known[key] = integral(*arguments, **options)
+        return known[key].clone()
+
+    return cached
+
+
+@_keep_last_results
 def resolvent_frechet(A: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
-    """D P(A)[E] for the projector P onto the eigenvalues in (low, high): (1/2πi) ∮ R E R dz."""
+    """D P(A)[E] for the projector P onto the eigenvalues in (low, high) and Hermitian E: (1/2πi) ∮ R E R dz."""
     direction = _array(E)
     return resolvent_integral(A, lambda R: R @ direction @ R, low, high, points)
 
 
+@_keep_last_results
 def resolvent_second(A: Tensor, M: Tensor, E: Tensor, low: float, high: float, points: int = 600) -> Tensor:
-    """D² P(A)[M, E] = (1/2πi) ∮ (R M R E R + R E R M R) dz.
+    """D² P(A)[M, E] = (1/2πi) ∮ (R M R E R + R E R M R) dz, for Hermitian M and E.
 
     It is also the derivative along E of the gradient of tr(M P(A)).
     """
