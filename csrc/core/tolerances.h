@@ -49,6 +49,14 @@ inline constexpr T sturm_floor = std::numeric_limits<T>::epsilon() / 4 * (std::n
 template <typename T>
 inline constexpr T sturm_radius = 3 * std::numeric_limits<T>::epsilon();
 
+/// Divide and conquer drops an entry up to this fraction of the norm: LAPACK's criterion.
+template <typename T>
+inline constexpr T deflation = 4 * std::numeric_limits<T>::epsilon();
+
+/// A root of the secular equation is found when its value is at most this many times the bound of its round-off.
+template <typename T>
+inline constexpr T secular_equation = std::numeric_limits<T>::epsilon();
+
 /// The typical round-off of an entry of skew(V^H gV), as a fraction of N. Chosen from measurements up to n = 512.
 inline double product_rounding(c10::ScalarType dtype) {
   return (c10::toRealValueType(dtype) == c10::ScalarType::Double ? 0.2 : 0.125) * eps(dtype);

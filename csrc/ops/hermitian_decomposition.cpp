@@ -4,6 +4,7 @@
 #include "kernels/eigh/batch_eigh.h"
 #include "kernels/eigh/hermitian_matrix.h"
 #include "kernels/eigh/lapack_eigh.h"
+#include "kernels/eigh/single_eigh.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh/row_order.h"
 #include "ops/arguments.h"
@@ -121,10 +122,13 @@ bool is_diagonal(const Tensor& A) {
   });
 }
 
-EighMethod parse_method(const char* function, std::string_view name, const Tensor& A) {
+EighMethod parse_method(const char* function, std::string_view name, const Tensor& A, bool compute_eigenvectors) {
   const bool can_choose = A.device().is_cpu() && A.numel() > 0;
   if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
     return can_choose ? EighMethod::lanes : EighMethod::torch;
+  }
+  if (name == "divide_and_conquer" && compute_eigenvectors && !A.is_complex()) {
+    return can_choose ? EighMethod::divide_and_conquer : EighMethod::torch;
   }
   if (name == "lapack" && kernels::has_lapack()) {
     return can_choose ? EighMethod::lapack : EighMethod::torch;
@@ -135,11 +139,27 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
       function,
       ": Expected method to be 'lanes' (for n up to ",
       kernels::simd::largest_n,
-      "), 'lapack' (where LibTorch brings it) or 'torch', but got '",
+      "), 'divide_and_conquer' (for eigenvectors of real matrices), 'lapack' (where LibTorch brings it) or 'torch', but "
+      "got '",
       name,
       "' for n = ",
       A.size(-1));
   return EighMethod::torch;
+}
+
+std::tuple<Tensor, Tensor, EighFindings> decompose_by(
+    EighMethod method,
+    const Tensor& A,
+    bool upper,
+    bool compute_eigenvectors) {
+  switch (method) {
+    case EighMethod::lanes:
+      return kernels::batch_eigh(A, upper, compute_eigenvectors);
+    case EighMethod::divide_and_conquer:
+      return kernels::single_eigh(A, upper);
+    default:
+      return kernels::lapack_eigh(A, upper, compute_eigenvectors);
+  }
 }
 
 } // namespace
@@ -150,14 +170,12 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
     std::string_view UPLO,
     bool compute_eigenvectors,
     MethodName method) {
-  const auto chosen = method ? parse_method(function, *method, A)
+  const auto chosen = method ? parse_method(function, *method, A, compute_eigenvectors)
                              : kernels::eigh_method(kernels::batch_traits(A), compute_eigenvectors, is_diagonal(A));
   if (chosen == EighMethod::torch) {
     return by_torch(function, A, UPLO, compute_eigenvectors, /*to_the_bit=*/method.has_value());
   }
-  auto [eigenvalues, eigenvectors, findings] = chosen == EighMethod::lanes
-      ? kernels::batch_eigh(A, is_upper(UPLO), compute_eigenvectors)
-      : kernels::lapack_eigh(A, is_upper(UPLO), compute_eigenvectors);
+  auto [eigenvalues, eigenvectors, findings] = decompose_by(chosen, A, is_upper(UPLO), compute_eigenvectors);
   if (findings.not_finite != EighFindings::none && checks() != Checks::ignore) {
     check_finite(function, A, UPLO);
   }

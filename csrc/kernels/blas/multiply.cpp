@@ -3,8 +3,8 @@
 #include "kernels/blas/by_type.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
 
 #include <algorithm>
 
@@ -53,22 +53,23 @@ at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x)
       at::TensorOptions(c10::CppTypeToScalarType<scalar_t>::value));
 }
 
-} // namespace
-
+/// C = alpha A B + beta C
 template <typename scalar_t>
 void multiply(
     int64_t m,
     int64_t n,
     int64_t k,
+    scalar_t alpha,
     const Matrices<scalar_t>& A,
     const Matrices<scalar_t>& B,
+    scalar_t beta,
     scalar_t* C,
     int64_t row_of_C) {
   auto* const gemm = by_type<scalar_t>(sgemm_, dgemm_, cgemm_, zgemm_);
   if (gemm == nullptr) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});
-    at::mm_out(result, as_tensor(m, k, A), as_tensor(k, n, B));
+    at::addmm_out(result, result, as_tensor(m, k, A), as_tensor(k, n, B), beta, alpha);
     return;
   }
   const auto operation = [](const Matrices<scalar_t>& x) {
@@ -87,14 +88,40 @@ void multiply(
   const int ldb = leading(B, k, n);
   const int lda = leading(A, m, k);
   const int ldc = static_cast<int>(row_of_C);
-  const scalar_t one(1);
-  const scalar_t zero(0);
-  gemm(&operation_B, &operation_A, &rows, &columns, &inner, &one, B.data, &ldb, A.data, &lda, &zero, C, &ldc);
+  gemm(&operation_B, &operation_A, &rows, &columns, &inner, &alpha, B.data, &ldb, A.data, &lda, &beta, C, &ldc);
 }
 
-#define INSTANTIATE(scalar_t) \
-  template void               \
-  multiply(int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t)
+} // namespace
+
+template <typename scalar_t>
+void multiply(
+    int64_t m,
+    int64_t n,
+    int64_t k,
+    const Matrices<scalar_t>& A,
+    const Matrices<scalar_t>& B,
+    scalar_t* C,
+    int64_t row_of_C) {
+  multiply(m, n, k, scalar_t(1), A, B, scalar_t(0), C, row_of_C);
+}
+
+template <typename scalar_t>
+void subtract_product(
+    int64_t m,
+    int64_t n,
+    int64_t k,
+    const Matrices<scalar_t>& A,
+    const Matrices<scalar_t>& B,
+    scalar_t* C,
+    int64_t row_of_C) {
+  multiply(m, n, k, scalar_t(-1), A, B, scalar_t(1), C, row_of_C);
+}
+
+#define INSTANTIATE(scalar_t)                                                                                        \
+  template void multiply(                                                                                            \
+      int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t);          \
+  template void subtract_product(                                                                                    \
+      int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t)
 INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(c10::complex<float>);

@@ -29,4 +29,15 @@ void multiply(
     scalar_t* C,
     int64_t row_of_C);
 
+/// Does the same for C -= A B.
+template <typename scalar_t>
+void subtract_product(
+    int64_t m,
+    int64_t n,
+    int64_t k,
+    const simd::Matrices<scalar_t>& A,
+    const simd::Matrices<scalar_t>& B,
+    scalar_t* C,
+    int64_t row_of_C);
+
 } // namespace spectralgrad::kernels

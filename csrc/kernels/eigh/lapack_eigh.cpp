@@ -1,14 +1,10 @@
 #include "kernels/eigh/lapack_eigh.h"
 
-#include "core/interruptible.h"
 #include "core/scalar_traits.h"
 #include "core/tolerances.h"
-#include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/syevd.h"
 #include "kernels/blas/workspace.h"
-#include "kernels/eigh/diagonal_eigh.h"
-#include "kernels/eigh/eigh_results.h"
-#include "kernels/eigh/hermitian_matrix.h"
+#include "kernels/eigh/one_by_one.h"
 #include "kernels/eigh/row_order.h"
 
 #include <ATen/Dispatch.h>
@@ -17,7 +13,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <optional>
 #include <vector>
 
 namespace spectralgrad::kernels {
@@ -133,37 +128,8 @@ bool rows_as_columns(int64_t n, at::ScalarType dtype) {
 
 std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper, bool compute_eigenvectors) {
   EighResults results(A, compute_eigenvectors);
-  const auto n = results.n;
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
-    using real_t = typename RealOf<scalar_t>::type;
-    constexpr auto nan = std::numeric_limits<real_t>::quiet_NaN();
-    const auto* from = results.matrices.template const_data_ptr<scalar_t>();
-    auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
-    auto* to = results.template eigenvectors_or_null<scalar_t>();
-    interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
-      const SequentialBlas sequential;
-      std::optional<Solver<scalar_t>> solver;
-      for (auto i = begin; i < end; ++i) {
-        auto* vectors = to == nullptr ? nullptr : to + i * n * n;
-        const HermitianMatrix<scalar_t> matrix{from + i * n * n, n, upper};
-        if (matrix.is_diagonal()) {
-          diagonal_eigh(matrix, values + i * n, vectors);
-          continue;
-        }
-        if (matrix.first_not_finite() >= 0) {
-          std::fill_n(values + i * n, n, nan);
-          std::fill_n(vectors, vectors == nullptr ? 0 : n * n, scalar_t(nan));
-          results.not_finite.found(i);
-          continue;
-        }
-        if (!solver) {
-          solver.emplace(n, compute_eigenvectors);
-        }
-        if (!solver->solve(matrix, values + i * n, vectors)) {
-          results.not_converged.found(i);
-        }
-      }
-    });
+    decompose_one_by_one<Solver<scalar_t>, scalar_t>(results, upper);
   });
   return results.finish();
 }

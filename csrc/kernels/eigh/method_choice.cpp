@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace spectralgrad::kernels {
 namespace {
@@ -31,6 +32,17 @@ double svd_time_in_lanes(const BatchTraits& batch, bool vectors) {
 double time_with_threads(int64_t n, int64_t threads) {
   const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
   return 1 - parallel + parallel / static_cast<double>(threads);
+}
+
+/// The largest n for which divide and conquer was measured, and is faster than LAPACK.
+constexpr int64_t largest_divided(const BatchTraits& batch) {
+  return batch.is_double ? 448 : 768;
+}
+
+/// The time that divide and conquer takes for one matrix, in the same units. A fit to measurements.
+double time_by_division(const BatchTraits& batch) {
+  const auto size = static_cast<double>(batch.n);
+  return batch.is_double ? 0.38 + 6 / size + size / 1500 : 0.26 + 4 / size + size / 2000;
 }
 
 /// The same for the singular value decomposition, where threads gain less, and least for values alone. Before a call of
@@ -93,6 +105,10 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   if (batch.n <= always_in_lanes || (fits_lanes && batch.deterministic)) {
     return EighMethod::lanes;
   }
+  const bool divides = compute_eigenvectors && !batch.is_complex && batch.n <= largest_divided(batch);
+  if (divides && batch.deterministic) {
+    return EighMethod::divide_and_conquer;
+  }
   if (batch.has_lapack && batch.deterministic) {
     return EighMethod::lapack;
   }
@@ -103,8 +119,12 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   const auto in_lanes = rounds(batch.registers(), threads) * time_in_lanes(batch, compute_eigenvectors);
   const auto by_lapack = rounds(batch.count, threads);
   const auto by_torch = static_cast<double>(batch.count) * time_with_threads(batch.n, threads);
-  if (fits_lanes && in_lanes < std::min(by_lapack, by_torch)) {
+  const auto by_division = divides ? by_lapack * time_by_division(batch) : std::numeric_limits<double>::infinity();
+  if (fits_lanes && in_lanes < std::min({by_lapack, by_torch, by_division})) {
     return EighMethod::lanes;
+  }
+  if (by_division < std::min(by_lapack, by_torch)) {
+    return EighMethod::divide_and_conquer;
   }
   // If the two are about equal, torch has an overhead of a tenth. A diagonal matrix only needs sorting, which gains
   // nothing from threads; torch's check for NaN would be half of the time.

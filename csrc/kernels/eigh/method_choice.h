@@ -9,6 +9,9 @@ namespace spectralgrad::kernels {
 enum class EighMethod {
   /// kernels/eigh/batch_eigh.h: one matrix in each lane of a SIMD register.
   lanes,
+  /// kernels/eigh/single_eigh.h: one matrix on each thread, with SIMD instructions inside it. Only for eigenvalues with
+  /// eigenvectors of real matrices.
+  divide_and_conquer,
   /// kernels/eigh/lapack_eigh.h: one matrix on each thread.
   lapack,
   /// torch.linalg.eigh: one matrix at a time, on all threads. The only method for devices other than the CPU.

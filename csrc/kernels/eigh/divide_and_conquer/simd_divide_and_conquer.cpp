@@ -1,0 +1,70 @@
+#include "kernels/eigh/divide_and_conquer/simd_divide_and_conquer.h"
+
+#include "kernels/eigh/divide_and_conquer/back_transformation.h"
+#include "kernels/eigh/divide_and_conquer/divide_and_conquer.h"
+#include "kernels/eigh/flush_underflow.h"
+
+#include <cstring>
+
+// Compiled once for each instruction set.
+namespace spectralgrad::kernels::simd {
+inline namespace CPU_CAPABILITY {
+namespace {
+
+template <typename T>
+int64_t workspace(int n) {
+  const int64_t row = SymmetricMatrix<T>::row_length(n);
+  return SymmetricMatrix<T>::workspace_size(n) + ReductionVectors<T>::workspace_size(n) +
+      ReflectionBlock<T>::workspace_size(n) + DivideAndConquer<T>::workspace_size(n) + 2 * row + n * row;
+}
+
+template <typename T>
+int64_t integers(int n) {
+  return static_cast<int64_t>(DivideAndConquer<T>::integers_per_row) * n;
+}
+
+/// Not inlined, so that all of it runs while underflow is flushed.
+template <typename T>
+__attribute__((noinline)) bool solve(const DivideAndConquerProblem<T>& problem) {
+  const int n = problem.n;
+  Memory<T> memory(problem.workspace);
+  const SymmetricMatrix<T> matrix(n, memory);
+  const ReductionVectors<T> vectors(matrix.row, memory);
+  const ReflectionBlock<T> block(matrix.row, memory);
+  T* d = memory.take(matrix.row);
+  T* e = memory.take(matrix.row);
+  T* Z = memory.take(static_cast<int64_t>(n) * matrix.row);
+  DivideAndConquer<T> solver(n, memory, problem.integers);
+  std::memset(matrix.diagonal, 0, sizeof(T) * static_cast<size_t>(matrix.row));
+  std::memcpy(matrix.diagonal, problem.diagonal, sizeof(T) * static_cast<size_t>(n));
+  reduce(matrix, vectors, d, e);
+  const int* order = solver(n, d, e, Z);
+  if (order == nullptr) {
+    return false;
+  }
+  transform_back(matrix, block, Z);
+  for (int i = 0; i < n; ++i) {
+    problem.eigenvalues[i] = d[order[i]];
+    std::memcpy(
+        problem.eigenvectors + static_cast<int64_t>(i) * n,
+        Z + static_cast<int64_t>(order[i]) * n,
+        sizeof(T) * static_cast<size_t>(n));
+  }
+  return true;
+}
+
+template <typename T>
+bool decompose(const DivideAndConquerProblem<T>& problem) {
+  const FlushUnderflow flush;
+  return solve(problem);
+}
+
+template <typename T>
+constexpr DivideAndConquerKernel<T> kernel{workspace<T>, integers<T>, SymmetricMatrix<T>::row_length, decompose<T>};
+
+} // namespace
+} // namespace CPU_CAPABILITY
+
+SPECTRALGRAD_DEFINE_KERNEL(DivideAndConquerKernel)
+
+} // namespace spectralgrad::kernels::simd

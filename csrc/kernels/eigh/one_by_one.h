@@ -1,0 +1,53 @@
+#pragma once
+
+#include "core/interruptible.h"
+#include "kernels/blas/sequential_blas.h"
+#include "kernels/eigh/diagonal_eigh.h"
+#include "kernels/eigh/eigh_results.h"
+#include "kernels/eigh/hermitian_matrix.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+namespace spectralgrad::kernels {
+
+/// Decomposes the matrices of `results` in parallel, each by one thread. Diagonal matrices are only sorted, and those
+/// with a non-finite entry get NaN. For the others, `Solver(n, vectors)`, one for each thread, has a function
+/// solve(matrix, eigenvalues, eigenvectors), which returns whether it converged.
+template <typename Solver, typename scalar_t>
+void decompose_one_by_one(EighResults& results, bool upper) {
+  using real_t = typename RealOf<scalar_t>::type;
+  constexpr auto nan = std::numeric_limits<real_t>::quiet_NaN();
+  const auto n = results.n;
+  const auto* from = results.matrices.template const_data_ptr<scalar_t>();
+  auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
+  auto* to = results.template eigenvectors_or_null<scalar_t>();
+  interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
+    const SequentialBlas sequential;
+    std::optional<Solver> solver;
+    for (auto i = begin; i < end; ++i) {
+      auto* vectors = to == nullptr ? nullptr : to + i * n * n;
+      const HermitianMatrix<scalar_t> matrix{from + i * n * n, n, upper};
+      if (matrix.is_diagonal()) {
+        diagonal_eigh(matrix, values + i * n, vectors);
+        continue;
+      }
+      if (matrix.first_not_finite() >= 0) {
+        std::fill_n(values + i * n, n, nan);
+        std::fill_n(vectors, vectors == nullptr ? 0 : n * n, scalar_t(nan));
+        results.not_finite.found(i);
+        continue;
+      }
+      if (!solver) {
+        solver.emplace(n, to != nullptr);
+      }
+      if (!solver->solve(matrix, values + i * n, vectors)) {
+        results.not_converged.found(i);
+      }
+    }
+  });
+}
+
+} // namespace spectralgrad::kernels

@@ -1,0 +1,154 @@
+"""The method "divide_and_conquer" of eigh: accuracy for all families, deflation, closed forms, bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import spectralgrad as sg
+from decomposition_errors import (
+    ORTHOGONALITY,
+    RESIDUAL,
+    assert_within,
+    bits,
+    fill_unread_entries_with_nan,
+    ratios,
+    slow_if_large,
+    value_bound,
+)
+from problems import random_hermitian
+from spectra import FAMILIES, Batch, mixed_batch
+
+REAL = [torch.float32, torch.float64]
+
+
+def divided(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
+    L, V = torch.ops.spectralgrad.eigh(A, UPLO, method="divide_and_conquer")
+    return L, V
+
+
+def check(batch: Batch, L: Tensor, V: Tensor) -> None:
+    assert bool((L.diff() >= 0).all())
+    measured = ratios(batch.A, L, V)
+    assert_within(measured.residual, RESIDUAL, batch, "|AV - VΛ| / (n |A| eps)")
+    assert_within(measured.orthogonality, ORTHOGONALITY, batch, "|VᴴV - 1| / (n eps)")
+    assert_within(measured.eigenvalues, value_bound(batch.A.shape[-1]), batch, "|λ - exact| / (|A| eps)")
+
+
+@pytest.mark.parametrize("UPLO", ["L", "U"])
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("n", slow_if_large([1, 2, 3, 5, 15, 16, 17, 33, 64, 65, 130]))
+def test_a_mixed_batch(n: int, dtype: torch.dtype, UPLO: str) -> None:
+    """All families, from degenerate and graded to subnormal, which have every kind of deflation."""
+    batch = mixed_batch(n, dtype, every_scale=n <= 5)
+    if n > 17 and UPLO == "U":  # to save time
+        batch = Batch(batch.names[:24], batch.A[:24])
+    check(batch, *divided(fill_unread_entries_with_nan(batch.A, UPLO), UPLO))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("n", [200, 301, 448])
+def test_large_matrices(n: int, dtype: torch.dtype) -> None:
+    names = ["repeated", "clustered", "glued Wilkinson", "normal", "projector"]
+    assert set(names) <= FAMILIES.keys(), f"the families are {list(FAMILIES)}"
+    batch = mixed_batch(n, dtype, every_scale=False)
+    chosen = [next(k for k, name in enumerate(batch.names) if name.startswith(wanted)) for wanted in names]
+    batch = Batch([batch.names[k] for k in chosen], batch.A[chosen])
+    check(batch, *divided(batch.A))
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("exponent", [0, 100, -100])
+@pytest.mark.parametrize("n", [2, 31, 64, 100, 257])
+def test_eigenvalues_with_closed_forms(n: int, exponent: int, dtype: torch.dtype) -> None:
+    """Tridiagonal matrices: the path, whose eigenvalues are distinct, and its square root of ones, |i - j| = 1."""
+    unit = 2.0**exponent
+    k = np.arange(1, n + 1)
+    side = torch.ones(n - 1, dtype=torch.float64).diag(1)
+    path = 2 * torch.eye(n, dtype=torch.float64) - side - side.mT
+    # M. Kac's matrix, made symmetric by a diagonal similarity, has the eigenvalues -(n - 1), -(n - 3), ..., n - 1.
+    kac = torch.from_numpy(np.sqrt(k[:-1] * (n - k[:-1]))).diag(1)
+    for A, expected in [
+        (path, 2 - 2 * np.cos(np.pi * k / (n + 1))),
+        (kac + kac.mT, 2.0 * k - n - 1),
+    ]:
+        L, _ = divided((unit * A).to(dtype))
+        error = np.abs(L.double().numpy() / unit - np.sort(expected)).max() / np.abs(expected).max()
+        assert error <= value_bound(n) * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_everything_deflates(dtype: torch.dtype) -> None:
+    """A multiple of the identity plus a matrix of rank one, and blocks that repeat, leave few secular equations."""
+    n = 96
+    u = torch.ones(n, 1, dtype=dtype)
+    block = random_hermitian(n // 6, n // 6, dtype=dtype, seed=3)
+    A = torch.stack([torch.eye(n, dtype=dtype) + u @ u.mT, torch.block_diag(*[block] * 6)])
+    check(Batch(["rank one", "equal blocks"], A), *divided(A))
+    L, _ = divided(A[:1])
+    expected = torch.ones(1, n, dtype=dtype)
+    expected[:, -1] = n + 1
+    assert (L - expected).abs().max() <= value_bound(n) * (n + 1) * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_a_matrix_has_the_same_bits_in_every_batch(dtype: torch.dtype) -> None:
+    n, count = 70, 6
+    A = torch.stack([random_hermitian(n, n, dtype=dtype, seed=k) for k in range(count)])
+    expected = divided(A)
+    for k in range(count):
+        for x, y in zip(divided(A[k]), expected, strict=True):
+            assert torch.equal(bits(x), bits(y[k]))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(threads, 2))
+        again = divided(A.flip(0))
+    finally:
+        torch.set_num_threads(threads)
+    for x, y in zip(again, expected, strict=True):
+        assert torch.equal(bits(x.flip(0)), bits(y))
+
+
+def test_a_non_finite_matrix_does_not_disturb_the_others() -> None:
+    A = torch.stack([random_hermitian(80, 80, dtype=torch.float64, seed=k) for k in range(3)])
+    expected = divided(A)
+    A[1, 40, 3] = torch.nan
+    with sg.checks("ignore"):
+        results = divided(A)
+    for x, y in zip(results, expected, strict=True):
+        assert bool(x[1].isnan().all())
+        assert torch.equal(bits(x[::2]), bits(y[::2]))
+
+
+@pytest.mark.parametrize("A", [torch.eye(3, dtype=torch.complex64)])
+def test_complex_matrices_need_another_method(A: Tensor) -> None:
+    with pytest.raises(ValueError, match="'divide_and_conquer' \\(for eigenvectors of real matrices\\)"):
+        divided(A)
+
+
+_DECOMPOSE = """
+import sys, torch, spectralgrad
+torch.save([torch.ops.spectralgrad.eigh(A, method="divide_and_conquer") for A in torch.load(sys.argv[1])], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_kernels_for_other_processors(capability: str, tmp_path: Path) -> None:
+    batches = [mixed_batch(n, dtype, every_scale=False) for n in (5, 33, 65) for dtype in REAL]
+    torch.save([batch.A for batch in batches], tmp_path / "matrices")
+    subprocess.run(
+        [sys.executable, "-c", _DECOMPOSE, tmp_path / "matrices", tmp_path / "results"],
+        env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+        check=True,
+    )
+    for batch, (L, V) in zip(batches, torch.load(tmp_path / "results"), strict=True):
+        check(batch, L, V)
