@@ -5,17 +5,12 @@
 #include "kernels/eigh_vjp/by_products/hermitian_product.h"
 #include "kernels/eigh_vjp/by_products/products.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
-#include "kernels/simd/batch_layout.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/zeros.h>
-
-#include <algorithm>
-#include <cstdint>
 
 // math/eigh_vjp.h has the formulas and the names.
 namespace spectralgrad::kernels {
@@ -35,44 +30,26 @@ PassResults pass_over_pairs(const Inputs& inputs, const Rule& rule, const Tensor
   using real_t = typename RealOf<scalar_t>::type;
   using Pairs = GapPairs<scalar_t>;
   const auto n = inputs.n;
-  const auto tiles = (n + Pairs::tile - 1) / Pairs::tile;
-  const PassResults results{at::empty_like(W), at::empty_like(W), {}};
+  const auto tiles = Pairs::tiles(n);
+  const auto Z = at::empty_like(W);
   // The sums of each row of tiles are kept apart, so that the result does not depend on the number of threads.
   const auto sums = at::zeros({inputs.count, tiles, n}, inputs.L.options());
-  const auto unit = at::empty({inputs.count, 1}, inputs.L.options());
   const auto* from_T = T.template const_data_ptr<scalar_t>();
-  auto* to_Q = results.Q.template mutable_data_ptr<scalar_t>();
-  auto* to_Z = results.Z.template mutable_data_ptr<scalar_t>();
+  auto* to_Z = Z.template mutable_data_ptr<scalar_t>();
   auto* to_sums = sums.template mutable_data_ptr<real_t>();
-  auto* to_unit = unit.template mutable_data_ptr<real_t>();
-  for_gap_pairs<scalar_t>(inputs, rule, W, [&](int64_t matrix, Pairs& pairs, int64_t first, int64_t last) {
-    const auto* gL = row<real_t>(inputs.gL, matrix, n);
-    const auto base = matrix * n * n;
-    for (auto number = first; number < last; ++number) {
-      auto* sum = to_sums + (matrix * tiles + number) * n;
-      pairs.for_tile_row(number, [&](int64_t i, int64_t j, const PairQuotient<scalar_t>& pair) {
-        const auto above = base + i * n + j;
-        const auto below = base + j * n + i;
-        const auto t = from_T[above];
-        const auto z = t * pair.factor;
-        to_Q[above] = pair.quotient;
-        to_Q[below] = conjugate(pair.quotient);
-        to_Z[above] = z;
-        to_Z[below] = -conjugate(z);
-        const auto slope = 2 * real_part(conjugate(t) * pair.slope);
-        sum[i] -= slope;
-        sum[j] += slope;
-      });
-    }
-    for (auto i = first * Pairs::tile; i < std::min(n, last * Pairs::tile); ++i) {
-      to_Q[base + i * n + i] = gL == nullptr ? real_t(0) : gL[i];
-      to_Z[base + i * n + i] = 0;
-    }
-    if (first == 0) {
-      to_unit[matrix] = pairs.unit();
-    }
-  });
-  return {results.Q, results.Z, sums.sum({-2}) / unit};
+  const auto put = [&](const PairPlace& place, real_t factor, scalar_t slope) {
+    const auto t = from_T[place.above];
+    const auto z = t * factor;
+    to_Z[place.above] = z;
+    to_Z[place.below] = -conjugate(z);
+    const auto of_gap = 2 * real_part(conjugate(t) * slope);
+    auto* sum = to_sums + (place.matrix * tiles + place.i / Pairs::tile) * n;
+    sum[place.i] -= of_gap;
+    sum[place.j] += of_gap;
+  };
+  const auto [Q, unit] = for_gap_pairs<scalar_t>(inputs, rule, W, put);
+  Z.diagonal(0, -2, -1).zero_();
+  return {Q, Z, sums.sum({-2}) / unit.squeeze(-1)};
 }
 
 /// `eigh_vjp_vjp_by_products` for inputs with one batch dimension.

@@ -7,18 +7,16 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <utility>
 
 namespace spectralgrad::kernels {
 
-/// The matrices of `math::EighVjpInner`, (*, n, n).
-struct EighVjpInner {
-  at::Tensor W; // V^H gV
-  math::DifferentiatedQuotient pairs; // of S; the quotient has diag(g_lambda) on its diagonal
-};
-
-/// Does the same as `math::eigh_vjp_inner`, by one matrix product and one pass over all pairs. For CPU matrices with
+/// Returns W = V^H gV and the quotients of S, the first two members of `math::EighVjpInner`, by one matrix product and
+/// one pass over all pairs. The quotient has diag(g_lambda) on its diagonal, so it is Q as well. For CPU matrices with
 /// n >= 1. `x` are g_lambda, which may be undefined, gV, the eigenvalues and the eigenvectors. The results are not
 /// differentiable.
-EighVjpInner eigh_vjp_inner(const std::array<at::Tensor, 4>& x, const Rule& rule);
+std::pair<at::Tensor, math::DifferentiatedQuotient> eigh_vjp_inner(
+    const std::array<at::Tensor, 4>& x,
+    const Rule& rule);
 
 } // namespace spectralgrad::kernels

@@ -11,6 +11,8 @@
 #include "math/pairs/clusters.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -38,6 +40,11 @@ class GapPairs {
 
   /// Square tiles of a matrix keep the transposed entries in the cache.
   static constexpr int64_t tile = 16;
+
+  /// The number of rows of tiles of an n x n matrix.
+  static int64_t tiles(int64_t n) {
+    return (n + tile - 1) / tile;
+  }
 
   GapPairs(
       const Inputs& inputs,
@@ -162,20 +169,54 @@ class GapPairs {
   std::vector<Entry> asked_;
 };
 
-/// Calls f(matrix, pairs, first, last) for ranges of rows of tiles of each matrix, in parallel.
-template <typename scalar_t, typename F>
-void for_gap_pairs(const Inputs& inputs, const Rule& rule, const at::Tensor& W, const F& f) {
+/// The place of a pair i < j in a batch of n x n matrices.
+struct PairPlace {
+  int64_t matrix;
+  int64_t i;
+  int64_t j;
+  int64_t above; // the position of (i, j) in the batch
+  int64_t below; // the position of (j, i)
+};
+
+/// Returns Q = diag(g_lambda) + F o S (count, n, n) and the unit of gaps (count, 1, 1). For each pair, calls put(place,
+/// factor, slope) with the other members of `PairQuotient`. Runs in parallel over rows of tiles: one thread has all
+/// pairs i < j whose i is in one row of tiles.
+template <typename scalar_t, typename Put>
+std::pair<at::Tensor, at::Tensor> for_gap_pairs(
+    const Inputs& inputs,
+    const Rule& rule,
+    const at::Tensor& W,
+    const Put& put) {
   using Pairs = GapPairs<scalar_t>;
   using real_t = typename Pairs::real_t;
   const auto n = inputs.n;
   const auto norms = rule.gates() ? norm_bounds<real_t>(inputs.gV) : at::Tensor();
   const BatchGate<real_t> gate(inputs, rule, norms);
+  const auto Q = at::empty_like(W);
+  const auto unit = at::empty({inputs.count, 1, 1}, inputs.L.options());
   const auto* entries = W.template const_data_ptr<scalar_t>();
-  const auto tiles = (n + Pairs::tile - 1) / Pairs::tile;
-  for_each_part(inputs.count, tiles, Pairs::tile * n, [&](int64_t matrix, int64_t first, int64_t last) {
-    Pairs pairs(inputs, rule, gate, norms, matrix, entries + matrix * n * n);
-    f(matrix, pairs, first, last);
+  auto* to_Q = Q.template mutable_data_ptr<scalar_t>();
+  auto* to_unit = unit.template mutable_data_ptr<real_t>();
+  for_each_part(inputs.count, Pairs::tiles(n), Pairs::tile * n, [&](int64_t matrix, int64_t first, int64_t last) {
+    const auto base = matrix * n * n;
+    Pairs pairs(inputs, rule, gate, norms, matrix, entries + base);
+    for (auto number = first; number < last; ++number) {
+      pairs.for_tile_row(number, [&](int64_t i, int64_t j, const PairQuotient<scalar_t>& pair) {
+        const PairPlace place{matrix, i, j, base + i * n + j, base + j * n + i};
+        to_Q[place.above] = pair.quotient;
+        to_Q[place.below] = conjugate(pair.quotient);
+        put(place, pair.factor, pair.slope);
+      });
+    }
+    const auto* gL = row<real_t>(inputs.gL, matrix, n);
+    for (auto i = first * Pairs::tile; i < std::min(n, last * Pairs::tile); ++i) {
+      to_Q[base + i * n + i] = gL == nullptr ? real_t(0) : gL[i];
+    }
+    if (first == 0) {
+      to_unit[matrix] = pairs.unit();
+    }
   });
+  return {Q, unit};
 }
 
 } // namespace spectralgrad::kernels
