@@ -129,6 +129,28 @@ void check_hermitian_arguments(const char* function, const Tensor& A, std::strin
       UPLO);
 }
 
+std::string mismatch(const Tensor& A, const Tensor& B, std::string_view extent, std::string_view name) {
+  if (A.sym_size(-2) != B.sym_size(-2) || A.sym_size(-1) != B.sym_size(-1)) {
+    return c10::str(
+        "Expected A and ",
+        name,
+        " to be matrices of one ",
+        extent,
+        ", but they are ",
+        A.sym_size(-2),
+        " by ",
+        A.sym_size(-1),
+        " and ",
+        B.sym_size(-2),
+        " by ",
+        B.sym_size(-1));
+  }
+  if (A.scalar_type() != B.scalar_type()) {
+    return c10::str("Expected A and ", name, " to have one dtype, but got ", A.scalar_type(), " and ", B.scalar_type());
+  }
+  return {};
+}
+
 std::string batch_element(bool is_batch, int64_t matrix) {
   return is_batch ? c10::str("(Batch element ", matrix, "): ") : "";
 }

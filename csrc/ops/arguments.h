@@ -30,6 +30,10 @@ void check_hermitian_arguments(
     std::string_view UPLO,
     std::string_view name = "A");
 
+/// Returns a message about matrices A and B that differ in shape or dtype, or an empty one. `extent` is what it calls
+/// the shape, and `name` is the name of B in the signature of the function.
+std::string mismatch(const at::Tensor& A, const at::Tensor& B, std::string_view extent, std::string_view name = "B");
+
 /// Whether `UPLO`, checked before, names the upper triangle.
 inline bool is_upper(std::string_view UPLO) {
   return UPLO == "U" || UPLO == "u";

@@ -31,22 +31,8 @@ constexpr const char* function = "eigvalsh_directional";
 void check_arguments(const Tensor& A, const Tensor& E, const std::optional<double>& rtol) {
   ops::check_square_matrix(function, A);
   ops::check_square_matrix(function, E, "E");
-  TORCH_CHECK(
-      A.sym_size(-1) == E.sym_size(-1),
-      "spectralgrad.eigvalsh_directional: Expected A and E to be matrices of one size, but they are ",
-      A.sym_size(-1),
-      " by ",
-      A.sym_size(-1),
-      " and ",
-      E.sym_size(-1),
-      " by ",
-      E.sym_size(-1));
-  TORCH_CHECK(
-      A.scalar_type() == E.scalar_type(),
-      "spectralgrad.eigvalsh_directional: Expected A and E to have one dtype, but got ",
-      A.scalar_type(),
-      " and ",
-      E.scalar_type());
+  const auto wrong = ops::mismatch(A, E, "size", "E");
+  TORCH_CHECK(wrong.empty(), "spectralgrad.eigvalsh_directional: ", wrong);
   ops::check_rtol(function, rtol);
 }
 
@@ -64,7 +50,7 @@ Tensor eigvalsh_directional(const Tensor& A, const Tensor& E, std::optional<doub
   check_arguments(A, E, rtol);
   const CallerNameGuard guard(function);
   // Not the current rule: `Split` would move the eigenvalues of clusters apart.
-  const auto [L, V] = eigh(ops::hermitian(A, function, "A"), "L", Rule::gated());
+  const auto [L, V] = eigh(A, "L", Rule::gated());
   const auto direction = ops::hermitian(E, function, "E");
   if (A.sym_size(-1) == 0) {
     return at::real(at::matmul(direction, V).sum(-2));

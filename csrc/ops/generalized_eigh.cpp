@@ -38,22 +38,8 @@ bool can_broadcast(c10::SymIntArrayRef a, c10::SymIntArrayRef b) {
 void check_arguments(const Tensor& A, const Tensor& B, std::string_view UPLO, int64_t itype) {
   ops::check_hermitian_arguments(function, A, UPLO);
   ops::check_hermitian_arguments(function, B, UPLO, "B");
-  TORCH_CHECK_VALUE(
-      A.sym_size(-1) == B.sym_size(-1),
-      "spectralgrad.generalized_eigh: Expected A and B to be matrices of one size, but they are ",
-      A.sym_size(-1),
-      " by ",
-      A.sym_size(-1),
-      " and ",
-      B.sym_size(-1),
-      " by ",
-      B.sym_size(-1));
-  TORCH_CHECK_VALUE(
-      A.scalar_type() == B.scalar_type(),
-      "spectralgrad.generalized_eigh: Expected A and B to have one dtype, but got ",
-      A.scalar_type(),
-      " and ",
-      B.scalar_type());
+  const auto wrong = ops::mismatch(A, B, "size");
+  TORCH_CHECK_VALUE(wrong.empty(), "spectralgrad.generalized_eigh: ", wrong);
   TORCH_CHECK_VALUE(
       A.device() == B.device(),
       "spectralgrad.generalized_eigh: Expected A and B on one device, but got ",

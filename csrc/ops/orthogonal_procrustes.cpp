@@ -18,22 +18,8 @@ std::tuple<Tensor, Tensor> orthogonal_procrustes(const Tensor& A, const Tensor& 
   constexpr const char* function = "orthogonal_procrustes";
   ops::check_matrix(function, A);
   ops::check_matrix(function, B, "B");
-  TORCH_CHECK_VALUE(
-      A.sym_size(-2) == B.sym_size(-2) && A.sym_size(-1) == B.sym_size(-1),
-      "spectralgrad.orthogonal_procrustes: Expected A and B to be matrices of one shape, but they are ",
-      A.sym_size(-2),
-      " by ",
-      A.sym_size(-1),
-      " and ",
-      B.sym_size(-2),
-      " by ",
-      B.sym_size(-1));
-  TORCH_CHECK_VALUE(
-      A.scalar_type() == B.scalar_type(),
-      "spectralgrad.orthogonal_procrustes: Expected A and B to have one dtype, but got ",
-      A.scalar_type(),
-      " and ",
-      B.scalar_type());
+  const auto wrong = ops::mismatch(A, B, "shape");
+  TORCH_CHECK_VALUE(wrong.empty(), "spectralgrad.orthogonal_procrustes: ", wrong);
   TORCH_CHECK_VALUE(
       !(proper && A.is_complex()),
       "spectralgrad.orthogonal_procrustes: Expected real matrices for proper=True, but got ",
