@@ -10,7 +10,6 @@
 #include "math/pairs/pairs.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/amax.h>
 #include <ATen/ops/diag_embed.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/real.h>
@@ -47,13 +46,6 @@ Tensor amplification_of(int64_t itype, const Tensor& V, const Tensor& B_diagonal
 /// (lambda_i + lambda_j)/2, (*, n, c), for the columns j with the eigenvalues `kept`.
 Tensor means(const Tensor& eigenvalues, const Tensor& kept) {
   return (eigenvalues * 0.5).unsqueeze(-1) + (kept * 0.5).unsqueeze(-2);
-}
-
-/// The largest norm of a column of V, (*, 1, 1). A constant. Products V^H gV grow with it, unlike those of unitary V.
-Tensor largest_column(const Tensor& V) {
-  const auto sizes = autograd::constant(V).abs();
-  const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
-  return largest * (sizes / largest).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
 }
 
 /// W = V^H gV (*, n, c) and the table N of these columns; both are undefined if gV is.
@@ -115,7 +107,8 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
   const Products products(V, eigenvectors_cotangent, first);
   const auto& [W, magnitude] = products;
   const auto diagonal = judge_cotangents(eigenvalues_cotangent, W, magnitude, L, first, growth);
-  const auto scaled = autograd::constant(eigenvectors_cotangent) * largest_column(V);
+  // Products V^H gV grow with the columns of V, which have norm 1 only for unitary V.
+  const auto scaled = autograd::constant(eigenvectors_cotangent) * largest_column_norm(V);
   const auto largest = cotangent_scale(L, eigenvalues_cotangent, scaled);
   const auto divided = divide_cotangent(
       skew_hermitian_columns(W, first),

@@ -35,6 +35,14 @@ Tensor cotangent_magnitude(const Tensor& eigenvectors, const Tensor& eigenvector
   return products + products.mT();
 }
 
+Tensor largest_column_norm(const Tensor& X) {
+  const auto sizes = constant(X).abs();
+  // Relative to the largest entry, no square over- or underflows.
+  const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
+  const auto unit = at::where(largest == 0, at::ones_like(largest), largest);
+  return unit * (sizes / unit).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
+}
+
 Tensor cotangent_scale(
     const Tensor& eigenvalues,
     const Tensor& eigenvalues_cotangent,
@@ -43,14 +51,7 @@ Tensor cotangent_scale(
     return constant(eigenvalues).abs().sum({-1}, /*keepdim=*/true).unsqueeze(-1);
   }
   const auto scale = largest_of(eigenvalues);
-  Tensor result = at::zeros_like(scale);
-  if (eigenvectors_cotangent.defined()) {
-    const auto sizes = constant(eigenvectors_cotangent).abs();
-    // Relative to the largest entry, no square over- or underflows.
-    const auto largest = sizes.amax({-2, -1}, /*keepdim=*/true);
-    const auto unit = at::where(largest == 0, at::ones_like(largest), largest);
-    result = unit * (sizes / unit).square().sum(-2, /*keepdim=*/true).sqrt().amax({-1}, /*keepdim=*/true);
-  }
+  auto result = eigenvectors_cotangent.defined() ? largest_column_norm(eigenvectors_cotangent) : at::zeros_like(scale);
   if (eigenvalues_cotangent.defined()) {
     result = at::maximum(result, scale * largest_of(eigenvalues_cotangent));
   }

@@ -23,6 +23,9 @@ namespace spectralgrad::math {
 /// W = V^H gV. Round-off of these entries is proportional to it. Not differentiated.
 at::Tensor cotangent_magnitude(const at::Tensor& eigenvectors, const at::Tensor& eigenvectors_cotangent);
 
+/// Returns the largest norm of a column of X (*, m, n), as (*, 1, 1), without over- or underflow. Not differentiated.
+at::Tensor largest_column_norm(const at::Tensor& X);
+
 /// Returns M (*, 1, 1), real: the largest norm of a column of gV, or max|lambda| max|g_lambda| if that is larger. eps*M
 /// is the round-off of the whole matrix. Either cotangent may be undefined. Not differentiated.
 at::Tensor cotangent_scale(
