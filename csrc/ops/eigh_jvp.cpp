@@ -2,20 +2,17 @@
 
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
-#include "autograd/tensor_code.h"
 #include "core/caller_name.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh_jvp/eigh_jvp.h"
 #include "kernels/eigh_jvp/eigh_jvp_by_products.h"
 #include "kernels/simd/batch_layout.h"
 #include "math/eigh.h"
-#include "ops/arguments.h"
-#include "ops/in_layout_of.h"
+#include "ops/jvp_kernels.h"
 
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <tuple>
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
@@ -49,45 +46,12 @@ std::pair<Tensor, Tensor> on_cpu(
                : without_repeats<kernels::eigh_jvp_by_products>)(tangent, eigenvalues, eigenvectors, rule);
 }
 
+constexpr auto tensor_code = eigenpairs_jvp<math::eigh_jvp>;
+
 template <auto function>
-std::tuple<Tensor, Tensor> eigh_jvp_with(
-    const Tensor& tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::TensorCode tensor_code;
-  const CallerNameGuard guard(caller);
-  const auto [dL, dV] = function(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
-  return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
-}
+using Kernels = JvpKernels<1, &eigenpairs_jvp<function>>;
 
-std::tuple<Tensor, Tensor> eigh_jvp_meta(
-    const Tensor&,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    std::string_view,
-    RuleParameters,
-    std::string_view) {
-  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", eigh_jvp_meta> eigh_jvp_op;
-
-// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
-std::tuple<Tensor, Tensor> eigh_jvp_tensor_code(
-    const Tensor& tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::TensorCode tensor_code;
-  const CallerNameGuard guard(caller);
-  auto [dL, dV] = math::eigh_jvp(tangent, eigenvalues, eigenvectors, Rule::parse(rule, parameters));
-  return {std::move(dL), std::move(dV)};
-}
+constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", tensor_code> eigh_jvp_op;
 
 } // namespace
 
@@ -108,19 +72,19 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<without_repeats<math::eigh_jvp>>);
+  library.impl("eigh_jvp", Kernels<without_repeats<math::eigh_jvp>>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_jvp", eigh_jvp_with<on_cpu>);
+  library.impl("eigh_jvp", Kernels<on_cpu>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("eigh_jvp", eigh_jvp_meta);
+  library.impl("eigh_jvp", Kernels<on_cpu>::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_op.tensor_code_kernel<eigh_jvp_tensor_code>());
+  library.impl("eigh_jvp", eigh_jvp_op.tensor_code_kernel<tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -6,19 +6,17 @@
 #include "core/caller_name.h"
 #include "math/generalized_eigh.h"
 #include "ops/arguments.h"
-#include "ops/in_layout_of.h"
+#include "ops/jvp_kernels.h"
 
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <tuple>
+#include <utility>
 
 namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
 
-// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
 std::tuple<Tensor, Tensor> jvp_tensor_code(
     const OptionalTensor& A_tangent,
     const OptionalTensor& B_tangent,
@@ -42,36 +40,9 @@ std::tuple<Tensor, Tensor> jvp_tensor_code(
   return {std::move(dL), std::move(dV)};
 }
 
-std::tuple<Tensor, Tensor> jvp_kernel(
-    const OptionalTensor& A_tangent,
-    const OptionalTensor& B_tangent,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Tensor& B_diagonal,
-    int64_t itype,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const auto [dL, dV] =
-      jvp_tensor_code(A_tangent, B_tangent, eigenvalues, eigenvectors, B_diagonal, itype, rule, parameters, caller);
-  const autograd::TensorCode tensor_code;
-  return {in_layout_of(eigenvalues, dL), in_layout_of(eigenvectors, dV)};
-}
+using Kernels = JvpKernels<2, jvp_tensor_code>;
 
-std::tuple<Tensor, Tensor> jvp_meta(
-    const OptionalTensor&,
-    const OptionalTensor&,
-    const Tensor& eigenvalues,
-    const Tensor& eigenvectors,
-    const Tensor&,
-    int64_t,
-    std::string_view,
-    RuleParameters,
-    std::string_view) {
-  return {at::empty_like(eigenvalues), at::empty_like(eigenvectors)};
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_jvp", jvp_meta> jvp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_jvp", jvp_tensor_code> jvp_op;
 
 } // namespace
 
@@ -104,11 +75,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("generalized_eigh_jvp", jvp_kernel);
+  library.impl("generalized_eigh_jvp", Kernels::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("generalized_eigh_jvp", jvp_meta);
+  library.impl("generalized_eigh_jvp", Kernels::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {

@@ -6,9 +6,8 @@
 #include "core/caller_name.h"
 #include "math/svd.h"
 #include "ops/arguments.h"
-#include "ops/in_layout_of.h"
+#include "ops/jvp_kernels.h"
 
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 namespace spectralgrad::ops {
@@ -16,34 +15,6 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor, Tensor> svd_jvp_kernel(
-    const Tensor& tangent,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
-    std::string_view rule,
-    RuleParameters parameters,
-    std::string_view caller) {
-  const autograd::TensorCode tensor_code;
-  const CallerNameGuard guard(caller);
-  const auto [dU, dS, dVh] = math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
-  return {in_layout_of(U, dU), in_layout_of(singular_values, dS), in_layout_of(Vh, dVh)};
-}
-
-std::tuple<Tensor, Tensor, Tensor> svd_jvp_meta(
-    const Tensor&,
-    const Tensor& U,
-    const Tensor& singular_values,
-    const Tensor& Vh,
-    std::string_view,
-    RuleParameters,
-    std::string_view) {
-  return {at::empty_like(U), at::empty_like(singular_values), at::empty_like(Vh)};
-}
-
-constexpr autograd::OperatorHandle<"spectralgrad::svd_jvp", svd_jvp_meta> svd_jvp_op;
-
-// Keeps the layout that tensor code gives, because a copy to another one would be differentiated, too.
 std::tuple<Tensor, Tensor, Tensor> svd_jvp_tensor_code(
     const Tensor& tangent,
     const Tensor& U,
@@ -56,6 +27,10 @@ std::tuple<Tensor, Tensor, Tensor> svd_jvp_tensor_code(
   const CallerNameGuard guard(caller);
   return math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
 }
+
+using Kernels = JvpKernels<1, svd_jvp_tensor_code>;
+
+constexpr autograd::OperatorHandle<"spectralgrad::svd_jvp", svd_jvp_tensor_code> svd_jvp_op;
 
 } // namespace
 
@@ -75,11 +50,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("svd_jvp", svd_jvp_kernel);
+  library.impl("svd_jvp", Kernels::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("svd_jvp", svd_jvp_meta);
+  library.impl("svd_jvp", Kernels::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
