@@ -21,39 +21,31 @@ using RealGeev = void(
     const int* lwork,
     int* info);
 
-template <typename real_t>
+template <typename scalar_t, typename real_t = typename spectralgrad::RealOf<scalar_t>::type>
 using ComplexGeev = void(
     const char* jobvl,
     const char* jobvr,
     const int* n,
-    c10::complex<real_t>* A,
+    scalar_t* A,
     const int* lda,
-    c10::complex<real_t>* w,
-    c10::complex<real_t>* vl,
+    scalar_t* w,
+    scalar_t* vl,
     const int* ldvl,
-    c10::complex<real_t>* vr,
+    scalar_t* vr,
     const int* ldvr,
-    c10::complex<real_t>* work,
+    scalar_t* work,
     const int* lwork,
     real_t* rwork,
     int* info);
 
 } // namespace
 
-// The LAPACK functions that LibTorch contains. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] RealGeev<float> sgeev_;
-[[gnu::weak]] RealGeev<double> dgeev_;
-[[gnu::weak]] ComplexGeev<float> cgeev_;
-[[gnu::weak]] ComplexGeev<double> zgeev_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(lapack_geev, geev, RealGeev, geev, ComplexGeev);
 
 namespace spectralgrad::kernels {
 
 bool has_geev() {
-  return sgeev_ != nullptr && dgeev_ != nullptr && cgeev_ != nullptr && zgeev_ != nullptr;
+  return lapack_geev.is_present();
 }
 
 template <typename scalar_t, typename real_t>
@@ -67,7 +59,7 @@ int geev(
     scalar_t* work,
     int work_size,
     real_t* reals) {
-  auto* const solve = by_type<scalar_t>(sgeev_, dgeev_, cgeev_, zgeev_);
+  auto* const solve = lapack_geev.of<scalar_t>();
   const char left = 'N';
   const char right = vectors ? 'V' : 'N';
   int info = 0;

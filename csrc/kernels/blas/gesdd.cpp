@@ -23,19 +23,19 @@ using RealGesdd = void(
     int* iwork,
     int* info);
 
-template <typename real_t>
+template <typename scalar_t, typename real_t = typename spectralgrad::RealOf<scalar_t>::type>
 using ComplexGesdd = void(
     const char* jobz,
     const int* m,
     const int* n,
-    c10::complex<real_t>* A,
+    scalar_t* A,
     const int* lda,
     real_t* s,
-    c10::complex<real_t>* U,
+    scalar_t* U,
     const int* ldu,
-    c10::complex<real_t>* vt,
+    scalar_t* vt,
     const int* ldvt,
-    c10::complex<real_t>* work,
+    scalar_t* work,
     const int* lwork,
     real_t* rwork,
     int* iwork,
@@ -43,20 +43,12 @@ using ComplexGesdd = void(
 
 } // namespace
 
-// The LAPACK functions that LibTorch contains. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] RealGesdd<float> sgesdd_;
-[[gnu::weak]] RealGesdd<double> dgesdd_;
-[[gnu::weak]] ComplexGesdd<float> cgesdd_;
-[[gnu::weak]] ComplexGesdd<double> zgesdd_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(lapack_gesdd, gesdd, RealGesdd, gesdd, ComplexGesdd);
 
 namespace spectralgrad::kernels {
 
 bool has_gesdd() {
-  return sgesdd_ != nullptr && dgesdd_ != nullptr && cgesdd_ != nullptr && zgesdd_ != nullptr;
+  return lapack_gesdd.is_present();
 }
 
 int64_t GesddProblem::reals(bool is_complex) const {
@@ -80,7 +72,7 @@ int gesdd(
     int work_size,
     real_t* reals,
     int* integers) {
-  auto* const solve = by_type<scalar_t>(sgesdd_, dgesdd_, cgesdd_, zgesdd_);
+  auto* const solve = lapack_gesdd.of<scalar_t>();
   const auto& [job, m, n] = problem;
   const int rows_of_Vh = std::max(1, problem.rows_of_Vh());
   int info = 0;

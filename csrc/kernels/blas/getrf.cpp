@@ -24,30 +24,19 @@ using Getrs = void(
 
 } // namespace
 
-// The LAPACK functions that LibTorch contains. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] Getrf<float> sgetrf_;
-[[gnu::weak]] Getrf<double> dgetrf_;
-[[gnu::weak]] Getrf<c10::complex<float>> cgetrf_;
-[[gnu::weak]] Getrf<c10::complex<double>> zgetrf_;
-[[gnu::weak]] Getrs<float> sgetrs_;
-[[gnu::weak]] Getrs<double> dgetrs_;
-[[gnu::weak]] Getrs<c10::complex<float>> cgetrs_;
-[[gnu::weak]] Getrs<c10::complex<double>> zgetrs_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(lapack_getrf, getrf, Getrf, getrf, Getrf);
+SPECTRALGRAD_BY_TYPE(lapack_getrs, getrs, Getrs, getrs, Getrs);
 
 namespace spectralgrad::kernels {
 
 bool has_getrf() {
-  return cgetrf_ != nullptr && zgetrf_ != nullptr && cgetrs_ != nullptr && zgetrs_ != nullptr;
+  return lapack_getrf.is_present() && lapack_getrs.is_present();
 }
 
 template <typename scalar_t>
 bool invert_by_lapack(int n, scalar_t* A, scalar_t* inverse, int* pivots) {
   int info = 0;
-  by_type<scalar_t>(sgetrf_, dgetrf_, cgetrf_, zgetrf_)(&n, &n, A, &n, pivots, &info);
+  lapack_getrf.of<scalar_t>()(&n, &n, A, &n, pivots, &info);
   if (info != 0) {
     return false;
   }
@@ -57,7 +46,7 @@ bool invert_by_lapack(int n, scalar_t* A, scalar_t* inverse, int* pivots) {
     inverse[i * size + i] = scalar_t(1);
   }
   const char plain = 'N';
-  by_type<scalar_t>(sgetrs_, dgetrs_, cgetrs_, zgetrs_)(&plain, &n, &n, A, &n, pivots, inverse, &n, &info);
+  lapack_getrs.of<scalar_t>()(&plain, &n, &n, A, &n, pivots, inverse, &n, &info);
   return info == 0;
 }
 

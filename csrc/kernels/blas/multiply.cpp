@@ -28,15 +28,7 @@ using Gemm = void(
 
 } // namespace
 
-// The BLAS that LibTorch contains. The symbols are weak, because a build of LibTorch may lack BLAS.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] Gemm<float> sgemm_;
-[[gnu::weak]] Gemm<double> dgemm_;
-[[gnu::weak]] Gemm<c10::complex<float>> cgemm_;
-[[gnu::weak]] Gemm<c10::complex<double>> zgemm_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(blas_gemm, gemm, Gemm, gemm, Gemm);
 
 namespace spectralgrad::kernels {
 namespace {
@@ -65,7 +57,7 @@ void multiply(
     scalar_t beta,
     scalar_t* C,
     int64_t row_of_C) {
-  auto* const gemm = by_type<scalar_t>(sgemm_, dgemm_, cgemm_, zgemm_);
+  auto* const gemm = blas_gemm.of<scalar_t>();
   if (gemm == nullptr) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto result = as_tensor<scalar_t>(m, n, {C, row_of_C, 1});

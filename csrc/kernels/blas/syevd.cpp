@@ -18,15 +18,15 @@ using Syevd = void(
     const int* liwork,
     int* info);
 
-template <typename real_t>
+template <typename scalar_t, typename real_t = typename spectralgrad::RealOf<scalar_t>::type>
 using Heevd = void(
     const char* jobz,
     const char* uplo,
     const int* n,
-    c10::complex<real_t>* A,
+    scalar_t* A,
     const int* lda,
     real_t* w,
-    c10::complex<real_t>* work,
+    scalar_t* work,
     const int* lwork,
     real_t* rwork,
     const int* lrwork,
@@ -36,21 +36,12 @@ using Heevd = void(
 
 } // namespace
 
-// The LAPACK functions that LibTorch contains, declared here because LibTorch's headers have wrappers for real numbers
-// only. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] Syevd<float> ssyevd_;
-[[gnu::weak]] Syevd<double> dsyevd_;
-[[gnu::weak]] Heevd<float> cheevd_;
-[[gnu::weak]] Heevd<double> zheevd_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(lapack_syevd, syevd, Syevd, heevd, Heevd);
 
 namespace spectralgrad::kernels {
 
 bool has_lapack() {
-  return ssyevd_ != nullptr && dsyevd_ != nullptr && cheevd_ != nullptr && zheevd_ != nullptr;
+  return lapack_syevd.is_present();
 }
 
 template <typename scalar_t, typename real_t>
@@ -64,7 +55,7 @@ int syevd(
     real_t* reals,
     int* integers,
     const SyevdSizes& sizes) {
-  auto* const solve = by_type<scalar_t>(ssyevd_, dsyevd_, cheevd_, zheevd_);
+  auto* const solve = lapack_syevd.of<scalar_t>();
   int info = 0;
   if constexpr (parts_of<scalar_t> == 1) {
     solve(&job, &uplo, &n, A, &n, eigenvalues, work, &sizes.work, integers, &sizes.integer, &info);

@@ -35,63 +35,43 @@ using Triangular = void(
 
 } // namespace
 
-// The functions that LibTorch contains. The symbols are weak, because a build of LibTorch may lack LAPACK.
-// NOLINTBEGIN(bugprone-reserved-identifier)
-extern "C" {
-[[gnu::weak]] Potrf<float> spotrf_;
-[[gnu::weak]] Potrf<double> dpotrf_;
-[[gnu::weak]] Potrf<c10::complex<float>> cpotrf_;
-[[gnu::weak]] Potrf<c10::complex<double>> zpotrf_;
-[[gnu::weak]] Sygst<float> ssygst_;
-[[gnu::weak]] Sygst<double> dsygst_;
-[[gnu::weak]] Sygst<c10::complex<float>> chegst_;
-[[gnu::weak]] Sygst<c10::complex<double>> zhegst_;
-[[gnu::weak]] Triangular<float> strsm_;
-[[gnu::weak]] Triangular<double> dtrsm_;
-[[gnu::weak]] Triangular<c10::complex<float>> ctrsm_;
-[[gnu::weak]] Triangular<c10::complex<double>> ztrsm_;
-[[gnu::weak]] Triangular<float> strmm_;
-[[gnu::weak]] Triangular<double> dtrmm_;
-[[gnu::weak]] Triangular<c10::complex<float>> ctrmm_;
-[[gnu::weak]] Triangular<c10::complex<double>> ztrmm_;
-}
-// NOLINTEND(bugprone-reserved-identifier)
+SPECTRALGRAD_BY_TYPE(lapack_potrf, potrf, Potrf, potrf, Potrf);
+SPECTRALGRAD_BY_TYPE(lapack_sygst, sygst, Sygst, hegst, Sygst);
+SPECTRALGRAD_BY_TYPE(blas_trsm, trsm, Triangular, trsm, Triangular);
+SPECTRALGRAD_BY_TYPE(blas_trmm, trmm, Triangular, trmm, Triangular);
 
 namespace spectralgrad::kernels {
 
 bool has_sygst() {
-  const bool reduces = spotrf_ != nullptr && dpotrf_ != nullptr && cpotrf_ != nullptr && zpotrf_ != nullptr &&
-      ssygst_ != nullptr && dsygst_ != nullptr && chegst_ != nullptr && zhegst_ != nullptr;
-  const bool restores = strsm_ != nullptr && dtrsm_ != nullptr && ctrsm_ != nullptr && ztrsm_ != nullptr &&
-      strmm_ != nullptr && dtrmm_ != nullptr && ctrmm_ != nullptr && ztrmm_ != nullptr;
-  return reduces && restores;
+  return lapack_potrf.is_present() && lapack_sygst.is_present() && blas_trsm.is_present() && blas_trmm.is_present();
 }
 
 template <typename scalar_t>
 int32_t potrf(int n, scalar_t* B) {
   int info = 0;
-  by_type<scalar_t>(spotrf_, dpotrf_, cpotrf_, zpotrf_)("U", &n, B, &n, &info);
+  lapack_potrf.of<scalar_t>()("U", &n, B, &n, &info);
   return info;
 }
 
 template <typename scalar_t>
 void sygst(int itype, int n, scalar_t* A, const scalar_t* U) {
   int info = 0;
-  by_type<scalar_t>(ssygst_, dsygst_, chegst_, zhegst_)(&itype, "U", &n, A, &n, U, &n, &info);
+  lapack_sygst.of<scalar_t>()(&itype, "U", &n, A, &n, U, &n, &info);
 }
 
 template <typename scalar_t>
 void solve_upper(int n, const scalar_t* U, scalar_t* X) {
   const scalar_t one(1);
-  by_type<scalar_t>(strsm_, dtrsm_, ctrsm_, ztrsm_)("L", "U", "N", "N", &n, &n, &one, U, &n, X, &n);
+  blas_trsm.of<scalar_t>()("L", "U", "N", "N", &n, &n, &one, U, &n, X, &n);
 }
 
 template <typename scalar_t>
 void multiply_by_adjoint(int n, const scalar_t* U, scalar_t* X) {
   const scalar_t one(1);
-  by_type<scalar_t>(strmm_, dtrmm_, ctrmm_, ztrmm_)("L", "U", "C", "N", &n, &n, &one, U, &n, X, &n);
+  blas_trmm.of<scalar_t>()("L", "U", "C", "N", &n, &n, &one, U, &n, X, &n);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): types cannot be in parentheses.
 #define INSTANTIATE(scalar_t)                                 \
   template int32_t potrf(int, scalar_t*);                     \
   template void sygst(int, int, scalar_t*, const scalar_t*);  \
@@ -102,5 +82,6 @@ INSTANTIATE(double);
 INSTANTIATE(c10::complex<float>);
 INSTANTIATE(c10::complex<double>);
 #undef INSTANTIATE
+// NOLINTEND(bugprone-macro-parentheses)
 
 } // namespace spectralgrad::kernels

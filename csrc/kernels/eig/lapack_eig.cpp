@@ -2,6 +2,7 @@
 
 #include "core/interruptible.h"
 #include "core/lowest_index.h"
+#include "kernels/blas/is_finite.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/eig/eig_solver.h"
 #include "kernels/simd/batch_layout.h"
@@ -15,23 +16,8 @@
 #include <optional>
 
 namespace spectralgrad::kernels {
-namespace {
 
 using at::Tensor;
-
-template <typename scalar_t>
-bool is_finite(const scalar_t* A, int64_t size) {
-  using real_t = typename RealOf<scalar_t>::type;
-  const auto* parts = reinterpret_cast<const real_t*>(A);
-  // 0 x is NaN if x is NaN or Inf.
-  real_t zeros = 0;
-  for (int64_t i = 0; i < size * parts_of<scalar_t>; ++i) {
-    zeros += 0 * parts[i];
-  }
-  return zeros == 0;
-}
-
-} // namespace
 
 Eig lapack_eig(const Tensor& A, bool compute_vectors, bool sequential) {
   const auto n = A.size(-1);

@@ -4,6 +4,7 @@
 #include "core/lowest_index.h"
 #include "core/scalar_traits.h"
 #include "kernels/blas/gesdd.h"
+#include "kernels/blas/is_finite.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/workspace.h"
 #include "kernels/simd/batch_layout.h"
@@ -120,18 +121,6 @@ class SvdSolver {
   real_t* reals_ = nullptr;
   int* integers_ = nullptr;
 };
-
-template <typename scalar_t>
-bool is_finite(const scalar_t* A, int64_t size) {
-  using real_t = typename RealOf<scalar_t>::type;
-  const auto* parts = reinterpret_cast<const real_t*>(A);
-  // 0 x is NaN if x is NaN or Inf.
-  real_t zeros = 0;
-  for (int64_t i = 0; i < size * parts_of<scalar_t>; ++i) {
-    zeros += 0 * parts[i];
-  }
-  return zeros == 0;
-}
 
 } // namespace
 
