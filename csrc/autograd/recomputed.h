@@ -2,6 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "autograd/second_order.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
 
@@ -89,7 +90,7 @@ struct Recomputed<op, tensor_code, Result (*)(Arguments...)> {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    return call([](auto&&... arguments) { return list(op.call(arguments...)); }, inputs, options);
+    return call([](auto&&... arguments) { return to_list(op.call(arguments...)); }, inputs, options);
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -143,7 +144,7 @@ struct Recomputed<op, tensor_code, Result (*)(Arguments...)> {
     if (has_tangent(inputs)) {
       return tensor_code(std::forward<Arguments>(arguments)...);
     }
-    return from_list(differentiable<Recomputed>(inputs, {{owned(arguments)...}}));
+    return from_list<Result>(differentiable<Recomputed>(inputs, {{owned(arguments)...}}));
   }
 
  private:
@@ -221,25 +222,7 @@ struct Recomputed<op, tensor_code, Result (*)(Arguments...)> {
   /// Without the judgement of the loss, which the kernel has given already.
   static variable_list tensor_code_outputs(const variable_list& inputs, const Options& options) {
     const ChecksGuard judged(Checks::ignore);
-    return call([](auto&&... arguments) { return list(tensor_code(arguments...)); }, inputs, options);
-  }
-
-  static variable_list list(const Tensor& result) {
-    return {result};
-  }
-  template <typename... Tensors>
-  static variable_list list(const std::tuple<Tensors...>& results) {
-    return std::apply([](const auto&... each) { return variable_list{each...}; }, results);
-  }
-
-  static Result from_list(variable_list outputs) {
-    if constexpr (std::is_same_v<Result, Tensor>) {
-      return std::move(outputs[0]);
-    } else {
-      return [&]<size_t... i>(std::index_sequence<i...>) {
-        return Result(std::move(outputs[i])...);
-      }(std::make_index_sequence<std::tuple_size_v<Result>>());
-    }
+    return call([](auto&&... arguments) { return to_list(tensor_code(arguments...)); }, inputs, options);
   }
 };
 

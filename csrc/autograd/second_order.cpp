@@ -3,6 +3,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/decomposition_words.h"
 #include "core/optional_tensor.h"
@@ -177,10 +178,9 @@ std::tuple<Tensor, Tensor> watch_autograd(
     const Tensor& eigenvectors,
     std::string_view caller,
     const OptionalTensor& amplification) {
-  auto outputs = autograd::differentiable<WatchSecondOrder>(
+  return autograd::from_list<std::tuple<Tensor, Tensor>>(autograd::differentiable<WatchSecondOrder>(
       {eigenvalues, eigenvectors, tensor_or_undefined(amplification)},
-      {std::string(caller)});
-  return {std::move(outputs[0]), std::move(outputs[1])};
+      {std::string(caller)}));
 }
 
 Tensor warn_autograd(

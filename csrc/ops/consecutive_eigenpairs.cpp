@@ -3,6 +3,7 @@
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
@@ -133,7 +134,7 @@ struct ConsecutiveEigenpairs {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [kept_values, kept_vectors, eigenvalues, eigenvectors, diagonal] = pairs_op.call(
+    return autograd::to_list(pairs_op.call(
         inputs[0],
         optional(inputs[1]),
         options.start,
@@ -141,13 +142,7 @@ struct ConsecutiveEigenpairs {
         options.UPLO,
         options.rule.name(),
         options.rule.parameters(),
-        options.caller);
-    return {
-        std::move(kept_values),
-        std::move(kept_vectors),
-        std::move(eigenvalues),
-        std::move(eigenvectors),
-        std::move(diagonal)};
+        options.caller));
   }
 
   static variable_list vjp(const variable_list& g, const Saved& saved, const Options& options) {
@@ -211,19 +206,13 @@ KeptAndAll autograd_kernel(
     RuleParameters parameters,
     std::string_view caller) {
   const autograd::CallerState state;
-  auto outputs = autograd::differentiable<ConsecutiveEigenpairs>(
+  return autograd::from_list<KeptAndAll>(autograd::differentiable<ConsecutiveEigenpairs>(
       {A, tensor_or_undefined(B)},
       {{Rule::parse(rule, parameters), std::string(caller)},
        start.guard_int(__FILE__, __LINE__),
        stop.guard_int(__FILE__, __LINE__),
        B.has_value(),
-       std::string(UPLO)});
-  return {
-      std::move(outputs[0]),
-      std::move(outputs[1]),
-      std::move(outputs[2]),
-      std::move(outputs[3]),
-      std::move(outputs[4])};
+       std::string(UPLO)}));
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/arguments.h"
@@ -111,8 +112,8 @@ std::tuple<Tensor, Tensor> eig_autograd(const Tensor& A, RuleName rule, RulePara
 } // namespace
 
 std::tuple<Tensor, Tensor> differentiable_eig(const Tensor& A, const Rule& rule, Name method) {
-  auto outputs = autograd::differentiable<Eig>({A}, {{rule, function_name()}, std::optional<std::string>(method)});
-  return {std::move(outputs[0]), std::move(outputs[1])};
+  return autograd::from_list<std::tuple<Tensor, Tensor>>(
+      autograd::differentiable<Eig>({A}, {{rule, function_name()}, std::optional<std::string>(method)}));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

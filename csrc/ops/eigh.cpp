@@ -5,6 +5,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "math/eigh.h"
@@ -93,9 +94,7 @@ struct Eigh {
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
     const EncodedRule rule(options.rule);
-    auto [eigenvalues, eigenvectors] =
-        eigh_op.call(inputs[0], options.UPLO, rule.name, rule.parameters, options.method);
-    return {std::move(eigenvalues), std::move(eigenvectors)};
+    return autograd::to_list(eigh_op.call(inputs[0], options.UPLO, rule.name, rule.parameters, options.method));
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -135,10 +134,9 @@ std::tuple<Tensor, Tensor> differentiable_eigh(
     const Rule& rule,
     MethodName method,
     bool only_eigenvalues) {
-  auto outputs = autograd::differentiable<Eigh>(
+  return autograd::from_list<std::tuple<Tensor, Tensor>>(autograd::differentiable<Eigh>(
       {A},
-      {{rule, caller_name()}, only_eigenvalues, std::string(UPLO), std::optional<std::string>(method)});
-  return {std::move(outputs[0]), std::move(outputs[1])};
+      {{rule, caller_name()}, only_eigenvalues, std::string(UPLO), std::optional<std::string>(method)}));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

@@ -4,6 +4,7 @@
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/derivative_options.h"
@@ -85,9 +86,8 @@ struct GeneralizedEigh {
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
     const EncodedRule rule(options.rule);
-    auto [eigenvalues, eigenvectors, B_diagonal] =
-        pairs_op.call(inputs[0], inputs[1], options.UPLO, options.itype, rule.name, rule.parameters);
-    return {std::move(eigenvalues), std::move(eigenvectors), std::move(B_diagonal)};
+    return autograd::to_list(
+        pairs_op.call(inputs[0], inputs[1], options.UPLO, options.itype, rule.name, rule.parameters));
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -131,10 +131,9 @@ PairsAndDiagonal pairs_autograd(
   if (!autograd::is_differentiated(A) && !autograd::is_differentiated(B)) {
     return autograd::below_autograd([&] { return pairs_op.call(A, B, UPLO, itype, rule, parameters); });
   }
-  auto outputs = autograd::differentiable<GeneralizedEigh>(
+  return autograd::from_list<PairsAndDiagonal>(autograd::differentiable<GeneralizedEigh>(
       {A, B},
-      {{resolve_rule(rule, parameters), caller()}, itype, std::string(UPLO)});
-  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
+      {{resolve_rule(rule, parameters), caller()}, itype, std::string(UPLO)}));
 }
 
 } // namespace

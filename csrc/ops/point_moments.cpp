@@ -5,6 +5,7 @@
 #include "autograd/operator_handle.h"
 #include "autograd/recomputed.h"
 #include "autograd/tensor_code.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_state.h"
 #include "core/optional_tensor.h"
 #include "kernels/point_moments/point_moments.h"
@@ -197,8 +198,7 @@ struct DifferentiableMoments {
 
   /// The inputs are the points and the weights, which may be undefined.
   static variable_list forward(const variable_list& inputs, const Options&) {
-    auto results = moments_op.call(inputs[0], inputs[1], optional(inputs[2]));
-    return std::apply([](auto&... x) { return variable_list{std::move(x)...}; }, results);
+    return autograd::to_list(moments_op.call(inputs[0], inputs[1], optional(inputs[2])));
   }
 
   static variable_list vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options&) {
@@ -240,8 +240,8 @@ struct DifferentiableMoments {
 
 Results moments_autograd(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
   const autograd::CallerState caller;
-  auto x = autograd::differentiable<DifferentiableMoments>({source, target, tensor_or_undefined(weights)}, {});
-  return {x[0], x[1], x[2], x[3], x[4], x[5]};
+  return autograd::from_list<Results>(
+      autograd::differentiable<DifferentiableMoments>({source, target, tensor_or_undefined(weights)}, {}));
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "core/decomposition_words.h"
@@ -131,9 +132,7 @@ struct DifferentiablePolarFactor {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [W, trace, values, vectors] =
-        polar_factor_op.call(inputs[0], optional(inputs[1]), options.proper, options.function);
-    return {std::move(W), std::move(trace), std::move(values), std::move(vectors)};
+    return autograd::to_list(polar_factor_op.call(inputs[0], optional(inputs[1]), options.proper, options.function));
   }
 
   static variable_list vjp(const variable_list& cotangents, const autograd::Saved& saved, const Options& options) {
@@ -159,10 +158,9 @@ struct DifferentiablePolarFactor {
 
 Results polar_factor_autograd(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
   const autograd::CallerState caller;
-  auto results = autograd::differentiable<DifferentiablePolarFactor>(
+  return autograd::from_list<Results>(autograd::differentiable<DifferentiablePolarFactor>(
       {A, tensor_or_undefined(noise)},
-      {proper, std::string(function)});
-  return {std::move(results[0]), std::move(results[1]), std::move(results[2]), std::move(results[3])};
+      {proper, std::string(function)}));
 }
 
 } // namespace

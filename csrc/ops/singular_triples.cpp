@@ -2,6 +2,7 @@
 
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "ops/arguments.h"
 #include "ops/derivative_options.h"
@@ -99,7 +100,7 @@ struct LeadingSingularTriples {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    auto [U, singular_values, Vh, all_U, all_singular_values, all_Vh] = leading_op.call(
+    return autograd::to_list(leading_op.call(
         inputs[0],
         inputs[1],
         inputs[2],
@@ -107,14 +108,7 @@ struct LeadingSingularTriples {
         options.count,
         options.rule.name(),
         options.rule.parameters(),
-        options.caller);
-    return {
-        std::move(U),
-        std::move(singular_values),
-        std::move(Vh),
-        std::move(all_U),
-        std::move(all_singular_values),
-        std::move(all_Vh)};
+        options.caller));
   }
 
   static variable_list vjp(const variable_list& g, const Saved& saved, const Options& options) {
@@ -164,16 +158,9 @@ LeadingAndAll leading_autograd(
     std::string_view rule,
     RuleParameters parameters,
     std::string_view caller) {
-  auto outputs = autograd::differentiable<LeadingSingularTriples>(
+  return autograd::from_list<LeadingAndAll>(autograd::differentiable<LeadingSingularTriples>(
       {A, U, singular_values, Vh},
-      {{Rule::parse(rule, parameters), std::string(caller)}, std::move(count)});
-  return {
-      std::move(outputs[0]),
-      std::move(outputs[1]),
-      std::move(outputs[2]),
-      std::move(outputs[3]),
-      std::move(outputs[4]),
-      std::move(outputs[5])};
+      {{Rule::parse(rule, parameters), std::string(caller)}, std::move(count)}));
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
 #include "autograd/tensor_code.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "math/pairs/cluster_pairs.h"
 #include "math/rotated_eigenpairs.h"
@@ -74,9 +75,7 @@ struct RotatedEigenpairs {
   };
 
   static variable_list forward(const variable_list& x, const Options& options) {
-    auto [values, vectors, rotated_values, rotated_vectors] =
-        rotated_eigenpairs_op.call(x[0], x[1], x[2], options.rounds);
-    return {std::move(values), std::move(vectors), std::move(rotated_values), std::move(rotated_vectors)};
+    return autograd::to_list(rotated_eigenpairs_op.call(x[0], x[1], x[2], options.rounds));
   }
 
   static variable_list vjp(const variable_list& g, const autograd::Saved& saved, const Options& options) {
@@ -104,8 +103,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rotated_autograd(
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
     int64_t rounds) {
-  auto outputs = autograd::differentiable<RotatedEigenpairs>({A, eigenvalues, eigenvectors}, {rounds});
-  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2]), std::move(outputs[3])};
+  return autograd::from_list<std::tuple<Tensor, Tensor, Tensor, Tensor>>(
+      autograd::differentiable<RotatedEigenpairs>({A, eigenvalues, eigenvectors}, {rounds}));
 }
 
 /// Returns `rounds_of_largest_cluster` as a tensor without dimensions, for callers in Python.

@@ -5,6 +5,7 @@
 #include "autograd/constant.h"
 #include "autograd/differentiable_op.h"
 #include "autograd/operator_handle.h"
+#include "autograd/variable_lists.h"
 #include "core/caller_name.h"
 #include "core/caller_state.h"
 #include "ops/arguments.h"
@@ -106,9 +107,8 @@ struct Svd {
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
     const EncodedRule rule(options.rule);
-    auto [U, singular_values, Vh] =
-        svd_op.call(inputs[0], options.full_matrices, options.driver, rule.name, rule.parameters, options.method);
-    return {std::move(U), std::move(singular_values), std::move(Vh)};
+    return autograd::to_list(
+        svd_op.call(inputs[0], options.full_matrices, options.driver, rule.name, rule.parameters, options.method));
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -147,10 +147,8 @@ std::tuple<Tensor, Tensor, Tensor> differentiable_svd(
     Name driver,
     const Rule& rule,
     Name method) {
-  auto outputs = autograd::differentiable<Svd>(
-      {A},
-      {{rule, function_name()}, full_matrices, owned(driver), owned(method)});
-  return {std::move(outputs[0]), std::move(outputs[1]), std::move(outputs[2])};
+  return autograd::from_list<std::tuple<Tensor, Tensor, Tensor>>(
+      autograd::differentiable<Svd>({A}, {{rule, function_name()}, full_matrices, owned(driver), owned(method)}));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
