@@ -2,6 +2,7 @@
 
 #include "core/tolerances.h"
 #include "kernels/blas/workspace.h"
+#include "kernels/eig_vjp/eigenvector_inverse.h"
 #include "kernels/eig_vjp/small_matrices.h"
 #include "math/pairs/complex_pairs.h"
 #include "math/pairs/judge_general.h"
@@ -44,23 +45,19 @@ class MatrixEigVjp {
             math::broadening_rule<real_t>(rule),
             rule.gates() ? math::noise_gate<real_t>(rule) : math::NoiseGate<real_t>{},
             rule.gates(),
-            n) {
-    constexpr int matrices = 7;
-    int64_t places[matrices];
+            n),
+        vectors_(n) {
+    int64_t places[3];
     for (auto& place : places) {
       place = memory_.place<complex_t>(n * n);
     }
-    const auto norms = memory_.place<real_t>(3 * n);
-    const auto pivots = memory_.place<int>(n);
+    const auto norms = memory_.place<real_t>(2 * n);
     memory_.allocate();
-    complex_t** const pointers[] = {&V_, &V_conj_, &gV_, &W_, &factors_, &inverse_, &product_};
-    for (int i = 0; i < matrices; ++i) {
-      *pointers[i] = memory_.at<complex_t>(places[i]);
-    }
-    inverse_norms_ = memory_.at<real_t>(norms);
-    cotangent_norms_ = inverse_norms_ + n;
+    gV_ = memory_.at<complex_t>(places[0]);
+    W_ = memory_.at<complex_t>(places[1]);
+    product_ = memory_.at<complex_t>(places[2]);
+    cotangent_norms_ = memory_.at<real_t>(norms);
     noises_ = cotangent_norms_ + n;
-    pivots_ = memory_.at<int>(pivots);
   }
 
   /// Computes the gradient, unless eigenvectors are nearly parallel. Returns whether it did. `write(i, j, x)` takes its
@@ -73,21 +70,13 @@ class MatrixEigVjp {
       math::GeneralFindings& findings) {
     const auto* gL = inputs.eigenvalues_cotangent;
     const bool has_gV = inputs.eigenvectors_cotangent != nullptr;
-    load_rows(inputs.eigenvectors, inputs.eigenvectors_by_columns, V_);
-    std::transform(V_, V_ + n_ * n_, V_conj_, [](complex_t x) { return std::conj(x); });
-    std::copy_n(V_, n_ * n_, factors_);
-    // The rows of `factors_` are the columns of V, and those of `inverse_` will be the columns of V^-1.
-    if (!invert(n_, factors_, inverse_, pivots_)) {
-      return false;
-    }
-    find_norms_of_inverse();
-    if (has_parallel_vectors()) {
+    if (!vectors_.set(inputs.eigenvectors, inputs.eigenvectors_by_columns)) {
       return false;
     }
     const auto largest = math::largest_absolute(inputs.eigenvalues, n_);
     const auto largest_cotangent = math::largest_absolute(gL, n_);
     if (has_gV) {
-      load_rows(inputs.eigenvectors_cotangent, inputs.cotangent_by_columns, gV_);
+      copy_columns(n_, inputs.eigenvectors_cotangent, inputs.cotangent_by_columns, gV_);
       find_S();
     }
     if (judges_) {
@@ -96,18 +85,19 @@ class MatrixEigVjp {
     math::RoundOff round_off;
     if (has_gV) {
       divide(inputs, largest * largest_cotangent, round_off);
-      // inner V^H; the rows of V_conj_ are those of V^H.
-      multiply_square<real_t>(n_, {W_, n_, 1}, {V_conj_, n_, 1}, product_);
+      // inner V^H; the rows of vectors_.V_conj are those of V^H.
+      multiply_square<real_t>(n_, {W_, n_, 1}, {vectors_.V_conj, n_, 1}, product_);
     } else {
       for (int64_t i = 0; i < n_; ++i) {
-        std::transform(V_conj_ + i * n_, V_conj_ + (i + 1) * n_, product_ + i * n_, [&](complex_t x) {
+        std::transform(vectors_.V_conj + i * n_, vectors_.V_conj + (i + 1) * n_, product_ + i * n_, [&](complex_t x) {
           return gL[i] * x;
         });
       }
     }
     // V^-H: the conjugates of the columns of V^-1 are its rows.
-    std::transform(inverse_, inverse_ + n_ * n_, inverse_, [](complex_t x) { return std::conj(x); });
-    multiply_square<real_t>(n_, {inverse_, n_, 1}, {product_, n_, 1}, W_);
+    auto* inverse = vectors_.inverse;
+    std::transform(inverse, inverse + n_ * n_, inverse, [](complex_t x) { return std::conj(x); });
+    multiply_square<real_t>(n_, {inverse, n_, 1}, {product_, n_, 1}, W_);
     for (int64_t i = 0; i < n_; ++i) {
       for (int64_t j = 0; j < n_; ++j) {
         write(i, j, W_[i * n_ + j]);
@@ -122,57 +112,11 @@ class MatrixEigVjp {
   }
 
  private:
-  /// Copies the columns of a matrix to the rows of another.
-  void load_rows(const complex_t* from, bool by_columns, complex_t* to) const {
-    if (by_columns) {
-      std::copy_n(from, n_ * n_, to);
-      return;
-    }
-    for (int64_t i = 0; i < n_; ++i) {
-      for (int64_t j = 0; j < n_; ++j) {
-        to[j * n_ + i] = from[i * n_ + j];
-      }
-    }
-  }
-
-  /// NaN counts, so that tensor code decides what becomes of it.
-  bool has_parallel_vectors() const {
-    // The angle between eigenvectors i and j has a sine of at least 1/kappa_i.
-    constexpr auto most = static_cast<real_t>(1 / tolerances::parallel);
-    if (std::all_of(inverse_norms_, inverse_norms_ + n_, [](real_t x) { return x < most; })) {
-      return false;
-    }
-    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {V_, 1, n_}, product_);
-    constexpr auto limit = static_cast<real_t>(1 - tolerances::parallel * tolerances::parallel);
-    for (int64_t i = 0; i < n_; ++i) {
-      for (int64_t j = 0; j < i; ++j) {
-        if (!(squared(product_[i * n_ + j]) < limit)) {
-          return true;
-        }
-      }
-    }
-    return false;
-  }
-
-  static real_t squared(complex_t x) {
-    return x.real() * x.real() + x.imag() * x.imag();
-  }
-
-  void find_norms_of_inverse() {
-    std::fill_n(inverse_norms_, n_, real_t(0));
-    for (int64_t k = 0; k < n_; ++k) {
-      for (int64_t i = 0; i < n_; ++i) {
-        inverse_norms_[i] += squared(inverse_[k * n_ + i]);
-      }
-    }
-    std::transform(inverse_norms_, inverse_norms_ + n_, inverse_norms_, [](real_t x) { return std::sqrt(x); });
-  }
-
   /// S = V^H (gV - V real(diag V^H gV)) in `W_`, and the norms and the noise of the columns of gV.
   void find_S() {
     for (int64_t j = 0; j < n_; ++j) {
       const auto* g = gV_ + j * n_;
-      const auto* v = V_ + j * n_;
+      const auto* v = vectors_.V + j * n_;
       // Relative to the largest entry, no square over- or underflows.
       real_t most = 0;
       real_t change_of_norm = 0;
@@ -187,17 +131,17 @@ class MatrixEigVjp {
         product_[j * n_ + k] = g[k] - v[k] * change_of_norm;
       }
       cotangent_norms_[j] = std::sqrt(sum) / inverse;
-      noises_[j] = math::cotangent_noise(cotangent_norms_[j], inverse_norms_[j], change_of_norm, n_);
+      noises_[j] = math::cotangent_noise(cotangent_norms_[j], vectors_.norms[j], change_of_norm, n_);
     }
-    multiply_square<real_t>(n_, {V_conj_, n_, 1}, {product_, 1, n_}, W_);
+    multiply_square<real_t>(n_, {vectors_.V_conj, n_, 1}, {product_, 1, n_}, W_);
   }
 
   /// N_ij
   real_t magnitude(int64_t i, int64_t j) const {
     real_t sum = 0;
     for (int64_t k = 0; k < n_; ++k) {
-      sum += math::absolute_value(V_[i * n_ + k]) * math::absolute_value(gV_[j * n_ + k]) +
-          math::absolute_value(V_[j * n_ + k]) * math::absolute_value(gV_[i * n_ + k]);
+      sum += math::absolute_value(vectors_.V[i * n_ + k]) * math::absolute_value(gV_[j * n_ + k]) +
+          math::absolute_value(vectors_.V[j * n_ + k]) * math::absolute_value(gV_[i * n_ + k]);
     }
     return sum;
   }
@@ -222,11 +166,11 @@ class MatrixEigVjp {
             has_S,
             entry,
             N,
-            inverse_norms_,
+            vectors_.norms,
             cotangent_norms_,
             inputs.matrix_size,
             largest_cotangent,
-            math::largest_condition(inverse_norms_, n_),
+            math::largest_condition(vectors_.norms, n_),
             // N is at most this.
             has_S ? 2 * *std::max_element(cotangent_norms_, cotangent_norms_ + n_) : real_t(0)},
         index);
@@ -238,7 +182,7 @@ class MatrixEigVjp {
     if (found.ill_conditioned.relative_error > 0) {
       real_t squares = 0;
       for (int64_t i = 0; i < n_; ++i) {
-        squares += inverse_norms_[i] * inverse_norms_[i];
+        squares += vectors_.norms[i] * vectors_.norms[i];
       }
       found.ill_conditioned.condition_of_V = std::sqrt(static_cast<double>(n_) * squares);
     }
@@ -263,7 +207,7 @@ class MatrixEigVjp {
     const auto factor = static_cast<real_t>(tolerances::general_rounding(n_));
     const auto M = std::max(*std::max_element(cotangent_norms_, cotangent_norms_ + n_), eigenvalues_scale) * factor;
     const auto eps = static_cast<real_t>(tolerances::eps(c10::CppTypeToScalarType<real_t>::value));
-    const bool estimates = judges_ && math::largest_condition(inverse_norms_, n_) * tolerances::parallel > 1;
+    const bool estimates = judges_ && math::largest_condition(vectors_.norms, n_) * tolerances::parallel > 1;
     for (int64_t i = 0; i < n_; ++i) {
       for (int64_t j = 0; j < n_; ++j) {
         auto& x = W_[i * n_ + j];
@@ -281,8 +225,8 @@ class MatrixEigVjp {
           const math::EigenvaluePair<real_t> pair{
               std::abs(inputs.eigenvalues[i] - inputs.eigenvalues[j]),
               inputs.matrix_size,
-              math::finite_condition(inverse_norms_[i]),
-              math::finite_condition(inverse_norms_[j])};
+              math::finite_condition(vectors_.norms[i]),
+              math::finite_condition(vectors_.norms[j])};
           round_off.include(pair, i, j, S, x, eps * noises_[j]);
         }
       }
@@ -294,18 +238,13 @@ class MatrixEigVjp {
   bool judges_;
   real_t noise_; // of the noise gate, negative without one
   math::ComplexPairs<real_t> pairs_;
+  EigenvectorInverse<real_t> vectors_;
   Workspace memory_;
-  complex_t* V_ = nullptr; // the columns of V as rows
-  complex_t* V_conj_ = nullptr; // V^H, row by row
   complex_t* gV_ = nullptr; // the columns of gV as rows
   complex_t* W_ = nullptr;
-  complex_t* factors_ = nullptr;
-  complex_t* inverse_ = nullptr; // the columns of V^-1 as rows
   complex_t* product_ = nullptr;
-  real_t* inverse_norms_ = nullptr; // of the rows of V^-1
   real_t* cotangent_norms_ = nullptr; // of the columns of gV
   real_t* noises_ = nullptr; // `cotangent_noise`
-  int* pivots_ = nullptr;
 };
 
 } // namespace spectralgrad::kernels

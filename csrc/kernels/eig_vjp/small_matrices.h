@@ -19,6 +19,25 @@ inline constexpr int64_t largest_for_loops = 4;
 template <typename real_t>
 using ComplexMatrices = simd::Matrices<c10::complex<real_t>>;
 
+template <typename real_t>
+real_t squared(c10::complex<real_t> x) {
+  return x.real() * x.real() + x.imag() * x.imag();
+}
+
+/// Copies the columns of the n x n matrix `from` to the rows of `to`.
+template <typename real_t>
+void copy_columns(int64_t n, const c10::complex<real_t>* from, bool by_columns, c10::complex<real_t>* to) {
+  if (by_columns) {
+    std::copy_n(from, n * n, to);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      to[j * n + i] = from[i * n + j];
+    }
+  }
+}
+
 /// C = A B, row by row.
 template <typename real_t>
 void multiply_square(
