@@ -1,35 +1,24 @@
 #include "kernels/eigh/simd_eigh.h"
 #include "kernels/eigh/large_eigh.h"
 #include "kernels/eigh/small_eigh.h"
+#include "kernels/simd/known_size.h"
 
 // Compiled once for each instruction set.
 namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
-template <typename T, bool is_complex, int n>
-void decompose_small(const EighBatch<T>& batch, int64_t begin, int64_t end, EighFindings& findings) {
-  if (batch.eigenvectors != nullptr) {
-    decompose_small<T, is_complex, n, true>(batch, begin, end, findings);
-  } else {
-    decompose_small<T, is_complex, n, false>(batch, begin, end, findings);
-  }
-}
-
 template <typename T, bool is_complex>
 void decompose(const EighBatch<T>& batch, int64_t begin, int64_t end, T* memory, EighFindings& findings) {
-  switch (batch.n) {
-    case 1:
-      return decompose_small<T, is_complex, 1>(batch, begin, end, findings);
-    case 2:
-      return decompose_small<T, is_complex, 2>(batch, begin, end, findings);
-    case 3:
-      return decompose_small<T, is_complex, 3>(batch, begin, end, findings);
-    case 4:
-      return decompose_small<T, is_complex, 4>(batch, begin, end, findings);
-    default:
-      return decompose_large<T, is_complex>(batch, begin, end, memory, findings);
-  }
+  with_known_size(std::integer_sequence<int, 1, 2, 3, 4>(), batch.n, [&](auto n) {
+    if constexpr (n == 0) {
+      decompose_large<T, is_complex>(batch, begin, end, memory, findings);
+    } else if (batch.eigenvectors != nullptr) {
+      decompose_small<T, is_complex, n, true>(batch, begin, end, findings);
+    } else {
+      decompose_small<T, is_complex, n, false>(batch, begin, end, findings);
+    }
+  });
 }
 
 template <typename T>
