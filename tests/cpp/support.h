@@ -1,18 +1,25 @@
 #pragma once
 
+#include "core/optional_tensor.h"
+
 #include <spectralgrad/checks.h>
 #include <spectralgrad/rule.h>
 
 #include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/forward_grad.h>
 
+#include <limits>
 #include <regex>
 #include <string>
 #include <vector>
 
 namespace spectralgrad::testing {
+
+inline constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
 
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -70,6 +77,40 @@ class WarningsTest : public ::testing::Test {
   RecordingReporter reporter_;
 };
 
+/// Base of tests that run for each dtype.
+class DtypeTest : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override {
+    at::manual_seed(0);
+  }
+  at::ScalarType dtype() const {
+    return GetParam();
+  }
+  at::ScalarType real() const {
+    return c10::toRealValueType(dtype());
+  }
+  bool is_double() const {
+    return real() == at::kDouble;
+  }
+  double eps() const {
+    return is_double() ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
+  }
+};
+
+/// Instantiates a suite whose parameter is the dtype, for `dtypes`.
+#define INSTANTIATE_FOR(Suite, dtypes) \
+  INSTANTIATE_TEST_SUITE_P(Dtypes, Suite, dtypes, [](const auto& info) { return c10::toString(info.param); })
+
+inline auto all_dtypes() {
+  return ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble);
+}
+
+/// The operator `name`, which has this C++ signature.
+template <typename Signature>
+auto find_operator(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
 /// The C++ equivalent of torch.autograd.forward_ad.dual_level.
 class DualLevel {
  public:
@@ -94,10 +135,32 @@ inline at::Tensor random_hermitian(c10::IntArrayRef shape, at::ScalarType dtype 
   return hermitian_part(at::randn(shape, dtype));
 }
 
+/// Random matrices with orthonormal columns.
+inline at::Tensor random_orthonormal(c10::IntArrayRef shape, at::ScalarType dtype = at::kDouble) {
+  return std::get<0>(at::linalg_qr(at::randn(shape, dtype)));
+}
+
+inline at::Tensor diagonal(const std::vector<double>& values, at::ScalarType dtype = at::kDouble) {
+  return at::diag(at::tensor(values, at::kDouble)).to(dtype);
+}
+
+/// Returns U diag(values) V^H (m, n) for random U and V.
+inline at::Tensor with_singular_values(
+    const std::vector<double>& values,
+    int64_t m,
+    int64_t n,
+    at::ScalarType dtype = at::kDouble) {
+  const auto wide = c10::isComplexType(dtype) ? at::kComplexDouble : at::kDouble;
+  const auto k = static_cast<int64_t>(values.size());
+  const auto U = random_orthonormal({m, k}, wide);
+  const auto V = random_orthonormal({n, k}, wide);
+  return at::matmul(U * at::tensor(values, at::kDouble), V.mH()).to(dtype);
+}
+
 /// Returns Q diag(eigenvalues) Q^H for a random unitary Q.
 inline at::Tensor with_spectrum(const at::Tensor& eigenvalues, at::ScalarType dtype = at::kDouble) {
   const auto n = eigenvalues.size(-1);
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, dtype)));
+  const auto Q = random_orthonormal({n, n}, dtype);
   return hermitian_part(at::matmul(Q * eigenvalues.to(dtype), Q.mH()));
 }
 
@@ -121,6 +184,19 @@ inline double largest(const at::Tensor& x) {
 
 inline double relative_error(const at::Tensor& value, const at::Tensor& reference) {
   return ((value - reference).norm() / reference.norm()).item<double>();
+}
+
+/// Expects each matrix of a batch to have a relative error of at most `tolerance`.
+inline void expect_close(
+    const at::Tensor& ours,
+    const at::Tensor& reference,
+    double tolerance,
+    const std::string& what) {
+  ASSERT_EQ(ours.sizes(), reference.sizes()) << what;
+  for (int64_t i = 0; i < ours.size(0); ++i) {
+    const auto size = reference[i].norm().item<double>();
+    EXPECT_LE((ours[i] - reference[i]).norm().item<double>(), tolerance * size) << what << ", matrix " << i;
+  }
 }
 
 } // namespace spectralgrad::testing

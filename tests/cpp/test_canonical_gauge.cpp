@@ -2,32 +2,14 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
-
 namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
 
-class CanonicalGauge : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
+class CanonicalGauge : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    CanonicalGauge,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(CanonicalGauge, all_dtypes());
 
 TEST_P(CanonicalGauge, DependsOnTheEigenspacesOnly) {
   const auto A = with_spectrum(at::tensor({-1., 1., 1., 1., 3.}, at::kDouble), dtype());
@@ -36,7 +18,7 @@ TEST_P(CanonicalGauge, DependsOnTheEigenspacesOnly) {
   EXPECT_LE(largest(at::matmul(A, W) - W * L), 60 * eps());
   EXPECT_LE(largest(at::matmul(W.mH(), W) - at::eye(5, dtype())), 30 * eps());
   auto turned = V.clone();
-  turned.slice(-1, 1, 4).copy_(at::matmul(V.slice(-1, 1, 4), std::get<0>(at::linalg_qr(at::randn({3, 3}, dtype())))));
+  turned.slice(-1, 1, 4).copy_(at::matmul(V.slice(-1, 1, 4), random_orthonormal({3, 3}, dtype())));
   turned.slice(-1, 0, 1).mul_(-1);
   EXPECT_LE(largest(canonical_gauge(L, turned) - W), 60 * eps());
 }

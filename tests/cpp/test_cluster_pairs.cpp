@@ -2,8 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <numeric>
 #include <vector>
 
@@ -13,26 +11,22 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 int64_t rounds_of_largest_cluster(const Tensor& eigenvalues) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("spectralgrad::cluster_rounds", "").typed<Tensor(const Tensor&)>();
+  static const auto op = find_operator<Tensor(const Tensor&)>("spectralgrad::cluster_rounds");
   return op.call(eigenvalues).item<int64_t>();
 }
 
 /// Without cotangents, `judge_rotations` returns the partners of all pairs.
 Tensor partners(const Tensor& eigenvalues, int64_t rounds) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::judge_rotations", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 int64_t)>();
+  static const auto op = find_operator<Tensor(
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const Tensor&,
+      const Tensor&,
+      int64_t)>("spectralgrad::judge_rotations");
   return op.call({}, {}, {}, {}, eigenvalues, at::diag_embed(at::ones_like(eigenvalues)), rounds);
 }
 
@@ -43,9 +37,8 @@ struct RotatedEigenpairs {
 
 RotatedEigenpairs rotated(const Tensor& eigenvalues, const Tensor& V, int64_t rounds) {
   static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::rotated_eigenpairs", "")
-          .typed<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>();
+      find_operator<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>(
+          "spectralgrad::rotated_eigenpairs");
   const auto result = op.call(V, eigenvalues, V, rounds);
   EXPECT_TRUE(std::get<0>(result).equal(eigenvalues));
   EXPECT_TRUE(std::get<1>(result).equal(V));
@@ -134,7 +127,7 @@ TEST(ClusterPairs, AreUpToEightRootsOfEpsApart) {
 TEST(ClusterPairs, EmptyMatricesAndNanHaveNoClusters) {
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0}, at::kDouble)), 0);
   EXPECT_EQ(rounds_of_largest_cluster(at::zeros({0, 3}, at::kDouble)), 0);
-  EXPECT_EQ(rounds_of_largest_cluster(at::full({3}, std::numeric_limits<double>::quiet_NaN(), at::kDouble)), 0);
+  EXPECT_EQ(rounds_of_largest_cluster(at::full({3}, nan, at::kDouble)), 0);
   EXPECT_EQ(partners(at::zeros({2, 0}, at::kDouble), 3).sizes(), at::IntArrayRef({2, 3, 0}));
 }
 

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -13,9 +12,6 @@ namespace {
 using at::matmul;
 using at::Tensor;
 using Options = DensityMatrixOptions;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 Tensor number(double x) {
   return at::scalar_tensor(x, at::kDouble);
@@ -45,26 +41,9 @@ Tensor random_overlap(int64_t n, at::ScalarType dtype) {
   return at::eye(n, dtype) + 0.1 * random_hermitian({n, n}, dtype);
 }
 
-class DensityMatrixDtypes : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
+class DensityMatrixDtypes : public DtypeTest {};
 
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
-  bool is_double() const {
-    return c10::toRealValueType(dtype()) == at::kDouble;
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    DensityMatrixDtypes,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(DensityMatrixDtypes, all_dtypes());
 
 // --- closed forms ----------------------------------------------------------------------------------------------------
 

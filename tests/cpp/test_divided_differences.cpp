@@ -2,8 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <cmath>
 #include <functional>
 #include <numbers>
@@ -17,7 +15,6 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 using Real = long double;
 
 struct ScalarFunction {
@@ -26,42 +23,34 @@ struct ScalarFunction {
   Tensor jets;
 };
 
-OptionalTensor optional(const Tensor& x) {
-  return x.defined() ? OptionalTensor(x) : std::nullopt;
-}
-
 Tensor spectral_function(
     const ScalarFunction& f,
     const Tensor& eigenvalues,
     const Tensor& E,
     const Tensor& second = {}) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::spectral_function", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>,
-                                 const OptionalTensor&)>();
+  static const auto op = find_operator<Tensor(
+      const Tensor&,
+      const Tensor&,
+      const Tensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      std::string_view,
+      c10::ArrayRef<double>,
+      const OptionalTensor&)>("spectralgrad::spectral_function");
   const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options()).expand_as(E);
   return op.call(V, eigenvalues, V, optional(f.jets), E, optional(second), f.name, f.parameters, std::nullopt);
 }
 
 Tensor transposed(const Tensor& jets, const Tensor& eigenvalues, const Tensor& E, const Tensor& second = {}) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::spectral_function_transposed", "")
-                             .typed<Tensor(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&)>();
+  static const auto op = find_operator<Tensor(
+      const Tensor&,
+      const Tensor&,
+      const Tensor&,
+      const Tensor&,
+      const Tensor&,
+      const OptionalTensor&,
+      const OptionalTensor&)>("spectralgrad::spectral_function_transposed");
   const auto V = at::eye(eigenvalues.size(-1), eigenvalues.options());
   return op.call(V, eigenvalues, V, jets, E, optional(second), std::nullopt);
 }
@@ -240,16 +229,9 @@ Tensor clusters(double low, double high, double gap, at::ScalarType dtype) {
   return at::tensor({low, low + gap, low + 2.5 * gap, high, high + gap}, at::kDouble).to(dtype);
 }
 
-class DividedDifferences : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  double eps() const {
-    return GetParam() == at::kDouble ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
-  }
-};
+class DividedDifferences : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, DividedDifferences, ::testing::Values(at::kFloat, at::kDouble), [](const auto& info) {
-  return c10::toString(info.param);
-});
+INSTANTIATE_FOR(DividedDifferences, ::testing::Values(at::kFloat, at::kDouble));
 
 TEST_P(DividedDifferences, FirstAtEveryGap) {
   for (const auto& f : cases()) {

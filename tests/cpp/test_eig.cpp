@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -10,25 +9,9 @@ namespace {
 
 using at::Tensor;
 
-const auto dtypes = ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble);
+class EigDtypes : public DtypeTest {};
 
-class EigDtypes : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Dtypes, EigDtypes, dtypes, [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EigDtypes, all_dtypes());
 
 class EigWarnings : public WarningsTest {};
 
@@ -81,7 +64,7 @@ TEST_P(EigDtypes, GradientsAreTorchs) {
 }
 
 TEST_P(EigDtypes, NormalMatricesHaveOrthonormalEigenvectors) {
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({6, 6}, dtype())));
+  const auto Q = random_orthonormal({6, 6}, dtype());
   for (const auto& A :
        {at::eye(6, dtype()),
         at::eye(6, dtype()).roll(1, 0),
@@ -139,7 +122,7 @@ TEST(Eig, Errors) {
       c10::NotImplementedError,
       "^\"spectralgrad.eig\" not implemented for 'BFloat16'");
   auto bad = at::eye(2);
-  bad[0][1] = std::numeric_limits<double>::quiet_NaN();
+  bad[0][1] = nan;
   EXPECT_RAISES(eig(bad), c10::LinAlgError, "^spectralgrad.eig: Expected A to be finite, but the entry \\(0, 1\\) is");
 }
 

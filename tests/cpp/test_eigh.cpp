@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <thread>
 #include <vector>
 
@@ -11,25 +10,9 @@ namespace {
 
 using at::Tensor;
 
-const auto dtypes = ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble);
+class EighDtypes : public DtypeTest {};
 
-class EighDtypes : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Dtypes, EighDtypes, dtypes, [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EighDtypes, all_dtypes());
 
 /// The derivative of tr(M P), P the projector onto the first `k` eigenvectors. F_ij is 1/gap if exactly one of i and j
 /// is below k, else 0.
@@ -96,7 +79,7 @@ TEST_P(EighDtypes, GradientIsTheIdentityWhereTheLossIsATrace) {
 
 TEST_P(EighDtypes, OnlyTheNamedTriangleIsRead) {
   const auto A = random_hermitian({5, 5}, dtype());
-  const auto garbage = at::full_like(A, std::numeric_limits<double>::quiet_NaN());
+  const auto garbage = at::full_like(A, nan);
   EXPECT_TRUE(std::get<0>(eigh(A.tril() + garbage.triu(1), "L")).equal(std::get<0>(eigh(A, "L"))));
   EXPECT_TRUE(std::get<0>(eigh(A.triu() + garbage.tril(-1), "U")).equal(std::get<0>(eigh(A, "U"))));
 }
@@ -239,14 +222,14 @@ TEST(Eigh, BadInputGetsASentence) {
 
 TEST(Eigh, ANonfiniteMatrixRaisesAndNamesTheEntry) {
   auto A = at::eye(3, at::kDouble).repeat({2, 1, 1});
-  A[1][2][0] = std::numeric_limits<double>::quiet_NaN();
+  A[1][2][0] = nan;
   EXPECT_RAISES(
       eigh(A),
       c10::LinAlgError,
       "spectralgrad.eigh: \\(Batch element 1\\): Expected the lower triangle of A to be finite, "
       "but the entry \\(2, 0\\) is nan");
   EXPECT_NO_THROW(eigh(A, "U"));
-  A[1][2][0] = std::numeric_limits<double>::infinity();
+  A[1][2][0] = infinity;
   EXPECT_RAISES(eigh(A), c10::LinAlgError, "the entry \\(2, 0\\) is inf");
 }
 
@@ -254,7 +237,7 @@ TEST(Eigh, ANonfiniteMatrixDoesNotChangeTheOthersIfChecksAreOff) {
   at::manual_seed(7);
   const auto A = random_hermitian({3, 4, 4});
   auto spoiled = A.clone();
-  spoiled[1][3][2] = std::numeric_limits<double>::infinity();
+  spoiled[1][3][2] = infinity;
   const ChecksGuard guard(Checks::ignore);
   const auto [eigenvalues, V] = eigh(spoiled);
   EXPECT_TRUE(eigenvalues[1].isnan().all().item<bool>());

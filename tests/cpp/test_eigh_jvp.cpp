@@ -2,8 +2,6 @@
 
 #include <spectralgrad/rule.h>
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -21,15 +19,9 @@ using at::Tensor;
 using Tangents = std::tuple<Tensor, Tensor>;
 
 Tangents eigh_jvp(const Tensor& E, const Tensor& L, const Tensor& V, const Rule& rule) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-                             .typed<Tangents(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>,
-                                 std::string_view)>();
+  static const auto op = find_operator<
+      Tangents(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>, std::string_view)>(
+      "spectralgrad::eigh_jvp");
   return op.call(E, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
@@ -40,40 +32,18 @@ Tangents by_tensor_code(const Tensor& E, const Tensor& L, const Tensor& V, const
 }
 
 void expect_close(const Tangents& ours, const Tangents& reference, double tolerance, const std::string& what) {
-  const auto& [dL, dV] = ours;
-  const auto& [expected_dL, expected_dV] = reference;
-  for (int64_t i = 0; i < dL.size(0); ++i) {
-    const auto size = expected_dL[i].norm().item<double>();
-    EXPECT_LE((dL[i] - expected_dL[i]).norm().item<double>(), tolerance * size) << what << ", matrix " << i;
-    const auto vectors_size = expected_dV[i].norm().item<double>();
-    EXPECT_LE((dV[i] - expected_dV[i]).norm().item<double>(), tolerance * vectors_size) << what << ", matrix " << i;
-  }
+  testing::expect_close(std::get<0>(ours), std::get<0>(reference), tolerance, what);
+  testing::expect_close(std::get<1>(ours), std::get<1>(reference), tolerance, what);
 }
 
-class EighJvp : public ::testing::TestWithParam<at::ScalarType> {
+class EighJvp : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  at::ScalarType real() const {
-    return c10::toRealValueType(dtype());
-  }
-  double eps() const {
-    return real() == at::kDouble ? 0x1p-52 : 0x1p-23;
-  }
   Tensor unitary(int64_t count, int64_t n) const {
-    return std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype())));
+    return random_orthonormal({count, n, n}, dtype());
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    EighJvp,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EighJvp, all_dtypes());
 
 TEST_P(EighJvp, KernelEqualsTensorCode) {
   const auto spectra = at::tensor(
@@ -171,9 +141,9 @@ TEST_P(EighJvp, MatricesDoNotSeeEachOther) {
     L[5] *= 1e30;
     E[7] *= 1e-30;
     const auto [dL, dV] = eigh_jvp(E, L, V, Rule::gated());
-    E[9].fill_(std::numeric_limits<double>::quiet_NaN());
-    E[10].fill_(std::numeric_limits<double>::infinity());
-    L[11].fill_(std::numeric_limits<double>::quiet_NaN());
+    E[9].fill_(nan);
+    E[10].fill_(infinity);
+    L[11].fill_(nan);
     const auto order = at::randperm(count, at::kLong);
     const auto [moved_dL, moved_dV] = eigh_jvp(E.index({order}), L.index({order}), V.index({order}), Rule::gated());
     for (int64_t i = 0; i < count; ++i) {

@@ -2,17 +2,11 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
-
 namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
 using Pairs = std::tuple<Tensor, Tensor>;
-
-Tensor diagonal(const std::vector<double>& values, at::ScalarType dtype = at::kDouble) {
-  return at::diag(at::tensor(values, at::kDouble)).to(dtype);
-}
 
 Pairs sliced(const Pairs& pairs, int64_t start, int64_t stop) {
   const auto& [L, V] = pairs;
@@ -30,25 +24,9 @@ Tensor projector(const Tensor& V) {
   return at::matmul(V, V.mH());
 }
 
-class EighSubset : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
+class EighSubset : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    EighSubset,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EighSubset, all_dtypes());
 
 TEST_P(EighSubset, IsEighAndSlicingWithItsDerivatives) {
   auto A = at::stack({

@@ -2,27 +2,21 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 // Checks that the kernel and the tensor code, two implementations of one formula, give the same results.
 namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
 
-using OptionalTensor = std::optional<Tensor>;
-
 const auto& eigh_vjp_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_vjp", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>,
-                                 std::string_view)>();
+  static const auto op = find_operator<Tensor(
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const Tensor&,
+      const Tensor&,
+      std::string_view,
+      c10::ArrayRef<double>,
+      std::string_view)>("spectralgrad::eigh_vjp");
   return op;
 }
 
@@ -46,16 +40,11 @@ Tensor by_tensor_code(
   return eigh_vjp_op().redispatch(other_device, gL, gV, L, V, rule.name(), rule.parameters(), "eigh");
 }
 
-class EighVjp : public ::testing::TestWithParam<at::ScalarType> {};
+class EighVjp : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    EighVjp,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EighVjp, all_dtypes());
 
 TEST_P(EighVjp, KernelEqualsTensorCode) {
-  at::manual_seed(0);
   const ChecksGuard guard(Checks::ignore);
   const auto dtype = GetParam();
   const auto tolerance = c10::toRealValueType(dtype) == at::kDouble ? 1e-13 : 1e-4;
@@ -63,7 +52,7 @@ TEST_P(EighVjp, KernelEqualsTensorCode) {
       at::tensor({1., 1., 1., 2., 3., -1., 0., 1e-3, 1e-3, 5., 0., 0., 0., 0., 0.}, at::kDouble).view({3, 5});
   for (const auto& rule : rules_for_gaps()) {
     const auto eigenvalues = spectra.to(c10::toRealValueType(dtype));
-    const auto V = std::get<0>(at::linalg_qr(at::randn({3, 5, 5}, dtype)));
+    const auto V = random_orthonormal({3, 5, 5}, dtype);
     const auto gV = at::randn({3, 5, 5}, dtype);
     const auto gL = at::randn({3, 5}, c10::toRealValueType(dtype));
     for (const auto& [values_cotangent, vectors_cotangent] :
@@ -89,7 +78,7 @@ TEST_P(EighVjp, KernelEqualsTensorCodeAtAnySize) {
   for (const int64_t n : {1, 2, 3, 4, 7, 16, 17, 33, 48, 49, 64, 130, 257, 300}) {
     const int64_t count = n < 200 ? 3 : 1;
     const auto tolerance = (real == at::kDouble ? 1e-14 : 5e-6) * static_cast<double>(n + 10);
-    const auto V = std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype)));
+    const auto V = random_orthonormal({count, n, n}, dtype);
     const auto eigenvalues =
         std::get<0>(at::arange(n, at::kDouble).mul(0.7).sin().expand({count, n}).sort(-1)).to(real);
     const auto M = random_hermitian({n, n}, dtype);
@@ -122,7 +111,7 @@ TEST_P(EighVjp, EmptyInputGivesEmptyOutput) {
   const auto dtype = GetParam();
   for (const int64_t n : {1, 2, 5, 33, 70, 127, 128, 200}) {
     for (const int64_t count : {1, 3}) {
-      const auto V = std::get<0>(at::linalg_qr(at::randn({count, n, n}, dtype)));
+      const auto V = random_orthonormal({count, n, n}, dtype);
       const auto eigenvalues = at::arange(n, c10::toRealValueType(dtype)).expand({count, n});
       const auto none = at::zeros_like(eigenvalues);
       for (const auto& rule : {Rule::gated(), Rule::bare()}) {
@@ -144,7 +133,7 @@ TEST_P(EighVjp, SeparatesSignalFromRoundOffWhereBoundsDoNot) {
   const double eps = real == at::kDouble ? 2.2e-16 : 1.2e-7;
   for (const int64_t n : {5, 48, 49, 130}) {
     for (const int64_t used : {n, n / 4}) {
-      const auto V = std::get<0>(at::linalg_qr(at::randn({2, n, n}, dtype)));
+      const auto V = random_orthonormal({2, n, n}, dtype);
       const auto eigenvalues = at::arange(n, real).expand({2, n}).contiguous();
       const auto D = at::arange(n, real).add(1).mul(at::arange(n).lt(used)).to(dtype).diag_embed();
       const auto N = at::matmul(V.abs().mT(), at::matmul(V, D).abs());

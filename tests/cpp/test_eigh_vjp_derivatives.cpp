@@ -2,11 +2,8 @@
 
 #include <spectralgrad/rule.h>
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <array>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,7 +17,6 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using Tangents = std::array<OptionalTensor, 4>;
 using Parameters = c10::ArrayRef<double>;
@@ -37,33 +33,29 @@ struct Arguments {
 const c10::DispatchKeySet other_device(c10::DispatchKey::HPU);
 
 const auto& vjp_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_vjp_vjp", "")
-                             .typed<Four(
-                                 const Tensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 Parameters)>();
+  static const auto op = find_operator<Four(
+      const Tensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const Tensor&,
+      const Tensor&,
+      std::string_view,
+      Parameters)>("spectralgrad::eigh_vjp_vjp");
   return op;
 }
 
 const auto& jvp_op() {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_vjp_jvp", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 Parameters)>();
+  static const auto op = find_operator<Tensor(
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const Tensor&,
+      const Tensor&,
+      std::string_view,
+      Parameters)>("spectralgrad::eigh_vjp_jvp");
   return op;
 }
 
@@ -84,48 +76,23 @@ Tensor jvp(const Tangents& t, const Arguments& x, const Rule& rule, bool by_tens
       : jvp_op().call(t[0], t[1], t[2], t[3], x.gL, x.gV, x.L, x.V, name, parameters);
 }
 
-void expect_close(const Tensor& ours, const Tensor& reference, double tolerance, const std::string& what) {
-  ASSERT_EQ(ours.sizes(), reference.sizes()) << what;
-  for (int64_t i = 0; i < ours.size(0); ++i) {
-    const auto size = reference[i].norm().item<double>();
-    EXPECT_LE((ours[i] - reference[i]).norm().item<double>(), tolerance * size) << what << ", matrix " << i;
-  }
-}
-
 double inner_product(const Tensor& x, const Tensor& y) {
   return at::real(x.conj() * y).sum().item<double>();
 }
 
-class EighVjpDerivatives : public ::testing::TestWithParam<at::ScalarType> {
+class EighVjpDerivatives : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  at::ScalarType real() const {
-    return c10::toRealValueType(dtype());
-  }
-  bool is_double() const {
-    return real() == at::kDouble;
-  }
-
   /// Decompositions with eigenvalues that are distinct, near and equal.
   Arguments arguments(int64_t n) const {
     const auto i = at::arange(n, at::kDouble);
     const auto near = 1 + i.div(3, "floor") + 1e-3 * i.remainder(3);
     const auto L = at::stack({i.mul(0.7).sin(), near, i.div(2, "floor"), at::zeros_like(i)});
-    const auto V = std::get<0>(at::linalg_qr(at::randn({4, n, n}, dtype())));
+    const auto V = random_orthonormal({4, n, n}, dtype());
     return {at::randn({4, n}, real()), at::randn({4, n, n}, dtype()), std::get<0>(L.sort(-1)).to(real()), V};
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    EighVjpDerivatives,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(EighVjpDerivatives, all_dtypes());
 
 TEST_P(EighVjpDerivatives, KernelsEqualTensorCode) {
   // In SIMD lanes up to n = 64, by matrix products above it.
@@ -235,7 +202,7 @@ TEST_P(EighVjpDerivatives, NanStaysInItsMatrix) {
     const auto cotangent = at::randn({4, n, n}, dtype());
     auto broken = x;
     broken.gV = x.gV->clone();
-    (*broken.gV)[1].fill_(std::numeric_limits<double>::quiet_NaN());
+    (*broken.gV)[1].fill_(nan);
     const auto others = at::tensor({0, 2, 3}, at::kLong);
     const auto same = [&](const Tensor& a, const Tensor& b) {
       EXPECT_TRUE(a.index_select(0, others).equal(b.index_select(0, others))) << "n = " << n;

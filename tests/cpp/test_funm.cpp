@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +13,6 @@ namespace {
 
 using at::matmul;
 using at::Tensor;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 // --- equations for f(A) and its derivatives, checked with products and exponentials of block matrices only -----------
 
@@ -182,9 +179,7 @@ class Funm : public ::testing::TestWithParam<std::tuple<size_t, at::ScalarType>>
 INSTANTIATE_TEST_SUITE_P(
     Functions,
     Funm,
-    ::testing::Combine(
-        ::testing::Range<size_t>(0, cases().size()),
-        ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble)),
+    ::testing::Combine(::testing::Range<size_t>(0, cases().size()), all_dtypes()),
     [](const auto& info) {
       return cases()[std::get<0>(info.param)].name + "_" + c10::toString(std::get<1>(info.param));
     });

@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -12,41 +11,23 @@ using at::Tensor;
 
 /// A random positive definite matrix with this condition number.
 Tensor positive(int64_t n, at::ScalarType dtype, double condition = 4) {
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, dtype)));
+  const auto Q = random_orthonormal({n, n}, dtype);
   const auto L = at::linspace(2 / condition, 2, n, at::TensorOptions(c10::toRealValueType(dtype)));
-  const auto B = at::matmul(Q * L, Q.mH());
-  return (B + B.mH()) / 2;
+  return hermitian_part(at::matmul(Q * L, Q.mH()));
 }
 
 /// A for which the problem of type 1 has these eigenvalues.
 Tensor problem(const std::vector<double>& eigenvalues, const Tensor& B) {
   const auto n = B.size(-1);
   const auto L = at::linalg_cholesky(B);
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, B.options())));
+  const auto Q = random_orthonormal({n, n}, B.scalar_type());
   const auto values = at::tensor(eigenvalues, at::kDouble).to(c10::toRealValueType(B.scalar_type()));
-  const auto A = at::matmul(L, at::matmul(at::matmul(Q * values, Q.mH()), L.mH()));
-  return (A + A.mH()) / 2;
+  return hermitian_part(at::matmul(L, at::matmul(at::matmul(Q * values, Q.mH()), L.mH())));
 }
 
-class GeneralizedEigh : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
+class GeneralizedEigh : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    GeneralizedEigh,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(GeneralizedEigh, all_dtypes());
 
 TEST_P(GeneralizedEigh, SolvesTheThreeTypes) {
   for (const int64_t n : {1, 2, 3, 4, 7, 32, 33, 70}) {

@@ -10,8 +10,6 @@
 #include "math/pairs/noise_gate.h"
 #include "math/pairs/pairs.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
@@ -34,9 +32,7 @@ bool is_differentiated(const at::Tensor& x) {
 }
 
 at::Tensor constant(const at::Tensor& x) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::constant", "")
-                             .typed<at::Tensor(const at::Tensor&)>();
+  static const auto op = testing::find_operator<at::Tensor(const at::Tensor&)>("spectralgrad::constant");
   return is_differentiated(x) ? op.call(x) : x;
 }
 
@@ -51,9 +47,6 @@ using math::Denominator;
 using math::divide_cotangent;
 using math::divide_tangent;
 using math::NoiseGate;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 // --- broadened inverses ----------------------------------------------------------------------------------------------
 

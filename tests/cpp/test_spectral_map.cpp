@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -12,8 +11,6 @@ namespace {
 using at::matmul;
 using at::Tensor;
 using Tensors = std::vector<Tensor>;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 Tensor from_eigenvalues(const Tensor& values, const Tensor& V) {
   return matmul(V * values.unsqueeze(-2), V.mH());
@@ -25,20 +22,8 @@ Tensors exponential_and_projector(const Tensor& L, const Tensor& V) {
   return {from_eigenvalues(L.exp(), V), matmul(kept, kept.mH())};
 }
 
-class SpectralMapDtypes : public ::testing::TestWithParam<at::ScalarType> {
+class SpectralMapDtypes : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
-  bool is_double() const {
-    return c10::toRealValueType(dtype()) == at::kDouble;
-  }
-
   /// A batch with clusters of 2 and 4 eigenvalues, of 2 and 2 with a small gap, of 4, and without clusters.
   Tensor matrices() const {
     const auto gap = is_double() ? 1e-10 : 1e-5;
@@ -50,11 +35,7 @@ class SpectralMapDtypes : public ::testing::TestWithParam<at::ScalarType> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SpectralMapDtypes,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SpectralMapDtypes, all_dtypes());
 
 TEST_P(SpectralMapDtypes, GradientEqualsThatOfTheFunctionsItConsistsOf) {
   const ChecksGuard guard(Checks::raise);

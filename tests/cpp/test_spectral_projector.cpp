@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -10,8 +9,6 @@ namespace {
 
 using at::matmul;
 using at::Tensor;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 Tensor product(std::initializer_list<Tensor> factors) {
   Tensor result;
@@ -47,30 +44,14 @@ struct TwoLevels {
   }
 };
 
-class SpectralProjector : public ::testing::TestWithParam<at::ScalarType> {
+class SpectralProjector : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
   at::ScalarType wide() const {
     return c10::isComplexType(dtype()) ? at::kComplexDouble : at::kDouble;
   }
-
-  bool is_double() const {
-    return dtype() == wide();
-  }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SpectralProjector,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SpectralProjector, all_dtypes());
 
 TEST_P(SpectralProjector, DerivativesAtTwoRepeatedLevels) {
   const ChecksGuard guard(Checks::raise);

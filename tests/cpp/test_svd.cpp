@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -10,38 +9,9 @@ namespace {
 
 using at::Tensor;
 
-const auto dtypes = ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble);
+class SvdDtypes : public DtypeTest {};
 
-class SvdDtypes : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Dtypes, SvdDtypes, dtypes, [](const auto& info) { return c10::toString(info.param); });
-
-/// Returns U diag(singular_values) V^H (m, n) for random U and V.
-Tensor with_singular_values(
-    const std::vector<double>& singular_values,
-    int64_t m,
-    int64_t n,
-    at::ScalarType dtype = at::kDouble) {
-  const auto wide = c10::isComplexType(dtype) ? at::kComplexDouble : at::kDouble;
-  const auto k = static_cast<int64_t>(singular_values.size());
-  const auto U = std::get<0>(at::linalg_qr(at::randn({m, k}, wide)));
-  const auto V = std::get<0>(at::linalg_qr(at::randn({n, k}, wide)));
-  return at::matmul(U * at::tensor(singular_values, at::kDouble), V.mH()).to(dtype);
-}
+INSTANTIATE_FOR(SvdDtypes, all_dtypes());
 
 Tensor product(const Tensor& U, const Tensor& S, const Tensor& Vh) {
   const auto k = S.size(-1);
@@ -90,7 +60,7 @@ TEST_P(SvdDtypes, EmptyMatricesAndBatches) {
 
 // With A = s Q, Q unitary, the nearest unitary matrix is U V^H = Q. Its derivative is (dA - Q dA^H Q)/(2 s).
 TEST_P(SvdDtypes, GradientOfTheNearestUnitaryMatrixOfAMultipleOfOne) {
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({4, 4}, dtype())));
+  const auto Q = random_orthonormal({4, 4}, dtype());
   auto A = (2.5 * Q).requires_grad_();
   const auto M = at::randn({4, 4}, dtype());
   const auto expected = (M - at::matmul(at::matmul(Q, M.mH()), Q)) / 5;
@@ -256,7 +226,7 @@ void expect_sentences(const std::string& name, const Function& decompose) {
       c10::Error,
       "^spectralgrad." + name + ": keyword argument `driver=` is only supported on CUDA");
   auto A = at::ones({2, 3, 4}, at::kDouble);
-  A[1][2][3] = std::numeric_limits<double>::infinity();
+  A[1][2][3] = infinity;
   EXPECT_RAISES(
       decompose(A, std::nullopt),
       c10::LinAlgError,
@@ -273,7 +243,7 @@ TEST(Svd, ANonfiniteMatrixDoesNotChangeTheOthersIfChecksAreOff) {
   at::manual_seed(7);
   const auto A = at::randn({3, 4, 2}, at::kComplexDouble);
   auto spoiled = A.clone();
-  spoiled[1][0][1] = std::numeric_limits<double>::quiet_NaN();
+  spoiled[1][0][1] = nan;
   const ChecksGuard guard(Checks::ignore);
   const auto [U, S, Vh] = spectralgrad::svd(spoiled);
   const auto [clean_U, clean_S, clean_Vh] = spectralgrad::svd(A);

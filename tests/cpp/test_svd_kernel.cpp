@@ -3,12 +3,10 @@
 #include <spectralgrad/svdvals.h>
 
 #include <ATen/Parallel.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include <algorithm>
 #include <cmath>
 #include <complex>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,9 +26,8 @@ using Long = std::complex<long double>;
 std::tuple<Tensor, Tensor, Tensor> svd_by(std::string_view method, const Tensor& A, bool full_matrices = false) {
   using Name = std::optional<std::string_view>;
   static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::svd", "")
-          .typed<std::tuple<Tensor, Tensor, Tensor>(const Tensor&, bool, Name, Name, c10::ArrayRef<double>, Name)>();
+      find_operator<std::tuple<Tensor, Tensor, Tensor>(const Tensor&, bool, Name, Name, c10::ArrayRef<double>, Name)>(
+          "spectralgrad::svd");
   return op.call(A, full_matrices, std::nullopt, std::nullopt, {}, method);
 }
 
@@ -95,22 +92,10 @@ double residual(const LongMatrix& A, const LongMatrix& U, const LongMatrix& S, c
   return E.norm();
 }
 
-class SvdKernel : public ::testing::TestWithParam<at::ScalarType> {
+class SvdKernel : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  bool is_double() const {
-    return c10::toRealValueType(dtype()) == at::kDouble;
-  }
-  double eps() const {
-    return is_double() ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
-  }
   Tensor orthonormal(int64_t m, int64_t n) const {
-    return std::get<0>(at::linalg_qr(at::randn({m, n}, dtype())));
+    return random_orthonormal({m, n}, dtype());
   }
   Tensor with_singular_values(int64_t m, int64_t n, const Tensor& values) const {
     return at::matmul(orthonormal(m, values.size(0)) * values.to(dtype()), orthonormal(n, values.size(0)).mH());
@@ -163,11 +148,7 @@ class SvdKernel : public ::testing::TestWithParam<at::ScalarType> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SvdKernel,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SvdKernel, all_dtypes());
 
 const std::vector<std::pair<int64_t, int64_t>> shapes{
     {1, 1},
@@ -274,7 +255,7 @@ TEST_P(SvdKernel, ANotFiniteMatrixIsReportedAndDisturbsNoOther) {
     const auto A = at::randn({2, 10, 6, 4}, dtype());
     const auto expected = svd_by(method, A);
     const auto spoiled = A.clone();
-    spoiled[1][3][2][1] = std::numeric_limits<double>::quiet_NaN();
+    spoiled[1][3][2][1] = nan;
     EXPECT_RAISES(svd_by(method, spoiled), c10::LinAlgError, "Batch element 13.*entry \\(2, 1\\)");
     const ChecksGuard guard(Checks::ignore);
     const auto [U, S, Vh] = svd_by(method, spoiled);

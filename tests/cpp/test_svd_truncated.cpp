@@ -2,7 +2,6 @@
 
 #include <spectralgrad/spectralgrad.h>
 
-#include <limits>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -10,18 +9,6 @@ namespace {
 
 using at::Tensor;
 using Factors = std::tuple<Tensor, Tensor, Tensor>;
-
-Tensor diagonal(const std::vector<double>& values, at::ScalarType dtype = at::kDouble) {
-  return at::diag(at::tensor(values, at::kDouble)).to(dtype);
-}
-
-/// Returns U diag(values) V^H (m, n) for random U and V.
-Tensor with_singular_values(const std::vector<double>& values, int64_t m, int64_t n, at::ScalarType dtype) {
-  const auto k = static_cast<int64_t>(values.size());
-  const auto U = std::get<0>(at::linalg_qr(at::randn({m, k}, dtype)));
-  const auto V = std::get<0>(at::linalg_qr(at::randn({n, k}, dtype)));
-  return at::matmul(U * at::tensor(values, at::kDouble).to(dtype), V.mH());
-}
 
 Factors sliced(const Factors& factors, int64_t rank) {
   const auto& [U, S, Vh] = factors;
@@ -37,25 +24,9 @@ Tensor invariant_loss(const Factors& factors, const Tensor& L, const Tensor& R) 
   return (weights * (at::real(left + right) + S.sin())).sum();
 }
 
-class SvdTruncated : public ::testing::TestWithParam<at::ScalarType> {
- protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  double eps() const {
-    return c10::toRealValueType(dtype()) == at::kDouble ? std::numeric_limits<double>::epsilon()
-                                                        : std::numeric_limits<float>::epsilon();
-  }
-};
+class SvdTruncated : public DtypeTest {};
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SvdTruncated,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SvdTruncated, all_dtypes());
 
 TEST_P(SvdTruncated, IsSvdAndSlicingWithItsDerivatives) {
   for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{{4, 4}, {6, 4}, {4, 6}}) {
@@ -143,16 +114,13 @@ TEST(SvdTruncatedErrors, NameTheArgument) {
   const auto A = at::eye(3, at::kDouble);
   EXPECT_RAISES(svd_truncated(A, -1), c10::ValueError, "spectralgrad.svd_truncated: Expected rank to be >= 0, but got");
   EXPECT_RAISES(svd_truncated(A, 1, -0.5), c10::ValueError, "Expected rtol to be a number >= 0, but got -0.5");
-  EXPECT_RAISES(
-      svd_truncated(A, 1, {}, std::numeric_limits<double>::quiet_NaN()),
-      c10::ValueError,
-      "Expected atol to be a number >= 0, but got nan");
+  EXPECT_RAISES(svd_truncated(A, 1, {}, nan), c10::ValueError, "Expected atol to be a number >= 0, but got nan");
   EXPECT_RAISES(
       svd_truncated(at::ones({3}), 1),
       c10::Error,
       "spectralgrad.svd_truncated: The input tensor A must have at least 2 dimensions, but it has 1");
   EXPECT_RAISES(
-      svd_truncated(at::full({2, 2}, std::numeric_limits<double>::infinity()), 1),
+      svd_truncated(at::full({2, 2}, infinity), 1),
       c10::LinAlgError,
       "spectralgrad.svd_truncated: Expected A to be finite, but the entry \\(0, 0\\) is inf");
   EXPECT_RAISES(

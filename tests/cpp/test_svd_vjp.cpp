@@ -4,7 +4,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include <optional>
 #include <string>
@@ -17,7 +16,6 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 struct Factors {
   Tensor U;
@@ -31,18 +29,16 @@ struct Cotangents {
 };
 
 Tensor svd_vjp(const Cotangents& g, const Factors& factors, const Rule& rule) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::svd_vjp", "")
-                             .typed<Tensor(
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const OptionalTensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>,
-                                 std::string_view)>();
+  static const auto op = find_operator<Tensor(
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const OptionalTensor&,
+      const Tensor&,
+      const Tensor&,
+      const Tensor&,
+      std::string_view,
+      c10::ArrayRef<double>,
+      std::string_view)>("spectralgrad::svd_vjp");
   return op.call(g.U, g.S, g.Vh, factors.U, factors.S, factors.Vh, rule.name(), rule.parameters(), "svd");
 }
 
@@ -67,26 +63,14 @@ class DeterministicGuard {
   bool before_ = at::globalContext().deterministicAlgorithms();
 };
 
-class SvdVjp : public ::testing::TestWithParam<at::ScalarType> {
+class SvdVjp : public DtypeTest {
  protected:
-  void SetUp() override {
-    at::manual_seed(0);
-  }
-  at::ScalarType dtype() const {
-    return GetParam();
-  }
-  at::ScalarType real() const {
-    return c10::toRealValueType(dtype());
-  }
-  bool is_double() const {
-    return real() == at::kDouble;
-  }
   /// U (count, m, k) and V^H (count, k, n) in torch's layout, with singular values (count, k).
   Factors factors(const Tensor& S, int64_t m, int64_t n) const {
     const auto count = S.size(0);
     const auto k = S.size(1);
     const auto orthonormal = [&](int64_t rows) {
-      return std::get<0>(at::linalg_qr(at::randn({count, rows, k}, dtype())));
+      return random_orthonormal({count, rows, k}, dtype());
     };
     return {orthonormal(m).mT().contiguous().mT(), S.to(real()), orthonormal(n).mH().mT().contiguous().mT()};
   }
@@ -101,11 +85,7 @@ class SvdVjp : public ::testing::TestWithParam<at::ScalarType> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SvdVjp,
-    ::testing::Values(at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SvdVjp, all_dtypes());
 
 // For the kernel in lanes, and for the one by products.
 const std::vector<std::pair<int64_t, int64_t>> shapes{
@@ -218,7 +198,7 @@ TEST_P(SvdVjp, ANanSpoilsOnlyItsMatrix) {
   const auto f = factors(at::tensor({3., 2., 1.}, at::kDouble).expand({3, 3}).contiguous(), 5, 3);
   auto g = random_cotangents(f);
   const auto expected = svd_vjp(g, f, Rule::gated());
-  (*g.U)[1][2][1] = std::numeric_limits<double>::quiet_NaN();
+  (*g.U)[1][2][1] = nan;
   const auto spoiled = svd_vjp(g, f, Rule::gated());
   EXPECT_TRUE(spoiled[1].isnan().any().item<bool>());
   EXPECT_TRUE(spoiled[0].equal(expected[0]) && spoiled[2].equal(expected[2]));
@@ -244,11 +224,7 @@ class SvdVjpWarnings : public WarningsTest, public ::testing::WithParamInterface
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Dtypes,
-    SvdVjpWarnings,
-    ::testing::Values(at::kFloat, at::kComplexDouble),
-    [](const auto& info) { return c10::toString(info.param); });
+INSTANTIATE_FOR(SvdVjpWarnings, ::testing::Values(at::kFloat, at::kComplexDouble));
 
 // The kernel's preselection must find all that the tensor code reports, and name the same matrix.
 TEST_P(SvdVjpWarnings, AreThoseOfTheTensorCode) {
@@ -260,7 +236,7 @@ TEST_P(SvdVjpWarnings, AreThoseOfTheTensorCode) {
       const auto S = at::stack({at::tensor({3., 2., 1.}), at::tensor(spectrum).to(at::kFloat)});
       const auto real = c10::toRealValueType(dtype);
       const auto orthonormal = [&](int64_t rows) {
-        return std::get<0>(at::linalg_qr(at::randn({2, rows, 3}, dtype)));
+        return random_orthonormal({2, rows, 3}, dtype);
       };
       const Factors f{orthonormal(m), S.to(real), orthonormal(n).mH()};
       const auto M = at::randn({m, n}, dtype);
