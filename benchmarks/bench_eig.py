@@ -6,9 +6,7 @@ sweep, which looks for cases that are slower than torch.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,14 +15,12 @@ from torch import Tensor
 
 import spectralgrad as sg
 from bench_eigh import BOTH, COMPLEX, REAL
-from bench_sweep import LIMIT, LONGER_AND_LONGER
 from contenders import FORWARD, FORWARD_BACKWARD
-from harness import Benchmark, Session, run
+from harness import Session, run
+from parts import SWEEP_BATCHES, SWEEP_SIZES, calls_of, drawn, measure_parts, parts_benchmark, random_matrices
 from presentation import Plot, Target, per_matrix, speedup
 
 BATCHES = {2: 16384, 3: 8192, 4: 4096, 8: 2048, 16: 512, 32: 128, 64: 32, 128: 8}
-SWEEP_SIZES = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 65, 100, 200)
-SWEEP_BATCHES = (1, 2, 3, 8, 17, 100, 1000)
 TARGET, AIM = 1.5, 2.0
 LARGEST_WITH_TARGET = 64
 # Of the condition numbers of eigenvalues, in every part.
@@ -41,8 +37,7 @@ class Case(NamedTuple):
 
 
 def matrices(case: Case) -> Tensor:
-    generator = torch.Generator().manual_seed(case.n)
-    A = torch.randn(case.batch, case.n, case.n, dtype=getattr(torch, case.dtype), generator=generator)
+    A = random_matrices(case.batch, case.n, case.n, case.dtype, case.n)
     return torch.linalg.qr(A).Q if case.part == "normal" else well_conditioned(A)
 
 
@@ -61,24 +56,9 @@ def cotangents(L: Tensor, V: Tensor) -> list[Tensor]:
     return [L, M * V]
 
 
-def gradient(decompose: Callable[[Tensor], Any], leaf: Tensor, g: list[Tensor]) -> Any:
-    return torch.autograd.grad(tuple(decompose(leaf)), leaf, g)
-
-
 def calls(case: Case) -> dict[str, Callable[[], Any]]:
     A = matrices(case)
-    found: dict[str, Callable[[], Any]] = {}
-    modules: dict[str, Any] = {"torch.linalg.": torch.linalg, "spectralgrad.": sg}
-    for prefix, module in modules.items():
-        name = prefix + case.function
-        if case.function == "eigvals":
-            found[name] = functools.partial(module.eigvals, A)
-        elif case.operation == FORWARD:
-            found[name] = functools.partial(module.eig, A)
-        else:
-            found[name] = functools.partial(
-                gradient, module.eig, A.clone().requires_grad_(), cotangents(*module.eig(A))
-            )
+    found = calls_of(case, A, lambda module: module.eig, cotangents)
     L, V = sg.eig(A)
     limit = 1e3 * torch.finfo(A.dtype).eps
     torch.testing.assert_close(A.to(V.dtype) @ V, V * L.unsqueeze(-2), rtol=0, atol=limit)
@@ -96,9 +76,7 @@ def sweep(session: Session) -> list[Case]:
     for n, dtype, batch in itertools.product(SWEEP_SIZES, REAL + COMPLEX, SWEEP_BATCHES):
         every += [Case("sweep", "eig", operation, dtype, n, batch) for operation in BOTH]
         every.append(Case("sweep", "eigvals", FORWARD, dtype, n, batch))
-    every = [case for case in every if affordable(case)]
-    count = min(len(every), 8 if session.quick else session.options["cases"])
-    return random.Random(session.options["seed"]).sample(every, count)
+    return drawn(session, [case for case in every if affordable(case)])
 
 
 def cases(session: Session) -> list[Case]:
@@ -118,16 +96,7 @@ def cases(session: Session) -> list[Case]:
 
 
 def measure(session: Session) -> None:
-    for case in session.progress(cases(session)):
-        contenders = calls(case)
-        kept = len(session.records)
-        # A case of the sweep below the limit is measured again, so that a busy machine does not cause a false report.
-        turns = LONGER_AND_LONGER if case.part == "sweep" else ((7, 0.015),)
-        for repeats, seconds in turns:
-            del session.records[kept:]
-            found = session.compare(contenders, repeats=repeats, seconds=seconds, **case._asdict())
-            if found[f"spectralgrad.{case.function}"]["speedup"] >= LIMIT or session.quick:
-                break
+    measure_parts(session, cases(session), calls)
 
 
 def targets() -> list[Target]:
@@ -155,15 +124,4 @@ PLOTS = [
 ]
 
 if __name__ == "__main__":
-    run(
-        Benchmark(
-            "eig",
-            "eig",
-            measure,
-            threads=(2,),
-            targets=targets(),
-            plots=PLOTS,
-            options={"cases": 150, "seed": 0},
-        ),
-        __doc__,
-    )
+    run(parts_benchmark("eig", "eig", measure, targets=targets(), plots=PLOTS), __doc__)

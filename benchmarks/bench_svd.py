@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,9 +16,9 @@ from torch import Tensor
 
 import spectralgrad as sg
 from bench_eigh import BOTH, COMPLEX, LARGE_BATCH, REAL
-from bench_sweep import LIMIT, LONGER_AND_LONGER
 from contenders import FORWARD, FORWARD_BACKWARD
-from harness import Benchmark, Session, run
+from harness import Session, run
+from parts import SWEEP_BATCHES, SWEEP_SIZES, calls_of, drawn, measure_parts, parts_benchmark, random_matrices
 from presentation import Plot, Target, per_matrix, speedup
 
 # n -> float32 forward, float32 forward + backward, float64 forward, float64 forward + backward: (target, aim).
@@ -31,8 +30,6 @@ TARGETS: dict[int, tuple[tuple[float, float], ...]] = {
     **dict.fromkeys((64, 128, 256, 512), ((1.3, 2), (1.3, 2), (1.3, 1.8), (1.3, 1.8))),
 }
 SHAPES = ((64, 3), (3, 64), (16, 3), (64, 16))
-SWEEP_SIZES = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 65, 100, 200)
-SWEEP_BATCHES = (1, 2, 3, 8, 17, 100, 1000)
 
 
 class Case(NamedTuple):
@@ -50,8 +47,7 @@ def thin(module: Any) -> Callable[[Tensor], Any]:
 
 
 def matrices(case: Case) -> Tensor:
-    generator = torch.Generator().manual_seed(case.m + 1000 * case.n)
-    return torch.randn(case.batch, case.m, case.n, dtype=getattr(torch, case.dtype), generator=generator)
+    return random_matrices(case.batch, case.m, case.n, case.dtype, case.m + 1000 * case.n)
 
 
 def cotangents(U: Tensor, S: Tensor, Vh: Tensor) -> list[Tensor]:
@@ -62,24 +58,9 @@ def cotangents(U: Tensor, S: Tensor, Vh: Tensor) -> list[Tensor]:
     return [M @ Vh.mH * w, 1 + S, w[:, None] * (U.mH @ M)]
 
 
-def gradient(decompose: Callable[[Tensor], Any], leaf: Tensor, g: list[Tensor]) -> Any:
-    return torch.autograd.grad(tuple(decompose(leaf)), leaf, g)
-
-
 def calls(case: Case) -> dict[str, Callable[[], Any]]:
     A = matrices(case)
-    found: dict[str, Callable[[], Any]] = {}
-    modules: dict[str, Any] = {"torch.linalg.": torch.linalg, "spectralgrad.": sg}
-    for prefix, module in modules.items():
-        name = prefix + case.function
-        if case.function == "svdvals":
-            found[name] = functools.partial(module.svdvals, A)
-        elif case.operation == FORWARD:
-            found[name] = functools.partial(thin(module), A)
-        else:
-            found[name] = functools.partial(
-                gradient, thin(module), A.clone().requires_grad_(), cotangents(*thin(module)(A))
-            )
+    found = calls_of(case, A, thin, cotangents)
     S = torch.linalg.svdvals(A)
     torch.testing.assert_close(sg.svd(A, full_matrices=False).S, S, rtol=0, atol=1e4 * torch.finfo(S.dtype).eps)
     return found
@@ -98,9 +79,7 @@ def sweep(session: Session) -> list[Case]:
         for m, n in ((k, k), (2 * k, k), (k, 3 * k + 1)):
             every += [Case("sweep", "svd", operation, dtype, m, n, batch) for operation in BOTH]
             every.append(Case("sweep", "svdvals", FORWARD, dtype, m, n, batch))
-    every = [case for case in every if affordable(case)]
-    count = min(len(every), 8 if session.quick else session.options["cases"])
-    return random.Random(session.options["seed"]).sample(every, count)
+    return drawn(session, [case for case in every if affordable(case)])
 
 
 def cases(session: Session) -> list[Case]:
@@ -128,16 +107,7 @@ def cases(session: Session) -> list[Case]:
 
 
 def measure(session: Session) -> None:
-    for case in session.progress(cases(session)):
-        contenders = calls(case)
-        kept = len(session.records)
-        # A case of the sweep below the limit is measured again, so that a busy machine does not cause a false report.
-        turns = LONGER_AND_LONGER if case.part == "sweep" else ((7, 0.015),)
-        for repeats, seconds in turns:
-            del session.records[kept:]
-            found = session.compare(contenders, repeats=repeats, seconds=seconds, **case._asdict())
-            if found[f"spectralgrad.{case.function}"]["speedup"] >= LIMIT or session.quick:
-                break
+    measure_parts(session, cases(session), calls)
 
 
 def targets() -> list[Target]:
@@ -158,15 +128,4 @@ PLOTS = [
 ]
 
 if __name__ == "__main__":
-    run(
-        Benchmark(
-            "svd",
-            "svd",
-            measure,
-            threads=(2,),
-            targets=targets(),
-            plots=PLOTS,
-            options={"cases": 150, "seed": 0},
-        ),
-        __doc__,
-    )
+    run(parts_benchmark("svd", "svd", measure, targets=targets(), plots=PLOTS), __doc__)

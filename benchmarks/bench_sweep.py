@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -62,17 +62,27 @@ def cases(session: Session) -> list[Case]:
     return list(dict.fromkeys(always + drawn))[: max(count, len(always))]
 
 
+def compare_until_fast(
+    session: Session,
+    calls: Mapping[str, Callable[[], Any]],
+    turns: Sequence[tuple[int, float]] = LONGER_AND_LONGER,
+    **options: Any,
+) -> None:
+    """Measures a case. Below the limit, it is measured again with the next turns: a busy machine is no finding."""
+    kept = len(session.records)
+    for repeats, seconds in turns:
+        del session.records[kept:]
+        found = session.compare(calls, repeats=repeats, seconds=seconds, **options)
+        if found[f"spectralgrad.{options['function']}"]["speedup"] >= LIMIT or session.quick:
+            break
+
+
 def measure(session: Session) -> None:
     peers = torch_peers()
     for case in session.progress(cases(session)):
         A = matrices(case.n, case.batch, case.dtype, case.spectrum)
         calls = contenders(peers, case.function, A, (case.operation,), case.spectrum)[case.operation]
-        kept = len(session.records)
-        for repeats, seconds in LONGER_AND_LONGER:
-            del session.records[kept:]
-            found = session.compare(calls, repeats=repeats, seconds=seconds, longest=2.0, **case._asdict())
-            if found[f"spectralgrad.{case.function}"]["speedup"] >= LIMIT or session.quick:
-                break
+        compare_until_fast(session, calls, longest=2.0, **case._asdict())
 
 
 def show(records: Sequence[Record], console: Console) -> bool:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
@@ -21,7 +19,8 @@ import spectralgrad as sg
 from bench_eig import well_conditioned
 from bench_eigh import REAL
 from harness import Benchmark, Session, run
-from presentation import Record, print_records, select, words
+from parts import random_matrices
+from presentation import CASE_FIELDS, Record, Target, select
 
 LIMIT = 0.9
 # Functions of matrices that are not Hermitian, and the largest n. Eigenvectors of larger random matrices in float32
@@ -56,8 +55,7 @@ class Case(NamedTuple):
 
 
 def matrices(case: Case) -> Tensor:
-    generator = torch.Generator().manual_seed(case.n)
-    A = torch.randn(case.batch, case.n, case.n, dtype=getattr(torch, case.dtype), generator=generator)
+    A = random_matrices(case.batch, case.n, case.n, case.dtype, case.n)
     if case.function == "eig":
         A = well_conditioned(A)
     elif case.function != "svd":
@@ -152,25 +150,13 @@ def wanted(record: Record, records: Sequence[Record]) -> float:
     return target
 
 
-def show(records: Sequence[Record], console: Console) -> bool:
-    print_records("transforms", records, console)
-    table = Table("case", "median", "of minima", "target", "reached", title="targets")
-    everything = True
-    for r in records:
-        if r["contender"].startswith("spectralgrad"):
-            target = wanted(r, records)
-            reached = r["speedup"] >= target
-            everything &= reached
-            table.add_row(
-                words(r),
-                f"{r['speedup']:.2f}",
-                f"{r['speedup_of_minima']:.2f}",
-                f"{target:.2f}",
-                "yes" if reached else "[red]no",
-            )
-    console.print(table)
-    return everything
+def targets(records: Sequence[Record]) -> list[Target]:
+    return [
+        Target({f: r[f] for f in CASE_FIELDS if f in r}, r["contender"], wanted(r, records), any_capability=True)
+        for r in records
+        if r["contender"].startswith("spectralgrad")
+    ]
 
 
 if __name__ == "__main__":
-    run(Benchmark("transforms", "transforms", measure, threads=(2,), show=show), __doc__)
+    run(Benchmark("transforms", "transforms", measure, threads=(2,), targets=targets), __doc__)

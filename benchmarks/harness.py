@@ -168,7 +168,8 @@ class Benchmark:
     title: str
     measure: Callable[[Session], None]
     threads: tuple[int, ...] = (1, 2)
-    targets: Sequence[Target] = ()
+    # If the targets depend on the speeds of other cases, a function of the records.
+    targets: Sequence[Target] | Callable[[Sequence[Record]], Sequence[Target]] = ()
     plots: Sequence[Plot] = ()
     # Replaces the table of all records and the check of `targets`. Returns whether the benchmark's aim was reached.
     show: Callable[[Sequence[Record], Console], bool] | None = None
@@ -184,7 +185,8 @@ def _present(benchmark: Benchmark, content: Mapping[str, Any], folder: Path) -> 
     if benchmark.show is not None:
         return benchmark.show(records, console)
     print_records(benchmark.title, records, console)
-    return judge(benchmark.targets, content, console)
+    targets = benchmark.targets(records) if callable(benchmark.targets) else benchmark.targets
+    return judge(targets, content, console)
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
