@@ -4,9 +4,9 @@
 #include "kernels/eigh/batch_eigh.h"
 #include "kernels/eigh/hermitian_matrix.h"
 #include "kernels/eigh/lapack_eigh.h"
-#include "kernels/eigh/single_eigh.h"
 #include "kernels/eigh/method_choice.h"
 #include "kernels/eigh/row_order.h"
+#include "kernels/eigh/single_eigh.h"
 #include "ops/arguments.h"
 #include "ops/nan_results.h"
 

@@ -21,10 +21,10 @@ using at::Tensor;
 
 std::tuple<Tensor, Tensor> single_eigh(const Tensor& A, bool upper) {
   using Name = std::optional<std::string_view>;
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh", "")
-                             .typed<std::tuple<Tensor, Tensor>(
-                                 const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>();
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("spectralgrad::eigh", "")
+          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>();
   return op.call(A, upper ? "U" : "L", std::nullopt, {}, "divide_and_conquer");
 }
 
@@ -54,7 +54,8 @@ std::vector<std::pair<std::string, Tensor>> matrices(int64_t n) {
 
 TEST(SingleEigh, ReproducesTheMatrixWithOrthonormalEigenvectors) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
-    const double eps = dtype == at::kFloat ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
+    const double eps = dtype == at::kFloat ? std::numeric_limits<float>::epsilon()
+                                           : std::numeric_limits<double>::epsilon();
     for (const int64_t n : {2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 100, 129, 200}) {
       for (const auto& [name, exact] : matrices(n)) {
         for (const bool upper : {false, true}) {

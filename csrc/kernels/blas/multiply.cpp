@@ -109,11 +109,17 @@ void subtract_product(
   multiply(m, n, k, scalar_t(-1), A, B, scalar_t(1), C, row_of_C);
 }
 
-#define INSTANTIATE(scalar_t)                                                                                        \
-  template void multiply(                                                                                            \
-      int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t);          \
-  template void subtract_product(                                                                                    \
-      int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t)
+#define INSTANTIATE(scalar_t)                                                                                    \
+  template void                                                                                                  \
+  multiply(int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t); \
+  template void subtract_product(                                                                                \
+      int64_t,                                                                                                   \
+      int64_t,                                                                                                   \
+      int64_t,                                                                                                   \
+      const Matrices<scalar_t>&,                                                                                 \
+      const Matrices<scalar_t>&,                                                                                 \
+      scalar_t*,                                                                                                 \
+      int64_t)
 INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(c10::complex<float>);

@@ -17,7 +17,7 @@ constexpr int64_t always_in_lanes = 8;
 double time_in_lanes(const BatchTraits& batch, bool vectors) {
   const auto size = static_cast<double>(batch.n);
   const double width = batch.capability == simd::Capability::avx2 ? 0.75 : 1;
-  return vectors ? width * size / (batch.is_complex ? 11 : 14) : 1 + size / 45;
+  return vectors ? width * size / (batch.is_complex ? 11 : 17) : 1 + size / 45;
 }
 
 /// The time that a full register of singular value decompositions takes, in units of LAPACK's time for one. Fits to
@@ -34,15 +34,17 @@ double time_with_threads(int64_t n, int64_t threads) {
   return 1 - parallel + parallel / static_cast<double>(threads);
 }
 
-/// The largest n for which divide and conquer was measured, and is faster than LAPACK.
+/// The sizes for which divide and conquer was measured, and is faster than LAPACK.
+constexpr int64_t least_divided = 16;
 constexpr int64_t largest_divided(const BatchTraits& batch) {
-  return batch.is_double ? 448 : 768;
+  return batch.is_double ? 640 : 1024;
 }
 
-/// The time that divide and conquer takes for one matrix, in the same units. A fit to measurements.
+/// The time that divide and conquer takes for one matrix, in the same units. A fit to measurements
+/// (docs/measurements.md).
 double time_by_division(const BatchTraits& batch) {
   const auto size = static_cast<double>(batch.n);
-  return batch.is_double ? 0.38 + 6 / size + size / 1500 : 0.26 + 4 / size + size / 2000;
+  return batch.is_double ? 0.42 + 1.5 / size + size / 1500 : 0.33 + 1.5 / size + size / 1700;
 }
 
 /// The same for the singular value decomposition, where threads gain less, and least for values alone. Before a call of
@@ -105,7 +107,8 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   if (batch.n <= always_in_lanes || (fits_lanes && batch.deterministic)) {
     return EighMethod::lanes;
   }
-  const bool divides = compute_eigenvectors && !batch.is_complex && batch.n <= largest_divided(batch);
+  const bool divides = compute_eigenvectors && !batch.is_complex && least_divided <= batch.n &&
+      batch.n <= largest_divided(batch);
   if (divides && batch.deterministic) {
     return EighMethod::divide_and_conquer;
   }

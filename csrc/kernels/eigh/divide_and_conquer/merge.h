@@ -174,7 +174,10 @@ class Merge {
     }
     for (int k = 0; k < dropped_count_; ++k) {
       dropped_values_[k] = spectrum.d[dropped_[k]];
-      copy(spectrum.eigenvector(dropped_[k]) + begin, end - begin, dropped_rows + static_cast<int64_t>(k) * (end - begin));
+      copy(
+          spectrum.eigenvector(dropped_[k]) + begin,
+          end - begin,
+          dropped_rows + static_cast<int64_t>(k) * (end - begin));
     }
     second_rows_ = second_rows;
     dropped_rows_ = dropped_rows;

@@ -75,10 +75,7 @@ struct ReductionVectors {
     return static_cast<int64_t>(SymmetricMatrix<T>::row_length(n)) * (3 + lane_count<T>);
   }
   ReductionVectors(int row, Memory<T>& memory)
-      : w_before(memory.take(row)),
-        product(memory.take(row)),
-        row_sums(memory.row(row)),
-        zeros(memory.take(row)) {}
+      : w_before(memory.take(row)), product(memory.take(row)), row_sums(memory.row(row)), zeros(memory.take(row)) {}
 };
 
 /// Applies the previous update to `rows` rows of A from `first` on, and adds their contribution to A v.
@@ -110,8 +107,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       T* at = A + r * matrix.row + c;
-      const auto updated =
-          fnma(w_before_row[r], v_before_column, fnma(v_before_row[r], w_before_column, load(at)));
+      const auto updated = fnma(w_before_row[r], v_before_column, fnma(v_before_row[r], w_before_column, load(at)));
       const auto x = left_of_diagonal(r, updated);
       store(at, x);
       sum[r] = fma(x, v_column, sum[r]);
