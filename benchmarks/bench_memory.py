@@ -22,7 +22,10 @@ from contenders import FORWARD_BACKWARD, contenders, matrices, torch_peers
 from harness import Benchmark, Session, run
 from presentation import Record, words
 
-BATCH = {3: 100_000, 16: 8192, 64: 512, 256: 32, 2048: 1}
+BATCH = {3: 1_000_000, 16: 8192, 64: 512, 256: 32, 2048: 1}
+# Targets: `of_torch` for all cases, and `of_needed` for n = 3, where the workspaces are small beside the batch.
+MOST_OF_TORCH = 1.0
+MOST_OF_NEEDED = 1.2
 DTYPES = ("float32", "float64")
 
 
@@ -52,9 +55,15 @@ def peak(contender: str, n: int, batch: int, dtype: str, threads: int) -> float:
     return (reached - held) / 1024
 
 
+def needed(n: int, batch: int, dtype: str) -> float:
+    """The memory of A, its eigenvalues and eigenvectors, and its gradient, in MiB."""
+    return batch * (3 * n * n + n) * np.dtype(dtype).itemsize / 2**20
+
+
 def measure(session: Session) -> None:
     cases = [(n, dtype) for n in BATCH for dtype in DTYPES]
     for n, dtype in session.progress(cases[2:3] if session.quick else cases):
+        given = BATCH[n] * n * n * np.dtype(dtype).itemsize / 2**20  # A itself
         peaks = {}
         for contender in ("torch.linalg.eigh", "spectralgrad.eigh"):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
@@ -69,17 +78,20 @@ def measure(session: Session) -> None:
                 "contender": contender,
                 "peak_mib": mib,
                 "of_torch": mib / peaks["torch.linalg.eigh"],
+                "of_needed": (mib + given) / needed(n, BATCH[n], dtype),
             }
             for contender, mib in peaks.items()
         ]
 
 
 def show(records: Sequence[Record], console: Console) -> bool:
-    table = Table("case", "contender", "peak MiB", "of torch's", title="Peak of memory beyond the memory held before")
+    title = "Peak of memory beyond the memory held before; with A, relative to A, the results and the gradient"
+    table = Table("case", "contender", "peak MiB", "of torch's", "of A, results, gradient", title=title)
     for r in records:
-        table.add_row(words(r), r["contender"], f"{r['peak_mib']:.1f}", f"{r['of_torch']:.2f}")
+        table.add_row(words(r), r["contender"], f"{r['peak_mib']:.1f}", f"{r['of_torch']:.2f}", f"{r['of_needed']:.3f}")
     console.print(table)
-    return all(r["of_torch"] <= 1 for r in records)
+    ours = [r for r in records if r["contender"].startswith("spectralgrad")]
+    return all(r["of_torch"] <= MOST_OF_TORCH and (r["n"] > 3 or r["of_needed"] <= MOST_OF_NEEDED) for r in ours)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ Tensor eigvalsh_directional(const Tensor& A, const Tensor& E, std::optional<doub
   check_arguments(A, E, rtol);
   const CallerNameGuard guard(function);
   // Not the current rule: `Split` would move the eigenvalues of clusters apart.
-  const auto [L, V] = eigh(A, "L", Rule::gated());
+  // Compiled code runs `eigh` later, without the name of the caller, so A is checked here.
+  const auto [L, V] = eigh(ops::hermitian(A, function, "A"), "L", Rule::gated());
   const auto direction = ops::hermitian(E, function, "E");
   if (A.sym_size(-1) == 0) {
     return at::real(at::matmul(direction, V).sum(-2));

@@ -139,8 +139,8 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
       function,
       ": Expected method to be 'lanes' (for n up to ",
       kernels::simd::largest_n,
-      "), 'divide_and_conquer' (for eigenvectors of real matrices), 'lapack' (where LibTorch brings it) or 'torch', but "
-      "got '",
+      "), 'divide_and_conquer' (for eigenvectors of real matrices), 'lapack' (where LibTorch brings it) or 'torch', "
+      "but got '",
       name,
       "' for n = ",
       A.size(-1));

@@ -8,8 +8,8 @@
 
 namespace spectralgrad::ops {
 
-/// The argument `str? method` of an operator's schema: "lanes", "lapack" or "torch" (kernels/eigh/method_choice.h). No
-/// value means the fastest one for the input.
+/// The argument `str? method` of an operator's schema: "lanes", "divide_and_conquer", "lapack" or "torch"
+/// (kernels/eigh/method_choice.h). No value means the fastest one for the input.
 using MethodName = std::optional<std::string_view>;
 
 /// Computes the eigenvalues (*, n), ascending, and eigenvectors (*, n, n) of A, below autograd: the forward of `eigh`

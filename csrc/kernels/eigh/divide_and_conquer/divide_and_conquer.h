@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
-// Divide and conquer for a real symmetric tridiagonal matrix. The smallest parts are decomposed by the QL algorithm, one
-// part in each SIMD lane.
+// Divide and conquer for a real symmetric tridiagonal matrix. The smallest parts are decomposed by the QL algorithm,
+// one part in each SIMD lane.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 /// The largest size of a part that is not divided further, and the same for a block of up to `short_block` rows, where
@@ -58,7 +58,10 @@ class DivideAndConquer {
 
   /// `integers` has room for n times `integers_per_row`.
   DivideAndConquer(int n, Memory<T>& memory, int* integers)
-      : leaves_(memory), merge_(n, memory, integers + 2 * n), order_(integers), sorted_(integers + n) {}
+      : leaves_(memory),
+        merge_(n, memory, integers + static_cast<int64_t>(2) * n),
+        order_(integers),
+        sorted_(integers + n) {}
 
   /// Decomposes the matrix with the diagonal `d` (n) and the off-diagonal `e` (n - 1), whose largest entry is about 1.
   /// Writes the eigenvalues to `d` and the eigenvectors to the rows of `Z` (n x n), and overwrites `e`. Returns their

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/tolerances.h"
+#include "kernels/eigh/divide_and_conquer/padded.h"
 #include "kernels/simd/exchange.h"
 #include "kernels/simd/memory.h"
 
@@ -24,12 +25,6 @@ SPECTRALGRAD_INLINE T sum_of_lanes(const Vec<T>& x) {
     }
   }
   return lanes[0];
-}
-
-/// The smallest multiple of the number of lanes that is at least n.
-template <typename T>
-constexpr int padded(int n) {
-  return (n + lane_count<T> - 1) / lane_count<T> * lane_count<T>;
 }
 
 /// A symmetric matrix and the reflections H_i = I - factor_i v_i v_i^T that reduce it. Vectors of numbers are padded
