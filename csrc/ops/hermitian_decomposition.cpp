@@ -127,8 +127,8 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
   if (name == "lanes" && A.size(-1) <= kernels::simd::largest_n) {
     return can_choose ? EighMethod::lanes : EighMethod::torch;
   }
-  if (name == "divide_and_conquer" && compute_eigenvectors && !A.is_complex()) {
-    return can_choose ? EighMethod::divide_and_conquer : EighMethod::torch;
+  if (name == "single" && compute_eigenvectors && !A.is_complex()) {
+    return can_choose ? EighMethod::single : EighMethod::torch;
   }
   if (name == "lapack" && kernels::has_lapack()) {
     return can_choose ? EighMethod::lapack : EighMethod::torch;
@@ -139,7 +139,7 @@ EighMethod parse_method(const char* function, std::string_view name, const Tenso
       function,
       ": Expected method to be 'lanes' (for n up to ",
       kernels::simd::largest_n,
-      "), 'divide_and_conquer' (for eigenvectors of real matrices), 'lapack' (where LibTorch brings it) or 'torch', "
+      "), 'single' (for eigenvectors of real matrices), 'lapack' (where LibTorch brings it) or 'torch', "
       "but got '",
       name,
       "' for n = ",
@@ -155,7 +155,7 @@ std::tuple<Tensor, Tensor, EighFindings> decompose_by(
   switch (method) {
     case EighMethod::lanes:
       return kernels::batch_eigh(A, upper, compute_eigenvectors);
-    case EighMethod::divide_and_conquer:
+    case EighMethod::single:
       return kernels::single_eigh(A, upper);
     default:
       return kernels::lapack_eigh(A, upper, compute_eigenvectors);

@@ -8,7 +8,7 @@
 
 namespace spectralgrad::ops {
 
-/// The argument `str? method` of an operator's schema: "lanes", "divide_and_conquer", "lapack" or "torch"
+/// The argument `str? method` of an operator's schema: "lanes", "single", "lapack" or "torch"
 /// (kernels/eigh/method_choice.h). No value means the fastest one for the input.
 using MethodName = std::optional<std::string_view>;
 

@@ -11,7 +11,7 @@ namespace spectralgrad::kernels {
 
 // For the messages of EXPECT_EQ.
 void PrintTo(EighMethod method, std::ostream* out) {
-  constexpr std::array names = {"lanes", "divide_and_conquer", "lapack", "torch"};
+  constexpr std::array names = {"lanes", "single", "lapack", "torch"};
   *out << names.at(static_cast<size_t>(method));
 }
 
@@ -48,15 +48,15 @@ TEST(MethodChoice, FollowsTheSizeAndTheNumberOfMatrices) {
     EighMethod without_vectors;
   };
   constexpr auto lanes = EighMethod::lanes;
-  constexpr auto divide = EighMethod::divide_and_conquer;
+  constexpr auto single = EighMethod::single;
   constexpr auto lapack = EighMethod::lapack;
   constexpr auto torch = EighMethod::torch;
   const std::vector<Case> cases = {
       {1, 1, lanes, lanes},     {8, 1, lanes, lanes},       {8, 1000, lanes, lanes},  {9, 1, lanes, lapack},
-      {9, 4, lanes, lanes},     {16, 2, divide, lapack},    {16, 4, lanes, lanes},    {32, 4, divide, lanes},
-      {32, 8, lanes, lanes},    {64, 1, divide, torch},     {64, 2, divide, lapack},  {64, 8, divide, lanes},
-      {64, 16, lanes, lanes},   {64, 17, divide, lanes},    {64, 1000, lanes, lanes}, {65, 1, divide, torch},
-      {65, 2, divide, lapack},  {65, 1000, divide, lapack}, {512, 1, torch, torch},   {512, 2, divide, lapack},
+      {9, 4, lanes, lanes},     {16, 2, single, lapack},    {16, 4, lanes, lanes},    {32, 4, single, lanes},
+      {32, 8, lanes, lanes},    {64, 1, single, torch},     {64, 2, single, lapack},  {64, 8, single, lanes},
+      {64, 16, lanes, lanes},   {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, torch},
+      {65, 2, single, lapack},  {65, 1000, single, lapack}, {512, 1, torch, torch},   {512, 2, single, lapack},
       {700, 2, lapack, lapack},
   };
   for (const auto& [n, count, with_vectors, without_vectors] : cases) {
@@ -92,7 +92,7 @@ TEST(MethodChoice, DependsOnNAloneUnderDeterministicAlgorithms) {
     for (const int64_t count : {1, 2, 9, 1000}) {
       auto batch = doubles(n, count);
       batch.deterministic = true;
-      EXPECT_EQ(method(batch), n <= 64 ? EighMethod::lanes : EighMethod::divide_and_conquer) << n << " " << count;
+      EXPECT_EQ(method(batch), n <= 64 ? EighMethod::lanes : EighMethod::single) << n << " " << count;
       EXPECT_EQ(kernels::vjp_in_lanes(batch), n <= 48) << n << " " << count;
       EXPECT_EQ(kernels::pass_in_lanes(batch), n <= 64) << n << " " << count;
     }
@@ -106,7 +106,7 @@ TEST(MethodChoice, DependsOnThreadsForLargeMatricesOnly) {
   for (const int64_t threads : {1, 2, 64}) {
     small.threads = large.threads = threads;
     EXPECT_EQ(method(small), chosen);
-    EXPECT_EQ(method(large), threads == 1 ? EighMethod::divide_and_conquer : EighMethod::torch) << threads;
+    EXPECT_EQ(method(large), threads == 1 ? EighMethod::single : EighMethod::torch) << threads;
   }
 }
 

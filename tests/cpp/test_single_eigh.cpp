@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-// Divide and conquer (kernels/eigh/divide_and_conquer). The Python tests have more families of matrices and an
+// The method `single`. The Python tests have more families of matrices and an
 // independent reference; these also run under AddressSanitizer.
 namespace spectralgrad::testing {
 namespace {
@@ -25,7 +25,7 @@ std::tuple<Tensor, Tensor> single_eigh(const Tensor& A, bool upper) {
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("spectralgrad::eigh", "")
           .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>();
-  return op.call(A, upper ? "U" : "L", std::nullopt, {}, "divide_and_conquer");
+  return op.call(A, upper ? "U" : "L", std::nullopt, {}, "single");
 }
 
 /// Matrices whose halves share none, some or all of their eigenvalues with the whole.

@@ -110,7 +110,7 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   const bool divides = compute_eigenvectors && !batch.is_complex && least_divided <= batch.n &&
       batch.n <= largest_divided(batch);
   if (divides && batch.deterministic) {
-    return EighMethod::divide_and_conquer;
+    return EighMethod::single;
   }
   if (batch.has_lapack && batch.deterministic) {
     return EighMethod::lapack;
@@ -127,7 +127,7 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
     return EighMethod::lanes;
   }
   if (by_division < std::min(by_lapack, by_torch)) {
-    return EighMethod::divide_and_conquer;
+    return EighMethod::single;
   }
   // If the two are about equal, torch has an overhead of a tenth. A diagonal matrix only needs sorting, which gains
   // nothing from threads; torch's check for NaN would be half of the time.

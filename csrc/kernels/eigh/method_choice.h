@@ -11,7 +11,7 @@ enum class EighMethod {
   lanes,
   /// kernels/eigh/single_eigh.h: one matrix on each thread, with SIMD instructions inside it. Only for eigenvalues with
   /// eigenvectors of real matrices.
-  divide_and_conquer,
+  single,
   /// kernels/eigh/lapack_eigh.h: one matrix on each thread.
   lapack,
   /// torch.linalg.eigh: one matrix at a time, on all threads. The only method for devices other than the CPU.

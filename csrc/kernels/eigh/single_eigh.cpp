@@ -1,9 +1,9 @@
 #include "kernels/eigh/single_eigh.h"
 
 #include "kernels/blas/workspace.h"
-#include "kernels/eigh/divide_and_conquer/simd_divide_and_conquer.h"
 #include "kernels/eigh/one_by_one.h"
 #include "kernels/eigh/row_order.h"
+#include "kernels/eigh/simd_single_eigh.h"
 
 #include <ATen/Dispatch.h>
 
@@ -23,7 +23,7 @@ template <typename T>
 class Solver {
  public:
   Solver(int64_t n, bool /*vectors*/)
-      : kernel_(simd::for_this_machine<simd::DivideAndConquerKernel<T>>()),
+      : kernel_(simd::for_this_machine<simd::SingleEighKernel<T>>()),
         n_(static_cast<int>(n)),
         row_(kernel_.row(n_)),
         norms_(static_cast<size_t>(n)) {
@@ -73,7 +73,7 @@ class Solver {
     }
   }
 
-  const simd::DivideAndConquerKernel<T>& kernel_;
+  const simd::SingleEighKernel<T>& kernel_;
   int n_;
   int row_;
   std::vector<T> norms_; // of the rows

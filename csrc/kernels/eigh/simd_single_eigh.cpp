@@ -1,4 +1,4 @@
-#include "kernels/eigh/divide_and_conquer/simd_divide_and_conquer.h"
+#include "kernels/eigh/simd_single_eigh.h"
 
 #include "kernels/eigh/divide_and_conquer/back_transformation.h"
 #include "kernels/eigh/divide_and_conquer/divide_and_conquer.h"
@@ -25,7 +25,7 @@ int64_t integers(int n) {
 
 /// Not inlined, so that all of it runs while underflow is flushed.
 template <typename T>
-__attribute__((noinline)) bool solve(const DivideAndConquerProblem<T>& problem) {
+__attribute__((noinline)) bool solve(const SingleEighProblem<T>& problem) {
   const int n = problem.n;
   Memory<T> memory(problem.workspace);
   const SymmetricMatrix<T> matrix(n, memory);
@@ -54,17 +54,17 @@ __attribute__((noinline)) bool solve(const DivideAndConquerProblem<T>& problem) 
 }
 
 template <typename T>
-bool decompose(const DivideAndConquerProblem<T>& problem) {
+bool decompose(const SingleEighProblem<T>& problem) {
   const FlushUnderflow flush;
   return solve(problem);
 }
 
 template <typename T>
-constexpr DivideAndConquerKernel<T> kernel{workspace<T>, integers<T>, SymmetricMatrix<T>::row_length, decompose<T>};
+constexpr SingleEighKernel<T> kernel{workspace<T>, integers<T>, SymmetricMatrix<T>::row_length, decompose<T>};
 
 } // namespace
 } // namespace CPU_CAPABILITY
 
-SPECTRALGRAD_DEFINE_KERNEL(DivideAndConquerKernel)
+SPECTRALGRAD_DEFINE_KERNEL(SingleEighKernel)
 
 } // namespace spectralgrad::kernels::simd

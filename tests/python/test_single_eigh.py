@@ -1,4 +1,4 @@
-"""The method "divide_and_conquer" of eigh: accuracy for all families, deflation, closed forms, bits."""
+"""The method "single" of eigh: accuracy for all families, deflation, closed forms, bits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REAL = [torch.float32, torch.float64]
 
 
 def divided(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
-    L, V = torch.ops.spectralgrad.eigh(A, UPLO, method="divide_and_conquer")
+    L, V = torch.ops.spectralgrad.eigh(A, UPLO, method="single")
     return L, V
 
 
@@ -130,13 +130,13 @@ def test_a_non_finite_matrix_does_not_disturb_the_others() -> None:
 
 @pytest.mark.parametrize("A", [torch.eye(3, dtype=torch.complex64)])
 def test_complex_matrices_need_another_method(A: Tensor) -> None:
-    with pytest.raises(ValueError, match="'divide_and_conquer' \\(for eigenvectors of real matrices\\)"):
+    with pytest.raises(ValueError, match="'single' \\(for eigenvectors of real matrices\\)"):
         divided(A)
 
 
 _DECOMPOSE = """
 import sys, torch, spectralgrad
-torch.save([torch.ops.spectralgrad.eigh(A, method="divide_and_conquer") for A in torch.load(sys.argv[1])], sys.argv[2])
+torch.save([torch.ops.spectralgrad.eigh(A, method="single") for A in torch.load(sys.argv[1])], sys.argv[2])
 """
 
 
