@@ -54,8 +54,8 @@ TEST(MethodChoice, FollowsTheSizeAndTheNumberOfMatrices) {
   const std::vector<Case> cases = {
       {1, 1, lanes, lanes},     {8, 1, lanes, lanes},       {8, 1000, lanes, lanes},  {9, 1, lanes, lapack},
       {9, 4, lanes, lanes},     {16, 2, single, lapack},    {16, 4, lanes, lanes},    {32, 4, single, lanes},
-      {32, 8, lanes, lanes},    {64, 1, single, torch},     {64, 2, single, lapack},  {64, 8, single, lanes},
-      {64, 16, lanes, lanes},   {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, torch},
+      {32, 8, lanes, lanes},    {64, 1, single, lapack},    {64, 2, single, lapack},  {64, 8, single, lanes},
+      {64, 16, lanes, lanes},   {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, lapack},
       {65, 2, single, lapack},  {65, 1000, single, lapack}, {512, 1, torch, torch},   {512, 2, single, lapack},
       {700, 2, lapack, lapack},
   };

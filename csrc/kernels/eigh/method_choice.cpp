@@ -28,10 +28,12 @@ double svd_time_in_lanes(const BatchTraits& batch, bool vectors) {
 }
 
 /// The time that LAPACK takes for one matrix with its own threads, in the same units: Amdahl's law, fitted to
-/// measurements (docs/measurements.md).
-double time_with_threads(int64_t n, int64_t threads) {
-  const auto parallel = static_cast<double>(n) / (static_cast<double>(n) + 250);
-  return 1 - parallel + parallel / static_cast<double>(threads);
+/// measurements (docs/measurements.md). Values alone gain less from threads.
+double time_with_threads(const BatchTraits& batch, bool vectors) {
+  const auto size = static_cast<double>(batch.n);
+  const double half = vectors ? 250 : (batch.is_complex ? 700 : 1500);
+  const auto parallel = size / (size + half);
+  return 1 - parallel + parallel / static_cast<double>(batch.threads);
 }
 
 /// The sizes for which divide and conquer was measured, and is faster than LAPACK.
@@ -118,10 +120,11 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   // If `lanes` is possible, the choice assumes two threads, so that the method does not depend on their actual number.
   // With another number the choice may not be the fastest, but it is no slower than torch. For larger matrices the
   // actual number counts: if they are few, they go to torch, which uses all threads for each.
-  const int64_t threads = fits_lanes ? 2 : batch.threads;
-  const auto in_lanes = rounds(batch.registers(), threads) * time_in_lanes(batch, compute_eigenvectors);
-  const auto by_lapack = rounds(batch.count, threads);
-  const auto by_torch = static_cast<double>(batch.count) * time_with_threads(batch.n, threads);
+  auto assumed = batch;
+  assumed.threads = fits_lanes ? 2 : batch.threads;
+  const auto in_lanes = rounds(batch.registers(), assumed.threads) * time_in_lanes(batch, compute_eigenvectors);
+  const auto by_lapack = rounds(batch.count, assumed.threads);
+  const auto by_torch = static_cast<double>(batch.count) * time_with_threads(assumed, compute_eigenvectors);
   const auto by_division = divides ? by_lapack * time_by_division(batch) : std::numeric_limits<double>::infinity();
   if (fits_lanes && in_lanes < std::min({by_lapack, by_torch, by_division})) {
     return EighMethod::lanes;
