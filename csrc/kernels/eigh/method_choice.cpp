@@ -46,7 +46,8 @@ constexpr int64_t largest_divided(const BatchTraits& batch) {
 /// (docs/measurements.md).
 double time_by_division(const BatchTraits& batch) {
   const auto size = static_cast<double>(batch.n);
-  return batch.is_double ? 0.42 + 1.5 / size + size / 1500 : 0.33 + 1.5 / size + size / 1700;
+  const double scale = batch.capability == simd::Capability::avx2 ? 800 : (batch.is_double ? 1500 : 1700);
+  return (batch.is_double ? 0.42 : 0.33) + 1.5 / size + size / scale;
 }
 
 /// The same for the singular value decomposition, where threads gain less, and least for values alone. Before a call of
