@@ -1,7 +1,6 @@
 #include "support.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include <cmath>
 #include <limits>
@@ -12,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-// The method `single`. The Python tests have more families of matrices and an
-// independent reference; these also run under AddressSanitizer.
+// The method `single`. The Python tests have more families of matrices and an independent reference; these also run
+// under AddressSanitizer.
 namespace spectralgrad::testing {
 namespace {
 
@@ -22,9 +21,8 @@ using at::Tensor;
 std::tuple<Tensor, Tensor> single_eigh(const Tensor& A, bool upper) {
   using Name = std::optional<std::string_view>;
   static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("spectralgrad::eigh", "")
-          .typed<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>();
+      find_operator<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>(
+          "spectralgrad::eigh");
   return op.call(A, upper ? "U" : "L", std::nullopt, {}, "single");
 }
 
@@ -32,19 +30,14 @@ std::tuple<Tensor, Tensor> single_eigh(const Tensor& A, bool upper) {
 std::vector<std::pair<std::string, Tensor>> matrices(int64_t n) {
   at::manual_seed(n);
   const auto options = at::TensorOptions(at::kDouble);
-  const auto Q = std::get<0>(at::linalg_qr(at::randn({n, n}, options)));
-  const auto of = [&](const Tensor& eigenvalues) {
-    const auto A = at::matmul(Q * eigenvalues, Q.mT());
-    return (A + A.mT()) / 2;
-  };
   const auto side = at::diag(at::ones({n - 1}, options), 1);
   const auto ones = at::ones({n, n}, options);
   return {
-      {"random", of(at::randn({n}, options))},
-      {"three eigenvalues", of(at::remainder(at::arange(n, options), 3))},
-      {"a projector", of((at::arange(n, options) < n / 2).to(at::kDouble))},
-      {"clustered", of(1 + 1e-9 * at::arange(n, options))},
-      {"graded", of(at::pow(2.0, -at::arange(n, options)))},
+      {"random", with_spectrum(at::randn({n}, options))},
+      {"three eigenvalues", with_spectrum(at::remainder(at::arange(n, options), 3))},
+      {"a projector", with_spectrum((at::arange(n, options) < n / 2).to(at::kDouble))},
+      {"clustered", with_spectrum(1 + 1e-9 * at::arange(n, options))},
+      {"graded", with_spectrum(at::pow(2.0, -at::arange(n, options)))},
       {"a path", 2 * at::eye(n, options) - side - side.mT()},
       {"blocks", at::block_diag({at::ones({n / 2, n / 2}, options), 3 * at::ones({n - n / 2, n - n / 2}, options)})},
       {"rank one", ones},

@@ -176,6 +176,14 @@ def assert_within(values: np.ndarray, bound: float, batch: Batch, what: str) -> 
     assert not len(bad), f"{what} > {bound:.3g}: " + ", ".join(f"{batch.names[k]} {values[k]:.3g}" for k in bad[:8])
 
 
+def assert_accurate(batch: Batch, L: Tensor, V: Tensor, method: str | None = None, label: str = "") -> None:
+    measured = ratios(batch.A, L, V)
+    assert_within(measured.residual, RESIDUAL, batch, f"{label}|AV - VΛ| / (n |A| eps)")
+    assert_within(measured.orthogonality, ORTHOGONALITY, batch, f"{label}|VᴴV - 1| / (n eps)")
+    bound = value_bound(batch.A.shape[-1], method)
+    assert_within(measured.eigenvalues, bound, batch, f"{label}|λ - exact| / (|A| eps)")
+
+
 def slow_if_large(sizes: list[int]) -> list[Any]:
     """Marks larger sizes as slow, because their exact eigenvalues take seconds."""
     return [n if n <= 17 else pytest.param(n, marks=pytest.mark.slow) for n in sizes]

@@ -45,18 +45,19 @@ at::Tensor as_tensor(int64_t rows, int64_t columns, const Matrices<scalar_t>& x)
       at::TensorOptions(c10::CppTypeToScalarType<scalar_t>::value));
 }
 
-/// C = alpha A B + beta C
+} // namespace
+
 template <typename scalar_t>
 void multiply(
     int64_t m,
     int64_t n,
     int64_t k,
-    scalar_t alpha,
     const Matrices<scalar_t>& A,
     const Matrices<scalar_t>& B,
-    scalar_t beta,
     scalar_t* C,
-    int64_t row_of_C) {
+    int64_t row_of_C,
+    scalar_t alpha,
+    scalar_t beta) {
   auto* const gemm = blas_gemm.of<scalar_t>();
   if (gemm == nullptr) {
     const at::AutoDispatchBelowADInplaceOrView guard;
@@ -83,43 +84,17 @@ void multiply(
   gemm(&operation_B, &operation_A, &rows, &columns, &inner, &alpha, B.data, &ldb, A.data, &lda, &beta, C, &ldc);
 }
 
-} // namespace
-
-template <typename scalar_t>
-void multiply(
-    int64_t m,
-    int64_t n,
-    int64_t k,
-    const Matrices<scalar_t>& A,
-    const Matrices<scalar_t>& B,
-    scalar_t* C,
-    int64_t row_of_C) {
-  multiply(m, n, k, scalar_t(1), A, B, scalar_t(0), C, row_of_C);
-}
-
-template <typename scalar_t>
-void subtract_product(
-    int64_t m,
-    int64_t n,
-    int64_t k,
-    const Matrices<scalar_t>& A,
-    const Matrices<scalar_t>& B,
-    scalar_t* C,
-    int64_t row_of_C) {
-  multiply(m, n, k, scalar_t(-1), A, B, scalar_t(1), C, row_of_C);
-}
-
-#define INSTANTIATE(scalar_t)                                                                                    \
-  template void                                                                                                  \
-  multiply(int64_t, int64_t, int64_t, const Matrices<scalar_t>&, const Matrices<scalar_t>&, scalar_t*, int64_t); \
-  template void subtract_product(                                                                                \
-      int64_t,                                                                                                   \
-      int64_t,                                                                                                   \
-      int64_t,                                                                                                   \
-      const Matrices<scalar_t>&,                                                                                 \
-      const Matrices<scalar_t>&,                                                                                 \
-      scalar_t*,                                                                                                 \
-      int64_t)
+#define INSTANTIATE(scalar_t)    \
+  template void multiply(        \
+      int64_t,                   \
+      int64_t,                   \
+      int64_t,                   \
+      const Matrices<scalar_t>&, \
+      const Matrices<scalar_t>&, \
+      scalar_t*,                 \
+      int64_t,                   \
+      scalar_t,                  \
+      scalar_t)
 INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(c10::complex<float>);

@@ -1,8 +1,8 @@
 #include "kernels/eig/lapack_eig.h"
 
+#include "core/all_finite.h"
 #include "core/interruptible.h"
 #include "core/lowest_index.h"
-#include "kernels/blas/is_finite.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/eig/eig_solver.h"
 #include "kernels/simd/batch_layout.h"
@@ -46,7 +46,7 @@ Eig lapack_eig(const Tensor& A, bool compute_vectors, bool sequential) {
         const auto* matrix = from + i * n * n;
         auto* values = to_values + i * n;
         auto* V = compute_vectors ? to_columns + i * n * n : nullptr;
-        if (!is_finite(matrix, n * n)) {
+        if (!all_finite(matrix, n * n)) {
           constexpr auto nan = std::numeric_limits<real_t>::quiet_NaN();
           std::fill_n(values, n, complex_t(nan, nan));
           std::fill_n(V, compute_vectors ? n * n : 0, complex_t(nan, nan));

@@ -1,29 +1,14 @@
 #pragma once
 
+#include "core/all_finite.h"
 #include "core/scalar_traits.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <type_traits>
 #include <vector>
 
 namespace spectralgrad::kernels {
-
-/// Tests the exponent bits of all numbers. Compilers do not vectorize a loop that ends early or sums floating-point
-/// numbers.
-template <typename T>
-bool all_finite(const T* numbers, int64_t count) {
-  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  constexpr auto exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-  Bits found = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    found |= static_cast<Bits>((std::bit_cast<Bits>(numbers[i]) & exponent) == exponent);
-  }
-  return found == 0;
-}
 
 /// A row-major Hermitian matrix (n, n), and what is asked about it before it is decomposed. Only the triangle that
 /// `upper` selects is read. The imaginary part of the diagonal counts as zero and is not read.

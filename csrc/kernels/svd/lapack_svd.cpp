@@ -1,10 +1,10 @@
 #include "kernels/svd/lapack_svd.h"
 
+#include "core/all_finite.h"
 #include "core/interruptible.h"
 #include "core/lowest_index.h"
 #include "core/scalar_traits.h"
 #include "kernels/blas/gesdd.h"
-#include "kernels/blas/is_finite.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/workspace.h"
 #include "kernels/simd/batch_layout.h"
@@ -162,7 +162,7 @@ Svd lapack_svd(const Tensor& A, bool compute_vectors, bool full_matrices) {
         auto* U = matrix_of(U_columns, i);
         auto* Vh = matrix_of(Vh_columns, i);
         const auto* matrix = from + i * m * n;
-        if (!is_finite(matrix, m * n)) {
+        if (!all_finite(matrix, m * n)) {
           solver.fill(std::numeric_limits<real_t>::quiet_NaN(), value, U, Vh);
           not_finite.found(i);
         } else if (solver.decompose(matrix, by_rows)) {

@@ -62,7 +62,7 @@ void transform_back(const SymmetricMatrix<T>& matrix, const ReflectionBlock<T>& 
     block.find_factor(matrix.factors + first, count);
     kernels::multiply<T>(count, width, count, {block.S, most, 1}, V, block.SV, width);
     kernels::multiply<T>(n, count, width, {Z, n, 1}, V_transposed, block.ZV, count);
-    kernels::subtract_product<T>(n, width, count, {block.ZV, count, 1}, {block.SV, width, 1}, Z, n);
+    kernels::multiply<T>(n, width, count, {block.ZV, count, 1}, {block.SV, width, 1}, Z, n, T(-1), T(1));
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include "kernels/blas/multiply.h"
 #include "kernels/eigh/divide_and_conquer/deflation.h"
-#include "kernels/eigh/divide_and_conquer/padded.h"
+#include "kernels/eigh/divide_and_conquer/lanes.h"
 #include "kernels/eigh/divide_and_conquer/secular_equation.h"
 
 #include <cmath>

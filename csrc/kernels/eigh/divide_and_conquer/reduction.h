@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/tolerances.h"
-#include "kernels/eigh/divide_and_conquer/padded.h"
+#include "kernels/eigh/divide_and_conquer/lanes.h"
 #include "kernels/simd/exchange.h"
 #include "kernels/simd/memory.h"
 
@@ -14,17 +14,9 @@
 // are reflected from the last one up, each reflection takes one pass over A, and the diagonal is kept in two words.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// The sum of the lanes, in an order that does not depend on the compiler.
 template <typename T>
 SPECTRALGRAD_INLINE T sum_of_lanes(const Vec<T>& x) {
-  alignas(64) T lanes[lane_count<T>];
-  store(lanes, x);
-  for (int half = lane_count<T> / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) {
-      lanes[lane] += lanes[lane + half];
-    }
-  }
-  return lanes[0];
+  return join_lanes<T>(x, [](T a, T b) { return a + b; });
 }
 
 /// A symmetric matrix and the reflections H_i = I - factor_i v_i v_i^T that reduce it. Vectors of numbers are padded

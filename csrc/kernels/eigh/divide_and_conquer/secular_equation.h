@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/tolerances.h"
+#include "kernels/eigh/divide_and_conquer/lanes.h"
 #include "kernels/simd/vector.h"
 
 #include <cmath>
@@ -242,14 +243,7 @@ SPECTRALGRAD_INLINE T size_for_roots(const SecularEquation<T>& equation, int j, 
     gap(first, to_root, to_pole);
     product = product * (to_root / to_pole);
   }
-  alignas(64) T lanes[W];
-  store(lanes, product);
-  for (int half = W / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) {
-      lanes[lane] *= lanes[lane + half];
-    }
-  }
-  return std::sqrt(std::abs(lanes[0]));
+  return std::sqrt(std::abs(join_lanes<T>(product, [](T a, T b) { return a * b; })));
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY
