@@ -12,8 +12,11 @@
 #include <torch/csrc/autograd/forward_grad.h>
 
 #include <limits>
+#include <optional>
 #include <regex>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
 
 namespace spectralgrad::testing {
@@ -109,6 +112,18 @@ inline auto all_dtypes() {
 template <typename Signature>
 auto find_operator(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+/// spectralgrad::eigh by one of the methods to decompose.
+inline std::tuple<at::Tensor, at::Tensor> eigh_by(
+    std::string_view method,
+    const at::Tensor& A,
+    std::string_view UPLO = "L") {
+  using Name = std::optional<std::string_view>;
+  static const auto op = find_operator<
+      std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>(
+      "spectralgrad::eigh");
+  return op.call(A, UPLO, std::nullopt, {}, method);
 }
 
 /// The C++ equivalent of torch.autograd.forward_ad.dual_level.

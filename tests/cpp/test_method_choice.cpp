@@ -56,8 +56,8 @@ TEST(MethodChoice, FollowsTheSizeAndTheNumberOfMatrices) {
       {9, 4, lanes, lanes},     {16, 2, single, lapack},    {16, 4, lanes, lanes},    {32, 4, single, lanes},
       {32, 8, lanes, lanes},    {64, 1, single, lapack},    {64, 2, single, lapack},  {64, 8, single, lanes},
       {64, 16, lanes, lanes},   {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, lapack},
-      {65, 2, single, lapack},  {65, 1000, single, lapack}, {512, 1, torch, torch},   {512, 2, single, lapack},
-      {700, 2, lapack, lapack},
+      {65, 2, single, lapack},  {65, 1000, single, lapack}, {256, 1, single, lapack}, {512, 1, single, torch},
+      {512, 2, single, lapack}, {700, 1, torch, torch},     {700, 2, lapack, lapack},
   };
   for (const auto& [n, count, with_vectors, without_vectors] : cases) {
     EXPECT_EQ(method(doubles(n, count)), with_vectors) << n << " " << count;
@@ -101,18 +101,26 @@ TEST(MethodChoice, DependsOnNAloneUnderDeterministicAlgorithms) {
 
 TEST(MethodChoice, DependsOnThreadsForLargeMatricesOnly) {
   auto small = doubles(64, 8);
-  auto large = doubles(512, 1);
+  auto large = doubles(700, 1);
   const auto chosen = method(small);
   for (const int64_t threads : {1, 2, 64}) {
     small.threads = large.threads = threads;
     EXPECT_EQ(method(small), chosen);
-    EXPECT_EQ(method(large), threads == 1 ? EighMethod::single : EighMethod::torch) << threads;
+    EXPECT_EQ(method(large), threads == 1 ? EighMethod::lapack : EighMethod::torch) << threads;
   }
 }
 
+TEST(MethodChoice, SharesMatricesThatAreFewAndLarge) {
+  EXPECT_FALSE(kernels::threads_share_matrices(191, 1, 64));
+  EXPECT_TRUE(kernels::threads_share_matrices(192, 1, 2));
+  EXPECT_FALSE(kernels::threads_share_matrices(192, 1, 1));
+  EXPECT_FALSE(kernels::threads_share_matrices(192, 2, 2));
+  EXPECT_TRUE(kernels::threads_share_matrices(192, 32, 64));
+}
+
 TEST(MethodChoice, IsLapackForASingleLargeDiagonalMatrix) {
-  EXPECT_EQ(method(doubles(512, 1)), EighMethod::torch);
-  EXPECT_EQ(method(doubles(512, 1), true, /*is_diagonal=*/true), EighMethod::lapack);
+  EXPECT_EQ(method(doubles(700, 1)), EighMethod::torch);
+  EXPECT_EQ(method(doubles(700, 1), true, /*is_diagonal=*/true), EighMethod::lapack);
   EXPECT_EQ(method(doubles(8, 1), true, /*is_diagonal=*/true), EighMethod::lanes);
 }
 

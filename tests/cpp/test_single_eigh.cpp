@@ -4,10 +4,7 @@
 
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <string>
-#include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,14 +14,6 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-
-std::tuple<Tensor, Tensor> single_eigh(const Tensor& A, bool upper) {
-  using Name = std::optional<std::string_view>;
-  static const auto op =
-      find_operator<std::tuple<Tensor, Tensor>(const Tensor&, std::string_view, Name, c10::ArrayRef<double>, Name)>(
-          "spectralgrad::eigh");
-  return op.call(A, upper ? "U" : "L", std::nullopt, {}, "single");
-}
 
 /// Matrices whose halves share none, some or all of their eigenvalues with the whole.
 std::vector<std::pair<std::string, Tensor>> matrices(int64_t n) {
@@ -53,7 +42,7 @@ TEST(SingleEigh, ReproducesTheMatrixWithOrthonormalEigenvectors) {
       for (const auto& [name, exact] : matrices(n)) {
         for (const bool upper : {false, true}) {
           const auto A = exact.to(dtype);
-          const auto [L, V] = single_eigh(A, upper);
+          const auto [L, V] = eigh_by("single", A, upper ? "U" : "L");
           const auto wide = V.to(at::kDouble);
           const auto size = A.abs().max().item<double>() * static_cast<double>(n);
           const auto residual = at::matmul(A.to(at::kDouble), wide) - wide * L.to(at::kDouble);
@@ -70,10 +59,10 @@ TEST(SingleEigh, ReproducesTheMatrixWithOrthonormalEigenvectors) {
 TEST(SingleEigh, IsTheSameAtEveryScale) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const auto A = matrices(70)[0].second.to(dtype);
-    const auto [L, V] = single_eigh(A, false);
+    const auto [L, V] = eigh_by("single", A);
     for (const int exponent : {-100, 100}) {
       const double unit = std::ldexp(1.0, exponent);
-      const auto [scaled, same] = single_eigh(A * unit, false);
+      const auto [scaled, same] = eigh_by("single", A * unit);
       EXPECT_TRUE(at::equal(scaled, L * unit));
       EXPECT_TRUE(at::equal(same, V));
     }

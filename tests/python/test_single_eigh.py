@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_a_mixed_batch(n: int, dtype: torch.dtype, UPLO: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", REAL)
-@pytest.mark.parametrize("n", [200, 301, 448])
+@pytest.mark.parametrize("n", [200, 301, 400])
 def test_large_matrices(n: int, dtype: torch.dtype) -> None:
     names = ["repeated", "clustered", "glued Wilkinson", "normal", "projector"]
     assert set(names) <= FAMILIES.keys(), f"the families are {list(FAMILIES)}"
@@ -87,21 +89,22 @@ def test_everything_deflates(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", REAL)
-def test_a_matrix_has_the_same_bits_in_every_batch(dtype: torch.dtype) -> None:
-    n, count = 70, 6
+@pytest.mark.parametrize("n", [70, 193, 400])
+def test_a_matrix_has_the_same_bits_in_every_batch(
+    n: int, dtype: torch.dtype, set_threads: Callable[[int], None]
+) -> None:
+    """From 192 rows on, threads share a matrix if there are at least twice as many threads as matrices."""
+    count = 6 if n < 192 else 3
     A = torch.stack([random_hermitian(n, n, dtype=dtype, seed=k) for k in range(count)])
+    set_threads(1)
     expected = divided(A)
-    for k in range(count):
-        for x, y in zip(divided(A[k]), expected, strict=True):
-            assert torch.equal(bits(x), bits(y[k]))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3 - min(threads, 2))
-        again = divided(A.flip(0))
-    finally:
-        torch.set_num_threads(threads)
-    for x, y in zip(again, expected, strict=True):
-        assert torch.equal(bits(x.flip(0)), bits(y))
+    for threads in (1, 2, 5, 8):
+        set_threads(threads)
+        for k in (0, count - 1):
+            for x, y in zip(divided(A[k]), expected, strict=True):
+                assert torch.equal(bits(x), bits(y[k]))
+        for x, y in zip(divided(A.flip(0)), expected, strict=True):
+            assert torch.equal(bits(x.flip(0)), bits(y))
 
 
 def test_a_non_finite_matrix_does_not_disturb_the_others() -> None:

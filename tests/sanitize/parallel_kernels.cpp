@@ -6,7 +6,6 @@
 #include <spectralgrad/spectralgrad.h>
 
 #include <ATen/Parallel.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 
 #include <atomic>
 #include <cmath>
@@ -62,30 +61,12 @@ void at_once(const std::function<void(int)>& f, int threads = 3) {
   }
 }
 
-/// As `spectralgrad::eigh`, by one of the ways to decompose.
-std::tuple<Tensor, Tensor> eigh_by(std::string_view method, const Tensor& A, std::string_view UPLO = "L") {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh", "")
-                             .typed<std::tuple<Tensor, Tensor>(
-                                 const Tensor&,
-                                 std::string_view,
-                                 std::optional<std::string_view>,
-                                 c10::ArrayRef<double>,
-                                 std::optional<std::string_view>)>();
-  return op.call(A, UPLO, std::nullopt, {}, method);
-}
-
 /// Without dual numbers, whose levels are the process's.
 std::tuple<Tensor, Tensor> eigh_jvp(const Tensor& tangent, const Tensor& L, const Tensor& V) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("spectralgrad::eigh_jvp", "")
-                             .typed<std::tuple<Tensor, Tensor>(
-                                 const Tensor&,
-                                 const Tensor&,
-                                 const Tensor&,
-                                 std::string_view,
-                                 c10::ArrayRef<double>,
-                                 std::string_view)>();
+  static const auto op = find_operator<std::tuple<
+      Tensor,
+      Tensor>(const Tensor&, const Tensor&, const Tensor&, std::string_view, c10::ArrayRef<double>, std::string_view)>(
+      "spectralgrad::eigh_jvp");
   const auto rule = Rule::gated();
   return op.call(tangent, L, V, rule.name(), rule.parameters(), "eigh");
 }
@@ -240,6 +221,16 @@ TEST_F(ParallelKernels, AllMethodsFromSeveralThreads) {
       const auto L = eigvalsh(A);
       at_once([&](int) { EXPECT_TRUE(same(eigvalsh(A), L)) << dtype << " " << n; });
     }
+  }
+}
+
+TEST_F(ParallelKernels, OneMatrixOnAllThreads) {
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    const auto A = random_hermitian({257, 257}, dtype);
+    const auto [L, V] = eigh_by("single", A);
+    const auto [of_batch, vectors_of_batch] = eigh_by("single", at::stack({A, A, A, A}));
+    EXPECT_TRUE(same(of_batch[3], L)) << dtype;
+    EXPECT_TRUE(same(vectors_of_batch[3], V)) << dtype;
   }
 }
 

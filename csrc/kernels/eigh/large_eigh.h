@@ -25,15 +25,17 @@ class LaneWorkspace {
 
   static int64_t workspace_size(int n, bool vectors) {
     constexpr int64_t W = lane_count<T>;
-    const int64_t matrix = static_cast<int64_t>(n) * row(n);
-    const int64_t each = matrix * (vectors ? 2 : 1) + 2 * n * W + n * G::entry + 2 * n * G::entry +
+    const auto size = static_cast<int64_t>(n);
+    const int64_t matrix = size * row(n);
+    const int64_t each = matrix * (vectors ? 2 : 1) + 2 * size * W + 3 * size * G::entry +
         (vectors ? Rotations<T>::workspace_size(n) : 0);
-    return groups * (each + 2 * n * W + SturmSequence<T>::workspace_size(n));
+    return groups * (each + 2 * size * W + SturmSequence<T>::workspace_size(n));
   }
 
   LaneWorkspace(Memory<T> memory, int n, bool vectors) {
     constexpr int64_t W = lane_count<T>;
-    const int64_t matrix = static_cast<int64_t>(n) * row(n);
+    const auto size = static_cast<int64_t>(n);
+    const int64_t matrix = size * row(n);
     for (int g = 0; g < groups; ++g) {
       group[g] = {
           n,
@@ -41,14 +43,14 @@ class LaneWorkspace {
           memory.take(matrix),
           vectors ? memory.take(matrix) : nullptr,
           memory.take(2 * n * W),
-          memory.take(n * G::entry),
-          memory.take(2 * n * G::entry)};
+          memory.take(size * G::entry),
+          memory.take(2 * size * G::entry)};
       rotations[g] = {vectors ? memory.take(Rotations<T>::workspace_size(n)) : nullptr, n};
       columns[g] = {group[g].Q, group[g].row, n * G::parts};
       sequence[g] = {n, memory.take(SturmSequence<T>::workspace_size(n))};
     }
-    d = memory.take(groups * n * W);
-    e = memory.take(groups * n * W);
+    d = memory.take(groups * size * W);
+    e = memory.take(groups * size * W);
   }
 
   G group[groups];
@@ -139,7 +141,8 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
   for (int g = 0; g < groups; ++g) {
     const auto& group = workspace.group[g];
     // A group beyond the end repeats the last matrix.
-    const auto start = first + g * W < end ? first + g * W : end - 1;
+    const auto own = first + static_cast<int64_t>(g) * W;
+    const auto start = own < end ? own : end - 1;
     members[g] = {start, static_cast<int>(end - start < W ? end - start : W)};
     load_triangle<T, is_complex>(batch.matrices, n, batch.upper, members[g], [&](int i, int j) {
       return group.at(group.A, i, j);
@@ -190,7 +193,7 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
   if (!converged) {
     lower(findings.not_converged, first);
   }
-  for (int g = 0; g < groups && first + g * W < end; ++g) {
+  for (int g = 0; g < groups && first + static_cast<int64_t>(g) * W < end; ++g) {
     const auto& group = workspace.group[g];
     const auto finish = [&] {
       for (int i = 0; i < n; ++i) {

@@ -1,6 +1,7 @@
 #include "kernels/eigh/method_choice.h"
 
 #include "kernels/eigh/eigh_batch.h"
+#include "kernels/eigh/shared_matrix.h"
 
 #include <algorithm>
 #include <cmath>
@@ -42,12 +43,23 @@ constexpr int64_t largest_divided(const BatchTraits& batch) {
   return batch.is_double ? 640 : 1024;
 }
 
-/// The time that divide and conquer takes for one matrix, in the same units. A fit to measurements
+/// The number of tasks of the busiest thread.
+double rounds(int64_t tasks, int64_t threads) {
+  return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
+}
+
+/// The time that divide and conquer takes for the batch, in the same units. Fits to measurements
 /// (docs/measurements.md).
 double time_by_division(const BatchTraits& batch) {
   const auto size = static_cast<double>(batch.n);
   const double scale = batch.capability == simd::Capability::avx2 ? 800 : (batch.is_double ? 1500 : 1700);
-  return (batch.is_double ? 0.42 : 0.33) + 1.5 / size + size / scale;
+  const double alone = (batch.is_double ? 0.42 : 0.33) + 1.5 / size + size / scale;
+  if (!threads_share_matrices(batch.n, batch.count, batch.threads)) {
+    return rounds(batch.count, batch.threads) * alone;
+  }
+  const double parallel = std::min((size - least_shared_size) / 400, 0.75);
+  const auto threads = static_cast<double>(std::min<int64_t>(batch.threads, 4)); // tasks of a matrix, for most sizes
+  return static_cast<double>(batch.count) * alone * (1 - parallel + parallel / threads);
 }
 
 /// The same for the singular value decomposition, where threads gain less, and least for values alone. Before a call of
@@ -93,11 +105,6 @@ constexpr int64_t svd_vjp_most_rows = 512;
 constexpr int64_t reduction_largest_in_lanes = 32;
 constexpr int64_t generalized_vjp_largest_in_lanes = 48;
 
-/// The number of tasks of the busiest thread.
-double rounds(int64_t tasks, int64_t threads) {
-  return std::ceil(static_cast<double>(tasks) / static_cast<double>(threads));
-}
-
 } // namespace
 
 EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool is_diagonal) {
@@ -126,7 +133,7 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   const auto in_lanes = rounds(batch.registers(), assumed.threads) * time_in_lanes(batch, compute_eigenvectors);
   const auto by_lapack = rounds(batch.count, assumed.threads);
   const auto by_torch = static_cast<double>(batch.count) * time_with_threads(assumed, compute_eigenvectors);
-  const auto by_division = divides ? by_lapack * time_by_division(batch) : std::numeric_limits<double>::infinity();
+  const auto by_division = divides ? time_by_division(assumed) : std::numeric_limits<double>::infinity();
   if (fits_lanes && in_lanes < std::min({by_lapack, by_torch, by_division})) {
     return EighMethod::lanes;
   }
@@ -137,6 +144,10 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
   // nothing from threads; torch's check for NaN would be half of the time.
   const bool lapack = by_lapack <= 1.1 * by_torch || is_diagonal;
   return batch.has_lapack && lapack ? EighMethod::lapack : EighMethod::torch;
+}
+
+bool threads_share_matrices(int64_t n, int64_t count, int64_t threads) {
+  return n >= least_shared_size && 2 * count <= threads;
 }
 
 bool vjp_in_lanes(const BatchTraits& V) {

@@ -9,8 +9,8 @@ namespace spectralgrad::kernels {
 enum class EighMethod {
   /// kernels/eigh/batch_eigh.h: one matrix in each lane of a SIMD register.
   lanes,
-  /// kernels/eigh/single_eigh.h: one matrix on each thread, with SIMD instructions inside it. Only for eigenvalues with
-  /// eigenvectors of real matrices.
+  /// kernels/eigh/single_eigh.h: one matrix on each thread, or on all threads if matrices are few, with SIMD
+  /// instructions inside it. Only for eigenvalues with eigenvectors of real matrices.
   single,
   /// kernels/eigh/lapack_eigh.h: one matrix on each thread.
   lapack,
@@ -21,6 +21,9 @@ enum class EighMethod {
 /// The fastest method to decompose the batch; under deterministic algorithms, one that does not depend on the size of
 /// the batch if possible. `is_diagonal`: whether the batch is a single diagonal matrix.
 EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool is_diagonal);
+
+/// Whether `single` decomposes the matrices one after the other, with all threads for each.
+bool threads_share_matrices(int64_t n, int64_t count, int64_t threads);
 
 /// Whether the vjp for eigenvectors `V` should be computed in SIMD lanes rather than by matrix products.
 bool vjp_in_lanes(const BatchTraits& V);

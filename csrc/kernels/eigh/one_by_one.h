@@ -13,21 +13,25 @@
 
 namespace spectralgrad::kernels {
 
-/// Decomposes the matrices of `results` in parallel, each by one thread. Diagonal matrices are only sorted, and those
-/// with a non-finite entry get NaN. For the others, `Solver(n, vectors)`, one for each thread, has a function
-/// solve(matrix, eigenvalues, eigenvectors), which returns whether it converged.
+/// Decomposes the matrices of `results`, each by one thread, or one after the other if the solver uses several threads
+/// for a matrix. Diagonal matrices are only sorted, and those with a non-finite entry get NaN. For the others,
+/// `Solver(n, vectors)`, one for each thread, has a function solve(matrix, eigenvalues, eigenvectors), which returns
+/// whether it converged.
 template <typename Solver, typename scalar_t>
-void decompose_one_by_one(EighResults& results, bool upper) {
+void decompose_one_by_one(EighResults& results, bool upper, bool one_after_the_other = false) {
   using real_t = typename RealOf<scalar_t>::type;
   constexpr auto nan = std::numeric_limits<real_t>::quiet_NaN();
   const auto n = results.n;
   const auto* from = results.matrices.template const_data_ptr<scalar_t>();
   auto* values = results.eigenvalues.template mutable_data_ptr<real_t>();
   auto* to = results.template eigenvectors_or_null<scalar_t>();
-  interruptible_parallel_for(results.count, n * n * n, [&](int64_t begin, int64_t end) {
+  const auto decompose = [&](int64_t begin, int64_t end) {
     const SequentialBlas sequential;
     std::optional<Solver> solver;
     for (auto i = begin; i < end; ++i) {
+      if (one_after_the_other && i > begin) {
+        check_interrupt();
+      }
       auto* vectors = to == nullptr ? nullptr : to + i * n * n;
       const HermitianMatrix<scalar_t> matrix{from + i * n * n, n, upper};
       if (matrix.is_diagonal()) {
@@ -47,7 +51,12 @@ void decompose_one_by_one(EighResults& results, bool upper) {
         results.not_converged.found(i);
       }
     }
-  });
+  };
+  if (one_after_the_other) {
+    decompose(0, results.count);
+  } else {
+    interruptible_parallel_for(results.count, n * n * n, decompose);
+  }
 }
 
 } // namespace spectralgrad::kernels

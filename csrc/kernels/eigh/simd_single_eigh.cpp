@@ -29,27 +29,30 @@ __attribute__((noinline)) bool solve(const SingleEighProblem<T>& problem) {
   const int n = problem.n;
   Memory<T> memory(problem.workspace);
   const SymmetricMatrix<T> matrix(n, memory);
-  const ReductionVectors<T> vectors(matrix.row, memory);
+  const ReductionVectors<T> vectors(n, matrix.row, memory);
   const ReflectionBlock<T> block(matrix.row, memory);
   T* d = memory.take(matrix.row);
   T* e = memory.take(matrix.row);
   T* Z = memory.take(static_cast<int64_t>(n) * matrix.row);
-  DivideAndConquer<T> solver(n, memory, problem.integers);
+  const Tasks tasks(problem.run_tasks);
+  DivideAndConquer<T> solver(n, memory, problem.integers, tasks);
   std::memset(matrix.diagonal, 0, sizeof(T) * static_cast<size_t>(matrix.row));
   std::memcpy(matrix.diagonal, problem.diagonal, sizeof(T) * static_cast<size_t>(n));
-  reduce(matrix, vectors, d, e);
+  reduce(matrix, vectors, d, e, tasks);
   const int* order = solver(n, d, e, Z);
   if (order == nullptr) {
     return false;
   }
-  transform_back(matrix, block, Z);
-  for (int i = 0; i < n; ++i) {
-    problem.eigenvalues[i] = d[order[i]];
-    std::memcpy(
-        problem.eigenvectors + static_cast<int64_t>(i) * n,
-        Z + static_cast<int64_t>(order[i]) * n,
-        sizeof(T) * static_cast<size_t>(n));
-  }
+  transform_back(matrix, block, Z, tasks);
+  tasks(Division{0, n, task_count(n)}, [&](int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      problem.eigenvalues[i] = d[order[i]];
+      std::memcpy(
+          problem.eigenvectors + static_cast<int64_t>(i) * n,
+          Z + static_cast<int64_t>(order[i]) * n,
+          sizeof(T) * static_cast<size_t>(n));
+    }
+  });
   return true;
 }
 

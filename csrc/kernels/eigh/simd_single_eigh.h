@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/eigh/shared_matrix.h"
 #include "kernels/simd/capability.h"
 
 #include <cstdint>
@@ -18,6 +19,7 @@ struct SingleEighProblem {
   int* integers;
   T* eigenvalues; // n, ascending
   T* eigenvectors; // n x n, one in each row
+  RunTasks run_tasks;
 };
 
 /// The kernel that is compiled once for each instruction set.

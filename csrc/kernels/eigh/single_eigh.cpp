@@ -1,11 +1,14 @@
 #include "kernels/eigh/single_eigh.h"
 
+#include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/workspace.h"
+#include "kernels/eigh/method_choice.h"
 #include "kernels/eigh/one_by_one.h"
 #include "kernels/eigh/row_order.h"
 #include "kernels/eigh/simd_single_eigh.h"
 
 #include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +20,16 @@ namespace {
 
 using at::Tensor;
 using simd::EighFindings;
+
+/// Uses the threads of LibTorch. In a thread that is already one of several, the tasks run one after the other.
+void run_tasks(int count, c10::function_ref<void(int)> task) {
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    const SequentialBlas sequential;
+    for (auto i = begin; i < end; ++i) {
+      task(static_cast<int>(i));
+    }
+  });
+}
 
 /// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename T>
@@ -49,7 +62,7 @@ class Solver {
     const T unit = std::ldexp(T(1), std::clamp(exponent, Limits::min_exponent - 1, -Limits::min_exponent - 1));
     load(A, order, T(1) / unit);
     T* vectors = order.sorts() ? sorted_vectors_ : eigenvectors;
-    if (!kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors})) {
+    if (!kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors, run_tasks})) {
       return false;
     }
     for (int64_t i = 0; i < n_; ++i) {
@@ -88,8 +101,9 @@ class Solver {
 
 std::tuple<Tensor, Tensor, EighFindings> single_eigh(const Tensor& A, bool upper) {
   EighResults results(A, /*compute_eigenvectors=*/true);
+  const bool in_turn = threads_share_matrices(results.n, results.count, at::get_num_threads());
   AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "single_eigh", [&] {
-    decompose_one_by_one<Solver<scalar_t>, scalar_t>(results, upper);
+    decompose_one_by_one<Solver<scalar_t>, scalar_t>(results, upper, in_turn);
   });
   return results.finish();
 }

@@ -2,6 +2,7 @@
 
 #include "kernels/blas/multiply.h"
 #include "kernels/eigh/divide_and_conquer/reduction.h"
+#include "kernels/eigh/divide_and_conquer/tasks.h"
 
 // Eigenvectors of A from those of its tridiagonal form.
 //
@@ -50,7 +51,7 @@ struct ReflectionBlock {
 
 /// Multiplies each row of `Z` (n x n, rows n apart), an eigenvector of the tridiagonal matrix, by Q.
 template <typename T>
-void transform_back(const SymmetricMatrix<T>& matrix, const ReflectionBlock<T>& block, T* Z) {
+void transform_back(const SymmetricMatrix<T>& matrix, const ReflectionBlock<T>& block, T* Z, const Tasks& tasks) {
   constexpr int most = reflections_at_once;
   const int n = matrix.n;
   for (int first = 1; first < n; first += most) {
@@ -61,8 +62,12 @@ void transform_back(const SymmetricMatrix<T>& matrix, const ReflectionBlock<T>& 
     kernels::multiply<T>(count, count, width, V, V_transposed, block.gram, most);
     block.find_factor(matrix.factors + first, count);
     kernels::multiply<T>(count, width, count, {block.S, most, 1}, V, block.SV, width);
-    kernels::multiply<T>(n, count, width, {Z, n, 1}, V_transposed, block.ZV, count);
-    kernels::multiply<T>(n, width, count, {block.ZV, count, 1}, {block.SV, width, 1}, Z, n, T(-1), T(1));
+    tasks(Division{0, n, task_count(n)}, [&](int begin, int end) {
+      T* rows = Z + static_cast<int64_t>(begin) * n;
+      T* ZV = block.ZV + static_cast<int64_t>(begin) * count;
+      kernels::multiply<T>(end - begin, count, width, {rows, n, 1}, V_transposed, ZV, count);
+      kernels::multiply<T>(end - begin, width, count, {ZV, count, 1}, {block.SV, width, 1}, rows, n, T(-1), T(1));
+    });
   }
 }
 

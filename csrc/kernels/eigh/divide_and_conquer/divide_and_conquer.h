@@ -37,17 +37,6 @@ struct Leaves {
         rotations(memory.take(Rotations<T>::workspace_size(largest_leaf))) {}
 };
 
-/// `parts` parts of the rows begin <= i < end, of nearly equal sizes.
-struct Division {
-  int begin;
-  int end;
-  int parts;
-
-  SPECTRALGRAD_INLINE int operator[](int part) const {
-    return begin + static_cast<int>(static_cast<int64_t>(end - begin) * part / parts);
-  }
-};
-
 template <typename T>
 class DivideAndConquer {
  public:
@@ -57,9 +46,9 @@ class DivideAndConquer {
   static constexpr int integers_per_row = Merge<T>::integers_per_row + 2;
 
   /// `integers` has room for n times `integers_per_row`.
-  DivideAndConquer(int n, Memory<T>& memory, int* integers)
+  DivideAndConquer(int n, Memory<T>& memory, int* integers, const Tasks& tasks)
       : leaves_(memory),
-        merge_(n, memory, integers + static_cast<int64_t>(2) * n),
+        merge_(n, memory, integers + static_cast<int64_t>(2) * n, tasks),
         order_(integers),
         sorted_(integers + n) {}
 

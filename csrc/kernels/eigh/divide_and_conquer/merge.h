@@ -4,6 +4,7 @@
 #include "kernels/eigh/divide_and_conquer/deflation.h"
 #include "kernels/eigh/divide_and_conquer/lanes.h"
 #include "kernels/eigh/divide_and_conquer/secular_equation.h"
+#include "kernels/eigh/divide_and_conquer/tasks.h"
 
 #include <cmath>
 #include <cstdint>
@@ -27,8 +28,9 @@ class Merge {
   }
   static constexpr int integers_per_row = Deflation<T>::integers_per_row + 1;
 
-  Merge(int n, Memory<T>& memory, int* integers)
-      : deflation_(n, memory.take(padded<T>(n)), integers),
+  Merge(int n, Memory<T>& memory, int* integers, const Tasks& tasks)
+      : tasks_(tasks),
+        deflation_(n, memory.take(padded<T>(n)), integers),
         poles_(memory.take(padded<T>(n))),
         squares_(memory.take(padded<T>(n))),
         left_(memory.take(padded<T>(n))),
@@ -109,13 +111,24 @@ class Merge {
       poles_[k] = T(0);
     }
     const SecularEquation<T> equation{count, T(1) / deflation_.rho, poles_, squares_, left_, right_};
-    for (int first = 0; first < count; first += lane_count<T>) {
-      solve_secular_equation(equation, first, roots_, differences_, row_);
-    }
-    for (int k = 0; k < count; ++k) {
-      const T size = size_for_roots(equation, k, differences_ + static_cast<int64_t>(k) * row_);
-      sizes_[k] = std::copysign(size, deflation_.z[deflation_.kept[k]]);
-    }
+    for_registers([&](int first) { solve_secular_equation(equation, first, roots_, differences_, row_); });
+    tasks_(Division{0, count, task_count(count)}, [&](int begin, int end) {
+      for (int k = begin; k < end; ++k) {
+        const T size = size_for_roots(equation, k, differences_ + static_cast<int64_t>(k) * row_);
+        sizes_[k] = std::copysign(size, deflation_.z[deflation_.kept[k]]);
+      }
+    });
+  }
+
+  /// Runs f(first) for each register of `row_` numbers, which begins with number `first`.
+  template <typename F>
+  void for_registers(const F& f) const {
+    constexpr int W = lane_count<T>;
+    tasks_(Division{0, row_ / W, task_count(row_)}, [&](int begin, int end) {
+      for (int i = begin; i < end; ++i) {
+        f(i * W);
+      }
+    });
   }
 
   /// Writes the eigenvectors of diag(d) + rho z z^T, z_j/(d_j - x), as the columns of `factors_`.
@@ -124,7 +137,7 @@ class Merge {
     const Vec<T> one(T(1));
     // The squares of a column are summed in groups, so that round-off does not grow with their number.
     constexpr int group = 16;
-    for (int first = 0; first < row_; first += lane_count<T>) {
+    for_registers([&](int first) {
       const T* from = differences_ + first;
       T* to = factors_ + first;
       Vec<T> sum(T(0));
@@ -154,30 +167,32 @@ class Merge {
         T* x = to + static_cast<int64_t>(j) * row_;
         store(x, load(x) * inverse_norm);
       }
-    }
+    });
   }
 
   /// Writes the new eigenvalues and eigenvectors to the first rows of the block.
   void multiply_rows(const TridiagonalSpectrum<T>& spectrum, const Halves& halves) {
     const int n = spectrum.n;
-    T* to = spectrum.eigenvector(halves.begin);
-    const auto multiply_part = [&](int first_factor, int count, const T* rows, int column, int width) {
-      if (count > 0) {
-        const Matrices<T> factors{factors_ + static_cast<int64_t>(first_factor) * row_, 1, row_};
-        kernels::multiply<T>(deflation_.kept_count, width, count, factors, {rows, width, 1}, to + column, n);
-        return;
-      }
-      for (int k = 0; k < deflation_.kept_count; ++k) {
-        std::memset(to + static_cast<int64_t>(k) * n + column, 0, sizeof(T) * static_cast<size_t>(width));
-      }
-    };
-    multiply_part(0, in_first_, rows_, halves.begin, halves.middle - halves.begin);
-    multiply_part(
-        first_only_,
-        deflation_.kept_count - first_only_,
-        second_rows_,
-        halves.middle,
-        halves.end - halves.middle);
+    tasks_(Division{0, deflation_.kept_count, task_count(deflation_.kept_count)}, [&](int begin, int end) {
+      T* to = spectrum.eigenvector(halves.begin + begin);
+      const auto multiply_part = [&](int first_factor, int count, const T* rows, int column, int width) {
+        if (count > 0) {
+          const Matrices<T> factors{factors_ + static_cast<int64_t>(first_factor) * row_ + begin, 1, row_};
+          kernels::multiply<T>(end - begin, width, count, factors, {rows, width, 1}, to + column, n);
+          return;
+        }
+        for (int k = 0; k < end - begin; ++k) {
+          std::memset(to + static_cast<int64_t>(k) * n + column, 0, sizeof(T) * static_cast<size_t>(width));
+        }
+      };
+      multiply_part(0, in_first_, rows_, halves.begin, halves.first_size());
+      multiply_part(
+          first_only_,
+          deflation_.kept_count - first_only_,
+          second_rows_,
+          halves.middle,
+          halves.second_size());
+    });
     copy(roots_, deflation_.kept_count, spectrum.d + halves.begin);
   }
 
@@ -203,6 +218,7 @@ class Merge {
     std::memcpy(to, from, sizeof(T) * static_cast<size_t>(count));
   }
 
+  const Tasks& tasks_;
   Deflation<T> deflation_;
   int first_only_ = 0; // kept eigenvectors of the first half alone
   int in_first_ = 0; // kept eigenvectors that are not zero in the first half

@@ -2,6 +2,7 @@
 
 #include "core/tolerances.h"
 #include "kernels/eigh/divide_and_conquer/lanes.h"
+#include "kernels/eigh/divide_and_conquer/tasks.h"
 #include "kernels/simd/exchange.h"
 #include "kernels/simd/memory.h"
 
@@ -54,15 +55,20 @@ struct SymmetricMatrix {
 template <typename T>
 struct ReductionVectors {
   T* w_before; // of the previous reflection, whose update A -= v w^T + w v^T the next pass applies
-  T* product; // A v, without the part that the next member has
+  T* product; // A v, without the part that the next member has; a sum of `task_count` rows, one of each task
   T* row_sums; // n registers: their lanes sum to the products of the rows with v
+  T* row_products; // these sums
   T* zeros; // v of the reflection before the first
 
   static int64_t workspace_size(int n) {
-    return static_cast<int64_t>(SymmetricMatrix<T>::row_length(n)) * (3 + lane_count<T>);
+    return static_cast<int64_t>(SymmetricMatrix<T>::row_length(n)) * (3 + task_count(n) + lane_count<T>);
   }
-  ReductionVectors(int row, Memory<T>& memory)
-      : w_before(memory.take(row)), product(memory.take(row)), row_sums(memory.row(row)), zeros(memory.take(row)) {}
+  ReductionVectors(int n, int row, Memory<T>& memory)
+      : w_before(memory.take(row)),
+        product(memory.take(static_cast<int64_t>(task_count(n)) * row)),
+        row_sums(memory.row(row)),
+        row_products(memory.take(row)),
+        zeros(memory.take(row)) {}
 };
 
 /// Applies the previous update to `rows` rows of A from `first` on, and adds their contribution to A v.
@@ -72,7 +78,8 @@ SPECTRALGRAD_INLINE void update_and_multiply(
     const ReductionVectors<T>& vectors,
     const T* v_before,
     const T* v,
-    int first) {
+    int first,
+    T* products) {
   constexpr int W = lane_count<T>;
   const T* w_before = vectors.w_before;
   Vec<T> v_row[rows];
@@ -90,7 +97,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(
     const auto v_column = load(v + c);
     const auto v_before_column = load(v_before + c);
     const auto w_before_column = load(w_before + c);
-    auto product = load(vectors.product + c);
+    auto product = load(products + c);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       T* at = A + r * matrix.row + c;
@@ -100,7 +107,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(
       sum[r] = fma(x, v_column, sum[r]);
       product = fma(x, v_row[r], product);
     }
-    store(vectors.product + c, product);
+    store(products + c, product);
   };
   int c = 0;
   for (; c + W <= first; c += W) {
@@ -113,6 +120,63 @@ SPECTRALGRAD_INLINE void update_and_multiply(
   for (int r = 0; r < rows; ++r) {
     store(vectors.row_sums + static_cast<int64_t>(first + r) * W, sum[r]);
   }
+}
+
+/// Sums the lanes of `row_sums` for the rows begin <= i < end, where `begin` is a multiple of the number of lanes.
+template <typename T>
+SPECTRALGRAD_INLINE void sum_rows(const ReductionVectors<T>& vectors, int begin, int end) {
+  constexpr int W = lane_count<T>;
+  for (int c = begin; c < end; c += W) {
+    Vec<T> sums[W];
+#pragma GCC unroll 16
+    for (int r = 0; r < W; ++r) {
+      sums[r] = c + r < end ? load(vectors.row_sums + static_cast<int64_t>(c + r) * W) : Vec<T>(T(0));
+    }
+    interleave<T>(sums); // of a square: its transpose
+#pragma GCC unroll 4
+    for (int half = W / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+      for (int r = 0; r < half; ++r) {
+        sums[r] = sums[r] + sums[r + half];
+      }
+    }
+    store(vectors.row_products + c, sums[0]);
+  }
+}
+
+/// Applies the previous update to the rows above row `i`, and computes A v.
+template <typename T>
+SPECTRALGRAD_INLINE void update_and_multiply_all(
+    const SymmetricMatrix<T>& matrix,
+    const ReductionVectors<T>& vectors,
+    const T* v_before,
+    int i,
+    const Tasks& tasks) {
+  constexpr int W = lane_count<T>;
+  // AVX2 has registers for the vectors of two rows.
+  constexpr int rows = W * sizeof(T) == 64 ? 4 : 2;
+  const T* v = matrix.at(i);
+  const int count = task_count(i);
+  // Tasks have nearly equally many entries of the triangle.
+  const auto first_row = [&](int task) {
+    return task == count ? i : static_cast<int>(i * std::sqrt(static_cast<double>(task) / count)) / W * W;
+  };
+  tasks(count, [&](int task) {
+    T* products = vectors.product + static_cast<int64_t>(task) * matrix.row;
+    for (int c = 0; c < i; c += W) {
+      store(products + c, Vec<T>(T(0)));
+    }
+    const int begin = first_row(task);
+    const int end = first_row(task + 1);
+    int first = begin;
+    for (; first + rows <= end; first += rows) {
+      update_and_multiply<T, rows>(matrix, vectors, v_before, v, first, products);
+    }
+    for (; first < end; ++first) {
+      update_and_multiply<T, 1>(matrix, vectors, v_before, v, first, products);
+    }
+    sum_rows(vectors, begin, end);
+  });
 }
 
 /// Applies the previous update to row `i` and to the diagonal up to it.
@@ -189,24 +253,16 @@ template <typename T>
 SPECTRALGRAD_INLINE void finish_update(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors, int i) {
   constexpr int W = lane_count<T>;
   const T* v = matrix.at(i);
+  const int tasks = task_count(i);
   const Vec<T> factor(matrix.factors[i]);
   Vec<T> dot(T(0));
   for (int c = 0; c < i; c += W) {
-    Vec<T> sums[W];
-#pragma GCC unroll 16
-    for (int r = 0; r < W; ++r) {
-      sums[r] = c + r < i ? load(vectors.row_sums + static_cast<int64_t>(c + r) * W) : Vec<T>(T(0));
-    }
-    interleave<T>(sums); // of a square: its transpose
-#pragma GCC unroll 4
-    for (int half = W / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-      for (int r = 0; r < half; ++r) {
-        sums[r] = sums[r] + sums[r + half];
-      }
-    }
     const auto v_column = load(v + c);
-    const auto product = factor * (load(vectors.product + c) + fma(load(matrix.diagonal + c), v_column, sums[0]));
+    auto sum = load(vectors.product + c);
+    for (int task = 1; task < tasks; ++task) {
+      sum = sum + load(vectors.product + static_cast<int64_t>(task) * matrix.row + c);
+    }
+    const auto product = factor * (sum + fma(load(matrix.diagonal + c), v_column, load(vectors.row_products + c)));
     store(vectors.product + c, product);
     dot = fma(product, v_column, dot);
   }
@@ -219,10 +275,8 @@ SPECTRALGRAD_INLINE void finish_update(const SymmetricMatrix<T>& matrix, const R
 /// Reduces the matrix to tridiagonal form, A = Q T Q^T with Q = H_(n-1) ... H_1. Writes the diagonal of T to `d` (n)
 /// and the off-diagonal to `e` (n - 1). `matrix` keeps the reflections.
 template <typename T>
-void reduce(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors, T* d, T* e) {
+void reduce(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors, T* d, T* e, const Tasks& tasks) {
   constexpr int W = lane_count<T>;
-  // AVX2 has registers for the vectors of two rows.
-  constexpr int rows = W * sizeof(T) == 64 ? 4 : 2;
   const Vec<T> zero(T(0));
   for (int c = 0; c < matrix.row; c += W) {
     store(vectors.w_before + c, zero);
@@ -237,19 +291,9 @@ void reduce(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors
       break;
     }
     e[i - 1] = reflect_row(matrix, i);
-    const T* v = matrix.at(i);
-    for (int c = 0; c < i; c += W) {
-      store(vectors.product + c, zero);
-    }
-    int first = 0;
-    for (; first + rows <= i; first += rows) {
-      update_and_multiply<T, rows>(matrix, vectors, v_before, v, first);
-    }
-    for (; first < i; ++first) {
-      update_and_multiply<T, 1>(matrix, vectors, v_before, v, first);
-    }
+    update_and_multiply_all(matrix, vectors, v_before, i, tasks);
     finish_update(matrix, vectors, i);
-    v_before = v;
+    v_before = matrix.at(i);
   }
 }
 

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <c10/util/FunctionRef.h>
+
+// What the method `single` needs in order to decompose one matrix on several threads.
+namespace spectralgrad::kernels {
+
+/// The least n for which the work on one matrix is divided into tasks.
+inline constexpr int least_shared_size = 192;
+
+/// Runs task(0), ..., task(count - 1), in any order and in one thread or several.
+using RunTasks = void (*)(int count, c10::function_ref<void(int)> task);
+
+} // namespace spectralgrad::kernels
