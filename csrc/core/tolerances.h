@@ -121,7 +121,8 @@ T normal_matrix(int64_t n) {
 /// many iterations it is round-off that no further one makes smaller, so the fraction grows.
 template <typename T>
 T negligible_subdiagonal(int iterations) {
-  return std::numeric_limits<T>::epsilon() * static_cast<T>(1 + iterations / 10);
+  const int tens = iterations / 10;
+  return std::numeric_limits<T>::epsilon() * static_cast<T>(1 + tens);
 }
 
 /// The eigenvalues of a 2 x 2 matrix have a closed form if the discriminant is above this many eps times the terms that

@@ -67,7 +67,7 @@ def _run(program: str) -> int:
 
 
 def _serve(modules: list[str]) -> None:
-    sys.path[0] = ""  # as with python -c
+    sys.path[0], sys.argv = "", ["-c"]  # as with python -c
     for name in modules:
         importlib.import_module(name)
     for line in sys.stdin:

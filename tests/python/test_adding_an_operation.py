@@ -13,8 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ import pytest
 import torch
 
 import spectralgrad as sg
+from forked import Interpreter, Result
 from script_files import ROOT
 
 pytestmark = pytest.mark.slow  # it compiles
@@ -131,6 +131,9 @@ def compile_and_link(folder: Path, commands: list[list[str]]) -> None:
 class Copy:
     """A copy of the checkout with the operation in it. Libraries are linked from the objects of the last build."""
 
+    python: Callable[[str], Result]
+    """Runs a program in the copy."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         listed = subprocess.run(
@@ -189,13 +192,11 @@ class Copy:
             *[f"-Wl,-rpath,{torch_libraries}", "-ltorch", "-ltorch_cpu", "-lc10"],
         ]
 
-    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run([sys.executable, *arguments], self.folder, PYTHONPATH=str(self.folder / "python"))
-
     def pytest(self, *arguments: str) -> str:
         """The failures; empty if all tests pass."""
-        result = self.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments)
-        return "" if result.returncode == 0 else result.stdout + result.stderr
+        command = ["-q", "-x", "-p", "no:cacheprovider", *arguments]
+        result = self.python(f"import pytest, sys; sys.exit(pytest.main({command}))")
+        return "" if result.returncode == 0 else result.output
 
     @contextlib.contextmanager
     def without(self, file: str, line: str) -> Iterator[None]:
@@ -224,8 +225,12 @@ class Copy:
 AUTOCAST = "csrc/ops/autocast.cpp"
 
 
+# What the tests of the copy import besides it.
+MODULES = ("torch._dynamo.testing", "torch.testing._internal.two_tensor", "mpmath", "pytest")
+
+
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     if not (BUILD / "compile_commands.json").is_file() or not (ROOT / ".git").exists():
         pytest.skip("needs a checkout, and its folder build: make build")
     copy = Copy(tmp_path_factory.mktemp("copy"))
@@ -241,13 +246,16 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     )
     with copy.with_library("complete"):
         pass
-    return copy
+    environment = {"PYTHONPATH": str(copy.folder / "python")}
+    with Interpreter(*MODULES, environment=environment, folder=str(copy.folder)) as interpreter:
+        copy.python = interpreter.run
+        yield copy
 
 
 def test_the_scripts_find_nothing(copy: Copy) -> None:
     for script in ("layers", "tolerances", "columns"):
-        result = copy.python(f"scripts/check_{script}.py")
-        assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
+        program = f"import runpy; runpy.run_path('scripts/check_{script}.py', run_name='__main__')"
+        assert copy.python(program) == Result(0, "")
 
 
 def test_python_tests_pass(copy: Copy) -> None:
@@ -297,5 +305,5 @@ def test_a_missing_line_fails_the_test_that_the_table_names(copy: Copy, file: st
 def test_a_source_that_cmake_does_not_know_fails_the_import(copy: Copy) -> None:
     with copy.with_library("none"):
         shutil.copytree(Path(sg.__file__).parent / "lib", copy.folder / "none")
-        result = copy.python("-c", "import spectralgrad")
-    assert f"spectralgrad' object has no attribute '{NAME}'" in result.stderr
+        result = copy.python("import spectralgrad")
+    assert f"spectralgrad' object has no attribute '{NAME}'" in result.output

@@ -10,7 +10,7 @@ import io
 import subprocess
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -635,27 +635,17 @@ def test_splitting_recovers_second_derivatives(
 # --- compiled --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    """torch.compile keeps only a few compiled versions of a code object, and those of other tests would count."""
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 compiles = pytest.mark.usefixtures("fresh_compiler")
 # Compiling takes seconds per graph, so not every transform is compiled for both dtypes, and none that another one
 # contains (hessian: jacrev, jacfwd, jvp of grad).
 REAL, COMPLEX = DOUBLE
 
 
-def each_compiled(names: Iterable[str], complex_names: Iterable[str]) -> pytest.MarkDecorator:
-    cases = [(name, REAL) for name in names] + [(name, COMPLEX) for name in complex_names]
-    return pytest.mark.parametrize(("name", "dtype"), cases, ids=lambda x: x if isinstance(x, str) else _kind(x))
-
-
-def _kind(dtype: torch.dtype) -> str:
-    return "complex" if dtype.is_complex else "real"
+def _word(argument: str | torch.dtype) -> str:
+    """In the name of a test."""
+    if isinstance(argument, str):
+        return argument
+    return "complex" if argument.is_complex else "real"
 
 
 def _along(E: Tensor) -> Callable[[Function], Function]:
@@ -675,7 +665,7 @@ COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
 
 @pytest.mark.slow
 @compiles
-@each_compiled(["vmap(vmap(jvp))"], ["vmap(grad)"])
+@pytest.mark.parametrize(("name", "dtype"), [("vmap(vmap(jvp))", REAL), ("vmap(grad)", COMPLEX)], ids=_word)
 @each_operation
 def test_compiled_transforms(operation: str, name: str, dtype: torch.dtype) -> None:
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
@@ -696,10 +686,17 @@ COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tenso
 }
 
 
+# Reverse mode over reverse mode for one operation of each kind; the hessian is forward mode over reverse mode.
 @pytest.mark.slow
 @compiles
-@each_compiled(["hessian"], ["vjp(grad)"])
-@each_operation
+@pytest.mark.parametrize(
+    ("operation", "name", "dtype"),
+    [
+        *((operation, "hessian", REAL) for operation in OPERATIONS),
+        *((operation, "vjp(grad)", COMPLEX) for operation in ("eig", "eigh", "funm", "generalized_eigh", "svd")),
+    ],
+    ids=_word,
+)
 def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dtype) -> None:
     case, E, expected = second_order_case(operation, SPECTRA["distinct"], dtype, "cpu")
     compiled = torch.compile(COMPILED_SECOND[name](case.f), backend="aot_eager", fullgraph=True)
@@ -715,12 +712,13 @@ def test_compiled_second_derivatives(operation: str, name: str, dtype: torch.dty
     assert len([m for m in messages if "second" in m and words in m]) == 1
 
 
+# Inductor's C++ takes seconds to compile: test_aot_inductor does so at once for the operations that are missing here.
 BACKENDS = [
     *((name, COMPLEX, "aot_eager") for name in OPERATIONS if name != "density_matrix"),
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in (
-            *((name, REAL, "inductor") for name in OPERATIONS),
+            *((name, REAL, "inductor") for name in ("eig", "eigh", "funm", "svd")),
             ("density_matrix", COMPLEX, "aot_eager"),
             ("eigh", COMPLEX, "inductor"),
             ("eigh", REAL, "eager"),
@@ -730,9 +728,7 @@ BACKENDS = [
 
 
 @compiles
-@pytest.mark.parametrize(
-    ("operation", "dtype", "backend"), BACKENDS, ids=lambda x: x if isinstance(x, str) else _kind(x)
-)
+@pytest.mark.parametrize(("operation", "dtype", "backend"), BACKENDS, ids=_word)
 def test_compiled_backward_of_any_shape(operation: str, dtype: torch.dtype, backend: str) -> None:
     """One compilation, marked dynamic, for two sizes and for a degenerate matrix."""
     loss = OPERATIONS[operation].loss
@@ -807,9 +803,10 @@ class Module(torch.nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "strict"), [(COMPLEX, False), (REAL, True)], ids=["complex-non-strict", "real-strict"]
+    ("operation", "dtype", "strict"),
+    [*((name, COMPLEX, False) for name in OPERATIONS), ("eigh", REAL, True)],
+    ids=[*OPERATIONS, "eigh-strict"],
 )
-@each_operation
 def test_export(operation: str, dtype: torch.dtype, strict: bool) -> None:
     """The exported program, also after saving and loading, has value and gradient for matrices of any size."""
     loss = OPERATIONS[operation].loss

@@ -71,6 +71,7 @@ int geev(
   return info;
 }
 
+// A type cannot be in parentheses. NOLINTBEGIN(bugprone-macro-parentheses)
 #define INSTANTIATE(scalar_t, real_t) \
   template int geev(bool, int, scalar_t*, scalar_t*, real_t*, scalar_t*, scalar_t*, int, real_t*)
 INSTANTIATE(float, float);
@@ -78,5 +79,6 @@ INSTANTIATE(double, double);
 INSTANTIATE(c10::complex<float>, float);
 INSTANTIATE(c10::complex<double>, double);
 #undef INSTANTIATE
+// NOLINTEND(bugprone-macro-parentheses)
 
 } // namespace spectralgrad::kernels

@@ -7,13 +7,13 @@
 // registers. -ffp-contract=off gives every instance the same bits.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// The sizes that a pass is compiled for, besides one instance for any size. There are none for x86 processors without
-/// AVX2: these are rare, and compilation takes most of its time for such instances.
+/// The sizes that a pass is compiled for, besides one instance for any size, which is as fast from n = 4 on. There are
+/// none for x86 processors without AVX2: these are rare, and compilation takes most of its time for such instances.
 #if defined(__x86_64__) && defined(CPU_CAPABILITY_DEFAULT)
 using KnownSizes = std::integer_sequence<int>;
 using FewKnownSizes = std::integer_sequence<int>;
 #else
-using KnownSizes = std::integer_sequence<int, 1, 2, 3, 4>;
+using KnownSizes = std::integer_sequence<int, 2, 3>;
 /// For passes that take long to compile.
 using FewKnownSizes = std::integer_sequence<int, 3>;
 #endif
