@@ -1,4 +1,4 @@
-"""What a benchmark shows: its targets and whether they were reached, tables of the records, and plots."""
+"""The presentation of a benchmark: its targets and whether they were reached, tables of the records, and plots."""
 
 from __future__ import annotations
 

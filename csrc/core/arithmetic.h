@@ -12,7 +12,7 @@
 // `VectorArithmetic` (kernels/simd/arithmetic.h). math/closed_forms.h needs elementary functions as well.
 namespace spectralgrad {
 
-/// What every arithmetic offers. Numbers are real, but those of tensors may be complex where it says so.
+/// The operations that every arithmetic has. Numbers are real, but tensors may be complex where it says so.
 template <typename A>
 concept Arithmetic = requires(const typename A::Number& x, const typename A::Mask& mask, double value) {
   /// A real type that thresholds and widths are given in: double for tensors, which have any dtype.

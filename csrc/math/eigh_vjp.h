@@ -20,7 +20,7 @@ struct EighVjpArguments {
   at::Tensor eigenvectors; // (*, n, n)
 };
 
-/// What both derivatives need, (*, n, n) each.
+/// The matrices that both derivatives need, (*, n, n) each.
 struct EighVjpInner {
   at::Tensor W; // V^H gV; undefined without gV
   DifferentiatedQuotient pairs; // of S; undefined without gV

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-// What the derivatives of `svd` and of `svd_truncated` have in common. math/svd.h has the formulas and the symbols.
+// The common part of the derivatives of `svd` and of `svd_truncated`. math/svd.h has the formulas and the symbols.
 namespace spectralgrad::math {
 
 /// The cotangent of one side, U or V, that belongs to k singular values.

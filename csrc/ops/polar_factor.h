@@ -12,7 +12,7 @@ struct PolarFactor {
 
 /// Returns W = U V^H for A = U diag(sigma) V^H of any shape (*, m, n), which was checked, and trace = sum sigma. If
 /// `proper`, A is square and real, and W has determinant +1: the last column of U and the last sigma change their sign
-/// if they must. Of these matrices, W is the nearest to A.
+/// if they must. W is the nearest of these matrices to A.
 ///
 /// Differentiable to any order, exact at degenerate singular values. If W is not unique, derivatives of losses that
 /// depend on the choice warn, and name `function`. For the derivatives, sums of sigma that are round-off count as zero:

@@ -12,7 +12,7 @@
 
 #include <string_view>
 
-// What the operators `svd_vjp` and `svd_truncated_vjp` have in common.
+// The common part of the operators `svd_vjp` and `svd_truncated_vjp`.
 namespace spectralgrad::ops {
 
 using SvdGradient = at::Tensor(

@@ -12,7 +12,7 @@ import torch
 
 
 class Operator(NamedTuple):
-    """What the schema of an operator does not say."""
+    """The properties of an operator that its schema does not tell."""
 
     trailing: tuple[int | None, ...] | None
     """For each tensor argument: the number of dimensions at its end that do not belong to the batch.

@@ -464,7 +464,7 @@ TEST(Clusters, OfRealValuesAreChainsWithinTheReach) {
 TEST(Clusters, OfSumsAreAroundZero) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const auto eps = tolerances::eps(dtype);
-    // Of the eigenvalues +-x, those around 0 are -5, -1, 1, 5 eps; a step is up to 8 eps. The cluster at 1 is far away
+    // The eigenvalues +-x around 0 are -5, -1, 1, 5 eps; a step is up to 8 eps. The cluster at 1 is far away
     // from its negative.
     const auto values = at::tensor({1.0, 1 - 2 * eps, 5 * eps, eps}, at::kDouble).to(dtype);
     auto expected = at::zeros({4, 4}, at::kBool);

@@ -23,7 +23,7 @@ SECONDS = 300  # after which a program is killed
 class Result(NamedTuple):
     returncode: int
     output: str
-    """Of stdout and stderr."""
+    """The output to stdout and stderr."""
 
 
 class Interpreter:

@@ -92,11 +92,11 @@ class Batch:
         return self._layout(normal(self.size, self.n, self.n, dtype=self._dtype, seed=seed))
 
     def cotangent(self) -> Tensor:
-        """Of `vectors`, for a loss that does not depend on their phases."""
+        """A cotangent of `vectors`, for a loss that does not depend on their phases."""
         return self._layout(self.vectors * self.gL.unsqueeze(-2))
 
     def B_diagonal(self) -> Tensor:
-        """Of a B for the generalized problem."""
+        """The diagonal of a B for the generalized problem."""
         return self._layout(self.gL.abs() + 1)
 
     def jets(self) -> Tensor:

@@ -176,7 +176,7 @@ class Copy:
         return str(self.folder / Path(file).name) + ".o"
 
     def sources(self) -> set[str]:
-        """What CMakeLists.txt compiles into the library."""
+        """The files that CMakeLists.txt compiles into the library."""
         text = (self.folder / "CMakeLists.txt").read_text(encoding="utf-8")
         library = text[text.index("add_library(\n  spectralgrad SHARED") :]
         return set(re.findall(r"csrc/\S+\.cpp", library[: library.index("\n\n")].split(")\n")[0]))

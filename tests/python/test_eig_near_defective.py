@@ -53,7 +53,7 @@ def constant(M: Tensor) -> Loss:
 
 
 def outcomes(kind: str, precision: str, n: int, seeds: int) -> list[Outcome]:
-    """Of the Riesz projector of the pair, against its gradient in 60 digits."""
+    """The error of the Riesz projector of the pair, against its gradient in 60 digits."""
     result = []
     for gap, seed in itertools.product(GAPS, range(seeds)):
         rng = np.random.default_rng([n, seed, 53])

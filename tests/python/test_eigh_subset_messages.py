@@ -1,4 +1,4 @@
-"""What eigh_subset reports, where it is used in graphs and scripts, and its errors."""
+"""The reports of eigh_subset, where it is used in graphs and scripts, and its errors."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_bad_tolerance(rtol: float) -> None:
 
 
 def test_a_step_that_reduces_the_largest_eigenvalue() -> None:
-    """Of two equal largest eigenvalues, the gradients of single ones are no descent directions; these slopes tell."""
+    """The gradients of one of two equal largest eigenvalues are no descent directions; these slopes tell."""
     A = torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64))
     directions = random_hermitian(200, 3, 3, dtype=torch.float64, seed=3)
     slopes = sg.eigvalsh_directional(A, directions)[:, -1]

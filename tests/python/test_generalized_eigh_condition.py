@@ -60,7 +60,7 @@ def losses(A: Tensor, B: Tensor) -> dict[str, Callable[[Tensor, Tensor], Tensor]
 
 
 def sizes(A: Tensor, B: Tensor, G: Tensor, itype: int) -> tuple[float, float]:
-    """Of the gradients in A and B of tr(G V Vᴴ), without cancellation."""
+    """The largest entries of the gradients in A and B of tr(G V Vᴴ) if nothing cancels."""
     V = sg.generalized_eigh(A, B, itype=itype).eigenvectors
     U = torch.linalg.inv(V).mH
     P, R = (U if itype == 2 else V), (U if itype == 3 else V)

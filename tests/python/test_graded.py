@@ -18,9 +18,9 @@ ORDERS = ["large to small", "small to large", "shuffled"]
 SINGLE = [torch.float32, torch.complex64]
 # The worst of a few dozen matrices has nearly dependent rows of Z, so that rounding decides how large the error is. The
 # error stays below 4 times torch's, except for two cases: 6.5 times (n = 5) with the kernels for any processor, and 4.5
-# times (n = 64) with MKL_CBWR=COMPATIBLE.
-# Quantile of the errors -> the largest accepted ratio to torch's quantile. Of fewer than 20 matrices, the quantile 0.95
-# lies beside the worst one and has its ratio (on an Intel Xeon with AMX it is 4.9 times torch's for 8 matrices).
+# times (n = 64) with MKL_CBWR=COMPATIBLE. Quantile of the errors -> the largest accepted ratio to torch's quantile. For
+# fewer than 20 matrices, the quantile 0.95 lies beside the worst one and has its ratio (on an Intel Xeon with AMX it is
+# 4.9 times torch's for 8 matrices).
 QUANTILES = {0.5: 4.0, 0.95: 4.0, 1.0: 8.0}
 # Relative errors below this many eps are accepted in any case.
 EXACT = 4.0

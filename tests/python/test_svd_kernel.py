@@ -91,7 +91,7 @@ def test_rectangular_matrices_against_mpmath(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DOUBLE)
 @pytest.mark.parametrize("shape", [(8, 8), (64, 3), (3, 64), (40, 33)], ids=str)
 def test_the_fused_gradient_is_that_of_the_formula(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    """Of an invariant loss, in a batch, against differentiable code, which does not use the kernel."""
+    """The gradient of an invariant loss, in a batch, against differentiable code, which does not use the kernel."""
     A = normal(9, *shape, dtype=dtype, seed=6)
     M = normal(*shape, dtype=dtype, seed=7)
 

@@ -1,4 +1,4 @@
-"""What svd reports: each kind of ill-posed loss in its own words, and silence about the others.
+"""The reports of svd: each kind of ill-posed loss in its own words, and silence about the others.
 
 Names of functions in messages, in every transform, are tested in test_messages.py.
 """

@@ -1,4 +1,4 @@
-"""What svd_truncated reports, where a rank that depends on the values cannot be traced, and errors."""
+"""The reports of svd_truncated, where a rank that depends on the values cannot be traced, and errors."""
 
 from __future__ import annotations
 

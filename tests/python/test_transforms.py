@@ -46,7 +46,7 @@ class Operation(NamedTuple):
 
 
 def _positive(X: Tensor) -> Tensor:
-    """Of a positive definite matrix, singular values are eigenvalues, in descending order."""
+    """The singular values of a positive definite matrix are its eigenvalues, in descending order."""
     return hermitian_part(X) + (4 + 0 * X[..., 0].real).diag_embed()
 
 

@@ -14,9 +14,9 @@ namespace spectralgrad {
 /// `A` and `E` (*, n, n) are Hermitian; only their lower triangles are read. Their batches broadcast. float32, float64,
 /// complex64 or complex128, both of one dtype; the result is real.
 ///
-/// Where eigenvalues are equal they have no gradient, but these derivatives exist for every E: they are the eigenvalues
-/// of V_c^H E V_c, in ascending order, for the eigenvectors V_c of each cluster of equal eigenvalues. Eigenvalues are
-/// equal if neighbours are at most `rtol`*max|lambda| apart, by default 8 eps. The derivatives for t < 0 are
+/// Equal eigenvalues have no gradient, but these derivatives exist for every E: they are the eigenvalues of V_c^H E
+/// V_c, in ascending order, for the eigenvectors V_c of each cluster of equal eigenvalues. Eigenvalues are equal if
+/// neighbours are at most `rtol`*max|lambda| apart, by default 8 eps. The derivatives for t < 0 are
 /// -eigvalsh_directional(A, -E).
 ///
 /// Differentiable in E wherever the result is, and in A with constant clusters.

@@ -8,7 +8,7 @@
 
 namespace spectralgrad::kernels {
 
-/// What the choice of a method depends on: a batch of n x n matrices, the machine and the settings.
+/// The choice of a method depends on these: a batch of n x n matrices, the machine and the settings.
 struct BatchTraits {
   int64_t n = 0;
   int64_t count = 0; // of matrices

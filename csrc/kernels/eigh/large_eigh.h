@@ -42,7 +42,7 @@ class LaneWorkspace {
           row(n),
           memory.take(matrix),
           vectors ? memory.take(matrix) : nullptr,
-          memory.take(2 * n * W),
+          memory.take(2 * size * W),
           memory.take(size * G::entry),
           memory.take(2 * size * G::entry)};
       rotations[g] = {vectors ? memory.take(Rotations<T>::workspace_size(n)) : nullptr, n};

@@ -48,7 +48,7 @@ enum class SvdMethod {
   torch,
 };
 
-/// What is computed of a singular value decomposition.
+/// The outputs of a singular value decomposition that are computed, and its kernels.
 struct SvdTask {
   int64_t rows; // max(m, n)
   bool vectors;

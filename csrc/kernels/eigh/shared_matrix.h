@@ -2,7 +2,7 @@
 
 #include <c10/util/FunctionRef.h>
 
-// What the method `single` needs in order to decompose one matrix on several threads.
+// The method `single` on several threads that share one matrix.
 namespace spectralgrad::kernels {
 
 /// The least n for which the work on one matrix is divided into tasks.

@@ -18,7 +18,7 @@ namespace {
 
 using at::Tensor;
 
-/// What the pass over the pairs computes, each with one batch dimension.
+/// The results of the pass over the pairs, each with one batch dimension.
 struct PassResults {
   Tensor Q; // diag(g_lambda) + F o S
   Tensor Z; // F o T

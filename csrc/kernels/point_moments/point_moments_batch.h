@@ -4,7 +4,7 @@
 
 namespace spectralgrad::kernels::simd {
 
-/// Where the kernel reads clouds and writes their moments (math/point_moments.h).
+/// The memory from which the kernel reads clouds, and to which it writes their moments (math/point_moments.h).
 template <typename T>
 struct PointMomentsBatch {
   PointClouds<T> clouds;

@@ -40,7 +40,7 @@ struct GeneralMatrix {
   }
 };
 
-/// What the loss does that has no gradient, or an inaccurate one.
+/// The properties of a loss for which it has no gradient, or an inaccurate one.
 struct GeneralFindings {
   Verdict verdict;
   IllConditioned ill_conditioned;

@@ -14,8 +14,8 @@
 #include <cstdint>
 #include <limits>
 
-// When eigenvalues of a general matrix are degenerate, or nearly defective. Of eigenvalue i, kappa_i = 1/|y_i^H x_i| is
-// the condition number, for left and right eigenvectors of norm 1: round-off of A moves the eigenvalue by
+// When eigenvalues of a general matrix are degenerate, or nearly defective. For eigenvalue i, kappa_i = 1/|y_i^H x_i|
+// is the condition number, for left and right eigenvectors of norm 1: round-off of A moves the eigenvalue by
 // eps*max|lambda|*kappa_i. Wilkinson (1965), "The Algebraic Eigenvalue Problem", chapter 2.
 namespace spectralgrad::math {
 

@@ -12,9 +12,9 @@ from ._arguments import check_tensor, overridable, tolerance
 def eigvalsh_directional(A: Tensor, E: Tensor, *, rtol: float | None = None) -> Tensor:
     """The one-sided derivatives of the ordered eigenvalues of A + t·E at t = 0, for t > 0.
 
-    Where eigenvalues are equal they have no gradient, but these derivatives exist in every direction: the eigenvalues
-    of V_cᴴ E V_c, in ascending order, for the eigenvectors V_c of each cluster of equal eigenvalues. Those for t < 0
-    are ``-eigvalsh_directional(A, -E)``.
+    Equal eigenvalues have no gradient, but these derivatives exist in every direction: the eigenvalues of V_cᴴ E V_c,
+    in ascending order, for the eigenvectors V_c of each cluster of equal eigenvalues. Those for t < 0 are
+    ``-eigvalsh_directional(A, -E)``.
 
     Args:
         A: ``(*, n, n)``, Hermitian; only the lower triangle is read. float32, float64, complex64 or complex128.

@@ -19,7 +19,7 @@
 // The noise gate in passes over large matrices.
 namespace spectralgrad::kernels {
 
-/// What the noise gate needs to know about each matrix of a batch. Without effect for rules that have none.
+/// The data of the noise gate for each matrix of a batch. It has no effect for rules that have no gate.
 template <typename real_t>
 class BatchGate {
  public:

@@ -23,7 +23,7 @@
 // Passes over all pairs of eigenvalues that need the derivatives of the quotients F o S, for large matrices.
 namespace spectralgrad::kernels {
 
-/// What `math::differentiate_quotient` computes, for one pair.
+/// The results of `math::differentiate_quotient` for one pair.
 template <typename scalar_t>
 struct PairQuotient {
   scalar_t quotient; // F_ij S_ij
