@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
         stand_in.add_marker(pytest.mark.cuda)
         stand_in.add_marker(pytest.mark.skip(reason=f"no CUDA device: {cases} cases are left out"))
         items.append(stand_in)
+    # Long tests first, so that no process is left alone with one of them at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

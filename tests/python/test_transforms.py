@@ -641,6 +641,10 @@ compiles = pytest.mark.usefixtures("fresh_compiler")
 REAL, COMPLEX = DOUBLE
 
 
+# The operations whose derivatives the others are made of.
+ONE_OF_EACH_KIND = ["eig", "eigh", "funm", "generalized_eigh", "svd"]
+
+
 def _word(argument: str | torch.dtype) -> str:
     """In the name of a test."""
     if isinstance(argument, str):
@@ -665,8 +669,14 @@ COMPILED_FIRST: dict[str, Callable[[Function, Tensor], Function]] = {
 
 @pytest.mark.slow
 @compiles
-@pytest.mark.parametrize(("name", "dtype"), [("vmap(vmap(jvp))", REAL), ("vmap(grad)", COMPLEX)], ids=_word)
-@each_operation
+@pytest.mark.parametrize(
+    ("operation", "name", "dtype"),
+    [
+        *((operation, "vmap(vmap(jvp))", REAL) for operation in OPERATIONS),
+        *((operation, "vmap(grad)", COMPLEX) for operation in ONE_OF_EACH_KIND),
+    ],
+    ids=_word,
+)
 def test_compiled_transforms(operation: str, name: str, dtype: torch.dtype) -> None:
     E = random_hermitian(4, 4, dtype=dtype, seed=2)
     cases = [problem(operation, spectrum, dtype) for spectrum in SPECTRA.values()]
@@ -686,14 +696,14 @@ COMPILED_SECOND: dict[str, Callable[[Function], Callable[[Tensor, Tensor], Tenso
 }
 
 
-# Reverse mode over reverse mode for one operation of each kind; the hessian is forward mode over reverse mode.
+# The hessian is forward mode over reverse mode.
 @pytest.mark.slow
 @compiles
 @pytest.mark.parametrize(
     ("operation", "name", "dtype"),
     [
         *((operation, "hessian", REAL) for operation in OPERATIONS),
-        *((operation, "vjp(grad)", COMPLEX) for operation in ("eig", "eigh", "funm", "generalized_eigh", "svd")),
+        *((operation, "vjp(grad)", COMPLEX) for operation in ONE_OF_EACH_KIND),
     ],
     ids=_word,
 )
@@ -758,7 +768,7 @@ def test_compiled_and_checkpointed(operation: str) -> None:
 
 @pytest.mark.slow
 @compiles
-@each_operation
+@pytest.mark.parametrize("operation", [*ONE_OF_EACH_KIND, "density_matrix", "eigh_subset", "polar", "svd_truncated"])
 def test_compiled_autograd(operation: str) -> None:
     """One compilation of the backward serves the distinct and the degenerate matrix."""
     counter = torch._dynamo.testing.CompileCounterWithBackend("eager")
