@@ -129,7 +129,7 @@ def installed() -> Iterator[None]:
     sg.uninstall()
 
 
-# The functions of which test_gradients_of_ours and test_gradients_of_our_svd check every kind of derivative.
+# The functions of which test_gradients_of_ours checks every kind of derivative.
 OURS: dict[str, Callable[..., Any]] = {
     "linalg.eig": sg.eig,
     "linalg.eigvals": sg.eigvals,
@@ -157,17 +157,10 @@ def test_gradients_installed(name: str, dtype: torch.dtype, kind: str) -> None:
 @pytest.mark.slow
 @each_kind
 @each_double
-def test_gradients_of_our_svd(dtype: torch.dtype, kind: str) -> None:
-    """Every fifth sample. Five has no common divisor with the numbers of variants."""
-    check("linalg.svd", dtype, kind, sg.svd, step=5)
-
-
-@pytest.mark.slow
-@each_kind
-@each_double
-@pytest.mark.parametrize("name", [name for name in OURS if name != "linalg.svd"])
+@pytest.mark.parametrize("name", OURS)
 def test_gradients_of_ours(name: str, dtype: torch.dtype, kind: str) -> None:
-    check(name, dtype, kind, OURS[name])
+    """Every sample, but every fifth one of svd. Five has no common divisor with the numbers of variants."""
+    check(name, dtype, kind, OURS[name], step=5 if name == "linalg.svd" else None)
 
 
 @each_double
