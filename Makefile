@@ -57,13 +57,13 @@ test: build googletest $(STAMPS)/test $(STAMPS)/clients
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --parallel $(JOBS)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
 
-## quick: run the C++ suite and the Python tests that are not marked slow
+## quick: run the C++ suite, and some cases of each Python test that is not marked slow
 .PHONY: quick
 quick: build googletest $(STAMPS)/test
 	$(BIN)/cmake -S . -B build -DSPECTRALGRAD_TESTS=ON --log-level=ERROR
 	$(BIN)/cmake --build build --target spectralgrad_tests
 	$(BIN)/ctest --test-dir build --output-on-failure --no-tests=error --tests-regex '^cpp$$'
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest --quick $(PYTEST_ARGS)
 
 # Environment variables that select other kernels of this library, of LibTorch and of MKL. The target runs both suites
 # with each of them, and fails at the end if any run failed.
@@ -161,10 +161,10 @@ $(STAMPS)/editable: setup.py pyproject.toml CMakeLists.txt | compile
 
 # --- clang-tidy -------------------------------------------------------------------------------------------------------
 
-# clang-tidy has a build configuration of its own, because clang cannot read the headers that g++ precompiled.
+# clang-tidy has a build configuration of its own, which compiles nothing.
 $(LINT)/compile_commands.json: CMakeLists.txt $(STAMPS)/build python-headers
 	$(BIN)/cmake --fresh -S . -B $(LINT) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=WARNING \
-	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSPECTRALGRAD_PYTHON=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
+	  -DPython_EXECUTABLE=$(abspath $(PY)) -DSPECTRALGRAD_PYTHON=ON -DSPECTRALGRAD_LINT=ON
 	@touch $@
 
 # One stamp per file, so that clang-tidy checks only files that changed. -fno-openmp, because omp.h belongs to g++ and

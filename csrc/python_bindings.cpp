@@ -120,11 +120,6 @@ class CallerName {
   std::unique_ptr<spectralgrad::CallerNameGuard> guard_;
 };
 
-const spectralgrad::ContextDefaults python_context{
-    [] { return innermost<Rule>(rules_variable); },
-    [] { return innermost<Checks>(levels_variable); },
-    innermost_stand_in};
-
 } // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -171,6 +166,10 @@ PYBIND11_MODULE(_C, module) {
     rules_variable = rules.release().ptr();
     levels_variable = levels.release().ptr();
     stand_ins_variable = stand_ins.release().ptr();
+    static const spectralgrad::ContextDefaults python_context{
+        [] { return innermost<Rule>(rules_variable); },
+        [] { return innermost<Checks>(levels_variable); },
+        innermost_stand_in};
     spectralgrad::set_context_defaults(&python_context);
   });
   module.def("use_context", [] { context_is_used = true; });

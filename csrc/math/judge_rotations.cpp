@@ -152,7 +152,7 @@ void report_first_pair(const Tensor& rejected, const Tensor& partners, const std
           "eigh is used instead."));
 }
 
-Tensor judge_kernel(
+Tensor judge_rotations_kernel(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& eigenvectors_cotangent,
     const OptionalTensor& rotated_cotangent,
@@ -222,7 +222,7 @@ Tensor judge_kernel(
   return partners;
 }
 
-Tensor judge_meta(
+Tensor judge_rotations_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const OptionalTensor&,
@@ -235,7 +235,7 @@ Tensor judge_meta(
   return at::empty(shape, eigenvalues.options().dtype(at::kLong));
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::judge_rotations", judge_meta> judge_rotations_op;
+constexpr autograd::OperatorHandle<"spectralgrad::judge_rotations", judge_rotations_meta> judge_rotations_op;
 
 } // namespace
 
@@ -265,11 +265,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("judge_rotations", judge_kernel);
+  library.impl("judge_rotations", judge_rotations_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("judge_rotations", judge_meta);
+  library.impl("judge_rotations", judge_rotations_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {

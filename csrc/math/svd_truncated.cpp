@@ -28,7 +28,7 @@ struct Rows {
 
 /// `vectors` are U or V as columns (*, rows, k), and `cotangent` is (*, rows, r) or undefined. The tables of the result
 /// are (*, k, r).
-SideCotangent side_cotangent(const Tensor& vectors, const Tensor& cotangent) {
+SideCotangent truncated_side_cotangent(const Tensor& vectors, const Tensor& cotangent) {
   SideCotangent side;
   if (!cotangent.defined()) {
     return side;
@@ -74,8 +74,8 @@ Tensor svd_truncated_vjp(
     return at::matmul(U_kept, V_kept.mH());
   }
   const auto V_cotangent = Vh_cotangent.defined() ? Vh_cotangent.mH() : Tensor();
-  const auto of_U = side_cotangent(U, U_cotangent);
-  const auto of_V = side_cotangent(V, V_cotangent);
+  const auto of_U = truncated_side_cotangent(U, U_cotangent);
+  const auto of_V = truncated_side_cotangent(V, V_cotangent);
   const SvdCotangents both(of_U, of_V, U_cotangent, singular_values_cotangent, V_cotangent, singular_values);
   if (!both.magnitude.defined()) {
     return at::matmul(U_kept * both.diagonal.unsqueeze(-2), V_kept.mH());

@@ -36,7 +36,7 @@ Frame frame_meta(const Tensor& L, const Tensor& V, std::optional<double>) {
 
 constexpr autograd::OperatorHandle<"spectralgrad::canonical_frame", frame_kernel> frame_op;
 
-Tensor vjp_kernel(
+Tensor gauge_vjp_kernel(
     const Tensor& cotangent,
     const Tensor& V,
     const Tensor& turned,
@@ -46,11 +46,11 @@ Tensor vjp_kernel(
   return math::canonical_gauge_vjp(cotangent, V, turned, pivots, clusters);
 }
 
-Tensor vjp_meta(const Tensor&, const Tensor& V, const Tensor&, const Tensor&, const Tensor&) {
+Tensor gauge_vjp_meta(const Tensor&, const Tensor& V, const Tensor&, const Tensor&, const Tensor&) {
   return at::empty_symint(V.sym_sizes(), V.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::in_canonical_gauge_vjp", vjp_meta> vjp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::in_canonical_gauge_vjp", gauge_vjp_meta> gauge_vjp_op;
 
 Tensor turned_kernel(const Tensor&, const Tensor& turned, const Tensor&, const Tensor&) {
   return turned.clone(at::MemoryFormat::Contiguous);
@@ -78,7 +78,7 @@ struct InCanonicalGauge {
       return {Tensor(), Tensor(), Tensor(), Tensor()};
     }
     const auto& x = saved.inputs;
-    return {vjp_op.call(cotangents[0], x[0], saved.outputs[0], x[2], x[3]), Tensor(), Tensor(), Tensor()};
+    return {gauge_vjp_op.call(cotangents[0], x[0], saved.outputs[0], x[2], x[3]), Tensor(), Tensor(), Tensor()};
   }
 
   static variable_list jvp(const variable_list& tangents, const autograd::Saved& saved, const Options&) {
@@ -116,19 +116,19 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("canonical_frame", frame_kernel);
   library.impl("in_canonical_gauge", turned_kernel);
-  library.impl("in_canonical_gauge_vjp", vjp_kernel);
+  library.impl("in_canonical_gauge_vjp", gauge_vjp_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("canonical_frame", frame_meta);
   library.impl("in_canonical_gauge", turned_meta);
-  library.impl("in_canonical_gauge_vjp", vjp_meta);
+  library.impl("in_canonical_gauge_vjp", gauge_vjp_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("canonical_frame", frame_op.constant_kernel());
   library.impl("in_canonical_gauge", turned_autograd);
-  library.impl("in_canonical_gauge_vjp", autograd::recomputed_kernel<vjp_op, vjp_kernel>());
+  library.impl("in_canonical_gauge_vjp", autograd::recomputed_kernel<gauge_vjp_op, gauge_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

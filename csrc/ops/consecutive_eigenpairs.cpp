@@ -101,7 +101,7 @@ KeptAndAll meta(
   return with_kept(std::move(all), std::move(diagonal), start, stop);
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::consecutive_eigenpairs", kernel> pairs_op;
+constexpr autograd::OperatorHandle<"spectralgrad::consecutive_eigenpairs", kernel> consecutive_eigenpairs_op;
 
 /// Inputs: {A, B}, where B may be undefined; outputs: `KeptAndAll`.
 struct ConsecutiveEigenpairs {
@@ -134,7 +134,7 @@ struct ConsecutiveEigenpairs {
   };
 
   static variable_list forward(const variable_list& inputs, const Options& options) {
-    return autograd::to_list(pairs_op.call(
+    return autograd::to_list(consecutive_eigenpairs_op.call(
         inputs[0],
         optional(inputs[1]),
         options.start,
@@ -225,7 +225,7 @@ std::tuple<Tensor, Tensor> consecutive_eigenpairs(
     const c10::SymInt& stop,
     std::string_view UPLO,
     const Rule& rule) {
-  auto outputs = pairs_op.call(A, B, start, stop, UPLO, rule.name(), rule.parameters(), function);
+  auto outputs = consecutive_eigenpairs_op.call(A, B, start, stop, UPLO, rule.name(), rule.parameters(), function);
   return {std::move(std::get<0>(outputs)), std::move(std::get<1>(outputs))};
 }
 

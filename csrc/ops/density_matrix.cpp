@@ -39,7 +39,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr auto function = "density_matrix";
+constexpr auto density_matrix_name = "density_matrix";
 
 struct GroundState {
   Tensor filled; // the occupations, constants
@@ -65,11 +65,21 @@ GroundState ground_state(
         (amplification.defined() ? amplification.unsqueeze(-1) : at::ones_like(eigenvalues));
     const auto filling =
         ((distance < -same).to(eigenvalues.dtype()) + (distance <= same).to(eigenvalues.dtype())).sum(-1) * 0.5;
-    return {ops::fill_levels(eigenvalues, filling, amplification, function, "mu", spin, /*share=*/true), mu, {}, {}};
+    return {
+        ops::fill_levels(eigenvalues, filling, amplification, density_matrix_name, "mu", spin, /*share=*/true),
+        mu,
+        {},
+        {}};
   }
   const auto number = autograd::recorded_constant(*electrons);
-  const auto filled =
-      ops::fill_levels(eigenvalues, number / spin, amplification, function, "electrons", spin, /*share=*/true);
+  const auto filled = ops::fill_levels(
+      eigenvalues,
+      number / spin,
+      amplification,
+      density_matrix_name,
+      "electrons",
+      spin,
+      /*share=*/true);
   // Additional electrons are shared equally by the partly filled levels.
   const auto partly = (filled > 0).logical_and(filled < 1).to(filled.dtype());
   const auto share = partly / partly.sum({-1}, /*keepdim=*/true).clamp_min(1);
@@ -97,18 +107,18 @@ DensityMatrix compute(const Tensor& matrix, const DensityMatrixOptions& given, b
       spin);
   Tensor given_mu;
   if (given.mu) {
-    given_mu = ops::quantity(*given.mu, function, "mu", /*positive=*/false);
+    given_mu = ops::quantity(*given.mu, density_matrix_name, "mu", /*positive=*/false);
   }
-  const auto H = ops::hermitian(matrix, function, "H");
+  const auto H = ops::hermitian(matrix, density_matrix_name, "H");
   const ops::OrthonormalBasis basis(given.overlap);
   const auto reduced = basis.reduce(H);
-  const auto pairs = ops::eigenpairs(function, reduced);
+  const auto pairs = ops::eigenpairs(density_matrix_name, reduced);
 
   DensityMatrix result;
   Tensor occupied; // spin f, in the orthonormal basis
   Tensor kT;
   if (given.kT) {
-    kT = ops::quantity(*given.kT, function, "kT", /*positive=*/true);
+    kT = ops::quantity(*given.kT, density_matrix_name, "kT", /*positive=*/true);
     result.mu = electrons ? ops::chemical_potential(pairs, *electrons / spin, kT, spin, given.smearing) : given_mu;
     const ops::ReducedLevels levels(pairs, result.mu, kT);
     const auto jets = levels.in_units(math::occupation_jets(given.smearing, levels.x));
@@ -149,11 +159,11 @@ struct Broadcast {
   DensityMatrixOptions options;
 
   Broadcast(Tensor matrix, DensityMatrixOptions given) : H(std::move(matrix)), options(std::move(given)) {
-    ops::check_hermitian_arguments(function, H, "L", "H");
+    ops::check_hermitian_arguments(density_matrix_name, H, "L", "H");
     auto batch = H.sizes().slice(0, H.dim() - 2).vec();
     if (options.overlap) {
       const auto& S = *options.overlap;
-      ops::check_hermitian_arguments(function, S, "L", "overlap");
+      ops::check_hermitian_arguments(density_matrix_name, S, "L", "overlap");
       TORCH_CHECK(
           S.size(-1) == H.size(-1) && S.scalar_type() == H.scalar_type(),
           "spectralgrad.density_matrix: Expected overlap to be of the size and dtype of H, but they are ",
@@ -185,15 +195,15 @@ struct Broadcast {
   }
 };
 
-using Quantity = std::optional<Tensor>;
+using OptionalQuantity = std::optional<Tensor>;
 
 template <bool full>
 auto density_matrix_composite(
     const Tensor& H,
-    const Quantity& electrons,
-    const Quantity& mu,
-    const Quantity& kT,
-    const Quantity& overlap,
+    const OptionalQuantity& electrons,
+    const OptionalQuantity& mu,
+    const OptionalQuantity& kT,
+    const OptionalQuantity& overlap,
     double spin,
     std::string_view smearing) {
   auto all = compute(H, {electrons, mu, kT, overlap, spin, ops::checked_smearing(smearing)}, full);

@@ -29,19 +29,19 @@ using autograd::Saved;
 using autograd::variable_list;
 using Name = std::optional<std::string_view>;
 
-std::string function_name() {
+std::string eig_function_name() {
   return caller_name("eig");
 }
 
 std::tuple<Tensor, Tensor> eig_kernel(const Tensor& A, RuleName rule, RuleParameters parameters, Name method) {
-  const auto function = function_name();
+  const auto function = eig_function_name();
   check_square_matrix(function.c_str(), A);
   resolve_rule(rule, parameters);
   return general_decomposition(function.c_str(), A, /*compute_eigenvectors=*/true, method);
 }
 
 std::tuple<Tensor, Tensor> eig_meta(const Tensor& A, RuleName rule, RuleParameters parameters, Name) {
-  check_square_matrix(function_name().c_str(), A);
+  check_square_matrix(eig_function_name().c_str(), A);
   resolve_rule(rule, parameters);
   return general_decomposition_meta(A);
 }
@@ -113,7 +113,7 @@ std::tuple<Tensor, Tensor> eig_autograd(const Tensor& A, RuleName rule, RulePara
 
 std::tuple<Tensor, Tensor> differentiable_eig(const Tensor& A, const Rule& rule, Name method) {
   return autograd::from_list<std::tuple<Tensor, Tensor>>(
-      autograd::differentiable<Eig>({A}, {{rule, function_name()}, std::optional<std::string>(method)}));
+      autograd::differentiable<Eig>({A}, {{rule, eig_function_name()}, std::optional<std::string>(method)}));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

@@ -13,10 +13,10 @@ namespace {
 
 using at::Tensor;
 
-constexpr auto tensor_code = eigenpairs_jvp<math::eig_jvp>;
-using Kernels = JvpKernels<1, tensor_code>;
+constexpr auto eig_jvp_tensor_code = eigenpairs_jvp<math::eig_jvp>;
+using EigJvpKernels = JvpKernels<1, eig_jvp_tensor_code>;
 
-constexpr autograd::OperatorHandle<"spectralgrad::eig_jvp", tensor_code> eig_jvp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::eig_jvp", eig_jvp_tensor_code> eig_jvp_op;
 
 } // namespace
 
@@ -35,15 +35,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eig_jvp", Kernels::kernel);
+  library.impl("eig_jvp", EigJvpKernels::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("eig_jvp", Kernels::meta);
+  library.impl("eig_jvp", EigJvpKernels::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eig_jvp", eig_jvp_op.tensor_code_kernel<tensor_code>());
+  library.impl("eig_jvp", eig_jvp_op.tensor_code_kernel<eig_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -32,7 +32,7 @@ std::pair<Tensor, Tensor> without_repeats(
   return function(tangent, kernels::without_repeats(eigenvalues, 1), kernels::without_repeats(eigenvectors, 2), rule);
 }
 
-std::pair<Tensor, Tensor> on_cpu(
+std::pair<Tensor, Tensor> eigh_jvp_on_cpu(
     const Tensor& tangent,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
@@ -46,12 +46,12 @@ std::pair<Tensor, Tensor> on_cpu(
                : without_repeats<kernels::eigh_jvp_by_products>)(tangent, eigenvalues, eigenvectors, rule);
 }
 
-constexpr auto tensor_code = eigenpairs_jvp<math::eigh_jvp>;
+constexpr auto eigh_jvp_tensor_code = eigenpairs_jvp<math::eigh_jvp>;
 
 template <auto function>
-using Kernels = JvpKernels<1, &eigenpairs_jvp<function>>;
+using EighJvpKernels = JvpKernels<1, &eigenpairs_jvp<function>>;
 
-constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", tensor_code> eigh_jvp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::eigh_jvp", eigh_jvp_tensor_code> eigh_jvp_op;
 
 } // namespace
 
@@ -72,19 +72,19 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_jvp", Kernels<without_repeats<math::eigh_jvp>>::kernel);
+  library.impl("eigh_jvp", EighJvpKernels<without_repeats<math::eigh_jvp>>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_jvp", Kernels<on_cpu>::kernel);
+  library.impl("eigh_jvp", EighJvpKernels<eigh_jvp_on_cpu>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("eigh_jvp", Kernels<on_cpu>::meta);
+  library.impl("eigh_jvp", EighJvpKernels<eigh_jvp_on_cpu>::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_jvp", eigh_jvp_op.tensor_code_kernel<tensor_code>());
+  library.impl("eigh_jvp", eigh_jvp_op.tensor_code_kernel<eigh_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

@@ -14,7 +14,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* function = "eigh_subset";
+constexpr const char* eigh_subset_name = "eigh_subset";
 
 struct Range {
   c10::SymInt start;
@@ -42,7 +42,7 @@ Range range_of(const std::optional<c10::SymInt>& start, const std::optional<c10:
 }
 
 void check_B(const Tensor& A, const Tensor& B) {
-  ops::check_matrix(function, B, "B");
+  ops::check_matrix(eigh_subset_name, B, "B");
   TORCH_CHECK(
       B.scalar_type() == A.scalar_type(),
       "spectralgrad.eigh_subset: Expected B to have the dtype of A, ",
@@ -63,21 +63,23 @@ void check_B(const Tensor& A, const Tensor& B) {
 
 std::tuple<Tensor, Tensor> eigh_subset_composition(
     const Tensor& A,
+    // NOLINTBEGIN(performance-unnecessary-value-param): the dispatcher passes these types by value.
     std::optional<c10::SymInt> start,
     std::optional<c10::SymInt> stop,
+    // NOLINTEND(performance-unnecessary-value-param)
     std::string_view UPLO,
     const OptionalTensor& B,
     ops::RuleName rule,
     ops::RuleParameters parameters) {
-  ops::check_hermitian_arguments(function, A, UPLO);
+  ops::check_hermitian_arguments(eigh_subset_name, A, UPLO);
   const auto [from, to] = range_of(start, stop, A.sym_size(-1));
   const auto resolved = ops::resolve_rule(rule, parameters);
   if (!B || !B->defined()) {
-    return ops::consecutive_eigenpairs(function, A, std::nullopt, from, to, UPLO, resolved);
+    return ops::consecutive_eigenpairs(eigh_subset_name, A, std::nullopt, from, to, UPLO, resolved);
   }
   check_B(A, *B);
   const auto both = at::broadcast_tensors({A, *B});
-  return ops::consecutive_eigenpairs(function, both[0], both[1], from, to, UPLO, resolved);
+  return ops::consecutive_eigenpairs(eigh_subset_name, both[0], both[1], from, to, UPLO, resolved);
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::eigh_subset", eigh_subset_composition> eigh_subset_op;

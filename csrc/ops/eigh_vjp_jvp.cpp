@@ -19,7 +19,10 @@ namespace {
 
 using at::Tensor;
 
-Tensor by_tensor_code(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
+Tensor eigh_vjp_jvp_by_tensor_code(
+    const math::EighVjpArguments& tangents,
+    const math::EighVjpArguments& x,
+    const Rule& rule) {
   return math::eigh_vjp_jvp(tangents, x, math::eigh_vjp_inner(x, rule));
 }
 
@@ -27,16 +30,16 @@ std::array<Tensor, 4> in_order(const math::EighVjpArguments& all) {
   return {all.eigenvalues_cotangent, all.eigenvectors_cotangent, all.eigenvalues, all.eigenvectors};
 }
 
-Tensor on_cpu(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
+Tensor eigh_vjp_jvp_on_cpu(const math::EighVjpArguments& tangents, const math::EighVjpArguments& x, const Rule& rule) {
   const auto& V = x.eigenvectors;
   if (V.numel() == 0) {
-    return by_tensor_code(tangents, x, rule);
+    return eigh_vjp_jvp_by_tensor_code(tangents, x, rule);
   }
   if (kernels::pass_in_lanes(kernels::batch_traits(V))) {
     return kernels::eigh_vjp_jvp(in_order(tangents), in_order(x), rule);
   }
   if (!x.eigenvectors_cotangent.defined()) {
-    return by_tensor_code(tangents, x, rule);
+    return eigh_vjp_jvp_by_tensor_code(tangents, x, rule);
   }
   const auto [W, pairs] = kernels::eigh_vjp_inner(in_order(x), rule);
   return math::eigh_vjp_jvp(tangents, x, {W, pairs, pairs.quotient});
@@ -112,11 +115,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<by_tensor_code>);
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<eigh_vjp_jvp_by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<on_cpu>);
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_with<eigh_vjp_jvp_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
@@ -124,7 +127,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_op.tensor_code_kernel<eigh_vjp_jvp_with<by_tensor_code>>());
+  library.impl("eigh_vjp_jvp", eigh_vjp_jvp_op.tensor_code_kernel<eigh_vjp_jvp_with<eigh_vjp_jvp_by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

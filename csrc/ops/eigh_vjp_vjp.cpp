@@ -22,18 +22,21 @@ namespace {
 using at::Tensor;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-math::EighVjpArguments by_tensor_code(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
+math::EighVjpArguments eigh_vjp_vjp_by_tensor_code(
+    const Tensor& cotangent,
+    const math::EighVjpArguments& x,
+    const Rule& rule) {
   return math::eigh_vjp_vjp(cotangent, x, math::eigh_vjp_inner(x, rule));
 }
 
-math::EighVjpArguments on_cpu(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
+math::EighVjpArguments eigh_vjp_vjp_on_cpu(const Tensor& cotangent, const math::EighVjpArguments& x, const Rule& rule) {
   const auto& V = x.eigenvectors;
   if (V.numel() == 0) {
-    return by_tensor_code(cotangent, x, rule);
+    return eigh_vjp_vjp_by_tensor_code(cotangent, x, rule);
   }
   const bool in_lanes = kernels::pass_in_lanes(kernels::batch_traits(V));
   if (!in_lanes && !x.eigenvectors_cotangent.defined()) {
-    return by_tensor_code(cotangent, x, rule);
+    return eigh_vjp_vjp_by_tensor_code(cotangent, x, rule);
   }
   auto [of_gL, of_gV, of_L, of_V] = (in_lanes ? kernels::eigh_vjp_vjp : kernels::eigh_vjp_vjp_by_products)(
       cotangent,
@@ -113,11 +116,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<by_tensor_code>);
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<eigh_vjp_vjp_by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<on_cpu>);
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_with<eigh_vjp_vjp_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
@@ -125,7 +128,7 @@ TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_op.tensor_code_kernel<eigh_vjp_vjp_with<by_tensor_code>>());
+  library.impl("eigh_vjp_vjp", eigh_vjp_vjp_op.tensor_code_kernel<eigh_vjp_vjp_with<eigh_vjp_vjp_by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

@@ -26,14 +26,14 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* function = "eigvalsh_directional";
+constexpr const char* eigvalsh_directional_name = "eigvalsh_directional";
 
-void check_arguments(const Tensor& A, const Tensor& E, const std::optional<double>& rtol) {
-  ops::check_square_matrix(function, A);
-  ops::check_square_matrix(function, E, "E");
+void check_directional_arguments(const Tensor& A, const Tensor& E, const std::optional<double>& rtol) {
+  ops::check_square_matrix(eigvalsh_directional_name, A);
+  ops::check_square_matrix(eigvalsh_directional_name, E, "E");
   const auto wrong = ops::mismatch(A, E, "size", "E");
   TORCH_CHECK(wrong.empty(), "spectralgrad.eigvalsh_directional: ", wrong);
-  ops::check_rtol(function, rtol);
+  ops::check_rtol(eigvalsh_directional_name, rtol);
 }
 
 /// The number of the cluster of each eigenvalue (*, n), ascending.
@@ -47,12 +47,12 @@ Tensor cluster_numbers(const Tensor& eigenvalues, const std::optional<double>& r
 } // namespace
 
 Tensor eigvalsh_directional(const Tensor& A, const Tensor& E, std::optional<double> rtol) {
-  check_arguments(A, E, rtol);
-  const CallerNameGuard guard(function);
+  check_directional_arguments(A, E, rtol);
+  const CallerNameGuard guard(eigvalsh_directional_name);
   // Not the current rule: `Split` would move the eigenvalues of clusters apart.
   // Compiled code runs `eigh` later, without the name of the caller, so A is checked here.
-  const auto [L, V] = eigh(ops::hermitian(A, function, "A"), "L", Rule::gated());
-  const auto direction = ops::hermitian(E, function, "E");
+  const auto [L, V] = eigh(ops::hermitian(A, eigvalsh_directional_name, "A"), "L", Rule::gated());
+  const auto direction = ops::hermitian(E, eigvalsh_directional_name, "E");
   if (A.sym_size(-1) == 0) {
     return at::real(at::matmul(direction, V).sum(-2));
   }

@@ -24,7 +24,7 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor> by_torch(const char* function, const Tensor& A, bool compute_eigenvectors) {
+std::tuple<Tensor, Tensor> eig_by_torch(const char* function, const Tensor& A, bool compute_eigenvectors) {
   const auto decompose = [&](const Tensor& finite) -> std::tuple<Tensor, Tensor> {
     if (!compute_eigenvectors) {
       return {at::_linalg_eigvals(finite), Tensor()};
@@ -64,7 +64,7 @@ std::tuple<Tensor, Tensor> general_decomposition(
     bool compute_eigenvectors,
     std::optional<std::string_view> method) {
   if (!by_lapack(function, method, A)) {
-    return by_torch(function, A, compute_eigenvectors);
+    return eig_by_torch(function, A, compute_eigenvectors);
   }
   auto results = kernels::lapack_eig(A, compute_eigenvectors, at::globalContext().deterministicAlgorithms());
   constexpr auto none = std::numeric_limits<int64_t>::max();

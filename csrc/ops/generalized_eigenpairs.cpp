@@ -61,7 +61,7 @@ PairsAndDiagonal pairs_meta(
   return {std::move(eigenvalues), std::move(eigenvectors), diagonal};
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigenpairs", pairs_kernel> pairs_op;
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigenpairs", pairs_kernel> generalized_eigenpairs_op;
 
 /// An operation for autograd/differentiable_op.h. Inputs: {A, B}; outputs: `PairsAndDiagonal`.
 struct GeneralizedEigh {
@@ -87,7 +87,7 @@ struct GeneralizedEigh {
   static variable_list forward(const variable_list& inputs, const Options& options) {
     const EncodedRule rule(options.rule);
     return autograd::to_list(
-        pairs_op.call(inputs[0], inputs[1], options.UPLO, options.itype, rule.name, rule.parameters));
+        generalized_eigenpairs_op.call(inputs[0], inputs[1], options.UPLO, options.itype, rule.name, rule.parameters));
   }
 
   static variable_list vjp(const variable_list& cotangents, const Saved& saved, const Options& options) {
@@ -129,7 +129,8 @@ PairsAndDiagonal pairs_autograd(
     RuleParameters parameters) {
   const autograd::CallerState state;
   if (!autograd::is_differentiated(A) && !autograd::is_differentiated(B)) {
-    return autograd::below_autograd([&] { return pairs_op.call(A, B, UPLO, itype, rule, parameters); });
+    return autograd::below_autograd(
+        [&] { return generalized_eigenpairs_op.call(A, B, UPLO, itype, rule, parameters); });
   }
   return autograd::from_list<PairsAndDiagonal>(autograd::differentiable<GeneralizedEigh>(
       {A, B},
@@ -145,7 +146,7 @@ std::tuple<Tensor, Tensor> generalized_eigenpairs(
     int64_t itype,
     RuleName rule,
     RuleParameters parameters) {
-  auto [eigenvalues, eigenvectors, diagonal] = pairs_op.call(A, B, UPLO, itype, rule, parameters);
+  auto [eigenvalues, eigenvectors, diagonal] = generalized_eigenpairs_op.call(A, B, UPLO, itype, rule, parameters);
   return {std::move(eigenvalues), std::move(eigenvectors)};
 }
 

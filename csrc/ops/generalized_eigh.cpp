@@ -18,7 +18,7 @@ using at::Tensor;
 using ops::RuleName;
 using ops::RuleParameters;
 
-constexpr const char* function = "generalized_eigh";
+constexpr const char* generalized_eigh_name = "generalized_eigh";
 
 c10::SymIntArrayRef batch_shape(const Tensor& A) {
   return A.sym_sizes().slice(0, A.dim() - 2);
@@ -35,9 +35,9 @@ bool can_broadcast(c10::SymIntArrayRef a, c10::SymIntArrayRef b) {
   return true;
 }
 
-void check_arguments(const Tensor& A, const Tensor& B, std::string_view UPLO, int64_t itype) {
-  ops::check_hermitian_arguments(function, A, UPLO);
-  ops::check_hermitian_arguments(function, B, UPLO, "B");
+void check_generalized_arguments(const Tensor& A, const Tensor& B, std::string_view UPLO, int64_t itype) {
+  ops::check_hermitian_arguments(generalized_eigh_name, A, UPLO);
+  ops::check_hermitian_arguments(generalized_eigh_name, B, UPLO, "B");
   const auto wrong = ops::mismatch(A, B, "size");
   TORCH_CHECK_VALUE(wrong.empty(), "spectralgrad.generalized_eigh: ", wrong);
   TORCH_CHECK_VALUE(
@@ -65,7 +65,7 @@ std::tuple<Tensor, Tensor> generalized_eigh_composition(
     int64_t itype,
     RuleName rule,
     RuleParameters parameters) {
-  check_arguments(A, B, UPLO, itype);
+  check_generalized_arguments(A, B, UPLO, itype);
   if (batch_shape(A) == batch_shape(B)) {
     return ops::generalized_eigenpairs(A, B, UPLO, itype, rule, parameters);
   }
@@ -82,7 +82,7 @@ std::tuple<Tensor&, Tensor&> generalized_eigh_out_kernel(
     RuleParameters parameters,
     Tensor& eigenvalues,
     Tensor& eigenvectors) {
-  ops::check_out_not_differentiated(function, {A, B, eigenvalues, eigenvectors});
+  ops::check_out_not_differentiated(generalized_eigh_name, {A, B, eigenvalues, eigenvectors});
   const auto result = generalized_eigh_composition(A, B, UPLO, itype, rule, parameters);
   ops::write_out(std::get<0>(result), eigenvalues);
   ops::write_out(std::get<1>(result), eigenvectors);

@@ -17,7 +17,7 @@ namespace {
 
 using at::Tensor;
 
-std::tuple<Tensor, Tensor> jvp_tensor_code(
+std::tuple<Tensor, Tensor> generalized_eigh_jvp_tensor_code(
     const OptionalTensor& A_tangent,
     const OptionalTensor& B_tangent,
     const Tensor& eigenvalues,
@@ -40,9 +40,9 @@ std::tuple<Tensor, Tensor> jvp_tensor_code(
   return {std::move(dL), std::move(dV)};
 }
 
-using Kernels = JvpKernels<2, jvp_tensor_code>;
+using GeneralizedEighJvpKernels = JvpKernels<2, generalized_eigh_jvp_tensor_code>;
 
-constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_jvp", jvp_tensor_code> jvp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_jvp", generalized_eigh_jvp_tensor_code> jvp_op;
 
 } // namespace
 
@@ -75,15 +75,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("generalized_eigh_jvp", Kernels::kernel);
+  library.impl("generalized_eigh_jvp", GeneralizedEighJvpKernels::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("generalized_eigh_jvp", Kernels::meta);
+  library.impl("generalized_eigh_jvp", GeneralizedEighJvpKernels::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("generalized_eigh_jvp", jvp_op.tensor_code_kernel<jvp_tensor_code>());
+  library.impl("generalized_eigh_jvp", jvp_op.tensor_code_kernel<generalized_eigh_jvp_tensor_code>());
 }
 
 } // namespace spectralgrad::ops

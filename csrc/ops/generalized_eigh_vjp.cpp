@@ -23,7 +23,7 @@ namespace {
 using at::Tensor;
 
 template <auto function>
-std::tuple<Tensor, Tensor> vjp_with(
+std::tuple<Tensor, Tensor> generalized_eigh_vjp_with(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& eigenvectors_cotangent,
     const Tensor& eigenvalues,
@@ -56,7 +56,7 @@ std::tuple<Tensor, Tensor> vjp_with(
 
 /// The kernel, where there is one. It takes the cotangents of all eigenvectors. So if the loss sees some of them only,
 /// it gets zeros for the others; in lanes, that takes less time than tensor code.
-std::pair<Tensor, Tensor> vjp_on_cpu(
+std::pair<Tensor, Tensor> generalized_eigh_vjp_on_cpu(
     const Tensor& gL,
     const Tensor& gV,
     const Tensor& L,
@@ -92,7 +92,7 @@ std::pair<Tensor, Tensor> vjp_on_cpu(
   return {std::move(gradients.A), std::move(gradients.B)};
 }
 
-std::tuple<Tensor, Tensor> vjp_meta(
+std::tuple<Tensor, Tensor> generalized_eigh_vjp_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const Tensor&,
@@ -108,7 +108,8 @@ std::tuple<Tensor, Tensor> vjp_meta(
   return {empty_gradient(needs_A, eigenvectors), empty_gradient(needs_B, eigenvectors)};
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_vjp", vjp_meta> vjp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::generalized_eigh_vjp", generalized_eigh_vjp_meta>
+    generalized_eigh_vjp_op;
 
 } // namespace
 
@@ -126,7 +127,7 @@ std::pair<Tensor, Tensor> generalized_eigh_vjp(
   if (!eigenvalues_cotangent.defined() && !eigenvectors_cotangent.defined()) {
     return {};
   }
-  auto [A, B] = vjp_op.call(
+  auto [A, B] = generalized_eigh_vjp_op.call(
       optional(eigenvalues_cotangent),
       optional(eigenvectors_cotangent),
       eigenvalues,
@@ -150,19 +151,21 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("generalized_eigh_vjp", vjp_with<math::generalized_eigh_vjp>);
+  library.impl("generalized_eigh_vjp", generalized_eigh_vjp_with<math::generalized_eigh_vjp>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("generalized_eigh_vjp", vjp_with<vjp_on_cpu>);
+  library.impl("generalized_eigh_vjp", generalized_eigh_vjp_with<generalized_eigh_vjp_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("generalized_eigh_vjp", vjp_meta);
+  library.impl("generalized_eigh_vjp", generalized_eigh_vjp_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("generalized_eigh_vjp", autograd::recomputed_kernel<vjp_op, vjp_with<math::generalized_eigh_vjp>>());
+  library.impl(
+      "generalized_eigh_vjp",
+      autograd::recomputed_kernel<generalized_eigh_vjp_op, generalized_eigh_vjp_with<math::generalized_eigh_vjp>>());
 }
 
 } // namespace spectralgrad::ops

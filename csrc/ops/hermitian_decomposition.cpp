@@ -93,7 +93,7 @@ std::tuple<Tensor, Tensor> linalg_eigh(
 }
 
 /// `linalg_eigh`, which gives wrong results for non-finite matrices, so that these are screened first.
-std::tuple<Tensor, Tensor> by_torch(
+std::tuple<Tensor, Tensor> eigh_by_torch(
     const char* function,
     const Tensor& A,
     std::string_view UPLO,
@@ -173,7 +173,7 @@ std::tuple<Tensor, Tensor> hermitian_decomposition(
   const auto chosen = method ? parse_method(function, *method, A, compute_eigenvectors)
                              : kernels::eigh_method(kernels::batch_traits(A), compute_eigenvectors, is_diagonal(A));
   if (chosen == EighMethod::torch) {
-    return by_torch(function, A, UPLO, compute_eigenvectors, /*to_the_bit=*/method.has_value());
+    return eigh_by_torch(function, A, UPLO, compute_eigenvectors, /*to_the_bit=*/method.has_value());
   }
   auto [eigenvalues, eigenvectors, findings] = decompose_by(chosen, A, is_upper(UPLO), compute_eigenvectors);
   if (findings.not_finite != EighFindings::none && checks() != Checks::ignore) {

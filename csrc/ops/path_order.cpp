@@ -29,7 +29,7 @@ namespace spectralgrad::ops {
 namespace {
 
 using at::Tensor;
-using Results = std::tuple<Tensor, Tensor, Tensor>;
+using ColumnsClustersStart = std::tuple<Tensor, Tensor, Tensor>;
 using Indices = std::vector<int64_t>;
 
 /// The number of each eigenvalue's cluster, from 0 on.
@@ -146,7 +146,7 @@ class Path {
   std::vector<Indices> columns_; // of each matrix, by curve
 };
 
-Results order_kernel(const Tensor& L, const Tensor& V, std::optional<double> rtol) {
+ColumnsClustersStart order_kernel(const Tensor& L, const Tensor& V, std::optional<double> rtol) {
   const autograd::TensorCode tensor_code;
   const auto T = L.size(-2);
   const auto n = L.size(-1);
@@ -172,7 +172,7 @@ Results order_kernel(const Tensor& L, const Tensor& V, std::optional<double> rto
   return {columns.to(L.device()), clusters.to(L.device()), start.to(L.device())};
 }
 
-Results order_meta(const Tensor& L, const Tensor&, std::optional<double>) {
+ColumnsClustersStart order_meta(const Tensor& L, const Tensor&, std::optional<double>) {
   const auto integers = L.options().dtype(at::kLong);
   return {
       at::empty_symint(L.sym_sizes(), integers),

@@ -28,10 +28,10 @@ namespace {
 
 using at::Tensor;
 using autograd::variable_list;
-using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-using Gradients = std::tuple<Tensor, Tensor, Tensor>;
+using Moments = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using MomentGradients = std::tuple<Tensor, Tensor, Tensor>;
 
-constexpr const char* function = "rigid_alignment";
+constexpr const char* rigid_alignment_name = "rigid_alignment";
 
 void check_weights(const Tensor& weights) {
   const auto good = at::isfinite(weights).logical_and(weights >= 0);
@@ -44,7 +44,7 @@ void check_weights(const Tensor& weights) {
   TORCH_CHECK_VALUE(
       false,
       "spectralgrad.",
-      function,
+      rigid_alignment_name,
       ": ",
       batch_element(weights.dim() > 1, matrix),
       "Expected weights to be finite and not negative, but weight ",
@@ -57,14 +57,14 @@ void check_values(const Tensor& source, const Tensor& target, const Tensor& weig
   if (checks() == Checks::ignore) {
     return;
   }
-  check_all_finite(function, source, "source");
-  check_all_finite(function, target, "target");
+  check_all_finite(rigid_alignment_name, source, "source");
+  check_all_finite(rigid_alignment_name, target, "target");
   if (weights.defined()) {
     check_weights(weights);
   }
 }
 
-Results moments_kernel(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
+Moments moments_kernel(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
   const autograd::TensorCode tensor_code;
   const auto w = tensor_or_undefined(weights);
   check_values(source, target, w);
@@ -72,18 +72,18 @@ Results moments_kernel(const Tensor& source, const Tensor& target, const Optiona
   return {std::move(a), std::move(b), std::move(covariance), std::move(variance), std::move(noise), std::move(units)};
 }
 
-Results moments_meta(const Tensor& source, const Tensor&, const OptionalTensor&) {
+Moments moments_meta(const Tensor& source, const Tensor&, const OptionalTensor&) {
   const auto shape = source.sym_sizes();
   const auto empty = [&](std::initializer_list<c10::SymInt> trailing) {
     auto sizes = shape.slice(0, shape.size() - 2).vec();
     sizes.insert(sizes.end(), trailing);
     return at::empty_symint(sizes, source.options());
   };
-  const auto d = shape.back();
+  const auto& d = shape.back();
   return {empty({d}), empty({d}), empty({d, d}), empty({}), empty({}), empty({3})};
 }
 
-Results moments_on_cpu(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
+Moments moments_on_cpu(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
   if (!kernels::clouds_go_to_lanes(source)) {
     return moments_kernel(source, target, weights);
   }
@@ -98,12 +98,12 @@ Results moments_on_cpu(const Tensor& source, const Tensor& target, const Optiona
 
 constexpr autograd::OperatorHandle<"spectralgrad::point_moments", moments_kernel> moments_op;
 
-/// Gradients that are not needed have no entries: their last dimension is 0.
+/// MomentGradients that are not needed have no entries: their last dimension is 0.
 using Needed = std::array<bool, 3>;
 
-using Cotangents = std::array<Tensor, 4>;
+using MomentCotangents = std::array<Tensor, 4>;
 using Vjp = std::array<Tensor, 3>(
-    const Cotangents&,
+    const MomentCotangents&,
     const Tensor& source,
     const Tensor& target,
     const Tensor& weights,
@@ -113,8 +113,8 @@ using Vjp = std::array<Tensor, 3>(
     const Needed& needed);
 
 /// `math::point_moments_vjp` computes all gradients.
-std::array<Tensor, 3> vjp_by_tensor_code(
-    const Cotangents& cotangents,
+std::array<Tensor, 3> moments_vjp_by_tensor_code(
+    const MomentCotangents& cotangents,
     const Tensor& source,
     const Tensor& target,
     const Tensor& weights,
@@ -125,8 +125,8 @@ std::array<Tensor, 3> vjp_by_tensor_code(
   return math::point_moments_vjp(cotangents, source, target, weights, source_center, target_center, units);
 }
 
-std::array<Tensor, 3> vjp_on_cpu(
-    const Cotangents& cotangents,
+std::array<Tensor, 3> moments_vjp_on_cpu(
+    const MomentCotangents& cotangents,
     const Tensor& source,
     const Tensor& target,
     const Tensor& weights,
@@ -134,12 +134,12 @@ std::array<Tensor, 3> vjp_on_cpu(
     const Tensor& target_center,
     const Tensor& units,
     const Needed& needed) {
-  const auto& vjp = kernels::clouds_go_to_lanes(source) ? kernels::point_moments_vjp : vjp_by_tensor_code;
+  const auto& vjp = kernels::clouds_go_to_lanes(source) ? kernels::point_moments_vjp : moments_vjp_by_tensor_code;
   return vjp(cotangents, source, target, weights, source_center, target_center, units, needed);
 }
 
 template <Vjp* vjp>
-Gradients vjp_with(
+MomentGradients moments_vjp_with(
     const OptionalTensor& source_center_cotangent,
     const OptionalTensor& target_center_cotangent,
     const OptionalTensor& covariance_cotangent,
@@ -170,7 +170,7 @@ Gradients vjp_with(
   return {if_needed(0, source), if_needed(1, target), if_needed(2, source.select(-1, 0))};
 }
 
-Gradients vjp_meta(
+MomentGradients moments_vjp_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const OptionalTensor&,
@@ -188,7 +188,7 @@ Gradients vjp_meta(
       empty_gradient(needed[2] && weights, source.select(-1, 0))};
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::point_moments_vjp", vjp_meta> vjp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::point_moments_vjp", moments_vjp_meta> moments_vjp_op;
 
 struct DifferentiableMoments {
   static constexpr const char* name = "PointMoments";
@@ -206,7 +206,7 @@ struct DifferentiableMoments {
       return variable_list(3);
     }
     const auto& x = saved.inputs;
-    auto [of_source, of_target, of_weights] = vjp_op.call(
+    auto [of_source, of_target, of_weights] = moments_vjp_op.call(
         optional(cotangents[0]),
         optional(cotangents[1]),
         optional(cotangents[2]),
@@ -238,9 +238,9 @@ struct DifferentiableMoments {
   }
 };
 
-Results moments_autograd(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
+Moments moments_autograd(const Tensor& source, const Tensor& target, const OptionalTensor& weights) {
   const autograd::CallerState caller;
-  return autograd::from_list<Results>(
+  return autograd::from_list<Moments>(
       autograd::differentiable<DifferentiableMoments>({source, target, tensor_or_undefined(weights)}, {}));
 }
 
@@ -263,22 +263,24 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
   library.impl("point_moments", moments_kernel);
-  library.impl("point_moments_vjp", vjp_with<vjp_by_tensor_code>);
+  library.impl("point_moments_vjp", moments_vjp_with<moments_vjp_by_tensor_code>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
   library.impl("point_moments", moments_on_cpu);
-  library.impl("point_moments_vjp", vjp_with<vjp_on_cpu>);
+  library.impl("point_moments_vjp", moments_vjp_with<moments_vjp_on_cpu>);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
   library.impl("point_moments", moments_meta);
-  library.impl("point_moments_vjp", vjp_meta);
+  library.impl("point_moments_vjp", moments_vjp_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
   library.impl("point_moments", moments_autograd);
-  library.impl("point_moments_vjp", autograd::recomputed_kernel<vjp_op, vjp_with<vjp_by_tensor_code>>());
+  library.impl(
+      "point_moments_vjp",
+      autograd::recomputed_kernel<moments_vjp_op, moments_vjp_with<moments_vjp_by_tensor_code>>());
 }
 
 } // namespace spectralgrad::ops

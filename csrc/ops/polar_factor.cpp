@@ -40,7 +40,7 @@ namespace {
 
 using at::Tensor;
 using autograd::variable_list;
-using Results = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using FactorAndValues = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 /// `x` with its last entry or column, of the last dimension, negated where `negative`.
 Tensor negate_last(const Tensor& x, const Tensor& negative) {
@@ -53,7 +53,7 @@ Tensor negate_last(const Tensor& x, const Tensor& negative) {
 Tensor without_noise(const Tensor& values, const Tensor& noise, bool proper) {
   const auto threshold = noise.unsqueeze(-1);
   const auto zeros = at::zeros_like(values);
-  const auto cleaned = at::where(values.abs() <= threshold, zeros, values);
+  auto cleaned = at::where(values.abs() <= threshold, zeros, values);
   if (!proper || values.size(-1) < 2) {
     return cleaned;
   }
@@ -75,7 +75,11 @@ std::tuple<Tensor, Tensor, Tensor> decompose(const Tensor& A, std::string_view f
 }
 
 /// A is (*, m, n), m >= n.
-Results polar_factor_kernel(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
+FactorAndValues polar_factor_kernel(
+    const Tensor& A,
+    const OptionalTensor& noise,
+    bool proper,
+    std::string_view function) {
   const autograd::TensorCode tensor_code;
   auto [U, values, Vh] = decompose(A, function);
   if (kernels::polar_goes_to_lanes(A)) {
@@ -95,7 +99,7 @@ Results polar_factor_kernel(const Tensor& A, const OptionalTensor& noise, bool p
   return {std::move(W), std::move(trace), values.contiguous(), Vh.mH().resolve_conj().contiguous()};
 }
 
-Results polar_factor_meta(const Tensor& A, const OptionalTensor&, bool, std::string_view) {
+FactorAndValues polar_factor_meta(const Tensor& A, const OptionalTensor&, bool, std::string_view) {
   const auto real = A.options().dtype(c10::toRealValueType(A.scalar_type()));
   const auto shape = A.sym_sizes();
   const auto batch = shape.slice(0, shape.size() - 2);
@@ -156,9 +160,13 @@ struct DifferentiablePolarFactor {
   }
 };
 
-Results polar_factor_autograd(const Tensor& A, const OptionalTensor& noise, bool proper, std::string_view function) {
+FactorAndValues polar_factor_autograd(
+    const Tensor& A,
+    const OptionalTensor& noise,
+    bool proper,
+    std::string_view function) {
   const autograd::CallerState caller;
-  return autograd::from_list<Results>(autograd::differentiable<DifferentiablePolarFactor>(
+  return autograd::from_list<FactorAndValues>(autograd::differentiable<DifferentiablePolarFactor>(
       {A, tensor_or_undefined(noise)},
       {proper, std::string(function)}));
 }

@@ -33,7 +33,7 @@ Tensor judged(const Tensor& W_cotangent, const Tensor& W, const Tensor& values, 
       proper);
 }
 
-Tensor vjp_kernel(
+Tensor polar_factor_vjp_kernel(
     const OptionalTensor& W_cotangent,
     const OptionalTensor& trace_cotangent,
     const Tensor& A,
@@ -56,7 +56,7 @@ Tensor vjp_kernel(
   return result.contiguous();
 }
 
-Tensor vjp_on_cpu(
+Tensor polar_factor_vjp_on_cpu(
     const OptionalTensor& W_cotangent,
     const OptionalTensor& trace_cotangent,
     const Tensor& A,
@@ -66,7 +66,7 @@ Tensor vjp_on_cpu(
     bool proper,
     std::string_view caller) {
   if (!kernels::polar_goes_to_lanes(A)) {
-    return vjp_kernel(W_cotangent, trace_cotangent, A, W, values, vectors, proper, caller);
+    return polar_factor_vjp_kernel(W_cotangent, trace_cotangent, A, W, values, vectors, proper, caller);
   }
   const autograd::TensorCode tensor_code;
   auto result = kernels::polar_vjp(
@@ -83,7 +83,7 @@ Tensor vjp_on_cpu(
   return std::move(result.gradient);
 }
 
-Tensor vjp_meta(
+Tensor polar_factor_vjp_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const Tensor& A,
@@ -95,7 +95,7 @@ Tensor vjp_meta(
   return at::empty_symint(A.sym_sizes(), A.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::polar_factor_vjp", vjp_meta> vjp_op;
+constexpr autograd::OperatorHandle<"spectralgrad::polar_factor_vjp", polar_factor_vjp_meta> polar_factor_vjp_op;
 
 } // namespace
 
@@ -110,7 +110,7 @@ Tensor polar_factor_derivative(
   const auto P = at::matmul(W.mH(), A);
   const auto inner = at::matmul(W.mH(), E);
   const auto Omega = polar_quotient(P, inner - inner.mH(), values, vectors, /*both_sides=*/true);
-  const auto turned = at::matmul(W, Omega);
+  auto turned = at::matmul(W, Omega);
   if (A.sym_size(-2) == A.sym_size(-1)) {
     return turned;
   }
@@ -128,7 +128,7 @@ Tensor polar_factor_vjp(
   if (!W_cotangent.defined() && !trace_cotangent.defined()) {
     return {};
   }
-  return vjp_op
+  return polar_factor_vjp_op
       .call(optional(W_cotangent), optional(trace_cotangent), A, W, values, vectors, proper, caller_name("polar"));
 }
 
@@ -139,19 +139,19 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("polar_factor_vjp", vjp_kernel);
+  library.impl("polar_factor_vjp", polar_factor_vjp_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CPU, library) {
-  library.impl("polar_factor_vjp", vjp_on_cpu);
+  library.impl("polar_factor_vjp", polar_factor_vjp_on_cpu);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("polar_factor_vjp", vjp_meta);
+  library.impl("polar_factor_vjp", polar_factor_vjp_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("polar_factor_vjp", autograd::recomputed_kernel<vjp_op, vjp_kernel>());
+  library.impl("polar_factor_vjp", autograd::recomputed_kernel<polar_factor_vjp_op, polar_factor_vjp_kernel>());
 }
 
 } // namespace spectralgrad::ops

@@ -22,10 +22,10 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* function = "rigid_alignment";
+constexpr const char* rigid_alignment_name = "rigid_alignment";
 
 void check_points(const Tensor& points, const char* name) {
-  ops::check_matrix(function, points, name);
+  ops::check_matrix(rigid_alignment_name, points, name);
   TORCH_CHECK_VALUE(
       !points.is_complex(),
       "spectralgrad.rigid_alignment: Expected ",
@@ -100,7 +100,8 @@ std::tuple<Tensor, Tensor, Tensor> rigid_alignment(
       over_batch(source, batch, 2),
       over_batch(target, batch, 2),
       weights ? over_batch(*weights, batch, 1) : Tensor());
-  const auto [rotation, trace] = ops::polar_factor(function, moments.covariance, /*proper=*/true, moments.noise);
+  const auto [rotation, trace] =
+      ops::polar_factor(rigid_alignment_name, moments.covariance, /*proper=*/true, moments.noise);
   auto factor = at::ones_like(autograd::recorded_constant(trace));
   if (scale) {
     const auto units = moments.units.select(-1, 1) / moments.units.select(-1, 0);

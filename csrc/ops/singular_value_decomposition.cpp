@@ -25,7 +25,7 @@ using at::Tensor;
 using kernels::SvdMethod;
 using kernels::simd::EighFindings;
 
-std::tuple<Tensor, Tensor, Tensor> by_torch(
+std::tuple<Tensor, Tensor, Tensor> svd_by_torch(
     const char* function,
     const Tensor& A,
     SingularVectors vectors,
@@ -108,7 +108,7 @@ std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition(
       ": keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.");
   const auto chosen = choose_method(function, method, A, vectors);
   if (chosen == SvdMethod::torch) {
-    return by_torch(function, A, vectors, driver);
+    return svd_by_torch(function, A, vectors, driver);
   }
   const bool compute_vectors = vectors != SingularVectors::none;
   auto results = chosen == SvdMethod::lanes ? kernels::svd_in_lanes(A, compute_vectors)
@@ -130,8 +130,8 @@ std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition(
 std::tuple<Tensor, Tensor, Tensor> singular_value_decomposition_meta(const Tensor& A, SingularVectors vectors) {
   const auto shape = A.sym_sizes();
   const auto batch = shape.slice(0, shape.size() - 2).vec();
-  const auto m = shape[shape.size() - 2];
-  const auto n = shape[shape.size() - 1];
+  const auto& m = shape[shape.size() - 2];
+  const auto& n = shape[shape.size() - 1];
   const auto k = m.min(n);
   const auto empty = [&](std::initializer_list<c10::SymInt> trailing, at::ScalarType dtype) {
     auto sizes = batch;

@@ -27,7 +27,7 @@ using kernels::row;
 using math::Form;
 using math::ScalarFunction;
 
-Tensor in_lanes(
+Tensor function_in_lanes(
     const ScalarFunction& f,
     const Tensor& eigenvalues,
     const Tensor& eigenvectors,
@@ -116,7 +116,7 @@ Tensor spectral_function_on_cpu(
       return by_tensor_code();
     }
   }
-  return in_lanes(f, eigenvalues, eigenvectors, direction, given);
+  return function_in_lanes(f, eigenvalues, eigenvectors, direction, given);
 }
 
 } // namespace spectralgrad::ops

@@ -28,7 +28,7 @@ using autograd::Saved;
 using autograd::variable_list;
 using Name = std::optional<std::string_view>;
 
-std::string function_name() {
+std::string svd_function_name() {
   return caller_name("svd");
 }
 
@@ -47,7 +47,7 @@ std::tuple<Tensor, Tensor, Tensor> svd_kernel(
     RuleName rule,
     RuleParameters parameters,
     Name method) {
-  const auto function = function_name();
+  const auto function = svd_function_name();
   check_matrix(function.c_str(), A);
   const auto resolved = resolve_rule(rule, parameters);
   auto [U, singular_values, Vh] =
@@ -63,7 +63,7 @@ std::tuple<Tensor, Tensor, Tensor> svd_meta(
     RuleName rule,
     RuleParameters parameters,
     Name) {
-  check_matrix(function_name().c_str(), A);
+  check_matrix(svd_function_name().c_str(), A);
   resolve_rule(rule, parameters);
   return singular_value_decomposition_meta(A, vectors(full_matrices));
 }
@@ -148,7 +148,7 @@ std::tuple<Tensor, Tensor, Tensor> differentiable_svd(
     const Rule& rule,
     Name method) {
   return autograd::from_list<std::tuple<Tensor, Tensor, Tensor>>(
-      autograd::differentiable<Svd>({A}, {{rule, function_name()}, full_matrices, owned(driver), owned(method)}));
+      autograd::differentiable<Svd>({A}, {{rule, svd_function_name()}, full_matrices, owned(driver), owned(method)}));
 }
 
 TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {

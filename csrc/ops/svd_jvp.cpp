@@ -28,7 +28,7 @@ std::tuple<Tensor, Tensor, Tensor> svd_jvp_tensor_code(
   return math::svd_jvp(tangent, U, singular_values, Vh, Rule::parse(rule, parameters));
 }
 
-using Kernels = JvpKernels<1, svd_jvp_tensor_code>;
+using SvdJvpKernels = JvpKernels<1, svd_jvp_tensor_code>;
 
 constexpr autograd::OperatorHandle<"spectralgrad::svd_jvp", svd_jvp_tensor_code> svd_jvp_op;
 
@@ -50,11 +50,11 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("svd_jvp", Kernels::kernel);
+  library.impl("svd_jvp", SvdJvpKernels::kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("svd_jvp", Kernels::meta);
+  library.impl("svd_jvp", SvdJvpKernels::meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {

@@ -13,7 +13,7 @@ namespace {
 using at::Tensor;
 using Name = std::optional<std::string_view>;
 
-constexpr const char* function = "svd_truncated";
+constexpr const char* svd_truncated_name = "svd_truncated";
 
 std::tuple<Tensor, Tensor, Tensor> svd_truncated_composition(
     const Tensor& A,
@@ -24,14 +24,14 @@ std::tuple<Tensor, Tensor, Tensor> svd_truncated_composition(
     Name driver,
     ops::RuleName rule,
     ops::RuleParameters parameters) {
-  ops::check_matrix(function, A);
+  ops::check_matrix(svd_truncated_name, A);
   const ops::TruncationArguments truncation{std::move(rank), rtol, atol, keep_multiplets};
-  truncation.check(function);
+  truncation.check(svd_truncated_name);
   const auto resolved = ops::resolve_rule(rule, parameters);
-  const auto triples = ops::singular_triples(function, A, driver);
+  const auto triples = ops::singular_triples(svd_truncated_name, A, driver);
   const auto larger_side = A.sym_size(-1).max(A.sym_size(-2));
-  const auto count = truncation.number_kept(function, std::get<1>(triples), larger_side);
-  return ops::leading_singular_triples(function, A, triples, count, resolved);
+  const auto count = truncation.number_kept(svd_truncated_name, std::get<1>(triples), larger_side);
+  return ops::leading_singular_triples(svd_truncated_name, A, triples, count, resolved);
 }
 
 constexpr autograd::OperatorHandle<"spectralgrad::svd_truncated", svd_truncated_composition> svd_truncated_op;

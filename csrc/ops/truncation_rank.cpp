@@ -30,7 +30,7 @@ Tensor truncation_rank_kernel(
 
 Tensor truncation_rank_meta(
     const Tensor& singular_values,
-    std::optional<c10::SymInt>,
+    std::optional<c10::SymInt>, // NOLINT(performance-unnecessary-value-param): the dispatcher passes it by value
     Tolerance,
     Tolerance,
     bool,

@@ -175,7 +175,7 @@ double largest_error_of_second(const ScalarFunction& f, const Derivative& curvat
 
 // --- the functions ---------------------------------------------------------------------------------------------------
 
-struct Case {
+struct NamedFunction {
   std::string name;
   std::vector<double> parameters;
   Derivative slope;
@@ -184,7 +184,7 @@ struct Case {
   double high;
 };
 
-Case power(double p, double low = 0.75, double high = 3) {
+NamedFunction power(double p, double low = 0.75, double high = 3) {
   return {
       "power",
       {p},
@@ -194,7 +194,7 @@ Case power(double p, double low = 0.75, double high = 3) {
       high};
 }
 
-std::vector<Case> cases() {
+std::vector<NamedFunction> named_functions() {
   const auto exponential = [](Real x) {
     return std::exp(x);
   };
@@ -219,7 +219,7 @@ std::vector<Case> cases() {
       power(-0.75)};
 }
 
-std::string describe(const Case& f, double gap) {
+std::string describe(const NamedFunction& f, double gap) {
   return f.name + (f.parameters.empty() ? "" : c10::str("(", f.parameters[0], ")")) + c10::str(" at a gap of ", gap);
 }
 
@@ -234,7 +234,7 @@ class DividedDifferences : public DtypeTest {};
 INSTANTIATE_FOR(DividedDifferences, ::testing::Values(at::kFloat, at::kDouble));
 
 TEST_P(DividedDifferences, FirstAtEveryGap) {
-  for (const auto& f : cases()) {
+  for (const auto& f : named_functions()) {
     for (const auto gap : gaps) {
       const auto x = clusters(f.low, f.high, gap, GetParam());
       EXPECT_LE(largest_error_of_first({f.name, f.parameters, {}}, f.slope, x), 8 * eps()) << describe(f, gap);
@@ -245,7 +245,7 @@ TEST_P(DividedDifferences, FirstAtEveryGap) {
 TEST_P(DividedDifferences, SecondAtEveryGap) {
   // The error is largest at intermediate gaps, where the quotient and the expansion are equally inaccurate.
   const auto tolerance = GetParam() == at::kDouble ? 5e-13 : 1e-5;
-  for (const auto& f : cases()) {
+  for (const auto& f : named_functions()) {
     for (const auto gap : gaps) {
       const auto x = clusters(f.low, f.high, gap, GetParam());
       EXPECT_LE(largest_error_of_second({f.name, f.parameters, {}}, f.curvature, x), tolerance) << describe(f, gap);

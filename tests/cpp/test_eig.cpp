@@ -22,7 +22,7 @@ Tensor with_distinct_eigenvalues(int64_t n, at::ScalarType dtype) {
 }
 
 /// Depends on every eigenvalue, and on every eigenvector up to its phase.
-Tensor invariant_loss(const std::tuple<Tensor, Tensor>& pairs, const Tensor& M) {
+Tensor loss_of_eigenpairs(const std::tuple<Tensor, Tensor>& pairs, const Tensor& M) {
   const auto& [L, V] = pairs;
   const auto quadratic = (V.conj() * at::matmul(M.to(V.scalar_type()), V)).sum(-2);
   return at::real(L.sin() + quadratic * L.exp() + quadratic.square()).sum();
@@ -56,9 +56,9 @@ TEST_P(EigDtypes, GradientsAreTorchs) {
   for (const int64_t n : {2, 3, 5, 9}) {
     const auto A = with_distinct_eigenvalues(n, dtype()).requires_grad_();
     const auto M = at::randn({n, n}, dtype());
-    const auto expected = gradient(invariant_loss(at::linalg_eig(A), M), A);
-    EXPECT_LE(relative_error(gradient(invariant_loss(eig(A), M), A), expected), 1e4 * eps());
-    const auto second = differentiable_gradient(invariant_loss(eig(A), M), A); // by tensor code
+    const auto expected = gradient(loss_of_eigenpairs(at::linalg_eig(A), M), A);
+    EXPECT_LE(relative_error(gradient(loss_of_eigenpairs(eig(A), M), A), expected), 1e4 * eps());
+    const auto second = differentiable_gradient(loss_of_eigenpairs(eig(A), M), A); // by tensor code
     EXPECT_LE(relative_error(second.detach(), expected), 1e4 * eps());
   }
 }

@@ -31,7 +31,7 @@ Tangents by_tensor_code(const Tensor& E, const Tensor& L, const Tensor& V, const
   return {dL.detach(), dV.detach()};
 }
 
-void expect_close(const Tangents& ours, const Tangents& reference, double tolerance, const std::string& what) {
+void expect_both_close(const Tangents& ours, const Tangents& reference, double tolerance, const std::string& what) {
   testing::expect_close(std::get<0>(ours), std::get<0>(reference), tolerance, what);
   testing::expect_close(std::get<1>(ours), std::get<1>(reference), tolerance, what);
 }
@@ -60,7 +60,7 @@ TEST_P(EighJvp, KernelEqualsTensorCode) {
       const auto E = at::randn({4, n, n}, dtype());
       std::ostringstream what;
       what << rule << ", n = " << n;
-      expect_close(
+      expect_both_close(
           eigh_jvp(E, L, V, rule),
           by_tensor_code(E, L, V, rule),
           40 * static_cast<double>(copies) * eps(),
@@ -82,8 +82,8 @@ TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
       const auto tolerance = 100 * static_cast<double>(n) * eps();
       const auto what = "n = " + std::to_string(n);
       for (const auto& given : {E, E.mT().contiguous().mT(), E.mH().conj_physical().mT()}) {
-        expect_close(eigh_jvp(given, L, V, Rule::gated()), reference, tolerance, what);
-        expect_close(eigh_jvp(given, L, V.mT().contiguous().mT(), Rule::gated()), reference, tolerance, what);
+        expect_both_close(eigh_jvp(given, L, V, Rule::gated()), reference, tolerance, what);
+        expect_both_close(eigh_jvp(given, L, V.mT().contiguous().mT(), Rule::gated()), reference, tolerance, what);
       }
     }
   }
@@ -97,7 +97,7 @@ TEST_P(EighJvp, BareIsNotFiniteWhereTensorCodeIsNot) {
   const auto [expected_dL, expected_dV] = by_tensor_code(E, L, V, Rule::bare());
   EXPECT_TRUE(dV.isfinite().equal(expected_dV.isfinite()));
   EXPECT_FALSE(dV[0].isfinite().all().item<bool>());
-  expect_close(
+  expect_both_close(
       {dL.slice(0, 1), dV.slice(0, 1)},
       {expected_dL.slice(0, 1), expected_dV.slice(0, 1)},
       40 * eps(),

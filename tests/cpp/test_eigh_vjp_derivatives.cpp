@@ -18,7 +18,7 @@ namespace {
 
 using at::Tensor;
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-using Tangents = std::array<OptionalTensor, 4>;
+using OptionalTangents = std::array<OptionalTensor, 4>;
 using Parameters = c10::ArrayRef<double>;
 
 /// A cotangent or tangent of each argument of the vjp, and the arguments.
@@ -68,7 +68,7 @@ std::array<Tensor, 4> vjp(const Tensor& cotangent, const Arguments& x, const Rul
   return {a, b, c, d};
 }
 
-Tensor jvp(const Tangents& t, const Arguments& x, const Rule& rule, bool by_tensor_code) {
+Tensor jvp(const OptionalTangents& t, const Arguments& x, const Rule& rule, bool by_tensor_code) {
   const auto name = rule.name();
   const auto parameters = rule.parameters();
   return by_tensor_code
@@ -118,11 +118,11 @@ TEST_P(EighVjpDerivatives, KernelsEqualTensorCode) {
           }
           const auto dgL = with_gL ? t.gL : std::nullopt;
           const auto dgV = with_gV ? t.gV : std::nullopt;
-          for (const auto& tangents : std::vector<Tangents>{
-                   Tangents{dgL, dgV, t.L.sin(), t.V},
-                   Tangents{std::nullopt, std::nullopt, t.L.sin(), t.V},
-                   Tangents{std::nullopt, std::nullopt, std::nullopt, t.V},
-                   Tangents{std::nullopt, std::nullopt, t.L.sin(), std::nullopt}}) {
+          for (const auto& tangents : std::vector<OptionalTangents>{
+                   OptionalTangents{dgL, dgV, t.L.sin(), t.V},
+                   OptionalTangents{std::nullopt, std::nullopt, t.L.sin(), t.V},
+                   OptionalTangents{std::nullopt, std::nullopt, std::nullopt, t.V},
+                   OptionalTangents{std::nullopt, std::nullopt, t.L.sin(), std::nullopt}}) {
             if (!with_gV && !tangents[3]) {
               continue; // without gV, the eigenvalues have no effect
             }
@@ -154,7 +154,7 @@ TEST_P(EighVjpDerivatives, KernelsEqualTensorCodeInOtherUnits) {
         expect_close(ours[i], reference[i], tolerance, "vjp " + std::to_string(i) + " " + what);
       }
       const auto t = arguments(n);
-      const Tangents tangents{t.gL, *t.gV * std::exp2(vectors), t.L * std::exp2(values), t.V};
+      const OptionalTangents tangents{t.gL, *t.gV * std::exp2(vectors), t.L * std::exp2(values), t.V};
       expect_close(jvp(tangents, x, rule, false), jvp(tangents, x, rule, true), tolerance, "jvp " + what);
     }
   }

@@ -63,7 +63,7 @@ struct Equation {
   Tensor left, right;
 };
 
-struct Case {
+struct FunctionWithEquations {
   std::string name;
   std::function<Tensor(const Tensor&)> f;
   /// An equation that f(A) satisfies, and its derivatives along M, and along M and N.
@@ -76,7 +76,7 @@ ElementwiseFunction derivative_of_tanh() {
   };
 }
 
-std::vector<Case> cases() {
+std::vector<FunctionWithEquations> functions_with_equations() {
   const auto of_exp = [](const Point& x) -> std::vector<Equation> {
     return {{x.Y, at::linalg_matrix_exp(x.A)}, {x.YM, exponential(x.A, x.M)}, {x.YMN, exponential(x.A, x.M, x.N)}};
   };
@@ -158,8 +158,8 @@ class Funm : public ::testing::TestWithParam<std::tuple<size_t, at::ScalarType>>
     at::manual_seed(0);
   }
 
-  Case function() const {
-    return cases()[std::get<0>(GetParam())];
+  FunctionWithEquations function() const {
+    return functions_with_equations()[std::get<0>(GetParam())];
   }
 
   at::ScalarType dtype() const {
@@ -179,9 +179,9 @@ class Funm : public ::testing::TestWithParam<std::tuple<size_t, at::ScalarType>>
 INSTANTIATE_TEST_SUITE_P(
     Functions,
     Funm,
-    ::testing::Combine(::testing::Range<size_t>(0, cases().size()), all_dtypes()),
+    ::testing::Combine(::testing::Range<size_t>(0, functions_with_equations().size()), all_dtypes()),
     [](const auto& info) {
-      return cases()[std::get<0>(info.param)].name + "_" + c10::toString(std::get<1>(info.param));
+      return functions_with_equations()[std::get<0>(info.param)].name + "_" + c10::toString(std::get<1>(info.param));
     });
 
 /// A batch of four: a triple eigenvalue, a multiple of the identity, two nearly degenerate pairs, distinct eigenvalues.

@@ -150,7 +150,7 @@ class SvdKernel : public DtypeTest {
 
 INSTANTIATE_FOR(SvdKernel, all_dtypes());
 
-const std::vector<std::pair<int64_t, int64_t>> shapes{
+const std::vector<std::pair<int64_t, int64_t>> kernel_shapes{
     {1, 1},
     {2, 2},
     {3, 3},
@@ -167,7 +167,7 @@ const std::vector<std::pair<int64_t, int64_t>> shapes{
     {7, 20}};
 
 TEST_P(SvdKernel, ReproducesTheMatrixWithOrthonormalFactors) {
-  for (const auto& [m, n] : shapes) {
+  for (const auto& [m, n] : kernel_shapes) {
     for (const auto& [name, A] : cases(m, n)) {
       SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + ", " + name);
       expect_accurate(A, in_lanes(A), 10);
@@ -238,7 +238,7 @@ TEST_P(SvdKernel, SingularValuesWithExactReferences) {
 }
 
 TEST_P(SvdKernel, ABatchDoesNotChangeTheBitsOfAMatrix) {
-  for (const auto& [m, n] : shapes) {
+  for (const auto& [m, n] : kernel_shapes) {
     const auto A = at::randn({37, m, n}, dtype());
     A[5].zero_();
     A[9].slice(-1, 1).fill_(2);
@@ -267,7 +267,7 @@ TEST_P(SvdKernel, ANotFiniteMatrixIsReportedAndDisturbsNoOther) {
 }
 
 TEST_P(SvdKernel, HasTheLayoutOfTorch) {
-  for (const auto& [m, n] : shapes) {
+  for (const auto& [m, n] : kernel_shapes) {
     const auto A = at::randn({2, m, n}, dtype());
     const auto ours = in_lanes(A);
     const auto torch = at::linalg_svd(A, /*full_matrices=*/false);

@@ -8,15 +8,15 @@ namespace spectralgrad::testing {
 namespace {
 
 using at::Tensor;
-using Factors = std::tuple<Tensor, Tensor, Tensor>;
+using TruncatedFactors = std::tuple<Tensor, Tensor, Tensor>;
 
-Factors sliced(const Factors& factors, int64_t rank) {
+TruncatedFactors sliced(const TruncatedFactors& factors, int64_t rank) {
   const auto& [U, S, Vh] = factors;
   return {U.slice(-1, 0, rank), S.slice(-1, 0, rank), Vh.slice(-2, 0, rank)};
 }
 
 /// Depends on every singular value and on every pair of vectors, but not on their phases.
-Tensor invariant_loss(const Factors& factors, const Tensor& L, const Tensor& R) {
+Tensor loss_of_triples(const TruncatedFactors& factors, const Tensor& L, const Tensor& R) {
   const auto& [U, S, Vh] = factors;
   const auto weights = at::arange(1, S.size(-1) + 1, S.options());
   const auto left = (U.conj() * at::matmul(L, U)).sum(-2);
@@ -44,8 +44,8 @@ TEST_P(SvdTruncated, IsSvdAndSlicingWithItsDerivatives) {
       EXPECT_TRUE(at::equal(std::get<0>(ours), std::get<0>(plain)));
       EXPECT_TRUE(at::equal(std::get<1>(ours), std::get<1>(plain)));
       EXPECT_TRUE(at::equal(std::get<2>(ours), std::get<2>(plain)));
-      const auto G = differentiable_gradient(invariant_loss(ours, L, R), A);
-      const auto expected = differentiable_gradient(invariant_loss(plain, L, R), A);
+      const auto G = differentiable_gradient(loss_of_triples(ours, L, R), A);
+      const auto expected = differentiable_gradient(loss_of_triples(plain, L, R), A);
       EXPECT_LE(relative_error(G, expected), 50 * eps());
       const auto H = gradient(pairing(G, E).sum(), A);
       EXPECT_LE(relative_error(H, gradient(pairing(expected, E).sum(), A)), 500 * eps());

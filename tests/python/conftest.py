@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,32 @@ class CasesOnCuda(pytest.Item):
         return Path(__file__), 0, self.name
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="no slow tests; of tests with many cases, every tenth")
+
+
+def select_quick_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps eight cases of each test, or a tenth if that is more, and no slow ones.
+
+    The choice looks random, because the parameters of evenly spaced cases would be alike. It depends only on their
+    names.
+    """
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            cases[item.nodeid.split("[")[0]].append(item)
+    kept: set[pytest.Item] = set()
+    for of_test in cases.values():
+        of_test.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
+        kept.update(of_test[: max(8, len(of_test) // 10)])
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
 @pytest.hookimpl(tryfirst=True)  # so that -m 'not cuda' can leave it out
-def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick"):
+        select_quick_cases(config, items)
     cases = sum("device" in getattr(item, "fixturenames", ()) for item in items)
     if cases and len(DEVICES) == 1:
         stand_in = CasesOnCuda.from_parent(session, name="cases_on_cuda")

@@ -90,13 +90,7 @@ def real_if(A: Tensor, M: Tensor) -> Tensor:
     return M if A.is_complex() else M.real
 
 
-# Two gaps of three are marked as slow only to keep `make quick` short.
-GAPS_AND_DTYPES = [
-    pytest.param(dtype, gap, marks=[] if gap in (*GAPS[::3], 0) else pytest.mark.slow)
-    for dtype in ALL
-    for gap in GAPS
-    if dtype in DOUBLE or gap >= 1e-8 or gap == 0
-]
+GAPS_AND_DTYPES = [(dtype, gap) for dtype in ALL for gap in GAPS if dtype in DOUBLE or gap >= 1e-8 or gap == 0]
 
 
 def check_cluster(case: Case, tolerance: float) -> None:

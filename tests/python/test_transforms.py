@@ -241,10 +241,7 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 each_exact_operation = pytest.mark.parametrize("operation", EXACT)
 each_splitting_operation = pytest.mark.parametrize("operation", [name for name in INEXACT if name not in WITHOUT_SPLIT])
 each_inexact_operation = pytest.mark.parametrize("operation", INEXACT)
-# The real half is marked as slow only to keep `make quick` short.
-each_dtype = pytest.mark.parametrize(
-    "dtype", [pytest.param(torch.float64, marks=pytest.mark.slow), torch.complex128], ids=["real", "complex"]
-)
+each_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=["real", "complex"])
 each_spectrum = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
 
 

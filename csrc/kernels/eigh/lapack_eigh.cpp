@@ -23,11 +23,11 @@ using simd::EighFindings;
 
 /// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename scalar_t>
-class Solver {
+class LapackSolver {
  public:
   using real_t = typename RealOf<scalar_t>::type;
 
-  Solver(int64_t n, bool vectors) : n_(n), job_(vectors ? 'V' : 'N'), norms_(static_cast<size_t>(n)) {
+  LapackSolver(int64_t n, bool vectors) : n_(n), job_(vectors ? 'V' : 'N'), norms_(static_cast<size_t>(n)) {
     scalar_t work{};
     real_t reals{};
     int integers = 0;
@@ -129,7 +129,7 @@ bool rows_as_columns(int64_t n, at::ScalarType dtype) {
 std::tuple<Tensor, Tensor, EighFindings> lapack_eigh(const Tensor& A, bool upper, bool compute_eigenvectors) {
   EighResults results(A, compute_eigenvectors);
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(A.scalar_type(), "lapack_eigh", [&] {
-    decompose_one_by_one<Solver<scalar_t>, scalar_t>(results, upper);
+    decompose_one_by_one<LapackSolver<scalar_t>, scalar_t>(results, upper);
   });
   return results.finish();
 }

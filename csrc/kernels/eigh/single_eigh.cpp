@@ -33,9 +33,9 @@ void run_tasks(int count, c10::function_ref<void(int)> task) {
 
 /// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename T>
-class Solver {
+class SingleSolver {
  public:
-  Solver(int64_t n, bool /*vectors*/)
+  SingleSolver(int64_t n, bool /*vectors*/)
       : kernel_(simd::for_this_machine<simd::SingleEighKernel<T>>()),
         n_(static_cast<int>(n)),
         row_(kernel_.row(n_)),
@@ -103,7 +103,7 @@ std::tuple<Tensor, Tensor, EighFindings> single_eigh(const Tensor& A, bool upper
   EighResults results(A, /*compute_eigenvectors=*/true);
   const bool in_turn = threads_share_matrices(results.n, results.count, at::get_num_threads());
   AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "single_eigh", [&] {
-    decompose_one_by_one<Solver<scalar_t>, scalar_t>(results, upper, in_turn);
+    decompose_one_by_one<SingleSolver<scalar_t>, scalar_t>(results, upper, in_turn);
   });
   return results.finish();
 }

@@ -18,7 +18,7 @@ Tensor result_like(const Tensor& x) {
 }
 
 template <typename real_t>
-real_t* data_or_null(const Tensor& x) {
+real_t* mutable_data_or_null(const Tensor& x) {
   return x.defined() ? static_cast<real_t*>(x.mutable_data_ptr()) : nullptr;
 }
 
@@ -38,10 +38,10 @@ std::array<Tensor, 4> eigh_vjp_vjp(const Tensor& given_cotangent, const std::arr
         cotangent_batch<scalar_t>(inputs, rule),
         matrices<scalar_t>(cotangent),
         close_gap<scalar_t>(rule),
-        data_or_null<scalar_t>(results[0]),
-        data_or_null<scalar_t>(results[1]),
-        data_or_null<scalar_t>(results[2]),
-        data_or_null<scalar_t>(results[3])};
+        mutable_data_or_null<scalar_t>(results[0]),
+        mutable_data_or_null<scalar_t>(results[1]),
+        mutable_data_or_null<scalar_t>(results[2]),
+        mutable_data_or_null<scalar_t>(results[3])};
     run_in_lanes(batch, inputs.count);
   });
   return results;

@@ -18,7 +18,7 @@ namespace {
 using at::Tensor;
 
 /// By n alone, because the factor of one method does not fit the other.
-bool in_lanes(const Tensor& A) {
+bool reduces_in_lanes(const Tensor& A) {
   return reduction_in_lanes(A.size(-1), A.scalar_type());
 }
 
@@ -33,14 +33,14 @@ ReducedProblem empty_problem(const Tensor& A) {
 } // namespace
 
 bool supports_reduction(const Tensor& A) {
-  return A.device().is_cpu() && A.numel() > 0 && (in_lanes(A) || has_sygst());
+  return A.device().is_cpu() && A.numel() > 0 && (reduces_in_lanes(A) || has_sygst());
 }
 
 ReducedProblem reduce_problem(const Tensor& A, const Tensor& B, bool upper, int64_t itype) {
   const auto of_A = by_rows(A);
   const auto of_B = by_rows(B);
   auto result = empty_problem(of_A);
-  if (!in_lanes(of_A)) {
+  if (!reduces_in_lanes(of_A)) {
     lapack_reduce(of_A, of_B, upper, itype, result);
     return result;
   }
@@ -61,7 +61,7 @@ ReducedProblem reduce_problem(const Tensor& A, const Tensor& B, bool upper, int6
 }
 
 Tensor restore_eigenvectors(const Tensor& factor, const Tensor& Y, int64_t itype) {
-  if (!in_lanes(factor)) {
+  if (!reduces_in_lanes(factor)) {
     return lapack_restore(factor, Y, itype);
   }
   const auto vectors = by_rows_or_columns(Y);

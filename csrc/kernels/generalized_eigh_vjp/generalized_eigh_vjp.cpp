@@ -20,7 +20,7 @@ namespace {
 
 using at::Tensor;
 
-GeneralizedGradients in_lanes(
+GeneralizedGradients gradients_in_lanes(
     const Inputs& inputs,
     const Tensor& B_diagonal,
     const Tensor& U,
@@ -79,7 +79,8 @@ GeneralizedGradients generalized_eigh_vjp(
     const Rule& rule) {
   const Inputs inputs(eigenvalues_cotangent, eigenvectors_cotangent, eigenvalues, eigenvectors);
   const auto U = dual.defined() ? by_rows_or_columns(dual) : dual;
-  const auto compute = generalized_vjp_in_lanes(batch_traits(inputs.V)) ? in_lanes : generalized_vjp_by_products;
+  const auto compute = generalized_vjp_in_lanes(batch_traits(inputs.V)) ? gradients_in_lanes
+                                                                        : generalized_vjp_by_products;
   return compute(inputs, by_rows(B_diagonal), U, itype, needs_A, needs_B, rule);
 }
 

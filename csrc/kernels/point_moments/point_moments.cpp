@@ -25,7 +25,7 @@ Tensor contiguous_or_undefined(const Tensor& x) {
   return x.defined() ? by_rows(x) : x;
 }
 
-int64_t batch_size(const Tensor& points) {
+int64_t number_of_clouds(const Tensor& points) {
   return points.numel() / (points.size(-2) * points.size(-1));
 }
 
@@ -47,7 +47,7 @@ void for_each_cloud(const Tensor& points, const Run& run) {
   const auto d = points.size(-1);
   const auto workspace = kernel.workspace(static_cast<int>(n), static_cast<int>(d));
   for_each_register_with_cost<T>(
-      batch_size(points),
+      number_of_clouds(points),
       n * d * (d + 4),
       kernel.lanes,
       workspace,
@@ -71,7 +71,7 @@ PointMoments point_moments(const Tensor& given_source, const Tensor& given_targe
     return at::empty(sizes, source.options());
   };
   const std::array<Tensor, 6> results{empty({d}), empty({d}), empty({d, d}), empty({}), empty({}), empty({3})};
-  const auto bad = at::empty({batch_size(source)}, source.options().dtype(at::kBool));
+  const auto bad = at::empty({number_of_clouds(source)}, source.options().dtype(at::kBool));
   AT_DISPATCH_FLOATING_TYPES(source.scalar_type(), "point_moments", [&] {
     const auto to = [&](size_t i) {
       return results[i].mutable_data_ptr<scalar_t>();

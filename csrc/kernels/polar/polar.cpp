@@ -19,7 +19,7 @@ Tensor by_rows_if_defined(const Tensor& x) {
   return x.defined() ? by_rows(x) : x;
 }
 
-int64_t batch_size(const Tensor& A) {
+int64_t number_of_matrices(const Tensor& A) {
   return A.numel() / (A.size(-1) * A.size(-1));
 }
 
@@ -30,35 +30,35 @@ bool polar_goes_to_lanes(const Tensor& A) {
 }
 
 PolarFactorParts polar_factor(
-    const Tensor& given_U,
-    const Tensor& given_values,
-    const Tensor& given_Vh,
-    const Tensor& given_noise,
+    const Tensor& U,
+    const Tensor& singular_values,
+    const Tensor& Vh,
+    const Tensor& noise,
     bool proper) {
-  const auto U = by_rows_or_columns(given_U);
-  const auto Vh = by_rows_or_columns(given_Vh);
-  const auto singular_values = by_rows(given_values);
-  const auto noise = by_rows_if_defined(given_noise);
-  const auto n = U.size(-1);
+  const auto left = by_rows_or_columns(U);
+  const auto right = by_rows_or_columns(Vh);
+  const auto values = by_rows(singular_values);
+  const auto floor = by_rows_if_defined(noise);
+  const auto n = left.size(-1);
   const PolarFactorParts parts{
-      at::empty(U.sizes(), U.options()),
-      at::empty(U.sizes().slice(0, U.dim() - 2), singular_values.options()),
-      at::empty(singular_values.sizes(), singular_values.options()),
-      at::empty(U.sizes(), U.options())};
-  AT_DISPATCH_FLOATING_TYPES(singular_values.scalar_type(), "polar_factor", [&] {
+      at::empty(left.sizes(), left.options()),
+      at::empty(left.sizes().slice(0, left.dim() - 2), values.options()),
+      at::empty(values.sizes(), values.options()),
+      at::empty(left.sizes(), left.options())};
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "polar_factor", [&] {
     const simd::PolarFactorBatch<scalar_t> batch{
         static_cast<int>(n),
-        U.is_complex(),
+        left.is_complex(),
         proper,
-        matrices<scalar_t>(U),
-        matrices<scalar_t>(Vh),
-        singular_values.const_data_ptr<scalar_t>(),
-        noise.defined() ? noise.const_data_ptr<scalar_t>() : nullptr,
+        matrices<scalar_t>(left),
+        matrices<scalar_t>(right),
+        values.const_data_ptr<scalar_t>(),
+        floor.defined() ? floor.const_data_ptr<scalar_t>() : nullptr,
         static_cast<scalar_t*>(parts.W.mutable_data_ptr()),
         parts.trace.mutable_data_ptr<scalar_t>(),
         parts.values.mutable_data_ptr<scalar_t>(),
         static_cast<scalar_t*>(parts.vectors.mutable_data_ptr())};
-    run_in_lanes(batch, batch_size(U));
+    run_in_lanes(batch, number_of_matrices(left));
   });
   return parts;
 }
@@ -76,7 +76,7 @@ PolarVjp polar_vjp(
   const auto V = by_rows_or_columns(given_vectors);
   const auto values = by_rows(given_values);
   auto gradient = at::empty(W.sizes(), W.options());
-  const auto vanishes = at::empty({batch_size(W)}, W.options().dtype(at::kBool));
+  const auto vanishes = at::empty({number_of_matrices(W)}, W.options().dtype(at::kBool));
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "polar_vjp", [&] {
     const simd::PolarVjpBatch<scalar_t> batch{
         static_cast<int>(W.size(-1)),
@@ -90,7 +90,7 @@ PolarVjp polar_vjp(
         trace_cotangent.defined() ? trace_cotangent.const_data_ptr<scalar_t>() : nullptr,
         static_cast<scalar_t*>(gradient.mutable_data_ptr()),
         vanishes.mutable_data_ptr<bool>()};
-    run_in_lanes(batch, batch_size(W));
+    run_in_lanes(batch, number_of_matrices(W));
   });
   return {gradient, vanishes.any().item<bool>()};
 }

@@ -1,4 +1,4 @@
-#include "kernels/simd/choose_capability.h"
+#include "kernels/simd/capability.h"
 
 #include <ATen/Version.h>
 

@@ -103,7 +103,7 @@ __attribute__((noinline)) Mask<T> decompose_group(
 template <typename T, bool is_complex, int groups>
 void svd_at_once(const SvdBatch<T>& batch, int64_t first, int64_t end, T* memory, EighFindings& findings) {
   using Columns = ColumnMatrix<T, is_complex>;
-  constexpr int W = lane_count<T>;
+  constexpr int64_t W = lane_count<T>;
   constexpr int entry = Columns::entry;
   constexpr int parts = Columns::parts;
   const int m = batch.rows;
@@ -196,7 +196,7 @@ constexpr int svd_groups = 2;
 
 template <typename T, bool is_complex>
 void decompose_svd(const SvdBatch<T>& batch, int64_t begin, int64_t end, T* memory, EighFindings& findings) {
-  constexpr int W = lane_count<T>;
+  constexpr int64_t W = lane_count<T>;
   for (; begin + W < end && batch.columns > without_eigenvectors; begin += svd_groups * W) {
     svd_at_once<T, is_complex, svd_groups>(batch, begin, end, memory, findings);
   }

@@ -22,8 +22,8 @@ class Vjp {
 
   static int64_t workspace_size(int rows, int columns) {
     const auto row = static_cast<int64_t>(columns | 1) * entry;
-    return Side::workspace_size(rows, columns) + Side::workspace_size(columns, columns) + 2 * columns * row +
-        2 * rows * row + static_cast<int64_t>(columns) * 3 * W;
+    return Side::workspace_size(rows, columns) + Side::workspace_size(columns, columns) + 2 * row * columns +
+        2 * row * rows + static_cast<int64_t>(columns) * 3 * W;
   }
 
   Vjp(const SvdVjpBatch<T>& batch, Memory<T> memory)

@@ -41,7 +41,7 @@ Tensor flat(const Tensor& x, bool transposed) {
 }
 
 template <typename real_t>
-simd::SingularVectorBatch<real_t> describe(const Tensor& x) {
+simd::SingularVectorBatch<real_t> singular_vector_batch(const Tensor& x) {
   if (!x.defined()) {
     return {nullptr, false};
   }
@@ -62,10 +62,10 @@ SvdGradient svd_vjp_in_lanes(const SvdVjpInputs& inputs, const Rule& rule) {
         inputs.left.is_complex(),
         inputs.values.const_data_ptr<scalar_t>(),
         row<scalar_t>(inputs.values_cotangent, 0, n),
-        describe<scalar_t>(inputs.left),
-        describe<scalar_t>(inputs.left_cotangent),
-        describe<scalar_t>(inputs.right),
-        describe<scalar_t>(inputs.right_cotangent),
+        singular_vector_batch<scalar_t>(inputs.left),
+        singular_vector_batch<scalar_t>(inputs.left_cotangent),
+        singular_vector_batch<scalar_t>(inputs.right),
+        singular_vector_batch<scalar_t>(inputs.right_cotangent),
         math::broadening_rule<scalar_t>(rule),
         rule.gates(),
         math::noise_gate<scalar_t>(rule),

@@ -105,7 +105,7 @@ math::CutLevel cut_level(const math::Verdict& verdict, const Cotangents& cotange
   return {verdict.matrix, begin, end, border, at_stop, L[border], L[border] - L[border - 1]};
 }
 
-Tensor judge_kernel(
+Tensor judge_cotangents_kernel(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& W,
     const OptionalTensor& magnitude,
@@ -146,7 +146,7 @@ Tensor judge_kernel(
   return result;
 }
 
-Tensor judge_meta(
+Tensor judge_cotangents_meta(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& W,
     const OptionalTensor&,
@@ -159,7 +159,7 @@ Tensor judge_meta(
   return at::empty_symint(shape, eigenvalues.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::judge_cotangents", judge_meta> judge_op;
+constexpr autograd::OperatorHandle<"spectralgrad::judge_cotangents", judge_cotangents_meta> judge_cotangents_op;
 
 } // namespace
 
@@ -174,7 +174,7 @@ Tensor judge_cotangents(
     const Tensor& amplification) {
   return with_zeros(
       eigenvalues_cotangent,
-      judge_op.call(
+      judge_cotangents_op.call(
           optional(eigenvalues_cotangent),
           optional(W),
           optional(magnitude),
@@ -193,15 +193,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("judge_cotangents", judge_kernel);
+  library.impl("judge_cotangents", judge_cotangents_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("judge_cotangents", judge_meta);
+  library.impl("judge_cotangents", judge_cotangents_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_cotangents", judge_op.constant_kernel());
+  library.impl("judge_cotangents", judge_cotangents_op.constant_kernel());
 }
 
 } // namespace spectralgrad

@@ -77,7 +77,7 @@ void judge_batch(
   worst.report();
 }
 
-Tensor judge_kernel(
+Tensor judge_eigenvectors_kernel(
     const OptionalTensor& eigenvalues_cotangent,
     const OptionalTensor& S,
     const OptionalTensor& magnitude,
@@ -113,7 +113,7 @@ Tensor judge_kernel(
   return result;
 }
 
-Tensor judge_meta(
+Tensor judge_eigenvectors_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const OptionalTensor&,
@@ -129,7 +129,7 @@ Tensor judge_meta(
   return at::empty_symint(gradient_norm.sym_sizes(), gradient_norm.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::judge_eigenvectors", judge_meta> judge_op;
+constexpr autograd::OperatorHandle<"spectralgrad::judge_eigenvectors", judge_eigenvectors_meta> judge_eigenvectors_op;
 
 } // namespace
 
@@ -144,7 +144,7 @@ Tensor judge_eigenvectors(
   const auto norm = [](const Tensor& x, at::IntArrayRef dimensions) {
     return x.defined() ? at::linalg_vector_norm(autograd::constant(x), 2, dimensions) : Tensor();
   };
-  const auto zeros = judge_op.call(
+  const auto zeros = judge_eigenvectors_op.call(
       optional(cotangents.eigenvalues),
       optional(cotangents.S),
       optional(cotangents.magnitude),
@@ -170,15 +170,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("judge_eigenvectors", judge_kernel);
+  library.impl("judge_eigenvectors", judge_eigenvectors_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("judge_eigenvectors", judge_meta);
+  library.impl("judge_eigenvectors", judge_eigenvectors_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_eigenvectors", judge_op.constant_kernel());
+  library.impl("judge_eigenvectors", judge_eigenvectors_op.constant_kernel());
 }
 
 } // namespace spectralgrad

@@ -21,7 +21,7 @@ namespace {
 
 using at::Tensor;
 
-Tensor judge_kernel(
+Tensor judge_polar_factor_kernel(
     const Tensor& W_cotangent,
     const Tensor& W,
     const Tensor& values,
@@ -64,11 +64,17 @@ Tensor judge_kernel(
   return result;
 }
 
-Tensor judge_meta(const Tensor&, const Tensor&, const Tensor& values, const Tensor&, bool, std::string_view) {
+Tensor judge_polar_factor_meta(
+    const Tensor&,
+    const Tensor&,
+    const Tensor& values,
+    const Tensor&,
+    bool,
+    std::string_view) {
   return at::empty_symint(values.sym_sizes(), values.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::judge_polar_factor", judge_meta> judge_op;
+constexpr autograd::OperatorHandle<"spectralgrad::judge_polar_factor", judge_polar_factor_meta> judge_polar_factor_op;
 
 } // namespace
 
@@ -80,7 +86,7 @@ Tensor judge_polar_factor(
     const Tensor& values,
     const Tensor& vectors,
     bool proper) {
-  return judge_op.call(W_cotangent, W, values, vectors, proper, caller_name("polar"));
+  return judge_polar_factor_op.call(W_cotangent, W, values, vectors, proper, caller_name("polar"));
 }
 
 } // namespace math
@@ -92,15 +98,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("judge_polar_factor", judge_kernel);
+  library.impl("judge_polar_factor", judge_polar_factor_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("judge_polar_factor", judge_meta);
+  library.impl("judge_polar_factor", judge_polar_factor_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_polar_factor", judge_op.constant_kernel());
+  library.impl("judge_polar_factor", judge_polar_factor_op.constant_kernel());
 }
 
 } // namespace spectralgrad

@@ -21,7 +21,7 @@ namespace {
 using at::Tensor;
 
 /// The arguments of the operator, on the host and contiguous. Any but the singular values may be undefined.
-struct Cotangents {
+struct SingularVectorCotangents {
   Tensor singular_values_cotangent;
   Tensor W_together;
   Tensor W_against;
@@ -36,7 +36,7 @@ struct Cotangents {
 };
 
 template <typename scalar_t>
-math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
+math::Verdict judge_factors(const SingularVectorCotangents& cotangents, int64_t matrix) {
   using real_t = typename RealOf<scalar_t>::type;
   const auto k = cotangents.singular_values.size(-1);
   const auto r = cotangents.number_kept();
@@ -92,7 +92,7 @@ math::Verdict judge_matrix(const Cotangents& cotangents, int64_t matrix) {
   return verdict;
 }
 
-Tensor judge_kernel(
+Tensor judge_singular_vectors_kernel(
     const OptionalTensor& singular_values_cotangent,
     const OptionalTensor& W_together,
     const OptionalTensor& W_against,
@@ -106,7 +106,7 @@ Tensor judge_kernel(
   }
   const CallerNameGuard guard(caller);
   using math::on_host;
-  const Cotangents cotangents{
+  const SingularVectorCotangents cotangents{
       on_host(singular_values_cotangent),
       on_host(W_together),
       on_host(W_against),
@@ -116,12 +116,14 @@ Tensor judge_kernel(
   const auto dtype = (W_together ? *W_together : singular_values).scalar_type();
   math::report(AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(dtype, "judge_singular_vectors", [&] {
     const auto count = singular_values.numel() / singular_values.size(-1);
-    return math::most_severe_verdict(count, [&](int64_t matrix) { return judge_matrix<scalar_t>(cotangents, matrix); });
+    return math::most_severe_verdict(count, [&](int64_t matrix) {
+      return judge_factors<scalar_t>(cotangents, matrix);
+    });
   }));
   return result;
 }
 
-Tensor judge_meta(
+Tensor judge_singular_vectors_meta(
     const OptionalTensor&,
     const OptionalTensor&,
     const OptionalTensor&,
@@ -132,7 +134,8 @@ Tensor judge_meta(
   return at::empty_symint(singular_values.sym_sizes(), singular_values.options());
 }
 
-constexpr autograd::OperatorHandle<"spectralgrad::judge_singular_vectors", judge_meta> judge_op;
+constexpr autograd::OperatorHandle<"spectralgrad::judge_singular_vectors", judge_singular_vectors_meta>
+    judge_singular_vectors_op;
 
 } // namespace
 
@@ -145,7 +148,7 @@ Tensor judge_singular_vectors(
     const Tensor& magnitude,
     const Tensor& outer,
     const Tensor& singular_values) {
-  const auto zeros = judge_op.call(
+  const auto zeros = judge_singular_vectors_op.call(
       optional(singular_values_cotangent),
       optional(W_together),
       optional(W_against),
@@ -166,15 +169,15 @@ TORCH_LIBRARY_FRAGMENT(spectralgrad, library) {
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, CompositeExplicitAutograd, library) {
-  library.impl("judge_singular_vectors", judge_kernel);
+  library.impl("judge_singular_vectors", judge_singular_vectors_kernel);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Meta, library) {
-  library.impl("judge_singular_vectors", judge_meta);
+  library.impl("judge_singular_vectors", judge_singular_vectors_meta);
 }
 
 TORCH_LIBRARY_IMPL(spectralgrad, Autograd, library) {
-  library.impl("judge_singular_vectors", judge_op.constant_kernel());
+  library.impl("judge_singular_vectors", judge_singular_vectors_op.constant_kernel());
 }
 
 } // namespace spectralgrad

@@ -63,7 +63,7 @@ Tensor product_with_cotangent(const Inputs& inputs, const Columns& columns) {
     return W;
   }
   // The conjugate of V^T conj(gV).
-  const auto conj_gV = conjugate(columns.of(inputs.gV));
+  const auto conj_gV = conjugate_copy(columns.of(inputs.gV));
   auto* to = W.template mutable_data_ptr<scalar_t>();
   for_each_row_block(inputs.count, n, [&](int64_t i, int64_t begin, int64_t end) {
     auto* rows = to + (i * n + begin) * k;
@@ -111,7 +111,7 @@ Tensor hermitian_product_of_columns(const Tensor& V, const Tensor& U, const Tens
     const auto V_i = strided_matrix<scalar_t>(V, i);
     multiply(end - begin, k, n, part_of(V_i, begin, 0), strided_matrix<scalar_t>(B, i), to_VB + (i * n + begin) * k, k);
   });
-  const auto conj_U = conjugate(U);
+  const auto conj_U = conjugate_copy(U);
   auto result = at::empty({count, n, n}, B.options());
   auto* to = result.template mutable_data_ptr<scalar_t>();
   const auto& kernel = simd::for_this_machine<simd::HermitianPassKernel<real_t>>();

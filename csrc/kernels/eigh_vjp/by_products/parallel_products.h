@@ -48,7 +48,7 @@ simd::Matrices<scalar_t> strided_matrix(const at::Tensor& x, int64_t matrix) {
 }
 
 /// Returns the conjugate of `x`, stored explicitly, because BLAS can conjugate only matrices that it also transposes.
-inline at::Tensor conjugate(const at::Tensor& x) {
+inline at::Tensor conjugate_copy(const at::Tensor& x) {
   return x.is_complex() ? x.conj().resolve_conj() : x;
 }
 
