@@ -128,6 +128,21 @@ def compile_and_link(folder: Path, commands: list[list[str]]) -> None:
             assert result.returncode == 0, result.stderr
 
 
+LIBRARY = r"spectralgrad(_tensor_code|_simd_\w+)?$"
+"""The targets of CMake whose objects are linked into the library."""
+
+
+def target_of(path: str) -> str:
+    return re.findall(r"CMakeFiles/(\w+)\.dir/", path)[0]
+
+
+def sources(checkout: Path) -> set[str]:
+    """The files with operators that CMakeLists.txt compiles into the library."""
+    text = (checkout / "CMakeLists.txt").read_text(encoding="utf-8")
+    library = text[text.index("add_library(\n  spectralgrad SHARED") :]
+    return set(re.findall(r"csrc/\S+\.cpp", library[: library.index("\n\n")].split(")\n")[0]))
+
+
 class Copy:
     """A copy of the checkout with the operation in it. Libraries are linked from the objects of the last build."""
 
@@ -153,21 +168,17 @@ class Copy:
         for file in set(EDITS) & set(LISTS):
             for edit in EDITS[file]:
                 insert(folder / file, edit)
-        commands = json.loads((BUILD / "compile_commands.json").read_text())
-        self.commands = {
-            entry["file"].removeprefix(f"{ROOT}/"): entry
-            for entry in commands
-            if re.search(r"/CMakeFiles/spectralgrad\.dir/|spectralgrad_tests\.dir/test_", entry["output"])
-        }
-        # Of the library's other targets. The linker keeps the first copy of an inline function, which must run on every
-        # processor.
-        pattern = re.compile(r"/CMakeFiles/spectralgrad_(tensor_code|simd_\w+)\.dir/.*\.o")
-        others = [entry["output"] for entry in commands if pattern.search(entry["output"])]
-        self.others = sorted(others, key=lambda path: "_simd_AVX" in path)
+        built = json.loads((BUILD / "compile_commands.json").read_text())
+        built = [entry for entry in built if entry["output"].endswith(".o")]  # no precompiled headers
+        # One for each target of CMake, whose files are all compiled alike.
+        self.commands = {target_of(entry["output"]): shlex.split(entry["command"]) for entry in built}
+        library = [entry["output"] for entry in built if re.match(LIBRARY, target_of(entry["output"]))]
+        # The linker keeps the first copy of an inline function, which must run on every processor.
+        self.objects = sorted(library, key=lambda path: "_simd_AVX" in path)
 
-    def compilation(self, file: str, like: str) -> list[str]:
-        """The command that compiles `file` of the copy as the build compiles `like`."""
-        command = shlex.split(self.commands[like]["command"])
+    def compilation(self, file: str, target: str) -> list[str]:
+        """The command that compiles `file` of the copy as a file of the target is compiled."""
+        command = self.commands[target]
         command = [part.replace(f"{ROOT}/csrc", f"{self.folder}/csrc") for part in command]
         (output,) = (i for i, part in enumerate(command) if part == "-o")
         return [*command[:output], "-o", self.object(file), "-c", str(self.folder / file)]
@@ -175,20 +186,15 @@ class Copy:
     def object(self, file: str) -> str:
         return str(self.folder / Path(file).name) + ".o"
 
-    def sources(self) -> set[str]:
-        """The files that CMakeLists.txt compiles into the library."""
-        text = (self.folder / "CMakeLists.txt").read_text(encoding="utf-8")
-        library = text[text.index("add_library(\n  spectralgrad SHARED") :]
-        return set(re.findall(r"csrc/\S+\.cpp", library[: library.index("\n\n")].split(")\n")[0]))
-
     def link(self, own: set[str], library: Path) -> list[str]:
         """The command that links the library, with the objects of the copy for the files in `own`."""
-        objects = [self.object(file) if file in own else self.commands[file]["output"] for file in self.sources() | own]
+        replaced = tuple(f"/{file}.o" for file in own)
+        objects = [*map(self.object, own), *(built for built in self.objects if not built.endswith(replaced))]
         torch_libraries = str(Path(torch.__file__).parent / "lib")
         library.parent.mkdir(exist_ok=True)
         return [
-            *[shlex.split(self.commands["csrc/ops/pinvm.cpp"]["command"])[0], "-shared", "-o", str(library)],
-            *["-Wl,-soname,libspectralgrad.so", *objects, *self.others, f"-L{torch_libraries}"],
+            *[self.commands["spectralgrad"][0], "-shared", "-o", str(library)],
+            *["-Wl,-soname,libspectralgrad.so", *objects, f"-L{torch_libraries}"],
             *[f"-Wl,-rpath,{torch_libraries}", "-ltorch", "-ltorch_cpu", "-lc10"],
         ]
 
@@ -234,9 +240,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     if not (BUILD / "compile_commands.json").is_file() or not (ROOT / ".git").exists():
         pytest.skip("needs a checkout, and its folder build: make build")
     copy = Copy(tmp_path_factory.mktemp("copy"))
-    operation = copy.sources() - set(copy.commands)
+    operation = sources(copy.folder) - sources(ROOT)
     assert operation == {f"csrc/ops/{NAME}.cpp"}
-    compile_and_link(copy.folder, [copy.compilation(file, "csrc/ops/pinvm.cpp") for file in [*operation, AUTOCAST]])
+    compile_and_link(copy.folder, [copy.compilation(file, "spectralgrad") for file in [*operation, AUTOCAST]])
     compile_and_link(
         copy.folder,
         [
@@ -267,12 +273,11 @@ def test_python_tests_pass(copy: Copy) -> None:
 
 
 def test_cpp_test_passes(copy: Copy) -> None:
-    like = "tests/cpp/test_pinvm.cpp"
-    if like not in copy.commands:
+    if "spectralgrad_tests" not in copy.commands:
         pytest.skip("needs a build with tests: cmake -DSPECTRALGRAD_TESTS=ON")
     test = f"tests/cpp/test_{NAME}.cpp"
     assert f"test_{NAME}.cpp" in (copy.folder / "tests/cpp/CMakeLists.txt").read_text(encoding="utf-8")
-    compilation = copy.compilation(test, like)
+    compilation = copy.compilation(test, "spectralgrad_tests")
     compile_and_link(copy.folder, [compilation])
     torch_libraries, program = str(Path(torch.__file__).parent / "lib"), str(copy.folder / "test")
     folders = [torch_libraries, str(copy.folder / "complete")]
