@@ -4,6 +4,7 @@
 #include "kernels/eigh/implicit_ql.h"
 #include "kernels/eigh/lane_findings.h"
 #include "kernels/eigh/lane_order.h"
+#include "kernels/eigh/lane_sort.h"
 #include "kernels/eigh/rotations.h"
 #include "kernels/eigh/sturm.h"
 #include "kernels/eigh/tridiagonal.h"
@@ -201,37 +202,25 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
         store(d, fma(load(d) + center[g], from[g], nan_or_zero[g]));
       }
     };
-    const auto copy_eigenvalues = [&](int lane) {
-      T* to = batch.eigenvalues + (members[g].first + lane) * n;
-      for (int i = 0; i < n; ++i) {
-        to[i] = workspace.d[(i * groups + g) * W + lane];
-      }
-      return to;
-    };
     const bool corrects = n >= corrected_from;
     if (!corrects) {
       finish();
     }
-    int order[W][largest_n];
-    for (int lane = 0; lane < members[g].count; ++lane) {
-      T* to = copy_eigenvalues(lane);
-      sort(n, to, order[lane]);
-      // Also writes to the lanes that repeat the last matrix.
-      const int lanes_end = lane + 1 < members[g].count ? lane + 1 : W;
-      for (int i = 0; corrects && i < n; ++i) {
-        for (int same = lane; same < lanes_end; ++same) {
-          workspace.d[(i * groups + g) * W + same] = to[i];
-        }
-      }
-    }
+    alignas(64) T place[largest_n * W];
+    sort_lanes(n, workspace.d + g * W, groups * W, place);
     if (corrects) {
       {
         const FlushUnderflow flush;
         correct<T, is_complex, groups>(workspace, g, center[g]);
       }
       finish();
-      for (int lane = 0; lane < members[g].count; ++lane) {
-        copy_eigenvalues(lane);
+    }
+    int order[W][largest_n];
+    for (int lane = 0; lane < members[g].count; ++lane) {
+      T* to = batch.eigenvalues + (members[g].first + lane) * n;
+      for (int i = 0; i < n; ++i) {
+        to[i] = workspace.d[(i * groups + g) * W + lane];
+        order[lane][i] = static_cast<int>(place[i * W + lane]);
       }
     }
     alignas(64) T lane_nan_or_zero[W];
