@@ -98,7 +98,7 @@ Moments moments_on_cpu(const Tensor& source, const Tensor& target, const Optiona
 
 constexpr autograd::OperatorHandle<"spectralgrad::point_moments", moments_kernel> moments_op;
 
-/// MomentGradients that are not needed have no entries: their last dimension is 0.
+/// Gradients that are not needed have no entries: their last dimension is 0.
 using Needed = std::array<bool, 3>;
 
 using MomentCotangents = std::array<Tensor, 4>;

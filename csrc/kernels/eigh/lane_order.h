@@ -8,21 +8,6 @@
 // The rows of graded matrices in ascending order, in the lanes that need it; kernels/eigh/row_order.h for LAPACK.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
-/// Sorts `values` in ascending order; order[i] is the previous index of values[i].
-template <typename T>
-void sort(int n, T* values, int* order) {
-  for (int i = 0; i < n; ++i) {
-    const T value = values[i];
-    int at = i;
-    for (; at > 0 && values[at - 1] > value; --at) {
-      values[at] = values[at - 1];
-      order[at] = order[at - 1];
-    }
-    values[at] = value;
-    order[at] = i;
-  }
-}
-
 /// Finds out whether a row is much smaller than one before it.
 template <typename T>
 class Descent {
@@ -71,13 +56,11 @@ __attribute__((noinline)) Mask<T> find_norms(const Group<T, is_complex>& group, 
 template <typename T>
 class LaneOrder {
  public:
-  /// Sorts the rows of one lane by their norms. `norms` has those of all lanes.
-  void sort_lane(int n, const T* norms, int lane) {
-    T lane_norms[largest_n];
+  /// Sorts the rows of one lane. `order` has the ascending order of the norms in every lane (`sort_lanes`).
+  void sort_lane(int n, const T* order, int lane) {
     for (int i = 0; i < n; ++i) {
-      lane_norms[i] = norms[i * lane_count<T> + lane];
+      rows_[lane][i] = static_cast<int>(order[i * lane_count<T> + lane]);
     }
-    sort(n, lane_norms, rows_[lane]);
     is_sorted_[lane] = true;
   }
   bool is_sorted(int lane) const {

@@ -165,9 +165,11 @@ void decompose_at_once(const EighBatch<T>& batch, int64_t first, int64_t end, T*
       T* norms = group.scratch;
       graded = graded & find_norms<T, is_complex>(group, norms);
       const int unset = graded.zero_mask();
+      alignas(64) T order[largest_n * W];
+      sort_lanes(n, norms, W, order);
       for (int lane = 0; lane < W; ++lane) {
         if ((unset >> lane & 1) == 0) {
-          row_order[g].sort_lane(n, norms, lane);
+          row_order[g].sort_lane(n, order, lane);
           load_in_order<T, is_complex>(batch, members[g].matrix_in_lane(lane), group, lane, row_order[g]);
         }
       }
