@@ -69,11 +69,11 @@ TEST_P(EighJvp, KernelEqualsTensorCode) {
   }
 }
 
-// n on both sides of the switch from SIMD lanes to matrix products; a single matrix, and a batch that fills registers
-// only in part.
+// n on both sides of the switches from SIMD lanes to matrix products, and to products of which only one triangle is
+// computed; a single matrix, and a batch that fills registers only in part.
 TEST_P(EighJvp, KernelEqualsTensorCodeAtAnySize) {
-  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65, 130}) {
-    for (const int64_t count : {1, 19}) {
+  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 24, 25, 33, 48, 64, 65, 130, 260}) {
+    for (const int64_t count : {1, n < 260 ? 19 : 2}) {
       const auto V = unitary(count, n);
       const auto L = std::get<0>(at::rand({count, n}, at::kDouble).add(at::arange(n, at::kDouble)).sort(-1)).to(real());
       const auto E = at::randn({count, n, n}, dtype());

@@ -52,12 +52,13 @@ TEST(MethodChoice, FollowsTheSizeAndTheNumberOfMatrices) {
   constexpr auto lapack = EighMethod::lapack;
   constexpr auto torch = EighMethod::torch;
   const std::vector<Case> cases = {
-      {1, 1, lanes, lanes},     {8, 1, lanes, lanes},       {8, 1000, lanes, lanes},  {9, 1, lanes, lapack},
-      {9, 4, lanes, lanes},     {16, 2, single, lapack},    {16, 4, lanes, lanes},    {32, 4, single, lanes},
-      {32, 8, lanes, lanes},    {64, 1, single, lapack},    {64, 2, single, lapack},  {64, 8, single, lanes},
-      {64, 16, lanes, lanes},   {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, lapack},
-      {65, 2, single, lapack},  {65, 1000, single, lapack}, {256, 1, single, lapack}, {512, 1, single, torch},
-      {512, 2, single, lapack}, {700, 1, torch, torch},     {700, 2, lapack, lapack},
+      {1, 1, lanes, lanes},      {8, 1, lanes, lanes},       {8, 1000, lanes, lanes},  {9, 1, lanes, lapack},
+      {9, 4, lanes, lanes},      {16, 2, single, lapack},    {16, 4, lanes, lanes},    {32, 4, single, lanes},
+      {32, 8, lanes, lanes},     {64, 1, single, lapack},    {64, 2, single, lapack},  {64, 8, single, lanes},
+      {64, 16, lanes, lanes},    {64, 17, single, lanes},    {64, 1000, lanes, lanes}, {65, 1, single, lapack},
+      {65, 2, single, lapack},   {65, 1000, single, lapack}, {256, 1, single, lapack}, {512, 1, single, torch},
+      {512, 2, single, lapack},  {700, 1, single, torch},    {700, 2, single, lapack}, {2500, 1, torch, torch},
+      {2500, 2, lapack, lapack},
   };
   for (const auto& [n, count, with_vectors, without_vectors] : cases) {
     EXPECT_EQ(method(doubles(n, count)), with_vectors) << n << " " << count;
@@ -101,7 +102,7 @@ TEST(MethodChoice, DependsOnNAloneUnderDeterministicAlgorithms) {
 
 TEST(MethodChoice, DependsOnThreadsForLargeMatricesOnly) {
   auto small = doubles(64, 8);
-  auto large = doubles(700, 1);
+  auto large = doubles(2500, 1);
   const auto chosen = method(small);
   for (const int64_t threads : {1, 2, 64}) {
     small.threads = large.threads = threads;
@@ -119,8 +120,8 @@ TEST(MethodChoice, SharesMatricesThatAreFewAndLarge) {
 }
 
 TEST(MethodChoice, IsLapackForASingleLargeDiagonalMatrix) {
-  EXPECT_EQ(method(doubles(700, 1)), EighMethod::torch);
-  EXPECT_EQ(method(doubles(700, 1), true, /*is_diagonal=*/true), EighMethod::lapack);
+  EXPECT_EQ(method(doubles(2500, 1)), EighMethod::torch);
+  EXPECT_EQ(method(doubles(2500, 1), true, /*is_diagonal=*/true), EighMethod::lapack);
   EXPECT_EQ(method(doubles(8, 1), true, /*is_diagonal=*/true), EighMethod::lanes);
 }
 

@@ -38,7 +38,7 @@ TEST(SingleEigh, ReproducesTheMatrixWithOrthonormalEigenvectors) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const double eps = dtype == at::kFloat ? std::numeric_limits<float>::epsilon()
                                            : std::numeric_limits<double>::epsilon();
-    for (const int64_t n : {2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 100, 129, 200}) {
+    for (const int64_t n : {2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 100, 129, 200, 390}) {
       for (const auto& [name, exact] : matrices(n)) {
         for (const bool upper : {false, true}) {
           const auto A = exact.to(dtype);

@@ -39,9 +39,7 @@ double time_with_threads(const BatchTraits& batch, bool vectors) {
 
 /// The sizes for which divide and conquer was measured, and is faster than LAPACK.
 constexpr int64_t least_divided = 16;
-constexpr int64_t largest_divided(const BatchTraits& batch) {
-  return batch.is_double ? 640 : 1024;
-}
+constexpr int64_t largest_divided = 2048;
 
 /// The number of tasks of the busiest thread.
 double rounds(int64_t tasks, int64_t threads) {
@@ -52,12 +50,13 @@ double rounds(int64_t tasks, int64_t threads) {
 /// (docs/measurements.md).
 double time_by_division(const BatchTraits& batch) {
   const auto size = static_cast<double>(batch.n);
-  const double scale = batch.capability == simd::Capability::avx2 ? 800 : (batch.is_double ? 1500 : 1700);
-  const double alone = (batch.is_double ? 0.42 : 0.33) + 1.5 / size + size / scale;
+  const bool avx2 = batch.capability == simd::Capability::avx2;
+  const double growth = avx2 ? size / 800 : std::min(size / (batch.is_double ? 1500 : 1700), 0.45);
+  const double alone = (batch.is_double ? 0.42 : 0.33) + 1.5 / size + growth;
   if (!threads_share_matrices(batch.n, batch.count, batch.threads)) {
     return rounds(batch.count, batch.threads) * alone;
   }
-  const double parallel = std::min((size - least_shared_size) / 400, 0.75);
+  const double parallel = 1 - 130 / size;
   const auto threads = static_cast<double>(std::min<int64_t>(batch.threads, 4)); // tasks of a matrix, for most sizes
   return static_cast<double>(batch.count) * alone * (1 - parallel + parallel / threads);
 }
@@ -118,7 +117,7 @@ EighMethod eigh_method(const BatchTraits& batch, bool compute_eigenvectors, bool
     return EighMethod::lanes;
   }
   const bool divides = compute_eigenvectors && !batch.is_complex && least_divided <= batch.n &&
-      batch.n <= largest_divided(batch);
+      batch.n <= largest_divided;
   if (divides && batch.deterministic) {
     return EighMethod::single;
   }

@@ -9,6 +9,6 @@ namespace spectralgrad::kernels {
 inline constexpr int least_shared_size = 192;
 
 /// Runs task(0), ..., task(count - 1), in any order and in one thread or several.
-using RunTasks = void (*)(int count, c10::function_ref<void(int)> task);
+using RunTasks = c10::function_ref<void(int count, c10::function_ref<void(int)> task)>;
 
 } // namespace spectralgrad::kernels

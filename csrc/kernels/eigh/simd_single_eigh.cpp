@@ -4,6 +4,7 @@
 #include "kernels/eigh/divide_and_conquer/divide_and_conquer.h"
 #include "kernels/eigh/flush_underflow.h"
 
+#include <algorithm>
 #include <cstring>
 
 // Compiled once for each instruction set.
@@ -11,11 +12,19 @@ namespace spectralgrad::kernels::simd {
 inline namespace CPU_CAPABILITY {
 namespace {
 
+/// What comes after the matrix in the workspace: first the reduction uses it, then the solver, then the reflections.
+template <typename T>
+int64_t shared_workspace(int n) {
+  return std::max(
+      {ReductionVectors<T>::workspace_size(n),
+       DivideAndConquer<T>::workspace_size(n),
+       ReflectionBlocks<T>::workspace_size(n)});
+}
+
 template <typename T>
 int64_t workspace(int n) {
   const int64_t row = SymmetricMatrix<T>::row_length(n);
-  return SymmetricMatrix<T>::workspace_size(n) + ReductionVectors<T>::workspace_size(n) +
-      ReflectionBlock<T>::workspace_size(n) + DivideAndConquer<T>::workspace_size(n) + 2 * row + n * row;
+  return SymmetricMatrix<T>::workspace_size(n) + 2 * row + n * row + shared_workspace<T>(n);
 }
 
 template <typename T>
@@ -29,28 +38,29 @@ __attribute__((noinline)) bool solve(const SingleEighProblem<T>& problem) {
   const int n = problem.n;
   Memory<T> memory(problem.workspace);
   const SymmetricMatrix<T> matrix(n, memory);
-  const ReductionVectors<T> vectors(n, matrix.row, memory);
-  const ReflectionBlock<T> block(matrix.row, memory);
   T* d = memory.take(matrix.row);
   T* e = memory.take(matrix.row);
   T* Z = memory.take(static_cast<int64_t>(n) * matrix.row);
   const Tasks tasks(problem.run_tasks);
-  DivideAndConquer<T> solver(n, memory, problem.integers, tasks);
   std::memset(matrix.diagonal, 0, sizeof(T) * static_cast<size_t>(matrix.row));
   std::memcpy(matrix.diagonal, problem.diagonal, sizeof(T) * static_cast<size_t>(n));
-  reduce(matrix, vectors, d, e, tasks);
-  const int* order = solver(n, d, e, Z);
+  reduce(matrix, ReductionVectors<T>(n, matrix.row, memory), d, e, tasks);
+  const int* order = DivideAndConquer<T>(n, memory, problem.integers, tasks)(n, d, e, Z);
   if (order == nullptr) {
     return false;
   }
-  transform_back(matrix, block, Z, tasks);
+  const ReflectionBlocks<T> reflections(matrix, memory);
+  reflections.find_factors(tasks);
+  int* places = problem.integers + n;
+  for (int i = 0; i < n; ++i) {
+    problem.eigenvalues[i] = d[order[i]];
+    places[order[i]] = i;
+  }
   tasks(Division{0, n, task_count(n)}, [&](int begin, int end) {
+    reflections.apply(Z, begin, end);
     for (int i = begin; i < end; ++i) {
-      problem.eigenvalues[i] = d[order[i]];
-      std::memcpy(
-          problem.eigenvectors + static_cast<int64_t>(i) * n,
-          Z + static_cast<int64_t>(order[i]) * n,
-          sizeof(T) * static_cast<size_t>(n));
+      T* to = problem.eigenvectors + static_cast<int64_t>(places[i]) * n;
+      std::memcpy(to, Z + static_cast<int64_t>(i) * n, sizeof(T) * static_cast<size_t>(n));
     }
   });
   return true;

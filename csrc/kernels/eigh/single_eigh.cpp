@@ -1,5 +1,6 @@
 #include "kernels/eigh/single_eigh.h"
 
+#include "core/thread_team.h"
 #include "kernels/blas/sequential_blas.h"
 #include "kernels/blas/workspace.h"
 #include "kernels/eigh/method_choice.h"
@@ -20,16 +21,6 @@ namespace {
 
 using at::Tensor;
 using simd::EighFindings;
-
-/// Uses the threads of LibTorch. In a thread that is already one of several, the tasks run one after the other.
-void run_tasks(int count, c10::function_ref<void(int)> task) {
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    const SequentialBlas sequential;
-    for (auto i = begin; i < end; ++i) {
-      task(static_cast<int>(i));
-    }
-  });
-}
 
 /// Decomposes matrices of one size, one at a time. Each thread has its own solver, with its own workspace.
 template <typename T>
@@ -60,9 +51,21 @@ class SingleSolver {
     // A power of two, such that it and its inverse are normal numbers.
     const int exponent = std::ilogb(*std::max_element(norms_.begin(), norms_.end()));
     const T unit = std::ldexp(T(1), std::clamp(exponent, Limits::min_exponent - 1, -Limits::min_exponent - 1));
-    load(A, order, T(1) / unit);
     T* vectors = order.sorts() ? sorted_vectors_ : eigenvectors;
-    if (!kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors, run_tasks})) {
+    bool converged = false;
+    const auto lead = [&](ThreadTeam& team) {
+      const auto run_tasks = [&](int count, ThreadTeam::Task task) {
+        team.run_tasks(count, task);
+      };
+      load(A, order, T(1) / unit, run_tasks);
+      converged = kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors, run_tasks});
+    };
+    const auto help = [](const auto& serve) {
+      const SequentialBlas sequential;
+      serve();
+    };
+    ThreadTeam::run(n_ >= least_shared_size, lead, help);
+    if (!converged) {
       return false;
     }
     for (int64_t i = 0; i < n_; ++i) {
@@ -75,15 +78,18 @@ class SingleSolver {
   }
 
  private:
-  void load(const HermitianMatrix<T>& A, const RowOrder& order, T factor) {
-    for (int64_t i = 0; i < n_; ++i) {
-      T* row = workspace_ + i * row_;
-      for (int64_t j = 0; j < i; ++j) {
-        row[j] = factor * (order.sorts() ? order.entry(A, i, j) : A(i, j));
+  void load(const HermitianMatrix<T>& A, const RowOrder& order, T factor, RunTasks run_tasks) {
+    const int tasks = n_ < least_shared_size ? 1 : ThreadTeam::most_members;
+    run_tasks(tasks, [&](int task) {
+      for (int64_t i = n_ * task / tasks; i < n_ * (task + 1) / tasks; ++i) {
+        T* row = workspace_ + i * row_;
+        for (int64_t j = 0; j < i; ++j) {
+          row[j] = factor * (order.sorts() ? order.entry(A, i, j) : A(i, j));
+        }
+        std::fill(row + i, row + row_, T(0));
+        diagonal_[i] = factor * A.diagonal(order.sorts() ? order[i] : i);
       }
-      std::fill(row + i, row + row_, T(0));
-      diagonal_[i] = factor * A.diagonal(order.sorts() ? order[i] : i);
-    }
+    });
   }
 
   const simd::SingleEighKernel<T>& kernel_;

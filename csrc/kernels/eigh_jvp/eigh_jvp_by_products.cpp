@@ -3,6 +3,8 @@
 #include "core/interruptible.h"
 #include "core/scalar_traits.h"
 #include "kernels/eigh_vjp/by_products/gap_inverse.h"
+#include "kernels/eigh_vjp/by_products/hermitian_product.h"
+#include "kernels/eigh_vjp/by_products/products.h"
 #include "kernels/eigh_vjp/eigh_vjp_inputs.h"
 #include "kernels/simd/batch_layout.h"
 
@@ -41,16 +43,39 @@ class GapQuotients {
 
 constexpr int64_t tile = 16;
 
-/// Replaces the rows from `first` on, and the columns with these numbers, by F o X, X the Hermitian part of `Y` (n x n,
-/// row-major). Writes the diagonal of X to `tangents`. Square tiles keep the transposed entries in the cache.
+/// V^H E V, E the Hermitian part of the tangent.
+struct TangentProduct {
+  /// (*, n, n), row-major. Its Hermitian part is the product.
+  Tensor Y;
+  /// Whether only its upper triangle is known. Then it belongs to the product.
+  bool from_upper;
+};
+
+TangentProduct tangent_product(const Tensor& tangent, const Tensor& V) {
+  const auto n = V.size(-1);
+  if (n < least_for_upper_product || tangent.sizes() != V.sizes()) {
+    return {at::matmul(V.mH(), at::matmul(tangent, V)).resolve_conj().contiguous(), false};
+  }
+  const auto E = tangent.reshape({-1, n, n}).clone(at::MemoryFormat::Contiguous).resolve_conj().resolve_neg();
+  make_hermitian(E, /*from_upper=*/false);
+  const auto matrices = V.reshape({-1, n, n});
+  const auto EV = product(E, matrices);
+  upper_product(matrices.mH(), EV.mH(), E);
+  return {E.view(V.sizes()), true};
+}
+
+/// Replaces the rows from `first` on, and the columns with these numbers, by F o X, X the Hermitian part of `Y` (n x n)
+/// or what `from_upper` says. Writes the diagonal of X to `tangents`. Square tiles keep the transposed entries in the
+/// cache.
 template <typename T, typename scalar_t>
-void divide_rows(const GapQuotients<T>& quotient, int64_t first, int64_t n, scalar_t* Y, T* tangents) {
+void divide_rows(const GapQuotients<T>& quotient, int64_t first, int64_t n, bool from_upper, scalar_t* Y, T* tangents) {
   const auto last = std::min(first + tile, n);
   for (auto left = first; left < n; left += tile) {
     const auto right = std::min(left + tile, n);
     for (auto i = first; i < last; ++i) {
       for (auto j = std::max(left, i + 1); j < right; ++j) {
-        const auto x = Y[i * n + j] * T(0.5) + conjugate(Y[j * n + i]) * T(0.5);
+        const auto upper = Y[i * n + j];
+        const auto x = from_upper ? upper : upper * T(0.5) + conjugate(Y[j * n + i]) * T(0.5);
         const auto divided = quotient(i, j, x);
         Y[i * n + j] = divided;
         Y[j * n + i] = -conjugate(divided);
@@ -64,7 +89,8 @@ void divide_rows(const GapQuotients<T>& quotient, int64_t first, int64_t n, scal
 }
 
 template <typename T, typename scalar_t>
-void divide_by_gaps(const Tensor& L, const Rule& rule, Tensor& Y, Tensor& dL) {
+void divide_by_gaps(const Tensor& L, const Rule& rule, TangentProduct& product, Tensor& dL) {
+  auto& Y = product.Y;
   const auto n = Y.size(-1);
   const auto tiles = (n + tile - 1) / tile;
   const auto* eigenvalues = L.const_data_ptr<T>();
@@ -76,7 +102,13 @@ void divide_by_gaps(const Tensor& L, const Rule& rule, Tensor& Y, Tensor& dL) {
       const auto stop = std::min(end, (matrix + 1) * tiles);
       const GapQuotients<T> quotient(eigenvalues + matrix * n, n, rule);
       for (; begin < stop; ++begin) {
-        divide_rows(quotient, begin % tiles * tile, n, entries + matrix * n * n, tangents + matrix * n);
+        divide_rows(
+            quotient,
+            begin % tiles * tile,
+            n,
+            product.from_upper,
+            entries + matrix * n * n,
+            tangents + matrix * n);
       }
     }
   });
@@ -90,12 +122,12 @@ std::pair<Tensor, Tensor> eigh_jvp_by_products(
     const Tensor& eigenvectors,
     const Rule& rule) {
   const auto V = eigenvectors.resolve_conj().resolve_neg();
-  // Not the Hermitian part of the tangent: that of the product is taken in the pass.
-  auto Y = at::matmul(V.mH(), at::matmul(tangent, V)).resolve_conj().contiguous();
+  auto product = tangent_product(tangent, V);
+  const auto& Y = product.Y;
   const auto L = by_rows(eigenvalues.expand(Y.sizes().slice(0, Y.dim() - 1)));
   auto dL = at::empty(L.sizes(), L.options());
   AT_DISPATCH_FLOATING_AND_COMPLEX_TYPES(Y.scalar_type(), "eigh_jvp", [&] {
-    divide_by_gaps<c10::scalar_value_type<scalar_t>::type, scalar_t>(L, rule, Y, dL);
+    divide_by_gaps<c10::scalar_value_type<scalar_t>::type, scalar_t>(L, rule, product, dL);
   });
   // As a transposed product, dV has the layout in which LAPACK leaves V.
   auto dV = V.is_contiguous() ? at::matmul(V, Y) : at::matmul(Y.mT(), V.mT()).mT();

@@ -38,10 +38,12 @@ enum Support { first_half, both_halves, second_half };
 /// of a close eigenvalue. Arrays are by index of the eigenvalue, lists of indices by position.
 template <typename T>
 struct Deflation {
-  static constexpr int integers_per_row = 4;
+  static constexpr int integers_per_row = 3;
 
-  Deflation(int64_t n, T* z_memory, int* integers)
-      : z(z_memory), support(integers), kept(integers + n), dropped(integers + 2 * n), merged(integers + 3 * n) {}
+  /// `z_memory` and `support_memory` have room for the eigenvalues of the whole matrix, `integers` for those of the
+  /// block, times `integers_per_row`.
+  Deflation(int64_t size, T* z_memory, int* support_memory, int* integers)
+      : z(z_memory), support(support_memory), kept(integers), dropped(integers + size), merged(integers + 2 * size) {}
 
   T rho = 0;
   T* z;

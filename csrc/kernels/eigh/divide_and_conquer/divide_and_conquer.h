@@ -3,6 +3,7 @@
 #include "kernels/eigh/divide_and_conquer/merge.h"
 #include "kernels/eigh/implicit_ql.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -41,22 +42,29 @@ template <typename T>
 class DivideAndConquer {
  public:
   static int64_t workspace_size(int n) {
-    return Leaves<T>::workspace_size() + Merge<T>::workspace_size(n);
+    return task_count(n) * Leaves<T>::workspace_size() + 8 * padded<T>(n) + n * merge_row(n);
   }
-  static constexpr int integers_per_row = Merge<T>::integers_per_row + 2;
+  static constexpr int integers_per_row = Merge<T>::integers_per_row + 3;
 
   /// `integers` has room for n times `integers_per_row`.
-  DivideAndConquer(int n, Memory<T>& memory, int* integers, const Tasks& tasks)
-      : leaves_(memory),
-        merge_(n, memory, integers + static_cast<int64_t>(2) * n, tasks),
+  DivideAndConquer(int n, Memory<T> memory, int* integers, const Tasks& tasks)
+      : tasks_(tasks),
+        merge_row_(merge_row(n)),
+        leaves_(memory.take(task_count(n) * Leaves<T>::workspace_size())),
+        z_(memory.take(padded<T>(n))),
+        merges_(memory.take(0)),
         order_(integers),
-        sorted_(integers + n) {}
+        sorted_(integers + n),
+        support_(integers + static_cast<int64_t>(2) * n),
+        lists_(integers + static_cast<int64_t>(3) * n) {}
 
   /// Decomposes the matrix with the diagonal `d` (n) and the off-diagonal `e` (n - 1), whose largest entry is about 1.
   /// Writes the eigenvalues to `d` and the eigenvectors to the rows of `Z` (n x n), and overwrites `e`. Returns their
   /// ascending order; null if the QL algorithm did not converge.
   const int* operator()(int n, T* d, T* e, T* Z) {
-    std::memset(Z, 0, sizeof(T) * static_cast<size_t>(n) * static_cast<size_t>(n));
+    tasks_(Division{0, n, task_count(n)}, [&](int begin, int end) {
+      std::memset(Z + static_cast<int64_t>(begin) * n, 0, sizeof(T) * static_cast<size_t>(end - begin) * n);
+    });
     const TridiagonalSpectrum<T> spectrum{n, d, e, Z, order_};
     int end = 0;
     for (int begin = 0; begin < n; begin = end) {
@@ -105,23 +113,62 @@ class DivideAndConquer {
       d[i - 1] -= std::abs(e[i - 1]);
       d[i] -= std::abs(e[i - 1]);
     }
-    for (int first = 0; first < division.parts; first += lane_count<T>) {
-      if (!decompose_leaves(spectrum, division, first)) {
-        return false;
-      }
+    if (!decompose_leaves(spectrum, division)) {
+      return false;
     }
     for (int half = 1; half < division.parts; half *= 2) {
-      for (int part = 0; part < division.parts; part += 2 * half) {
-        merge_(spectrum, {division[part], division[part + half], division[part + 2 * half]});
-      }
+      merge_parts(spectrum, division, half);
     }
     multiply(d, begin, end, unit);
     return true;
   }
 
+  /// Merges neighbours of `half` parts each. If there are enough of them, each task has its own, otherwise all tasks
+  /// work on one.
+  void merge_parts(const TridiagonalSpectrum<T>& spectrum, const Division& division, int half) {
+    const int count = division.parts / (2 * half);
+    const int task_count = simd::task_count(division.end - division.begin);
+    const auto merge = [&](int first, int last, const Tasks& tasks) {
+      for (int part = 2 * half * first; part < 2 * half * last; part += 2 * half) {
+        const Halves halves{division[part], division[part + half], division[part + 2 * half]};
+        const Memory<T> memory(merges_ + halves.begin * merge_row_);
+        int* lists = lists_ + static_cast<int64_t>(Merge<T>::integers_per_row) * halves.begin;
+        Merge<T>(halves.size(), z_, support_, memory, lists, tasks)(spectrum, halves);
+      }
+    };
+    if (count < task_count) {
+      merge(0, count, tasks_);
+      return;
+    }
+    tasks_(Division{0, count, task_count}, [&](int first, int last) { merge(first, last, Tasks(run_in_turn)); });
+  }
+
+  /// Decomposes all parts. Returns whether the QL algorithm converged.
+  bool decompose_leaves(const TridiagonalSpectrum<T>& spectrum, const Division& division) {
+    constexpr int W = lane_count<T>;
+    const int registers = (division.parts + W - 1) / W;
+    const int most_tasks = task_count(division.end - division.begin);
+    const Division tasks{0, registers, registers < most_tasks ? registers : most_tasks};
+    std::atomic<bool> converged = true;
+    tasks_(tasks.parts, [&](int task) {
+      Memory<T> memory(leaves_ + task * Leaves<T>::workspace_size());
+      const Leaves<T> leaves(memory);
+      for (int i = tasks[task]; i < tasks[task + 1]; ++i) {
+        if (!decompose_register(spectrum, division, i * W, leaves)) {
+          converged = false;
+        }
+      }
+    });
+    return converged;
+  }
+
   /// Decomposes parts `first`, `first` + 1, ..., one in each lane; the lanes that are left repeat the last part. Rows
   /// beyond the end of a part are zero.
-  bool decompose_leaves(const TridiagonalSpectrum<T>& spectrum, const Division& division, int first) {
+  static bool decompose_register(
+      const TridiagonalSpectrum<T>& spectrum,
+      const Division& division,
+      int first,
+      const Leaves<T>& leaves) {
     constexpr int W = lane_count<T>;
     const int rows = (division.end - division.begin + division.parts - 1) / division.parts;
     const int last = division.parts - 1;
@@ -130,30 +177,30 @@ class DivideAndConquer {
       const int begin = division[part];
       const int size = division[part + 1] - begin;
       for (int i = 0; i < rows; ++i) {
-        leaves_.d[i * W + lane] = i < size ? spectrum.d[begin + i] : T(0);
-        leaves_.e[i * W + lane] = i + 1 < size ? spectrum.e[begin + i] : T(0);
+        leaves.d[i * W + lane] = i < size ? spectrum.d[begin + i] : T(0);
+        leaves.e[i * W + lane] = i + 1 < size ? spectrum.e[begin + i] : T(0);
       }
     }
     for (int i = 0; i < rows; ++i) {
       for (int j = 0; j < rows; ++j) {
-        store(leaves_.Q + i * leaves_.row + j * W, Vec<T>(T(i == j)));
+        store(leaves.Q + i * leaves.row + j * W, Vec<T>(T(i == j)));
       }
     }
-    const Columns<T, 1> columns{leaves_.Q, leaves_.row, rows};
-    const Rotations<T> rotations{leaves_.rotations, rows};
+    const Columns<T, 1> columns{leaves.Q, leaves.row, rows};
+    const Rotations<T> rotations{leaves.rotations, rows};
     const Vec<T> size[1] = {Vec<T>(T(1))};
-    if (!implicit_ql<T, 1, 1>(rows, leaves_.d, leaves_.e, &columns, &rotations, size)) {
+    if (!implicit_ql<T, 1, 1>(rows, leaves.d, leaves.e, &columns, &rotations, size)) {
       return false;
     }
     for (int lane = 0; lane < W && first + lane <= last; ++lane) {
       const int begin = division[first + lane];
       const int count = division[first + lane + 1] - begin;
       for (int i = 0; i < count; ++i) {
-        spectrum.d[begin + i] = leaves_.d[i * W + lane];
+        spectrum.d[begin + i] = leaves.d[i * W + lane];
         spectrum.order[begin + i] = begin + i;
         T* to = spectrum.eigenvector(begin + i) + begin;
         for (int j = 0; j < count; ++j) {
-          to[j] = leaves_.Q[j * leaves_.row + i * W + lane];
+          to[j] = leaves.Q[j * leaves.row + i * W + lane];
         }
       }
       sort_order(spectrum.d, spectrum.order + begin, count);
@@ -167,10 +214,21 @@ class DivideAndConquer {
     }
   }
 
-  Leaves<T> leaves_;
-  Merge<T> merge_;
+  /// The part of the workspace of merges that belongs to one row. A merge of `size` rows uses Merge::workspace_size,
+  /// which is at most 7 padded(n) more. Merges at the same time have at most half of the rows and use less.
+  static int64_t merge_row(int n) {
+    return static_cast<int64_t>(3) * padded<T>(n);
+  }
+
+  const Tasks& tasks_;
+  int64_t merge_row_;
+  T* leaves_; // the workspaces of `Leaves`, one for each task
+  T* z_;
+  T* merges_; // their workspace
   int* order_;
   int* sorted_;
+  int* support_;
+  int* lists_; // of the merges
 };
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -21,27 +21,27 @@ namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 template <typename T>
 class Merge {
  public:
-  static int64_t workspace_size(int n) {
-    const int64_t row = padded<T>(n);
-    const int64_t size = n;
-    return 8 * row + 2 * size * row + size * size;
+  static int64_t workspace_size(int size) {
+    const int64_t row = padded<T>(size);
+    return 7 * row + 2 * size * row + static_cast<int64_t>(size) * size;
   }
   static constexpr int integers_per_row = Deflation<T>::integers_per_row + 1;
 
-  Merge(int n, Memory<T>& memory, int* integers, const Tasks& tasks)
+  /// For a block of `size` rows. `z` and `support` are those of `Deflation`.
+  Merge(int size, T* z, int* support, Memory<T> memory, int* integers, const Tasks& tasks)
       : tasks_(tasks),
-        deflation_(n, memory.take(padded<T>(n)), integers),
-        poles_(memory.take(padded<T>(n))),
-        squares_(memory.take(padded<T>(n))),
-        left_(memory.take(padded<T>(n))),
-        right_(memory.take(padded<T>(n))),
-        roots_(memory.take(padded<T>(n))),
-        dropped_values_(memory.take(padded<T>(n))),
-        sizes_(memory.take(padded<T>(n))),
-        differences_(memory.take(static_cast<int64_t>(n) * padded<T>(n))),
-        factors_(memory.take(static_cast<int64_t>(n) * padded<T>(n))),
-        rows_(memory.take(static_cast<int64_t>(n) * n)),
-        place_(integers + static_cast<int64_t>(Deflation<T>::integers_per_row) * n) {}
+        deflation_(size, z, support, integers),
+        poles_(memory.take(padded<T>(size))),
+        squares_(memory.take(padded<T>(size))),
+        left_(memory.take(padded<T>(size))),
+        right_(memory.take(padded<T>(size))),
+        roots_(memory.take(padded<T>(size))),
+        dropped_values_(memory.take(padded<T>(size))),
+        sizes_(memory.take(padded<T>(size))),
+        differences_(memory.take(static_cast<int64_t>(size) * padded<T>(size))),
+        factors_(memory.take(static_cast<int64_t>(size) * padded<T>(size))),
+        rows_(memory.take(static_cast<int64_t>(size) * size)),
+        place_(integers + static_cast<int64_t>(Deflation<T>::integers_per_row) * size) {}
 
   /// Replaces the spectra of the two halves by the spectrum of the block.
   void operator()(const TridiagonalSpectrum<T>& spectrum, const Halves& halves) {
@@ -74,18 +74,22 @@ class Merge {
     T* dropped_rows = row_of(second_rows, kept_count - first_only_, halves.second_size());
     for (int k = 0; k < kept_count; ++k) {
       const int i = kept[k];
-      const int to = next[support[i]]++;
-      place_[k] = to;
-      const T* from = spectrum.eigenvector(i);
-      if (to < in_first_) {
-        copy(from + halves.begin, halves.first_size(), row_of(rows_, to, halves.first_size()));
-      }
-      if (to >= first_only_) {
-        copy(from + halves.middle, halves.second_size(), row_of(second_rows, to - first_only_, halves.second_size()));
-      }
+      place_[k] = next[support[i]]++;
       poles_[k] = spectrum.d[i];
       squares_[k] = z[i] * z[i];
     }
+    tasks_(Division{0, kept_count, task_count(kept_count)}, [&](int begin, int end) {
+      for (int k = begin; k < end; ++k) {
+        const int to = place_[k];
+        const T* from = spectrum.eigenvector(deflation_.kept[k]);
+        if (to < in_first_) {
+          copy(from + halves.begin, halves.first_size(), row_of(rows_, to, halves.first_size()));
+        }
+        if (to >= first_only_) {
+          copy(from + halves.middle, halves.second_size(), row_of(second_rows, to - first_only_, halves.second_size()));
+        }
+      }
+    });
     for (int k = 0; k < dropped_count; ++k) {
       const T* from = spectrum.eigenvector(dropped[k]);
       dropped_values_[k] = spectrum.d[dropped[k]];

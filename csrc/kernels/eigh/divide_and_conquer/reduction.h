@@ -13,6 +13,7 @@
 //
 // G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., section 8.3.1. As in kernels/eigh/tridiagonal.h, rows
 // are reflected from the last one up, each reflection takes one pass over A, and the diagonal is kept in two words.
+// Only every second pass updates A, by two reflections at once, so that fewer entries are written.
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 template <typename T>
@@ -51,59 +52,79 @@ struct SymmetricMatrix {
   }
 };
 
+/// The update A -= v w^T + w v^T by a reflection.
+template <typename T>
+struct Update {
+  const T* v;
+  T* w;
+};
+
 /// The vectors of a reduction.
 template <typename T>
 struct ReductionVectors {
-  T* w_before; // of the previous reflection, whose update A -= v w^T + w v^T the next pass applies
+  T* w[2]; // of the last two reflections
   T* product; // A v, without the part that the next member has; a sum of `task_count` rows, one of each task
   T* row_sums; // n registers: their lanes sum to the products of the rows with v
   T* row_products; // these sums
-  T* zeros; // v of the reflection before the first
+  T* zeros;
 
   static int64_t workspace_size(int n) {
-    return static_cast<int64_t>(SymmetricMatrix<T>::row_length(n)) * (3 + task_count(n) + lane_count<T>);
+    return static_cast<int64_t>(SymmetricMatrix<T>::row_length(n)) * (4 + task_count(n) + lane_count<T>);
   }
-  ReductionVectors(int n, int row, Memory<T>& memory)
-      : w_before(memory.take(row)),
+  ReductionVectors(int n, int row, Memory<T> memory)
+      : w{memory.take(row), memory.take(row)},
         product(memory.take(static_cast<int64_t>(task_count(n)) * row)),
         row_sums(memory.row(row)),
         row_products(memory.take(row)),
         zeros(memory.take(row)) {}
 };
 
-/// Applies the previous update to `rows` rows of A from `first` on, and adds their contribution to A v.
-template <typename T, int rows>
+/// Applies `count` updates to `rows` rows of A from `first` on, and adds the contribution of these rows to A v.
+template <typename T, int rows, int count>
 SPECTRALGRAD_INLINE void update_and_multiply(
     const SymmetricMatrix<T>& matrix,
     const ReductionVectors<T>& vectors,
-    const T* v_before,
+    const Update<T>* updates,
     const T* v,
     int first,
     T* products) {
   constexpr int W = lane_count<T>;
-  const T* w_before = vectors.w_before;
+  constexpr int most = 2;
+  static_assert(count <= most);
   Vec<T> v_row[rows];
-  Vec<T> v_before_row[rows];
-  Vec<T> w_before_row[rows];
+  Vec<T> v_of_row[most][rows];
+  Vec<T> w_of_row[most][rows];
   Vec<T> sum[rows];
   for (int r = 0; r < rows; ++r) {
     v_row[r] = Vec<T>(v[first + r]);
-    v_before_row[r] = Vec<T>(v_before[first + r]);
-    w_before_row[r] = Vec<T>(w_before[first + r]);
     sum[r] = Vec<T>(T(0));
+    for (int u = 0; u < count; ++u) {
+      v_of_row[u][r] = Vec<T>(updates[u].v[first + r]);
+      w_of_row[u][r] = Vec<T>(updates[u].w[first + r]);
+    }
   }
   T* A = matrix.at(first);
   const auto process = [&](int c, const auto& left_of_diagonal) {
     const auto v_column = load(v + c);
-    const auto v_before_column = load(v_before + c);
-    const auto w_before_column = load(w_before + c);
+    Vec<T> v_of_column[most];
+    Vec<T> w_of_column[most];
+    for (int u = 0; u < count; ++u) {
+      v_of_column[u] = load(updates[u].v + c);
+      w_of_column[u] = load(updates[u].w + c);
+    }
     auto product = load(products + c);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       T* at = A + r * matrix.row + c;
-      const auto updated = fnma(w_before_row[r], v_before_column, fnma(v_before_row[r], w_before_column, load(at)));
-      const auto x = left_of_diagonal(r, updated);
-      store(at, x);
+      auto x = load(at);
+#pragma GCC unroll 2
+      for (int u = 0; u < count; ++u) {
+        x = fnma(w_of_row[u][r], v_of_column[u], fnma(v_of_row[u][r], w_of_column[u], x));
+      }
+      if constexpr (count > 0) {
+        x = left_of_diagonal(r, x);
+        store(at, x);
+      }
       sum[r] = fma(x, v_column, sum[r]);
       product = fma(x, v_row[r], product);
     }
@@ -144,55 +165,59 @@ SPECTRALGRAD_INLINE void sum_rows(const ReductionVectors<T>& vectors, int begin,
   }
 }
 
-/// Applies the previous update to the rows above row `i`, and computes A v.
-template <typename T>
+/// Parts of a triangle of `size` rows that have nearly equally many entries.
+struct TriangleDivision {
+  int size;
+  int parts;
+
+  /// The first row of a part; whole registers of columns end there.
+  template <typename T>
+  int first_row(int part) const {
+    constexpr int W = lane_count<T>;
+    return part == parts ? size : static_cast<int>(size * std::sqrt(static_cast<double>(part) / parts)) / W * W;
+  }
+};
+
+/// Applies `count` updates to the rows above row `i`, and computes A v.
+template <typename T, int count>
 SPECTRALGRAD_INLINE void update_and_multiply_all(
     const SymmetricMatrix<T>& matrix,
     const ReductionVectors<T>& vectors,
-    const T* v_before,
+    const Update<T>* updates,
     int i,
     const Tasks& tasks) {
   constexpr int W = lane_count<T>;
   // AVX2 has registers for the vectors of two rows.
   constexpr int rows = W * sizeof(T) == 64 ? 4 : 2;
   const T* v = matrix.at(i);
-  const int count = task_count(i);
-  // Tasks have nearly equally many entries of the triangle.
-  const auto first_row = [&](int task) {
-    return task == count ? i : static_cast<int>(i * std::sqrt(static_cast<double>(task) / count)) / W * W;
-  };
-  tasks(count, [&](int task) {
-    T* products = vectors.product + static_cast<int64_t>(task) * matrix.row;
-    for (int c = 0; c < i; c += W) {
+  const TriangleDivision division{i, task_count(i)};
+  // The leader, which begins with task 0, has the last rows, because it reflects the last one next.
+  tasks(division.parts, [&](int task) {
+    const int part = division.parts - 1 - task;
+    T* products = vectors.product + static_cast<int64_t>(part) * matrix.row;
+    const int begin = division.template first_row<T>(part);
+    const int end = division.template first_row<T>(part + 1);
+    for (int c = 0; c < end; c += W) {
       store(products + c, Vec<T>(T(0)));
     }
-    const int begin = first_row(task);
-    const int end = first_row(task + 1);
     int first = begin;
     for (; first + rows <= end; first += rows) {
-      update_and_multiply<T, rows>(matrix, vectors, v_before, v, first, products);
+      update_and_multiply<T, rows, count>(matrix, vectors, updates, v, first, products);
     }
     for (; first < end; ++first) {
-      update_and_multiply<T, 1>(matrix, vectors, v_before, v, first, products);
+      update_and_multiply<T, 1, count>(matrix, vectors, updates, v, first, products);
     }
     sum_rows(vectors, begin, end);
   });
 }
 
-/// Applies the previous update to row `i` and to the diagonal up to it.
+/// Applies `count` updates to row `i`, and the last one to the diagonal up to it.
 template <typename T>
-SPECTRALGRAD_INLINE void update_row(
-    const SymmetricMatrix<T>& matrix,
-    const ReductionVectors<T>& vectors,
-    const T* v_before,
-    int i) {
-  const Vec<T> v_row(v_before[i]);
-  const Vec<T> w_row(vectors.w_before[i]);
+SPECTRALGRAD_INLINE void update_row(const SymmetricMatrix<T>& matrix, const Update<T>* updates, int count, int i) {
+  const auto& last = updates[count - 1];
   T* row = matrix.at(i);
   for (int c = 0; c <= i; c += lane_count<T>) {
-    const auto v = load(v_before + c);
-    const auto w = load(vectors.w_before + c);
-    const auto product = v * w;
+    const auto product = load(last.v + c) * load(last.w + c);
     const auto change = product + product;
     const auto high = load(matrix.diagonal + c);
     const auto sum = high - change;
@@ -201,7 +226,11 @@ SPECTRALGRAD_INLINE void update_row(
     const auto rest = (high - (sum + taken)) - (change - taken);
     store(matrix.diagonal + c, sum);
     store(matrix.diagonal_low + c, load(matrix.diagonal_low + c) + rest);
-    const auto updated = fnma(w_row, v, fnma(v_row, w, load(row + c)));
+    auto updated = load(row + c);
+    for (int u = 0; u < count; ++u) {
+      const auto& [v, w] = updates[u];
+      updated = fnma(Vec<T>(w[i]), load(v + c), fnma(Vec<T>(v[i]), load(w + c), updated));
+    }
     store(row + c, where(Vec<T>::arange(T(c), T(1)) < Vec<T>(T(i)), updated));
   }
 }
@@ -248,27 +277,52 @@ SPECTRALGRAD_INLINE T reflect_row(const SymmetricMatrix<T>& matrix, int i) {
 }
 
 /// Computes w = f A v - f^2 (v^T A v) v / 2, f = factor_i, from what the pass left in `vectors`, for the update of the
-/// reflection of row `i`.
+/// reflection of row `i`. The entries off the diagonal lack the update `missing`.
 template <typename T>
-SPECTRALGRAD_INLINE void finish_update(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors, int i) {
+SPECTRALGRAD_INLINE void finish_update(
+    const SymmetricMatrix<T>& matrix,
+    const ReductionVectors<T>& vectors,
+    const Update<T>& missing,
+    int i,
+    T* w) {
   constexpr int W = lane_count<T>;
   const T* v = matrix.at(i);
-  const int tasks = task_count(i);
-  const Vec<T> factor(matrix.factors[i]);
-  Vec<T> dot(T(0));
+  Vec<T> dot_v(T(0));
+  Vec<T> dot_w(T(0));
   for (int c = 0; c < i; c += W) {
     const auto v_column = load(v + c);
-    auto sum = load(vectors.product + c);
-    for (int task = 1; task < tasks; ++task) {
-      sum = sum + load(vectors.product + static_cast<int64_t>(task) * matrix.row + c);
+    dot_v = fma(load(missing.v + c), v_column, dot_v);
+    dot_w = fma(load(missing.w + c), v_column, dot_w);
+  }
+  const Vec<T> v_v(sum_of_lanes<T>(dot_v));
+  const Vec<T> w_v(sum_of_lanes<T>(dot_w));
+  const Vec<T> factor(matrix.factors[i]);
+  Vec<T> dot(T(0));
+  const TriangleDivision division{i, task_count(i)};
+  // The columns of the first parts end early.
+  int c = 0;
+  for (int part = 0; part < division.parts; ++part) {
+    for (const int end = division.template first_row<T>(part + 1); c < end; c += W) {
+      const auto v_column = load(v + c);
+      auto sum = load(vectors.product + static_cast<int64_t>(part) * matrix.row + c);
+      for (int other = part + 1; other < division.parts; ++other) {
+        sum = sum + load(vectors.product + static_cast<int64_t>(other) * matrix.row + c);
+      }
+      const auto missing_v = load(missing.v + c);
+      const auto missing_w = load(missing.w + c);
+      const auto missing_product = missing_v * missing_w;
+      const auto diagonal = load(matrix.diagonal + c) + (missing_product + missing_product);
+      sum = sum + fma(diagonal, v_column, load(vectors.row_products + c));
+      const auto product = factor * fnma(missing_v, w_v, fnma(missing_w, v_v, sum));
+      store(w + c, product);
+      dot = fma(product, v_column, dot);
     }
-    const auto product = factor * (sum + fma(load(matrix.diagonal + c), v_column, load(vectors.row_products + c)));
-    store(vectors.product + c, product);
-    dot = fma(product, v_column, dot);
   }
   const Vec<T> half(T(0.5) * matrix.factors[i] * sum_of_lanes<T>(dot));
-  for (int c = 0; c < matrix.row; c += W) {
-    store(vectors.w_before + c, c < i ? fnma(half, load(v + c), load(vectors.product + c)) : Vec<T>(T(0)));
+  const Vec<T> size((T(i)));
+  for (c = 0; c < matrix.row; c += W) {
+    const auto inside = Vec<T>::arange(T(c), T(1)) < size;
+    store(w + c, c < i ? where(inside, fnma(half, load(v + c), load(w + c))) : Vec<T>(T(0)));
   }
 }
 
@@ -279,21 +333,31 @@ void reduce(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors
   constexpr int W = lane_count<T>;
   const Vec<T> zero(T(0));
   for (int c = 0; c < matrix.row; c += W) {
-    store(vectors.w_before + c, zero);
+    store(vectors.w[0] + c, zero);
     store(vectors.zeros + c, zero);
     store(matrix.diagonal_low + c, zero);
   }
-  const T* v_before = vectors.zeros;
+  const Update<T> none{vectors.zeros, vectors.w[0]};
+  Update<T> updates[2] = {none, none};
+  int count = 1;
   for (int i = matrix.n - 1; i >= 0; --i) {
-    update_row(matrix, vectors, v_before, i);
+    update_row(matrix, updates, count, i);
     d[i] = matrix.diagonal[i] + matrix.diagonal_low[i];
     if (i == 0) {
       break;
     }
     e[i - 1] = reflect_row(matrix, i);
-    update_and_multiply_all(matrix, vectors, v_before, i, tasks);
-    finish_update(matrix, vectors, i);
-    v_before = matrix.at(i);
+    if (count == 2) {
+      update_and_multiply_all<T, 2>(matrix, vectors, updates, i, tasks);
+      updates[0] = {matrix.at(i), vectors.w[0]};
+      finish_update(matrix, vectors, {vectors.zeros, vectors.zeros}, i, vectors.w[0]);
+      count = 1;
+    } else {
+      update_and_multiply_all<T, 0>(matrix, vectors, updates, i, tasks);
+      updates[1] = {matrix.at(i), vectors.w[1]};
+      finish_update(matrix, vectors, updates[0], i, vectors.w[1]);
+      count = 2;
+    }
   }
 }
 

@@ -10,7 +10,7 @@
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 /// The number of tasks for work on `size` rows: a power of two, so that two or four threads have equally much to do. A
-/// task takes at least a few microseconds, which is more than waiting for the other threads takes.
+/// task takes at least a microsecond, which is more than waiting for the other threads takes.
 constexpr int task_count(int size) {
   constexpr int least = least_shared_size;
   return size < least ? 1 : size < 2 * least ? 2 : size < 4 * least ? 4 : 8;
@@ -26,6 +26,13 @@ struct Division {
     return begin + static_cast<int>(static_cast<int64_t>(end - begin) * part / parts);
   }
 };
+
+/// The tasks of one thread.
+inline void run_in_turn(int count, c10::function_ref<void(int)> task) {
+  for (int i = 0; i < count; ++i) {
+    task(i);
+  }
+}
 
 /// Runs tasks by the function of the problem.
 class Tasks {

@@ -31,22 +31,24 @@ void make_hermitian(const Tensor& X, bool from_upper) {
   });
 }
 
-void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
+void upper_product(const Tensor& X, const Tensor& V, const Tensor& result) {
   const auto n = V.size(-1);
-  // Computing half of the result only pays for large n (docs/measurements.md).
-  constexpr int64_t large = 256;
-  if (n < large) {
-    product_into(result, X, V.mH());
-    make_hermitian(result, /*from_upper=*/false);
-    return;
-  }
   const int64_t blocks = n < 1024 ? 4 : 8;
   const auto rows = (n + blocks - 1) / blocks / 16 * 16 + 16;
   for (int64_t begin = 0; begin < n; begin += rows) {
     const auto end = std::min(n, begin + rows);
     product_into(result.slice(-2, begin, end).slice(-1, begin, n), X.slice(-2, begin, end), V.slice(-2, begin, n).mH());
   }
-  make_hermitian(result, /*from_upper=*/true);
+}
+
+void hermitian_product(const Tensor& X, const Tensor& V, const Tensor& result) {
+  if (V.size(-1) < least_for_upper_product) {
+    product_into(result, X, V.mH());
+    make_hermitian(result, /*from_upper=*/false);
+  } else {
+    upper_product(X, V, result);
+    make_hermitian(result, /*from_upper=*/true);
+  }
 }
 
 } // namespace spectralgrad::kernels
