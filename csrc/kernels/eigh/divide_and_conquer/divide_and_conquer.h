@@ -217,7 +217,7 @@ class DivideAndConquer {
   /// The part of the workspace of merges that belongs to one row. A merge of `size` rows uses Merge::workspace_size,
   /// which is at most 7 padded(n) more. Merges at the same time have at most half of the rows and use less.
   static int64_t merge_row(int n) {
-    return static_cast<int64_t>(3) * padded<T>(n);
+    return static_cast<int64_t>(2) * padded<T>(n);
   }
 
   const Tasks& tasks_;

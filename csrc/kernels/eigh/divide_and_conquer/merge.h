@@ -23,7 +23,7 @@ class Merge {
  public:
   static int64_t workspace_size(int size) {
     const int64_t row = padded<T>(size);
-    return 7 * row + 2 * size * row + static_cast<int64_t>(size) * size;
+    return 7 * row + size * row + static_cast<int64_t>(size) * size;
   }
   static constexpr int integers_per_row = Deflation<T>::integers_per_row + 1;
 
@@ -38,7 +38,6 @@ class Merge {
         roots_(memory.take(padded<T>(size))),
         dropped_values_(memory.take(padded<T>(size))),
         sizes_(memory.take(padded<T>(size))),
-        differences_(memory.take(static_cast<int64_t>(size) * padded<T>(size))),
         factors_(memory.take(static_cast<int64_t>(size) * padded<T>(size))),
         rows_(memory.take(static_cast<int64_t>(size) * size)),
         place_(integers + static_cast<int64_t>(Deflation<T>::integers_per_row) * size) {}
@@ -115,10 +114,10 @@ class Merge {
       poles_[k] = T(0);
     }
     const SecularEquation<T> equation{count, T(1) / deflation_.rho, poles_, squares_, left_, right_};
-    for_registers([&](int first) { solve_secular_equation(equation, first, roots_, differences_, row_); });
+    for_registers([&](int first) { solve_secular_equation(equation, first, roots_, factors_, row_, place_); });
     tasks_(Division{0, count, task_count(count)}, [&](int begin, int end) {
       for (int k = begin; k < end; ++k) {
-        const T size = size_for_roots(equation, k, differences_ + static_cast<int64_t>(k) * row_);
+        const T size = size_for_roots(equation, k, factors_ + static_cast<int64_t>(place_[k]) * row_);
         sizes_[k] = std::copysign(size, deflation_.z[deflation_.kept[k]]);
       }
     });
@@ -135,40 +134,42 @@ class Merge {
     });
   }
 
-  /// Writes the eigenvectors of diag(d) + rho z z^T, z_j/(d_j - x), as the columns of `factors_`.
+  /// Replaces the differences d_j - x in `factors_` by the eigenvectors of diag(d) + rho z z^T, z_j/(d_j - x).
   void find_factors() {
     const int count = deflation_.kept_count;
     const Vec<T> one(T(1));
     // The squares of a column are summed in groups, so that round-off does not grow with their number.
     constexpr int group = 16;
     for_registers([&](int first) {
-      const T* from = differences_ + first;
-      T* to = factors_ + first;
+      T* column = factors_ + first;
+      const auto row_of = [&](int j) {
+        return column + static_cast<int64_t>(place_[j]) * row_;
+      };
       Vec<T> sum(T(0));
       for (int begin = 0; begin < count; begin += group) {
         Vec<T> part(T(0));
         const int end = begin + group < count ? begin + group : count;
         int j = begin;
         for (; j + 2 <= end; j += 2) {
-          const auto a = load(from + static_cast<int64_t>(j) * row_);
-          const auto b = load(from + static_cast<int64_t>(j + 1) * row_);
+          const auto a = load(row_of(j));
+          const auto b = load(row_of(j + 1));
           const auto inverse = one / (a * b);
           const auto x = Vec<T>(sizes_[j]) * (inverse * b);
           const auto y = Vec<T>(sizes_[j + 1]) * (inverse * a);
           part = fma(y, y, fma(x, x, part));
-          store(to + static_cast<int64_t>(place_[j]) * row_, x);
-          store(to + static_cast<int64_t>(place_[j + 1]) * row_, y);
+          store(row_of(j), x);
+          store(row_of(j + 1), y);
         }
         if (j < end) {
-          const auto x = Vec<T>(sizes_[j]) / load(from + static_cast<int64_t>(j) * row_);
+          const auto x = Vec<T>(sizes_[j]) / load(row_of(j));
           part = fma(x, x, part);
-          store(to + static_cast<int64_t>(place_[j]) * row_, x);
+          store(row_of(j), x);
         }
         sum = sum + part;
       }
       const auto inverse_norm = one / sum.sqrt();
       for (int j = 0; j < count; ++j) {
-        T* x = to + static_cast<int64_t>(j) * row_;
+        T* x = column + static_cast<int64_t>(j) * row_;
         store(x, load(x) * inverse_norm);
       }
     });
@@ -226,7 +227,7 @@ class Merge {
   Deflation<T> deflation_;
   int first_only_ = 0; // kept eigenvectors of the first half alone
   int in_first_ = 0; // kept eigenvectors that are not zero in the first half
-  int row_ = 0; // distance between rows of `differences_` and `factors_`
+  int row_ = 0; // distance between rows of `factors_`
 
   T* poles_; // by position in the list of kept eigenvalues, as the arrays below and `place_`
   T* squares_;
@@ -235,7 +236,8 @@ class Merge {
   T* roots_;
   T* dropped_values_; // by position in the list of dropped ones
   T* sizes_;
-  T* differences_;
+  /// d_j - x of the roots x, then the eigenvectors of diag(d) + rho z z^T: one in each column, and in its rows the poles
+  /// by `place_`.
   T* factors_;
   T* rows_;
   const T* second_rows_ = nullptr;

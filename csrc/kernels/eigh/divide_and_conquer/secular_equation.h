@@ -165,9 +165,16 @@ SPECTRALGRAD_INLINE RootBracket<T> bracket_roots(
   return {select(from_left, left, right), low, high, select(inside, guess, half * (low + high))};
 }
 
-/// Computes the roots from `first` on, and d_j - x for all j; successive j are `row` numbers apart in `differences`.
+/// Computes the roots from `first` on, and d_j - x for all j, in row place[j] of `differences`, whose rows are `row`
+/// numbers apart.
 template <typename T>
-void solve_secular_equation(const SecularEquation<T>& equation, int first, T* roots, T* differences, int64_t row) {
+void solve_secular_equation(
+    const SecularEquation<T>& equation,
+    int first,
+    T* roots,
+    T* differences,
+    int64_t row,
+    const int* place) {
   constexpr int most_steps = 60;
   const Vec<T> zero(T(0));
   const Vec<T> half(T(0.5));
@@ -209,7 +216,7 @@ void solve_secular_equation(const SecularEquation<T>& equation, int first, T* ro
   }
   store(roots + first, origin + x);
   for (int j = 0; j < equation.count; ++j) {
-    store(differences + j * row + first, (Vec<T>(equation.poles[j]) - origin) - x);
+    store(differences + place[j] * row + first, (Vec<T>(equation.poles[j]) - origin) - x);
   }
 }
 
