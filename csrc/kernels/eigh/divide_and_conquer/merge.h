@@ -236,8 +236,8 @@ class Merge {
   T* roots_;
   T* dropped_values_; // by position in the list of dropped ones
   T* sizes_;
-  /// d_j - x of the roots x, then the eigenvectors of diag(d) + rho z z^T: one in each column, and in its rows the poles
-  /// by `place_`.
+  /// Differences d_j - x of a root in each column, then eigenvectors of diag(d) + rho z z^T. Row place_[j] belongs
+  /// to pole j.
   T* factors_;
   T* rows_;
   const T* second_rows_ = nullptr;
