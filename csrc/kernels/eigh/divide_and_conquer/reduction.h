@@ -104,7 +104,7 @@ SPECTRALGRAD_INLINE void update_and_multiply(
     }
   }
   T* A = matrix.at(first);
-  const auto process = [&](int c, const auto& left_of_diagonal) {
+  const auto process = [&](int c, [[maybe_unused]] const auto& left_of_diagonal) {
     const auto v_column = load(v + c);
     Vec<T> v_of_column[most];
     Vec<T> w_of_column[most];
