@@ -46,7 +46,7 @@ class ThreadTeam {
   /// must not throw.
   void run_tasks(int count, Task task) {
     const int helpers = std::min(arrived_.load(std::memory_order_acquire), count - 1);
-    if (helpers == 0) {
+    if (helpers <= 0) {
       run_part({count, 1, task}, 0);
       return;
     }

@@ -19,6 +19,7 @@ void lead_with(int threads, c10::function_ref<void(ThreadTeam&)> lead) {
 /// Runs groups of 1 to 20 tasks, each of which reads what the tasks of the group before have written.
 void run_groups(ThreadTeam& team) {
   constexpr int groups = 2000;
+  team.run_tasks(0, [](int) { FAIL(); });
   std::vector<int> written(20, 0);
   for (int group = 0; group < groups; ++group) {
     const int count = 1 + group % 20;
