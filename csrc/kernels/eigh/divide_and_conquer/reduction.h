@@ -277,8 +277,8 @@ SPECTRALGRAD_INLINE T reflect_row(const SymmetricMatrix<T>& matrix, int i) {
 }
 
 /// Computes w = f A v - f^2 (v^T A v) v / 2, f = factor_i, from what the pass left in `vectors`, for the update of the
-/// reflection of row `i`. The entries off the diagonal lack the update `missing`.
-template <typename T>
+/// reflection of row `i`. If `lacks_update`, the entries off the diagonal lack the update `missing`.
+template <typename T, bool lacks_update>
 SPECTRALGRAD_INLINE void finish_update(
     const SymmetricMatrix<T>& matrix,
     const ReductionVectors<T>& vectors,
@@ -289,7 +289,7 @@ SPECTRALGRAD_INLINE void finish_update(
   const T* v = matrix.at(i);
   Vec<T> dot_v(T(0));
   Vec<T> dot_w(T(0));
-  for (int c = 0; c < i; c += W) {
+  for (int c = 0; lacks_update && c < i; c += W) {
     const auto v_column = load(v + c);
     dot_v = fma(load(missing.v + c), v_column, dot_v);
     dot_w = fma(load(missing.w + c), v_column, dot_w);
@@ -308,12 +308,18 @@ SPECTRALGRAD_INLINE void finish_update(
       for (int other = part + 1; other < division.parts; ++other) {
         sum = sum + load(vectors.product + static_cast<int64_t>(other) * matrix.row + c);
       }
-      const auto missing_v = load(missing.v + c);
-      const auto missing_w = load(missing.w + c);
-      const auto missing_product = missing_v * missing_w;
-      const auto diagonal = load(matrix.diagonal + c) + (missing_product + missing_product);
-      sum = sum + fma(diagonal, v_column, load(vectors.row_products + c));
-      const auto product = factor * fnma(missing_v, w_v, fnma(missing_w, v_v, sum));
+      auto diagonal = load(matrix.diagonal + c);
+      if constexpr (lacks_update) {
+        const auto missing_v = load(missing.v + c);
+        const auto missing_w = load(missing.w + c);
+        const auto missing_product = missing_v * missing_w;
+        diagonal = diagonal + (missing_product + missing_product);
+        sum = sum + fma(diagonal, v_column, load(vectors.row_products + c));
+        sum = fnma(missing_v, w_v, fnma(missing_w, v_v, sum));
+      } else {
+        sum = sum + fma(diagonal, v_column, load(vectors.row_products + c));
+      }
+      const auto product = factor * sum;
       store(w + c, product);
       dot = fma(product, v_column, dot);
     }
@@ -350,12 +356,12 @@ void reduce(const SymmetricMatrix<T>& matrix, const ReductionVectors<T>& vectors
     if (count == 2) {
       update_and_multiply_all<T, 2>(matrix, vectors, updates, i, tasks);
       updates[0] = {matrix.at(i), vectors.w[0]};
-      finish_update(matrix, vectors, {vectors.zeros, vectors.zeros}, i, vectors.w[0]);
+      finish_update<T, false>(matrix, vectors, {}, i, vectors.w[0]);
       count = 1;
     } else {
       update_and_multiply_all<T, 0>(matrix, vectors, updates, i, tasks);
       updates[1] = {matrix.at(i), vectors.w[1]};
-      finish_update(matrix, vectors, updates[0], i, vectors.w[1]);
+      finish_update<T, true>(matrix, vectors, updates[0], i, vectors.w[1]);
       count = 2;
     }
   }
