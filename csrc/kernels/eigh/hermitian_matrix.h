@@ -55,7 +55,7 @@ struct HermitianMatrix {
   /// The first non-finite entry, as row * n + column; -1 if all are finite.
   int64_t first_not_finite() const {
     for (int64_t i = 0; i < n; ++i) {
-      if (std::isfinite(diagonal(i)) && all_finite(row(i) + begin(i) * parts, (end(i) - begin(i)) * parts)) {
+      if (is_finite(i)) {
         continue;
       }
       for (auto j = std::min(i, begin(i));; ++j) {
@@ -67,21 +67,41 @@ struct HermitianMatrix {
     }
     return -1;
   }
+  /// Whether the entries of row i that are read are finite.
+  bool is_finite(int64_t i) const {
+    return std::isfinite(diagonal(i)) && all_finite(row(i) + begin(i) * parts, (end(i) - begin(i)) * parts);
+  }
 
   /// Writes the largest absolute value of a real or imaginary part in each row of the finite matrix to `norms` (n).
   void row_norms(std::vector<real_t>& norms) const {
     std::fill(norms.begin(), norms.end(), real_t(0));
     for (int64_t i = 0; i < n; ++i) {
-      auto largest = std::abs(diagonal(i));
-      for (auto j = begin(i); j < end(i); ++j) {
-        const auto size = std::max(std::abs(row(i)[j * parts]), std::abs(row(i)[(j + 1) * parts - 1]));
-        auto& column_norm = norms[static_cast<size_t>(j)];
-        column_norm = std::max(column_norm, size);
-        largest = std::max(largest, size);
-      }
-      auto& row_norm = norms[static_cast<size_t>(i)];
-      row_norm = std::max(row_norm, largest);
+      add_to_norms(i, norms.data());
     }
+  }
+  /// Adds the entries of row i that are read to `norms`: those of row i and of their columns.
+  void add_to_norms(int64_t i, real_t* norms) const {
+    const auto* entries = row(i) + begin(i) * parts;
+    auto* column_norms = norms + begin(i);
+    const auto count = end(i) - begin(i);
+    // Several maxima at a time, because a single one is a chain of dependent comparisons.
+    constexpr int64_t at_once = 8;
+    real_t largest[at_once] = {std::abs(diagonal(i))};
+    const auto add = [&](int64_t j, int64_t k) {
+      const auto size = std::max(std::abs(entries[j * parts]), std::abs(entries[(j + 1) * parts - 1]));
+      column_norms[j] = std::max(column_norms[j], size);
+      largest[k] = std::max(largest[k], size);
+    };
+    int64_t j = 0;
+    for (; j + at_once <= count; j += at_once) {
+      for (int64_t k = 0; k < at_once; ++k) {
+        add(j + k, k);
+      }
+    }
+    for (; j < count; ++j) {
+      add(j, 0);
+    }
+    norms[i] = std::max(norms[i], *std::max_element(largest, largest + at_once));
   }
 
  private:

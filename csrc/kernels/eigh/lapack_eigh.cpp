@@ -46,9 +46,11 @@ class LapackSolver {
     integers_ = memory_.at<int>(integers_at);
   }
 
-  /// Writes the ascending `eigenvalues` (n) of the finite matrix `A` and, unless null, the `eigenvectors` (n, n), one
-  /// in each row. Returns whether LAPACK converged; if not, the results are undefined.
-  bool solve(const HermitianMatrix<scalar_t>& A, real_t* eigenvalues, scalar_t* eigenvectors) {
+  /// Writes the ascending `eigenvalues` (n) and, unless null, the `eigenvectors` (n, n), one in each row.
+  Outcome solve(const HermitianMatrix<scalar_t>& A, real_t* eigenvalues, scalar_t* eigenvectors) {
+    if (A.first_not_finite() >= 0) {
+      return Outcome::not_finite;
+    }
     A.row_norms(norms_);
     bool to_upper = A.upper != rows_as_columns(n_, c10::CppTypeToScalarType<scalar_t>::value);
     RowOrder order(norms_, to_upper);
@@ -68,7 +70,7 @@ class LapackSolver {
     if (eigenvectors != nullptr && !order.sorts()) {
       std::memcpy(eigenvectors, matrix_, sizeof(scalar_t) * n_ * n_);
     }
-    return converged;
+    return converged ? Outcome::decomposed : Outcome::not_converged;
   }
 
  private:

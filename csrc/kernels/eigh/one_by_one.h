@@ -13,10 +13,12 @@
 
 namespace spectralgrad::kernels {
 
+enum class Outcome { decomposed, not_finite, not_converged };
+
 /// Decomposes the matrices of `results`, each by one thread, or one after the other if the solver uses several threads
-/// for a matrix. Diagonal matrices are only sorted, and those with a non-finite entry get NaN. For the others,
-/// `Solver(n, vectors)`, one for each thread, has a function solve(matrix, eigenvalues, eigenvectors), which returns
-/// whether it converged.
+/// for a matrix. Diagonal matrices are only sorted. For the others, `Solver(n, vectors)`, one for each thread, has a
+/// function solve(matrix, eigenvalues, eigenvectors), which returns the outcome. It writes results only if that is
+/// `decomposed`; those of a matrix with a non-finite entry become NaN.
 template <typename Solver, typename scalar_t>
 void decompose_one_by_one(EighResults& results, bool upper, bool one_after_the_other = false) {
   using real_t = typename RealOf<scalar_t>::type;
@@ -38,16 +40,15 @@ void decompose_one_by_one(EighResults& results, bool upper, bool one_after_the_o
         diagonal_eigh(matrix, values + i * n, vectors);
         continue;
       }
-      if (matrix.first_not_finite() >= 0) {
-        std::fill_n(values + i * n, n, nan);
-        std::fill_n(vectors, vectors == nullptr ? 0 : n * n, scalar_t(nan));
-        results.not_finite.found(i);
-        continue;
-      }
       if (!solver) {
         solver.emplace(n, to != nullptr);
       }
-      if (!solver->solve(matrix, values + i * n, vectors)) {
+      const auto outcome = solver->solve(matrix, values + i * n, vectors);
+      if (outcome == Outcome::not_finite) {
+        std::fill_n(values + i * n, n, nan);
+        std::fill_n(vectors, vectors == nullptr ? 0 : n * n, scalar_t(nan));
+        results.not_finite.found(i);
+      } else if (outcome == Outcome::not_converged) {
         results.not_converged.found(i);
       }
     }

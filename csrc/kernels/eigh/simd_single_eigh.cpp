@@ -24,7 +24,7 @@ int64_t shared_workspace(int n) {
 template <typename T>
 int64_t workspace(int n) {
   const int64_t row = SymmetricMatrix<T>::row_length(n);
-  return SymmetricMatrix<T>::workspace_size(n) + 2 * row + n * row + shared_workspace<T>(n);
+  return SymmetricMatrix<T>::workspace_size(n) + 2 * row + shared_workspace<T>(n);
 }
 
 template <typename T>
@@ -40,28 +40,38 @@ __attribute__((noinline)) bool solve(const SingleEighProblem<T>& problem) {
   const SymmetricMatrix<T> matrix(n, memory);
   T* d = memory.take(matrix.row);
   T* e = memory.take(matrix.row);
-  T* Z = memory.take(static_cast<int64_t>(n) * matrix.row);
   const Tasks tasks(problem.run_tasks);
   std::memset(matrix.diagonal, 0, sizeof(T) * static_cast<size_t>(matrix.row));
   std::memcpy(matrix.diagonal, problem.diagonal, sizeof(T) * static_cast<size_t>(n));
   reduce(matrix, ReductionVectors<T>(n, matrix.row, memory), d, e, tasks);
+  const auto size_of_row = sizeof(T) * static_cast<size_t>(n);
+  T* Z = problem.eigenvectors;
   const int* order = DivideAndConquer<T>(n, memory, problem.integers, tasks)(n, d, e, Z);
   if (order == nullptr) {
     return false;
   }
   const ReflectionBlocks<T> reflections(matrix, memory);
   reflections.find_factors(tasks);
-  int* places = problem.integers + n;
+  const Division rows{0, n, task_count(n)};
+  tasks(rows, [&](int begin, int end) { reflections.apply(Z, begin, end); });
+  bool in_order = true;
   for (int i = 0; i < n; ++i) {
     problem.eigenvalues[i] = d[order[i]];
-    places[order[i]] = i;
+    in_order = in_order && order[i] == i;
   }
-  tasks(Division{0, n, task_count(n)}, [&](int begin, int end) {
-    reflections.apply(Z, begin, end);
+  if (in_order) {
+    return true;
+  }
+  // The reflections are not needed any more.
+  T* sorted = matrix.A;
+  tasks(rows, [&](int begin, int end) {
     for (int i = begin; i < end; ++i) {
-      T* to = problem.eigenvectors + static_cast<int64_t>(places[i]) * n;
-      std::memcpy(to, Z + static_cast<int64_t>(i) * n, sizeof(T) * static_cast<size_t>(n));
+      std::memcpy(sorted + static_cast<int64_t>(i) * n, Z + static_cast<int64_t>(order[i]) * n, size_of_row);
     }
+  });
+  tasks(rows, [&](int begin, int end) {
+    const auto first = static_cast<int64_t>(begin) * n;
+    std::memcpy(Z + first, sorted + first, size_of_row * static_cast<size_t>(end - begin));
   });
   return true;
 }

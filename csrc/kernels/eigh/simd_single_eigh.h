@@ -18,7 +18,7 @@ struct SingleEighProblem {
   T* diagonal; // n
   int* integers;
   T* eigenvalues; // n, ascending
-  T* eigenvectors; // n x n, one in each row
+  T* eigenvectors; // n x n, one in each row; aligned to 64 bytes, because round-off depends on it
   RunTasks run_tasks;
 };
 

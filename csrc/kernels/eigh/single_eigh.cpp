@@ -12,7 +12,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
@@ -30,43 +32,79 @@ class SingleSolver {
       : kernel_(simd::for_this_machine<simd::SingleEighKernel<T>>()),
         n_(static_cast<int>(n)),
         row_(kernel_.row(n_)),
-        norms_(static_cast<size_t>(n)) {
+        tasks_(n_ < least_shared_size ? 1 : ThreadTeam::most_members),
+        norms_of_tasks_(static_cast<size_t>(n) * static_cast<size_t>(tasks_)) {
     const auto workspace = memory_.place<T>(kernel_.workspace(n_));
     const auto diagonal = memory_.place<T>(n);
-    const auto sorted_vectors = memory_.place<T>(n * n);
+    const auto vectors = memory_.place<T>(n * n);
     const auto integers = memory_.place<int>(kernel_.integers(n_));
     memory_.allocate();
     workspace_ = memory_.at<T>(workspace);
     diagonal_ = memory_.at<T>(diagonal);
-    sorted_vectors_ = memory_.at<T>(sorted_vectors);
+    vectors_ = memory_.at<T>(vectors);
     integers_ = memory_.at<int>(integers);
   }
 
-  /// Writes the ascending `eigenvalues` (n) and the `eigenvectors` (n, n), one in each row, of a finite matrix that is
-  /// not zero. Returns whether the algorithm converged; if not, the results are undefined.
-  bool solve(const HermitianMatrix<T>& A, T* eigenvalues, T* eigenvectors) {
-    using Limits = std::numeric_limits<T>;
-    A.row_norms(norms_);
-    const RowOrder order(norms_, /*to_upper=*/true);
-    // A power of two, such that it and its inverse are normal numbers.
-    const int exponent = std::ilogb(*std::max_element(norms_.begin(), norms_.end()));
-    const T unit = std::ldexp(T(1), std::clamp(exponent, Limits::min_exponent - 1, -Limits::min_exponent - 1));
-    T* vectors = order.sorts() ? sorted_vectors_ : eigenvectors;
-    bool converged = false;
+  /// Writes the ascending `eigenvalues` (n) and the `eigenvectors` (n, n), one in each row.
+  Outcome solve(const HermitianMatrix<T>& A, T* eigenvalues, T* eigenvectors) {
+    auto outcome = Outcome::not_finite;
     const auto lead = [&](ThreadTeam& team) {
       const auto run_tasks = [&](int count, ThreadTeam::Task task) {
         team.run_tasks(count, task);
       };
-      load(A, order, T(1) / unit, run_tasks);
-      converged = kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors, run_tasks});
+      if (find_norms(A, run_tasks)) {
+        outcome = solve_finite(A, eigenvalues, eigenvectors, run_tasks);
+      }
     };
     const auto help = [](const auto& serve) {
       const SequentialBlas sequential;
       serve();
     };
     ThreadTeam::run(n_ >= least_shared_size, lead, help);
-    if (!converged) {
-      return false;
+    return outcome;
+  }
+
+ private:
+  /// Runs f(task, i) for each row. A task has every `tasks_`-th one, because only a triangle of the matrix is read.
+  template <typename F>
+  void for_each_row(RunTasks run_tasks, const F& f) const {
+    run_tasks(tasks_, [&](int task) {
+      for (int64_t i = task; i < n_; i += tasks_) {
+        f(task, i);
+      }
+    });
+  }
+
+  /// Computes `norms_`. Returns whether the matrix is finite.
+  bool find_norms(const HermitianMatrix<T>& A, RunTasks run_tasks) {
+    std::fill(norms_of_tasks_.begin(), norms_of_tasks_.end(), T(0));
+    std::atomic<bool> finite = true;
+    for_each_row(run_tasks, [&](int task, int64_t i) {
+      if (!A.is_finite(i)) {
+        finite = false;
+      }
+      A.add_to_norms(i, norms_of_tasks_.data() + task * n_);
+    });
+    const auto* next = norms_of_tasks_.data();
+    norms_.assign(next, next + n_);
+    for (int task = 1; task < tasks_; ++task) {
+      next += n_;
+      std::transform(norms_.begin(), norms_.end(), next, norms_.begin(), [](T a, T b) { return std::max(a, b); });
+    }
+    return finite;
+  }
+
+  Outcome solve_finite(const HermitianMatrix<T>& A, T* eigenvalues, T* eigenvectors, RunTasks run_tasks) {
+    using Limits = std::numeric_limits<T>;
+    const RowOrder order(norms_, /*to_upper=*/true);
+    // A power of two, such that it and its inverse are normal numbers.
+    const int exponent = std::ilogb(*std::max_element(norms_.begin(), norms_.end()));
+    const T unit = std::ldexp(T(1), std::clamp(exponent, Limits::min_exponent - 1, -Limits::min_exponent - 1));
+    const bool in_place = !order.sorts() && reinterpret_cast<uintptr_t>(eigenvectors) % 64 == 0;
+    T* vectors = in_place ? eigenvectors : vectors_;
+    load(A, order, T(1) / unit, run_tasks);
+    if (!kernel_.decompose({n_, workspace_, diagonal_, integers_, eigenvalues, vectors, run_tasks})) {
+      return Outcome::not_converged;
     }
     for (int64_t i = 0; i < n_; ++i) {
       eigenvalues[i] *= unit;
@@ -74,32 +112,33 @@ class SingleSolver {
         order.restore(vectors + i * n_, eigenvectors + i * n_);
       }
     }
-    return true;
+    if (!order.sorts() && !in_place) {
+      std::copy_n(vectors, int64_t(n_) * n_, eigenvectors);
+    }
+    return Outcome::decomposed;
   }
 
- private:
   void load(const HermitianMatrix<T>& A, const RowOrder& order, T factor, RunTasks run_tasks) {
-    const int tasks = n_ < least_shared_size ? 1 : ThreadTeam::most_members;
-    run_tasks(tasks, [&](int task) {
-      for (int64_t i = n_ * task / tasks; i < n_ * (task + 1) / tasks; ++i) {
-        T* row = workspace_ + i * row_;
-        for (int64_t j = 0; j < i; ++j) {
-          row[j] = factor * (order.sorts() ? order.entry(A, i, j) : A(i, j));
-        }
-        std::fill(row + i, row + row_, T(0));
-        diagonal_[i] = factor * A.diagonal(order.sorts() ? order[i] : i);
+    for_each_row(run_tasks, [&](int, int64_t i) {
+      T* row = workspace_ + i * row_;
+      for (int64_t j = 0; j < i; ++j) {
+        row[j] = factor * (order.sorts() ? order.entry(A, i, j) : A(i, j));
       }
+      std::fill(row + i, row + row_, T(0));
+      diagonal_[i] = factor * A.diagonal(order.sorts() ? order[i] : i);
     });
   }
 
   const simd::SingleEighKernel<T>& kernel_;
   int n_;
   int row_;
+  int tasks_;
   std::vector<T> norms_; // of the rows
+  std::vector<T> norms_of_tasks_; // the same, without the rows of other tasks
   Workspace memory_;
   T* workspace_ = nullptr;
   T* diagonal_ = nullptr;
-  T* sorted_vectors_ = nullptr;
+  T* vectors_ = nullptr; // for those whose place is not aligned, or whose rows are sorted
   int* integers_ = nullptr;
 };
 

@@ -53,4 +53,17 @@ SPECTRALGRAD_INLINE void store_along(T* to, const Complex<T>& z, int count) {
   }
 }
 
+/// Returns `x` with a real number in one lane.
+template <typename T>
+SPECTRALGRAD_INLINE Vec<T> with_number_in_lane(const Vec<T>& x, int lane, T number) {
+  T numbers[lane_count<T>];
+  store(numbers, x);
+  numbers[lane] = number;
+  return load<T>(numbers);
+}
+template <typename T>
+SPECTRALGRAD_INLINE Complex<T> with_number_in_lane(const Complex<T>& z, int lane, T number) {
+  return {with_number_in_lane<T>(z.re, lane, number), with_number_in_lane<T>(z.im, lane, T(0))};
+}
+
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -2,6 +2,8 @@
 
 #include "kernels/simd/vector.h"
 
+#include <type_traits>
+
 namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 
 /// The smallest multiple of the number of lanes that is at least n.
@@ -21,6 +23,43 @@ SPECTRALGRAD_INLINE T join_lanes(const Vec<T>& x, const Join& join) {
     }
   }
   return lanes[0];
+}
+
+/// Replaces `count` numbers, a power of two, by their inverses, with one division for all, because divisions take most
+/// of the time. Their product must neither overflow nor underflow.
+template <typename T, int count>
+SPECTRALGRAD_INLINE void invert(Vec<T> (&x)[count]) {
+  if constexpr (count == 1) {
+    x[0] = Vec<T>(T(1)) / x[0];
+  } else {
+    Vec<T> inverses[count / 2];
+    for (int i = 0; i < count; i += 2) {
+      inverses[i / 2] = x[i] * x[i + 1];
+    }
+    invert<T>(inverses);
+    for (int i = 0; i < count; i += 2) {
+      const auto first = x[i];
+      x[i] = inverses[i / 2] * x[i + 1];
+      x[i + 1] = inverses[i / 2] * first;
+    }
+  }
+}
+
+/// Calls f(i, count) for groups of `count` numbers, from i on, which make up begin <= i < end. `count` is a constant: a
+/// power of two for `invert`, small enough that the product of differences of eigenvalues does not underflow if no more
+/// than two of them are tiny.
+template <typename T, typename F>
+SPECTRALGRAD_INLINE void for_groups(int begin, int end, const F& f) {
+  int i = begin;
+  for (; sizeof(T) == 8 && i + 4 <= end; i += 4) {
+    f(i, std::integral_constant<int, 4>());
+  }
+  for (; i + 2 <= end; i += 2) {
+    f(i, std::integral_constant<int, 2>());
+  }
+  if (i < end) {
+    f(i, std::integral_constant<int, 1>());
+  }
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -149,22 +149,18 @@ class Merge {
       for (int begin = 0; begin < count; begin += group) {
         Vec<T> part(T(0));
         const int end = begin + group < count ? begin + group : count;
-        int j = begin;
-        for (; j + 2 <= end; j += 2) {
-          const auto a = load(row_of(j));
-          const auto b = load(row_of(j + 1));
-          const auto inverse = one / (a * b);
-          const auto x = Vec<T>(sizes_[j]) * (inverse * b);
-          const auto y = Vec<T>(sizes_[j + 1]) * (inverse * a);
-          part = fma(y, y, fma(x, x, part));
-          store(row_of(j), x);
-          store(row_of(j + 1), y);
-        }
-        if (j < end) {
-          const auto x = Vec<T>(sizes_[j]) / load(row_of(j));
-          part = fma(x, x, part);
-          store(row_of(j), x);
-        }
+        for_groups<T>(begin, end, [&](int j, auto at_once) {
+          Vec<T> entries[at_once];
+          for (int k = 0; k < at_once; ++k) {
+            entries[k] = load(row_of(j + k));
+          }
+          invert<T>(entries);
+          for (int k = 0; k < at_once; ++k) {
+            entries[k] = Vec<T>(sizes_[j + k]) * entries[k];
+            part = fma(entries[k], entries[k], part);
+            store(row_of(j + k), entries[k]);
+          }
+        });
         sum = sum + part;
       }
       const auto inverse_norm = one / sum.sqrt();

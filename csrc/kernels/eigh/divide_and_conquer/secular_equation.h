@@ -39,23 +39,8 @@ struct SecularSums {
   }
 };
 
-/// Adds z^2/(d - x) and its derivative for pole `j`, where x is `distance` from `origin`.
-template <typename T>
-SPECTRALGRAD_INLINE void add_pole(
-    const SecularEquation<T>& equation,
-    int j,
-    const Vec<T>& origin,
-    const Vec<T>& distance,
-    Vec<T>& sum,
-    Vec<T>& slope) {
-  const auto inverse = Vec<T>(T(1)) / ((Vec<T>(equation.poles[j]) - origin) - distance);
-  const auto term = Vec<T>(equation.squares[j]) * inverse;
-  sum = sum + term;
-  slope = fma(term, inverse, slope);
-}
-
-/// The same for poles begin <= j < end, two at a time, with one division for both: divisions take most of the time.
-/// No more than one pole is near x, so the product of two distances does not underflow.
+/// Adds z^2/(d - x) and its derivative for the poles begin <= j < end, where x is `distance` from `origin`. At most one
+/// pole is near x.
 template <typename T>
 SPECTRALGRAD_INLINE void add_poles(
     const SecularEquation<T>& equation,
@@ -65,21 +50,18 @@ SPECTRALGRAD_INLINE void add_poles(
     const Vec<T>& distance,
     Vec<T>& sum,
     Vec<T>& slope) {
-  int j = begin;
-  for (; j + 2 <= end; j += 2) {
-    const auto a = (Vec<T>(equation.poles[j]) - origin) - distance;
-    const auto b = (Vec<T>(equation.poles[j + 1]) - origin) - distance;
-    const auto inverse = Vec<T>(T(1)) / (a * b);
-    const auto inverse_a = inverse * b;
-    const auto inverse_b = inverse * a;
-    const auto term_a = Vec<T>(equation.squares[j]) * inverse_a;
-    const auto term_b = Vec<T>(equation.squares[j + 1]) * inverse_b;
-    sum = sum + (term_a + term_b);
-    slope = fma(term_b, inverse_b, fma(term_a, inverse_a, slope));
-  }
-  if (j < end) {
-    add_pole(equation, j, origin, distance, sum, slope);
-  }
+  for_groups<T>(begin, end, [&](int j, auto count) {
+    Vec<T> inverses[count];
+    for (int k = 0; k < count; ++k) {
+      inverses[k] = (Vec<T>(equation.poles[j + k]) - origin) - distance;
+    }
+    invert<T>(inverses);
+    for (int k = 0; k < count; ++k) {
+      const auto term = Vec<T>(equation.squares[j + k]) * inverses[k];
+      sum = sum + term;
+      slope = fma(term, inverses[k], slope);
+    }
+  });
 }
 
 /// The sums for the roots from `first` on, whose indices are `index`.
@@ -97,7 +79,7 @@ SPECTRALGRAD_INLINE SecularSums<T> evaluate(
   for (int j = first + 1; j < mixed_end; ++j) {
     Vec<T> term(T(0));
     Vec<T> slope(T(0));
-    add_pole(equation, j, origin, distance, term, slope);
+    add_poles(equation, j, j + 1, origin, distance, term, slope);
     const auto is_left = Vec<T>(T(j)) <= index;
     const auto is_right = negation<T>(is_left);
     sums.left = sums.left + where(is_left, term);

@@ -77,15 +77,6 @@ class Divide {
   const GapPass<T>& pass_;
 };
 
-/// Returns `x` with `value` in one lane.
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> put(const Vec<T>& x, int lane, T value) {
-  T numbers[lane_count<T>];
-  store(numbers, x);
-  numbers[lane] = value;
-  return load<T>(numbers);
-}
-
 template <typename T>
 void divide(const GapPass<T>& pass, const BlockPair& blocks) {
   Divide<T> divided(pass);
@@ -97,15 +88,11 @@ void divide(const GapPass<T>& pass, const BlockPair& blocks) {
       if (i >= column && i < column + count) {
         const auto at = static_cast<int>(i - column);
         const T cotangent = pass.eigenvalues_cotangent == nullptr ? T(0) : pass.eigenvalues_cotangent[i];
-        if constexpr (is_complex) {
-          entries = {put<T>(entries.re, at, cotangent), put<T>(entries.im, at, T(0))};
-        } else {
-          entries = put<T>(entries, at, cotangent);
-        }
+        entries = with_number_in_lane<T>(entries, at, cotangent);
       }
       return entries;
     };
-    for_tile_pairs<T, is_complex, false>(pass.W, pass.n, blocks, row);
+    for_tile_pairs<T, is_complex, false, false>(pass.W, pass.n, blocks, row);
   });
 }
 
