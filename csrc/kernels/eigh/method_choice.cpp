@@ -56,7 +56,7 @@ double time_by_division(const BatchTraits& batch) {
   if (!threads_share_matrices(batch.n, batch.count, batch.threads)) {
     return rounds(batch.count, batch.threads) * alone;
   }
-  const double parallel = 1 - 130 / size;
+  const double parallel = 1 - 85 / size;
   const auto threads = static_cast<double>(std::min<int64_t>(batch.threads, 4)); // tasks of a matrix, for most sizes
   return static_cast<double>(batch.count) * alone * (1 - parallel + parallel / threads);
 }

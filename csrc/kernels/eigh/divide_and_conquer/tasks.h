@@ -12,8 +12,7 @@ namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 /// The number of tasks for work on `size` rows: a power of two, so that two or four threads have equally much to do. A
 /// task takes at least a microsecond, which is more than waiting for the other threads takes.
 constexpr int task_count(int size) {
-  constexpr int least = least_shared_size;
-  return size < least ? 1 : size < 2 * least ? 2 : size < 4 * least ? 4 : 8;
+  return size < least_shared_size ? 1 : size < 384 ? 2 : size < 768 ? 4 : 8;
 }
 
 /// `parts` parts of the range begin <= i < end, of nearly equal sizes. Part p begins at operator[](p).
