@@ -3,6 +3,9 @@
 The transforms are: backward (the reference for the others), create_graph (a backward that records its graph, which is
 then not used), func.grad, vmap(grad), jvp, hvp (the backward of a backward) and jvp(grad) (the forward derivative of a
 backward). A product of the Hessian with a vector takes hvp or jvp(grad).
+
+For batches of small matrices, most of the time is PyTorch's. Two elementwise maps in place of the decomposition show
+how much: no decomposition can be faster.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from parts import random_matrices
 from presentation import CASE_FIELDS, Record, Target, select
 
 LIMIT = 0.9
+BOUND = "no decomposition"
+BOUND_UP_TO = 16  # n
 # Functions of matrices that are not Hermitian, and the largest n. Eigenvectors of larger random matrices in float32
 # have few correct digits.
 GENERAL = {"svd": 128, "eig": 64}
@@ -44,6 +49,18 @@ TARGETS = (
 )
 
 Loss = Callable[[Tensor], Tensor]
+
+
+class NoDecomposition:
+    """Elementwise maps with the shapes and the differentiability of a decomposition."""
+
+    @staticmethod
+    def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+        return A.diagonal(0, -2, -1) ** 2, A**2
+
+    @staticmethod
+    def svd(A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, None]:
+        return A**2, A.diagonal(0, -2, -1) ** 2, None
 
 
 class Case(NamedTuple):
@@ -128,6 +145,15 @@ def cases(session: Session) -> list[Case]:
     return [case for case in found if case.batch > 1 or case.operation != "vmap(grad)"]
 
 
+def has_bound(case: Case) -> bool:
+    return (
+        case.function in ("eigh", "svd")
+        and case.operation in (*FIRST_ORDER, *SECOND_ORDER)
+        and case.batch > 1
+        and case.n <= BOUND_UP_TO
+    )
+
+
 def measure(session: Session) -> None:
     for case in session.progress(cases(session)):
         contenders = {
@@ -135,6 +161,8 @@ def measure(session: Session) -> None:
             f"spectralgrad.{case.function}": call(sg, case),
         }
         agree(list(contenders.values()), getattr(torch, case.dtype))
+        if has_bound(case):
+            contenders[BOUND] = call(NoDecomposition, case)
         session.compare(contenders, **case._asdict())
 
 
@@ -152,7 +180,13 @@ def wanted(record: Record, records: Sequence[Record]) -> float:
 
 def targets(records: Sequence[Record]) -> list[Target]:
     return [
-        Target({f: r[f] for f in CASE_FIELDS if f in r}, r["contender"], wanted(r, records), any_capability=True)
+        Target(
+            {f: r[f] for f in CASE_FIELDS if f in r},
+            r["contender"],
+            wanted(r, records),
+            any_capability=True,
+            bound=BOUND,
+        )
         for r in records
         if r["contender"].startswith("spectralgrad")
     ]

@@ -24,7 +24,8 @@ class Target:
     """The speed, relative to the reference, that `contender` should reach in the case with these fields.
 
     `first` is the target. `second` is the speed of a prototype, which is only shown. Both are for AVX-512 unless
-    `any_capability` is true. `contender` must also be faster than each contender in `ahead_of`.
+    `any_capability` is true. `contender` must also be faster than each contender in `ahead_of`. Where the contender
+    `bound` is no faster than the target, nothing can be, and the target counts as out of reach.
     """
 
     case: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Target:
     second: float | None = None
     ahead_of: tuple[str, ...] = ()
     any_capability: bool = False
+    bound: str | None = None
 
 
 def select(records: Iterable[Record], **fields: Any) -> list[Record]:
@@ -47,8 +49,8 @@ def words(record: Mapping[str, Any]) -> str:
 
 
 def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Console) -> bool:
-    """Prints the targets and the speeds that were measured. Returns whether all targets were reached."""
-    table = Table("case", "median", "of minima", "first", "second", "ahead of", "reached", title="targets")
+    """Prints the targets and the speeds that were measured. Returns whether all targets within reach were reached."""
+    table = Table("case", "median", "of minima", "first", "second", "bound", "ahead of", "reached", title="targets")
     everything = True
     for target in targets:
         divisor = 1.3 if content["machine"]["capability"] != "AVX512" and not target.any_capability else 1.0
@@ -57,7 +59,7 @@ def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Consol
         found = select(content["measurements"], **target.case, contender=target.contender)
         if not found:
             everything = False
-            table.add_row(words(target.case), "", "", f"{first:.3g}", second, "", "not measured")
+            table.add_row(words(target.case), "", "", f"{first:.3g}", second, "", "", "not measured")
             continue
         ours = found[0]
         leads = [
@@ -66,15 +68,18 @@ def judge(targets: Sequence[Target], content: Mapping[str, Any], console: Consol
             for theirs in select(content["measurements"], **target.case, contender=peer)
         ]
         reached = ours["speedup"] >= first and all(lead > 1 for lead, _ in leads)
-        everything &= reached
+        bounds = select(content["measurements"], **target.case, contender=target.bound) if target.bound else []
+        out_of_reach = any(b["speedup"] <= first for b in bounds)
+        everything &= reached or out_of_reach
         table.add_row(
             words(ours),
             f"{ours['speedup']:.2f}",
             f"{ours['speedup_of_minima']:.2f}",
             f"{first:.3g}",
             second,
+            ", ".join(f"{b['speedup']:.2f}" for b in bounds),
             ", ".join(f"{peer.split('.')[0]} {lead:.2g}" for lead, peer in leads),
-            "yes" if reached else "[red]no",
+            "yes" if reached else "out of reach" if out_of_reach else "[red]no",
         )
     console.print(table)
     return everything
