@@ -212,26 +212,17 @@ SPECTRALGRAD_INLINE T size_for_roots(const SecularEquation<T>& equation, int j, 
   const Vec<T> one(T(1));
   const Vec<T> pole(equation.poles[j]);
   auto product = one;
-  const auto gap = [&](int first, Vec<T>& to_root, Vec<T>& to_pole) {
-    const auto index = Vec<T>::arange(T(first), T(1));
-    const auto outside = Vec<T>(T(equation.count)) <= index;
-    to_root = select(outside, one, load(differences + first));
-    to_pole = select((index == Vec<T>(T(j))) | outside, one, pole - load(equation.poles + first));
-  };
-  Vec<T> to_root;
-  Vec<T> to_pole;
-  int first = 0;
-  for (; first + W < equation.count; first += 2 * W) {
-    Vec<T> next_root;
-    Vec<T> next_pole;
-    gap(first, to_root, to_pole);
-    gap(first + W, next_root, next_pole);
-    product = product * ((to_root * next_root) / (to_pole * next_pole));
-  }
-  if (first < equation.count) {
-    gap(first, to_root, to_pole);
-    product = product * (to_root / to_pole);
-  }
+  for_groups<T>(0, padded<T>(equation.count) / W, [&](int begin, auto count) {
+    auto roots = one;
+    auto poles = one;
+    for (int i = begin; i < begin + count; ++i) {
+      const auto index = Vec<T>::arange(T(i * W), T(1));
+      const auto outside = Vec<T>(T(equation.count)) <= index;
+      roots = roots * select(outside, one, load(differences + i * W));
+      poles = poles * select((index == Vec<T>(T(j))) | outside, one, pole - load(equation.poles + i * W));
+    }
+    product = product * (roots / poles);
+  });
   return std::sqrt(std::abs(join_lanes<T>(product, [](T a, T b) { return a * b; })));
 }
 
