@@ -112,11 +112,11 @@ TEST(MethodChoice, DependsOnThreadsForLargeMatricesOnly) {
 }
 
 TEST(MethodChoice, SharesMatricesThatAreFewAndLarge) {
-  EXPECT_FALSE(kernels::threads_share_matrices(191, 1, 64));
-  EXPECT_TRUE(kernels::threads_share_matrices(192, 1, 2));
-  EXPECT_FALSE(kernels::threads_share_matrices(192, 1, 1));
-  EXPECT_FALSE(kernels::threads_share_matrices(192, 2, 2));
-  EXPECT_TRUE(kernels::threads_share_matrices(192, 32, 64));
+  EXPECT_FALSE(kernels::threads_share_matrices(127, 1, 64));
+  EXPECT_TRUE(kernels::threads_share_matrices(128, 1, 2));
+  EXPECT_FALSE(kernels::threads_share_matrices(128, 1, 1));
+  EXPECT_FALSE(kernels::threads_share_matrices(128, 2, 2));
+  EXPECT_TRUE(kernels::threads_share_matrices(128, 32, 64));
 }
 
 TEST(MethodChoice, IsLapackForASingleLargeDiagonalMatrix) {

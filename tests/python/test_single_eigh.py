@@ -89,12 +89,12 @@ def test_everything_deflates(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", REAL)
-@pytest.mark.parametrize("n", [70, 193, 400])
+@pytest.mark.parametrize("n", [70, 129, 193, 400])
 def test_a_matrix_has_the_same_bits_in_every_batch(
     n: int, dtype: torch.dtype, set_threads: Callable[[int], None]
 ) -> None:
-    """From 192 rows on, threads share a matrix if there are at least twice as many threads as matrices."""
-    count = 6 if n < 192 else 3
+    """From 128 rows on, threads share a matrix if there are at least twice as many threads as matrices."""
+    count = 6 if n < 128 else 3
     A = torch.stack([random_hermitian(n, n, dtype=dtype, seed=k) for k in range(count)])
     set_threads(1)
     expected = divided(A)
@@ -107,8 +107,10 @@ def test_a_matrix_has_the_same_bits_in_every_batch(
             assert torch.equal(bits(x.flip(0)), bits(y))
 
 
-def test_a_non_finite_matrix_does_not_disturb_the_others() -> None:
-    A = torch.stack([random_hermitian(80, 80, dtype=torch.float64, seed=k) for k in range(3)])
+@pytest.mark.parametrize("n", [80, 130])
+def test_a_non_finite_matrix_does_not_disturb_the_others(n: int, set_threads: Callable[[int], None]) -> None:
+    set_threads(6)
+    A = torch.stack([random_hermitian(n, n, dtype=torch.float64, seed=k) for k in range(3)])
     expected = divided(A)
     A[1, 40, 3] = torch.nan
     with sg.checks("ignore"):
