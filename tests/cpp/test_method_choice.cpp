@@ -152,13 +152,21 @@ TEST(MethodChoice, OfTheVjpFollowsTheEstimatedTimes) {
   EXPECT_TRUE(kernels::vjp_in_lanes(doubles(8, 1)));
   EXPECT_FALSE(kernels::vjp_in_lanes(doubles(49, 1000)));
   auto matrices = doubles(16, 1);
-  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // 5 + 0.9e-3 * 16^3 = 8.7 us, less than 12 us and the products
+  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // 1.3 (2 + 1.25e-3 * 16^3) = 9.3 us, less than 12 us and the products
   matrices.n = 32;
-  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 34 us against 17 us
+  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 56 us against 25 us
   matrices.count = 10;
-  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // one register on each thread, against 12 + 5 * 5.1 us
+  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // one register on each thread, against 12 + 5 * 13.3 us
   matrices.is_complex = true;
-  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // 97 us against 12 + 5 * 16 us
+  EXPECT_TRUE(kernels::vjp_in_lanes(matrices)); // 167 us against 12 + 5 * 44 us
+  matrices.count = 4;
+  EXPECT_FALSE(kernels::vjp_in_lanes(matrices)); // against 12 + 2 * 44 us
+  auto large = doubles(48, 200);
+  large.capability = Capability::avx2;
+  large.lanes = 4;
+  EXPECT_FALSE(kernels::vjp_in_lanes(large)); // 25 * 140 us against 12 + 100 * 28.6 us
+  large.count = 1000; // so many do not stay in the cache
+  EXPECT_TRUE(kernels::vjp_in_lanes(large)); // 125 * 140 us against 12 + 500 * 48.7 us
 }
 
 TEST(MethodChoice, OfSingularValuesFollowsTheEstimatedTimes) {

@@ -78,13 +78,18 @@ constexpr int64_t vjp_never_in_lanes = 49;
 
 /// The time of the vjp in microseconds: for a full register of matrices in lanes, and for one matrix by products, which
 /// take `vjp_products_overhead` in addition for each call. Fits to measurements (docs/measurements.md).
-double vjp_time_in_lanes(int64_t n, bool is_complex) {
-  const auto size = static_cast<double>(n);
-  return 5 + size * size * size * (is_complex ? 2.8e-3 : 0.9e-3);
+double vjp_time_in_lanes(const BatchTraits& V) {
+  const auto size = static_cast<double>(V.n);
+  const double wide = V.capability == simd::Capability::avx512 ? 1.3 : 1;
+  return wide * (V.is_complex ? 4 + size * size * size * 3.8e-3 : 2 + size * size * size * 1.25e-3);
 }
-double vjp_time_by_products(int64_t n, bool is_complex, bool is_double) {
-  const auto size = static_cast<double>(n);
-  return size * size * (is_complex ? 8e-3 : 2.5e-3) * (is_double ? 2 : 1);
+double vjp_time_by_products(const BatchTraits& V) {
+  const auto entries = static_cast<double>(V.n * V.n);
+  const auto in_cache = (V.is_complex ? 1.6 + entries * 20e-3 : 0.5 + entries * 6e-3) * (V.is_double ? 2 : 1);
+  // The products and the pass each go through the whole batch.
+  const auto bytes = static_cast<double>(V.count) * entries * (V.is_double ? 8 : 4) * (V.is_complex ? 2 : 1);
+  constexpr double bytes_of_cache = 4e6;
+  return bytes > bytes_of_cache ? 1.7 * in_cache : in_cache;
 }
 constexpr double vjp_products_overhead = 12;
 
@@ -155,9 +160,8 @@ bool vjp_in_lanes(const BatchTraits& V) {
   }
   // Assumes two threads, as `eigh_method` does.
   constexpr int64_t threads = 2;
-  const auto in_lanes = rounds(V.registers(), threads) * vjp_time_in_lanes(V.n, V.is_complex);
-  const auto by_products = vjp_products_overhead +
-      rounds(V.count, threads) * vjp_time_by_products(V.n, V.is_complex, V.is_double);
+  const auto in_lanes = rounds(V.registers(), threads) * vjp_time_in_lanes(V);
+  const auto by_products = vjp_products_overhead + rounds(V.count, threads) * vjp_time_by_products(V);
   return in_lanes <= by_products;
 }
 
