@@ -85,10 +85,10 @@ double vjp_time_in_lanes(const BatchTraits& V) {
 }
 double vjp_time_by_products(const BatchTraits& V) {
   const auto entries = static_cast<double>(V.n * V.n);
-  const auto in_cache = (V.is_complex ? 1.6 + entries * 20e-3 : 0.5 + entries * 6e-3) * (V.is_double ? 2 : 1);
+  const auto in_cache = (V.is_complex ? 1.6 + entries * 0.02 : 0.5 + entries * 0.006) * (V.is_double ? 2 : 1);
   // The products and the pass each go through the whole batch.
   const auto bytes = static_cast<double>(V.count) * entries * (V.is_double ? 8 : 4) * (V.is_complex ? 2 : 1);
-  constexpr double bytes_of_cache = 4e6;
+  constexpr double bytes_of_cache = 4 << 20;
   return bytes > bytes_of_cache ? 1.7 * in_cache : in_cache;
 }
 constexpr double vjp_products_overhead = 12;
