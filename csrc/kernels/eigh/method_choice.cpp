@@ -85,7 +85,7 @@ double vjp_time_in_lanes(const BatchTraits& V) {
 }
 double vjp_time_by_products(const BatchTraits& V) {
   const auto entries = static_cast<double>(V.n * V.n);
-  const auto in_cache = (V.is_complex ? 1.6 + entries * 0.02 : 0.5 + entries * 0.006) * (V.is_double ? 2 : 1);
+  const auto in_cache = (V.is_complex ? 1.6 + entries / 50 : 0.5 + entries / 170) * (V.is_double ? 2 : 1);
   // The products and the pass each go through the whole batch.
   const auto bytes = static_cast<double>(V.count) * entries * (V.is_double ? 8 : 4) * (V.is_complex ? 2 : 1);
   constexpr double bytes_of_cache = 4 << 20;
