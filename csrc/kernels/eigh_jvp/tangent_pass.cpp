@@ -32,7 +32,7 @@ void divide(const TangentPass<T>& pass, const BlockPair& blocks) {
         T numbers[lane_count<T>];
         store(numbers, real(X));
         pass.eigenvalues_tangent[i] = numbers[lane];
-        return with_number_in_lane<T>(kept, lane, T(0));
+        return put<T>(kept, lane, T(0));
       };
       for_tile_pairs<T, is_complex, from_upper, true>(pass.X, pass.n, blocks, row);
     });

@@ -53,17 +53,18 @@ SPECTRALGRAD_INLINE void store_along(T* to, const Complex<T>& z, int count) {
   }
 }
 
-/// Returns `x` with a real number in one lane.
+/// Returns `x` with `value` in one lane.
 template <typename T>
-SPECTRALGRAD_INLINE Vec<T> with_number_in_lane(const Vec<T>& x, int lane, T number) {
+SPECTRALGRAD_INLINE Vec<T> put(const Vec<T>& x, int lane, T value) {
   T numbers[lane_count<T>];
   store(numbers, x);
-  numbers[lane] = number;
+  numbers[lane] = value;
   return load<T>(numbers);
 }
+/// The same for a number that is real.
 template <typename T>
-SPECTRALGRAD_INLINE Complex<T> with_number_in_lane(const Complex<T>& z, int lane, T number) {
-  return {with_number_in_lane<T>(z.re, lane, number), with_number_in_lane<T>(z.im, lane, T(0))};
+SPECTRALGRAD_INLINE Complex<T> put(const Complex<T>& z, int lane, T value) {
+  return {put<T>(z.re, lane, value), put<T>(z.im, lane, T(0))};
 }
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

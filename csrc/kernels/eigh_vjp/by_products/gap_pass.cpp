@@ -88,7 +88,7 @@ void divide(const GapPass<T>& pass, const BlockPair& blocks) {
       if (i >= column && i < column + count) {
         const auto at = static_cast<int>(i - column);
         const T cotangent = pass.eigenvalues_cotangent == nullptr ? T(0) : pass.eigenvalues_cotangent[i];
-        entries = with_number_in_lane<T>(entries, at, cotangent);
+        entries = put<T>(entries, at, cotangent);
       }
       return entries;
     };

@@ -118,20 +118,6 @@ SPECTRALGRAD_INLINE Opposite<Entry<T, is_complex>> load_opposite(
       load_along<T, is_complex>(inner.adjoint + at * parts, count)};
 }
 
-/// Returns `x` with `value` in one lane.
-template <typename T>
-SPECTRALGRAD_INLINE Vec<T> put(const Vec<T>& x, int lane, T value) {
-  T numbers[lane_count<T>];
-  store(numbers, x);
-  numbers[lane] = value;
-  return load<T>(numbers);
-}
-/// The same for a number that is real.
-template <typename T>
-SPECTRALGRAD_INLINE Complex<T> put(const Complex<T>& z, int lane, T value) {
-  return {put<T>(z.re, lane, value), put<T>(z.im, lane, T(0))};
-}
-
 template <typename T, bool is_complex>
 bool divide_inner_of(
     const SingularPairPass<T>& pass,
