@@ -23,8 +23,7 @@ void divide(const TangentPass<T>& pass, const BlockPair& blocks) {
         const auto along_row = load_along<T, false>(pass.eigenvalues + column, count) * quotient.headroom;
         const auto here = Vec<T>(pass.eigenvalues[i]) * quotient.headroom;
         const auto gap = math::denominator(math::Denominator::difference, here, along_row);
-        const auto divided = scale(quotient.over_unit(quotient(X, gap)), quotient.headroom);
-        const auto kept = where_entry(negation<T>(quotient.over_unit(gap).abs() <= close), divided);
+        const auto kept = where_entry(negation<T>(quotient.over_unit(gap).abs() <= close), quotient.divide(X, gap));
         if (i < column || i >= column + count) {
           return kept;
         }

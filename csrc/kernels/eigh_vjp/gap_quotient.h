@@ -72,6 +72,11 @@ struct GapQuotient {
   SPECTRALGRAD_INLINE E operator()(const E& S, const Vec<T>& gap) const {
     return scale(S, inverse(over_unit(gap)));
   }
+  /// F_ij S_ij
+  template <typename E>
+  SPECTRALGRAD_INLINE E divide(const E& S, const Vec<T>& gap) const {
+    return scale(over_unit((*this)(S, gap)), headroom);
+  }
 };
 
 } // namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY

@@ -42,14 +42,15 @@ template <typename T>
 class DivideAndConquer {
  public:
   static int64_t workspace_size(int n) {
-    return task_count(n) * Leaves<T>::workspace_size() + 8 * padded<T>(n) + n * merge_row(n);
+    const int64_t merges = Merge<T>::workspace_of_vectors(n) + n * Merge<T>::workspace_of_row(n);
+    return task_count(n) * Leaves<T>::workspace_size() + padded<T>(n) + merges;
   }
   static constexpr int integers_per_row = Merge<T>::integers_per_row + 3;
 
   /// `integers` has room for n times `integers_per_row`.
   DivideAndConquer(int n, Memory<T> memory, int* integers, const Tasks& tasks)
       : tasks_(tasks),
-        merge_row_(merge_row(n)),
+        merge_row_(Merge<T>::workspace_of_row(n)),
         leaves_(memory.take(task_count(n) * Leaves<T>::workspace_size())),
         z_(memory.take(padded<T>(n))),
         merges_(memory.take(0)),
@@ -214,17 +215,11 @@ class DivideAndConquer {
     }
   }
 
-  /// The part of the workspace of merges that belongs to one row. A merge of `size` rows uses Merge::workspace_size,
-  /// which is at most 7 padded(n) more. Merges at the same time have at most half of the rows and use less.
-  static int64_t merge_row(int n) {
-    return static_cast<int64_t>(2) * padded<T>(n);
-  }
-
   const Tasks& tasks_;
   int64_t merge_row_;
   T* leaves_; // the workspaces of `Leaves`, one for each task
   T* z_;
-  T* merges_; // their workspace
+  T* merges_; // their workspace, of which each row has its part
   int* order_;
   int* sorted_;
   int* support_;

@@ -21,9 +21,13 @@ namespace spectralgrad::kernels::simd::inline CPU_CAPABILITY {
 template <typename T>
 class Merge {
  public:
-  static int64_t workspace_size(int size) {
-    const int64_t row = padded<T>(size);
-    return 7 * row + size * row + static_cast<int64_t>(size) * size;
+  /// The workspace for vectors, and for each row of a block in a matrix of `n` rows. Blocks with at most half of the
+  /// rows need only the latter.
+  static int64_t workspace_of_vectors(int n) {
+    return static_cast<int64_t>(7) * padded<T>(n);
+  }
+  static int64_t workspace_of_row(int n) {
+    return static_cast<int64_t>(2) * padded<T>(n);
   }
   static constexpr int integers_per_row = Deflation<T>::integers_per_row + 1;
 

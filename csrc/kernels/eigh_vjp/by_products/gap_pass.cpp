@@ -40,7 +40,7 @@ class Divide {
       };
       S = quotient_.without_noise(S, upper, lower, norms, inside, Vec<T>(pass_.floor), ask_later);
     }
-    return scale(quotient_.over_unit(quotient_(S, gap)), quotient_.headroom);
+    return quotient_.divide(S, gap);
   }
 
   /// Sets the row of the next calls. `norm` is zero for a row that has no column.
@@ -92,7 +92,7 @@ void divide(const GapPass<T>& pass, const BlockPair& blocks) {
       }
       return entries;
     };
-    for_tile_pairs<T, is_complex, false, false>(pass.W, pass.n, blocks, row);
+    for_tile_pairs<T, is_complex, false>(pass.W, pass.n, blocks, row);
   });
 }
 

@@ -16,7 +16,7 @@ void make_hermitian(T* X, int64_t n, bool complex, bool upper, const BlockPair& 
       const auto mean = [&](int64_t, int64_t, int, const E& upper, const E& lower) {
         return scale(add_scaled(lower, Vec<T>(T(1)), upper), half);
       };
-      for_tile_pairs<T, is_complex, from_upper, false>(X, n, blocks, mean);
+      for_tile_pairs<T, is_complex, from_upper>(X, n, blocks, mean);
     });
   });
 }

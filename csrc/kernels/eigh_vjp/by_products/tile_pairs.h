@@ -31,11 +31,11 @@ SPECTRALGRAD_INLINE void adjoint(Complex<T> (&z)[lane_count<T>]) {
   }
 }
 
-/// Replaces X (n x n, row-major), within one pair of blocks, by a Hermitian matrix, or by a skew-Hermitian one.
+/// Replaces X (n x n, row-major), within one pair of blocks, by a Hermitian matrix (`to_skew`: a skew one).
 /// `f(i, j, count, upper, lower)` returns `count` entries of its row i, from column j on, given X_ij (`upper`) and
 /// conj(X_ji) (`lower`). `from_upper`: the lower triangle of X is not read, and `lower` is X_ij, except in tiles on the
 /// diagonal.
-template <typename T, bool is_complex, bool from_upper, bool to_skew, typename F>
+template <typename T, bool is_complex, bool from_upper, bool to_skew = false, typename F>
 SPECTRALGRAD_INLINE void for_tile_pairs(T* X, int64_t n, const BlockPair& blocks, const F& f) {
   constexpr int W = lane_count<T>;
   constexpr int parts = is_complex ? 2 : 1;

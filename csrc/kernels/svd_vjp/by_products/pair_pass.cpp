@@ -68,7 +68,7 @@ class PairDivision {
       const auto bound = real_entry<T, is_complex>(least);
       S = quotient_.without_noise(S, bound, zero_entry<T, is_complex>(), most, inside, Vec<T>(pass_.floor), decide);
     }
-    return scale(quotient_.over_unit(quotient_(S, denominator)), quotient_.headroom);
+    return quotient_.divide(S, denominator);
   }
 
   SPECTRALGRAD_INLINE E skew_part(const E& upper, const E& lower) const {
